@@ -1,0 +1,1 @@
+//! Slabs and their objects, as a walk finds them and the analysis uses them.

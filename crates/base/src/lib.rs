@@ -1,0 +1,12 @@
+//! The vocabulary of every other crate: addresses, and the seam to a target's memory.
+//!
+//! **Invariant:** no I/O and no unsafe code; nothing here knows where memory comes from.
+
+mod addr;
+pub mod heap;
+mod memory;
+mod progress;
+
+pub use addr::{PAGE_SHIFT, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
+pub use memory::{Anchors, Fault, Memory, Why};
+pub use progress::{Cancel, Progress, Quiet, Stage};

@@ -1,0 +1,2 @@
+//! The `sysak` binary.
+fn main() {}
