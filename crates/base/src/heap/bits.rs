@@ -1,0 +1,103 @@
+//! A growing row of bits, read up to 64 at a time from any place.
+
+/// A growing row of bits.
+#[derive(Clone, Debug, Default)]
+pub struct Bits {
+    words: Vec<u64>,
+    len: u64,
+}
+
+impl Bits {
+    /// How many bits there are.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is no bit at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that the row occupies.
+    pub fn bytes(&self) -> u64 {
+        self.words.capacity() as u64 * 8
+    }
+
+    /// Appends `many` bits of one value.
+    pub fn grow(&mut self, many: u64, value: bool) {
+        let start = self.len;
+        self.len += many;
+        self.words.resize(self.len.div_ceil(64) as usize, 0);
+        if value {
+            let mut at = start;
+            while at < self.len {
+                let take = (64 - at % 64).min(self.len - at);
+                self.words[(at / 64) as usize] |= mask(take) << (at % 64);
+                at += take;
+            }
+        }
+    }
+
+    /// The bit's value.
+    #[inline]
+    pub fn test(&self, bit: u64) -> bool {
+        self.words[(bit / 64) as usize] >> (bit % 64) & 1 != 0
+    }
+
+    /// Sets a bit.
+    #[inline]
+    pub fn set(&mut self, bit: u64) {
+        self.words[(bit / 64) as usize] |= 1 << (bit % 64);
+    }
+
+    /// Clears a bit.
+    #[inline]
+    pub fn clear(&mut self, bit: u64) {
+        self.words[(bit / 64) as usize] &= !(1 << (bit % 64));
+    }
+
+    /// Bits `from..from + many` (at most 64), the first in the lowest place.
+    #[inline]
+    pub fn word(&self, from: u64, many: u64) -> u64 {
+        let (index, shift) = ((from / 64) as usize, from % 64);
+        let mut word = self.words[index] >> shift;
+        if shift + many > 64 {
+            word |= self.words[index + 1] << (64 - shift);
+        }
+        word & mask(many)
+    }
+
+    /// Sets every bit that `other`, of the same length, has set.
+    pub fn union_with(&mut self, other: &Bits) {
+        for (word, more) in self.words.iter_mut().zip(&other.words) {
+            *word |= more;
+        }
+    }
+
+    /// Clears every bit.
+    pub fn clear_all(&mut self) {
+        self.words.fill(0);
+    }
+}
+
+fn mask(many: u64) -> u64 {
+    if many >= 64 { u64::MAX } else { (1 << many) - 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_across_a_boundary_keeps_its_order() {
+        let mut bits = Bits::default();
+        bits.grow(60, false);
+        bits.grow(10, true);
+        bits.grow(70, false);
+        assert_eq!(bits.word(58, 20), 0b1111_1111_1100);
+        assert_eq!(bits.word(60, 64), 0x3ff);
+        assert_eq!(bits.word(139, 1), 0);
+        bits.clear(64);
+        assert!(bits.test(63) && !bits.test(64) && bits.test(65));
+    }
+}
