@@ -87,7 +87,7 @@ impl Slab {
 }
 
 /// An object, by its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Object {
     /// Index into [`Heap::slabs`].
     pub slab: u32,

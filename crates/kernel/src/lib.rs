@@ -1,1 +1,20 @@
-//! To be filled.
+//! What the structures of a Linux kernel mean: pages, slabs, free lists.
+//!
+//! Sees a target only as [`sysak_base::Memory`]; live machine and crash dump
+//! go through the same walks. All of it is untrusted: every walk is bounded,
+//! and one that ends early says so in [`Coverage`].
+//!
+//! **Invariant:** nothing here prints, opens a file, or knows its target; only
+//! [`shape`] spells the kernel's type and field names.
+
+mod aliases;
+mod free;
+mod kernel;
+mod list;
+pub mod page;
+pub mod shape;
+pub mod slub;
+
+pub use free::FreePages;
+pub use kernel::{Coverage, Kernel, KernelError};
+pub use list::{Stop, Walk};

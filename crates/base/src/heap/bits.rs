@@ -67,6 +67,17 @@ impl Bits {
         word & mask(many)
     }
 
+    /// The first set bit at or after `from`.
+    pub fn next_set(&self, from: u64) -> Option<u64> {
+        let mut index = (from / 64) as usize;
+        let mut word = self.words.get(index)? & (u64::MAX << (from % 64));
+        while word == 0 {
+            index += 1;
+            word = *self.words.get(index)?;
+        }
+        Some(index as u64 * 64 + u64::from(word.trailing_zeros()))
+    }
+
     /// Sets every bit that `other`, of the same length, has set.
     pub fn union_with(&mut self, other: &Bits) {
         for (word, more) in self.words.iter_mut().zip(&other.words) {
@@ -98,6 +109,7 @@ mod tests {
         assert_eq!(bits.word(60, 64), 0x3ff);
         assert_eq!(bits.word(139, 1), 0);
         bits.clear(64);
+        assert_eq!((bits.next_set(65), bits.next_set(70)), (Some(65), None));
         assert!(bits.test(63) && !bits.test(64) && bits.test(65));
     }
 }

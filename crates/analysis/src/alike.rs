@@ -1,0 +1,224 @@
+//! Likeness: the groups of objects of one cache with like content, biggest first.
+//!
+//! Linear: one pass fingerprints every live object and keeps the most frequent
+//! ones, one more counts those exactly and counts what is byte-alike to the
+//! winner's first object, the template.
+
+use std::collections::HashMap;
+
+use sysak_base::heap::{Heap, Object};
+use sysak_base::{Cancel, Memory, Progress, Stage, Va};
+
+use crate::fingerprint::{self, Hitters};
+
+/// sysAK's measure: alike from this many percent of equal bytes.
+pub const DEFAULT_SIMILARITY_PERCENT: u32 = 65;
+/// Groups reported per cache.
+const GROUPS: usize = 5;
+/// Bytes that say nothing: what allocators and debug options fill memory with.
+const FILL: [u8; 6] = [0x00, 0xff, 0xbb, 0xcc, 0x5a, 0x6a];
+
+/// Objects of one cache with like content.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// What they have in common.
+    pub fingerprint: u64,
+    /// How many there are.
+    pub objects: u64,
+    /// How many of them nothing leads to.
+    pub unreachable: u64,
+    /// One of them.
+    pub sample: Va,
+}
+
+/// What a cache holds.
+#[derive(Clone, Debug, Default)]
+pub struct Likeness {
+    /// The biggest groups: by lost objects where there are any, else by objects.
+    pub groups: Vec<Group>,
+    /// Objects byte-alike to the first group's sample.
+    pub similar: u64,
+    /// Whether it was ended early.
+    pub interrupted: bool,
+}
+
+#[derive(Default)]
+struct Tally {
+    live: Hitters<Object>,
+    white: Hitters<Object>,
+    groups: Vec<Group>,
+    index: HashMap<u64, usize>,
+    template: Vec<u8>,
+    similar: u64,
+}
+
+/// Groups the objects of the chosen caches.
+pub fn group(
+    heap: &Heap,
+    memory: &dyn Memory,
+    caches: &[u16],
+    similarity_percent: u32,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> HashMap<u16, Likeness> {
+    let mut tallies: HashMap<u16, Tally> = caches.iter().map(|c| (*c, Tally::default())).collect();
+    let total = 2 * heap.slabs.len() as u64;
+    let mut pass = Pass { heap, memory, progress, cancel, total, done: 0 };
+    let finished = pass.run(&mut tallies, |tally, object, bytes| {
+        let print = fingerprint::of(heap, bytes);
+        tally.live.add(print, object);
+        if heap.is_white(object) {
+            tally.white.add(print, object);
+        }
+    });
+    for tally in tallies.values_mut() {
+        tally.choose(heap, memory);
+    }
+    let finished = finished
+        && pass.run(&mut tallies, |tally, object, bytes| {
+            if let Some(group) = tally.index.get(&fingerprint::of(heap, bytes)) {
+                let group = &mut tally.groups[*group];
+                group.objects += 1;
+                group.unreachable += u64::from(heap.is_white(object));
+            }
+            tally.similar += u64::from(is_similar(&tally.template, bytes, similarity_percent));
+        });
+    let likeness = |tally: Tally| {
+        let mut groups = tally.groups;
+        groups.retain(|group| group.objects > 0);
+        groups.sort_by_key(|g| std::cmp::Reverse((g.unreachable, g.objects)));
+        Likeness { groups, similar: tally.similar, interrupted: !finished }
+    };
+    tallies.into_iter().map(|(cache, tally)| (cache, likeness(tally))).collect()
+}
+
+impl Tally {
+    /// Takes the most frequent fingerprints as groups and the winner's bearer as template.
+    fn choose(&mut self, heap: &Heap, memory: &dyn Memory) {
+        let chosen = self.white.top(GROUPS).into_iter().chain(self.live.top(GROUPS));
+        for (fingerprint, object) in chosen {
+            if self.groups.len() < GROUPS && !self.index.contains_key(&fingerprint) {
+                self.index.insert(fingerprint, self.groups.len());
+                let sample = heap.object_va(object);
+                self.groups.push(Group { fingerprint, objects: 0, unreachable: 0, sample });
+            }
+        }
+        if let Some(winner) = self.groups.first()
+            && let Some(object) = heap.find_object(winner.sample.0)
+        {
+            let mut template = vec![0; heap.cache_of(object).object_size as usize];
+            if memory.read(winner.sample, &mut template).is_ok() {
+                self.template = template;
+            }
+        }
+    }
+}
+
+struct Pass<'a> {
+    heap: &'a Heap,
+    memory: &'a dyn Memory,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+    total: u64,
+    done: u64,
+}
+
+impl Pass<'_> {
+    /// Shows every live object of the chosen caches to `each`; false when cancelled.
+    fn run(
+        &mut self,
+        tallies: &mut HashMap<u16, Tally>,
+        mut each: impl FnMut(&mut Tally, Object, &[u8]),
+    ) -> bool {
+        let mut scratch = Vec::new();
+        let mut chosen: Vec<Option<&mut Tally>> =
+            (0..self.heap.caches.len()).map(|_| None).collect();
+        for (cache, tally) in tallies {
+            if let Some(place) = chosen.get_mut(usize::from(*cache)) {
+                *place = Some(tally);
+            }
+        }
+        for (index, slab) in self.heap.slabs.iter().enumerate() {
+            self.done += 1;
+            if self.done & 0xff == 0 {
+                self.progress.tell(Stage::Alike, self.done, self.total);
+                if self.cancel.is_set() {
+                    return false;
+                }
+            }
+            let Some(tally) = &mut chosen[usize::from(slab.cache)] else { continue };
+            let index = index as u32;
+            let Ok(bytes) =
+                self.memory.view(self.heap.slab_va(slab), slab.bytes() as usize, &mut scratch)
+            else {
+                continue;
+            };
+            let cache = &self.heap.caches[usize::from(slab.cache)];
+            let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
+            let size = (cache.object_size as usize).min(stride - pad);
+            self.heap.for_each_live(index, |object| {
+                let at = usize::from(object) * stride + pad;
+                each(tally, Object { slab: index, index: object }, &bytes[at..at + size]);
+            });
+        }
+        true
+    }
+}
+
+/// sysAK's measure: of the bytes that are no fill in one of the two, at least this
+/// percentage are equal. Two objects of nothing but fill are alike when equal.
+pub fn is_similar(template: &[u8], bytes: &[u8], percent: u32) -> bool {
+    if template.len() != bytes.len() {
+        return false;
+    }
+    let (mut telling, mut equal) = (0u32, 0u32);
+    for (a, b) in template.iter().zip(bytes) {
+        let said = !(is_fill(*a) & is_fill(*b));
+        telling += u32::from(said);
+        equal += u32::from(said & (a == b));
+    }
+    if telling == 0 { template == bytes } else { equal * 100 >= percent * telling }
+}
+
+#[inline(always)]
+fn is_fill(byte: u8) -> bool {
+    FILL.iter().fold(false, |any, fill| any | (byte == *fill))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lost::tests::Ram;
+    use sysak_base::Quiet;
+
+    #[test]
+    fn similarity_ignores_fill_on_both_sides() {
+        let template = [1, 2, 3, 4, 0, 0, 0xcc, 0xff];
+        assert!(is_similar(&template, &[1, 2, 3, 9, 0xcc, 0, 0, 0], 65), "3 of 4");
+        assert!(!is_similar(&template, &[1, 2, 8, 9, 0, 0, 0, 0], 65), "2 of 4");
+        assert!(!is_similar(&template, &[1, 2, 3, 4, 5, 6, 7, 0], 65), "4 of 7");
+        assert!(!is_similar(&[0; 4], &[0xff; 4], 65));
+        assert!(is_similar(&[0; 4], &[0; 4], 65));
+    }
+
+    #[test]
+    fn the_biggest_group_of_lost_objects_comes_first() {
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0), (5, 0)]);
+        for index in 0..128u16 {
+            let object = Object { slab: u32::from(index / 64), index: index % 64 };
+            let va = heap.object_va(object).0;
+            let lost = index < 20;
+            ram.put_va(va, if lost { 0xffff_ffff_8100_0000 } else { 0xffff_ffff_8200_0000 });
+            ram.put_va(va + 8, u64::from(index) + 1);
+            if !lost {
+                heap.mark(object);
+            }
+        }
+        let likeness = group(&heap, &ram, &[0], 65, &Quiet, &Cancel::default());
+        let likeness = &likeness[&0];
+        assert_eq!((likeness.groups[0].objects, likeness.groups[0].unreachable), (20, 20));
+        assert_eq!((likeness.groups[1].objects, likeness.groups[1].unreachable), (108, 0));
+        assert_eq!(likeness.similar, 20);
+    }
+}

@@ -1,0 +1,200 @@
+//! What the objects of a group hold: pointers that most of them share, resolved to names.
+//!
+//! An operations table or a callback tells an expert at once whose objects these
+//! are. A pointer that leads to a slab object is followed into it, two hops deep.
+
+use std::collections::HashMap;
+
+use sysak_base::heap::Heap;
+use sysak_base::{Memory, Va};
+
+use crate::fingerprint::{self, IMAGE_FROM};
+
+/// A symbol that the objects' pointers lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Offset of the pointer in the object.
+    pub offset: u64,
+    /// Slab objects passed on the way: cache and offset in it.
+    pub path: Vec<(u16, u64)>,
+    /// The address at the end.
+    pub address: Va,
+    /// How many of the objects looked at lead there.
+    pub objects: u64,
+}
+
+/// Objects looked at: a sample that finds anything most objects share.
+pub const SAMPLE: usize = 1000;
+/// Slab objects passed at most.
+const HOPS: usize = 2;
+/// Bytes of an object on the way that are searched for named addresses.
+const SEARCHED_BYTES: u64 = 512;
+/// Results kept.
+const MOST: usize = 8;
+
+/// Up to [`SAMPLE`] objects of a group, spread over its cache.
+pub fn sample(
+    heap: &Heap,
+    memory: &dyn Memory,
+    cache: u16,
+    print: u64,
+    only_white: bool,
+) -> Vec<Va> {
+    let slabs = || heap.slabs.iter().enumerate().filter(|(_, slab)| slab.cache == cache);
+    let size = heap.caches[usize::from(cache)].object_size as usize;
+    let count = slabs().count();
+    let mut found = Vec::new();
+    let mut buffer = Vec::new();
+    // Every n-th slab, so that a huge cache is not read again.
+    for (index, _) in slabs().step_by((count / SAMPLE).max(1)) {
+        let mut take = |object| {
+            let place = sysak_base::heap::Object { slab: index as u32, index: object };
+            let at = heap.object_va(place);
+            if found.len() < SAMPLE
+                && memory
+                    .view(at, size, &mut buffer)
+                    .is_ok_and(|bytes| fingerprint::of(heap, bytes) == print)
+            {
+                found.push(at);
+            }
+        };
+        match only_white {
+            true => heap.for_each_white(index as u32, &mut take),
+            false => heap.for_each_live(index as u32, &mut take),
+        }
+    }
+    found
+}
+
+/// What most of `objects`, all of `size` bytes, lead to; the shortest paths first.
+///
+/// `is_named` says whether an address has a symbol.
+pub fn held(
+    heap: &Heap,
+    memory: &dyn Memory,
+    objects: &[Va],
+    size: u64,
+    is_named: &dyn Fn(Va) -> bool,
+) -> Vec<Held> {
+    let mut counts: HashMap<(u64, Vec<(u16, u64)>, Va), u64> = HashMap::new();
+    let mut inside: HashMap<u64, Vec<(Vec<(u16, u64)>, Va)>> = HashMap::new();
+    let mut buffer = Vec::new();
+    for object in objects {
+        let Ok(bytes) = memory.view(*object, size as usize, &mut buffer) else { continue };
+        let words: Vec<u64> = bytes.chunks_exact(8).map(to_word).collect();
+        for (slot, word) in words.iter().enumerate() {
+            let offset = slot as u64 * 8;
+            if *word >= IMAGE_FROM && is_named(Va(*word)) {
+                *counts.entry((offset, Vec::new(), Va(*word))).or_insert(0) += 1;
+            } else if heap.find_object(*word).is_some() {
+                let ends = inside
+                    .entry(*word)
+                    .or_insert_with(|| follow(heap, memory, *word, is_named, HOPS));
+                for (path, address) in ends {
+                    *counts.entry((offset, path.clone(), *address)).or_insert(0) += 1;
+                }
+            }
+        }
+    }
+    let most = objects.len() as u64;
+    let mut held: Vec<_> = counts
+        .into_iter()
+        .filter(|(_, objects)| objects * 2 > most)
+        .map(|((offset, path, address), objects)| Held { offset, path, address, objects })
+        .collect();
+    held.sort_by_key(|h| (h.path.len(), h.offset, h.path.clone(), h.address));
+    held.truncate(MOST);
+    held
+}
+
+/// Named addresses inside the slab object at `word`, and behind its own pointers.
+fn follow(
+    heap: &Heap,
+    memory: &dyn Memory,
+    word: u64,
+    is_named: &dyn Fn(Va) -> bool,
+    hops: usize,
+) -> Vec<(Vec<(u16, u64)>, Va)> {
+    let Some(object) = heap.find_object(word).filter(|object| heap.is_live(*object)) else {
+        return Vec::new();
+    };
+    let start = heap.object_va(object);
+    let cache = heap.slabs[object.slab as usize].cache;
+    let size = u64::from(heap.cache_of(object).object_size).min(SEARCHED_BYTES);
+    let mut bytes = vec![0; size as usize];
+    if memory.read(start, &mut bytes).is_err() {
+        return Vec::new();
+    }
+    let mut ends = Vec::new();
+    let mut further = Vec::new();
+    for (slot, word) in bytes.chunks_exact(8).map(to_word).enumerate() {
+        let step = (cache, slot as u64 * 8);
+        if word >= IMAGE_FROM && is_named(Va(word)) {
+            ends.push((vec![step], Va(word)));
+        } else if hops > 1 && heap.find_object(word).is_some_and(|next| next != object) {
+            further.push((step, word));
+        }
+    }
+    // Only where the object itself has no name in it is it worth going on.
+    if ends.is_empty() {
+        for (step, word) in further.into_iter().take(8) {
+            for (path, address) in follow(heap, memory, word, is_named, hops - 1) {
+                ends.push(([vec![step], path].concat(), address));
+            }
+        }
+    }
+    ends.truncate(MOST);
+    ends
+}
+
+fn to_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lost::tests::Ram;
+    use sysak_base::heap::Object;
+
+    const OPS: u64 = 0xffff_ffff_c012_3400;
+
+    #[test]
+    fn a_pointer_to_an_object_with_an_ops_table_names_the_table() {
+        let mut ram = Ram::new(16);
+        let heap = ram.heap(&[(4, 0), (5, 1)]);
+        let group = heap.object_va(Object { slab: 1, index: 3 }).0;
+        ram.put_va(group + 8, OPS);
+        let objects: Vec<_> =
+            (0..10).map(|index| heap.object_va(Object { slab: 0, index })).collect();
+        for (n, object) in objects.iter().enumerate() {
+            ram.put_va(object.0 + 16, group);
+            ram.put_va(object.0 + 24, n as u64);
+        }
+        let held = held(&heap, &ram, &objects, 64, &|at| at.0 == OPS);
+        assert_eq!(held, [Held { offset: 16, path: vec![(1, 8)], address: Va(OPS), objects: 10 }]);
+    }
+
+    #[test]
+    fn what_only_a_few_objects_hold_is_left_out() {
+        let mut ram = Ram::new(16);
+        let heap = ram.heap(&[(4, 0)]);
+        let objects: Vec<_> =
+            (0..10).map(|index| heap.object_va(Object { slab: 0, index })).collect();
+        for object in &objects[..5] {
+            ram.put_va(object.0, OPS);
+        }
+        assert_eq!(held(&heap, &ram, &objects, 64, &|_| true), []);
+    }
+
+    #[test]
+    fn objects_that_point_at_each_other_end_the_search() {
+        let mut ram = Ram::new(16);
+        let heap = ram.heap(&[(4, 0), (5, 1)]);
+        let (a, b) = (Object { slab: 0, index: 0 }, Object { slab: 1, index: 0 });
+        let (a, b) = (heap.object_va(a), heap.object_va(b));
+        ram.put_va(a.0, b.0);
+        ram.put_va(b.0, a.0);
+        assert_eq!(held(&heap, &ram, &[a], 64, &|_| true), []);
+    }
+}

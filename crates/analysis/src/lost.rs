@@ -1,0 +1,182 @@
+//! What is lost, cache by cache, and which lost objects hang on other lost ones.
+
+use std::collections::{HashMap, HashSet};
+
+use sysak_base::heap::{Heap, Object};
+use sysak_base::{Cancel, Memory};
+
+/// Objects of one cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Slabs.
+    pub slabs: u64,
+    /// Pages of those slabs.
+    pub pages: u64,
+    /// Objects, free ones included.
+    pub total: u64,
+    /// Allocated objects.
+    pub live: u64,
+    /// Allocated objects that nothing leads to.
+    pub white: u64,
+}
+
+/// Counts every cache's objects.
+pub fn tally(heap: &Heap) -> Vec<Tally> {
+    let mut tallies = vec![Tally::default(); heap.caches.len()];
+    for (index, slab) in heap.slabs.iter().enumerate() {
+        let count = heap.count(index as u32);
+        let tally = &mut tallies[usize::from(slab.cache)];
+        tally.slabs += 1;
+        tally.pages += 1 << slab.order;
+        tally.total += u64::from(slab.objects);
+        tally.live += count.live;
+        tally.white += count.white;
+    }
+    tallies
+}
+
+/// Of 100 lost objects of a cache, so many must be led to by lost objects of another
+/// cache for that cache to be the cause.
+const HANGING_PERCENT: u64 = 90;
+/// Lost objects whose words are looked at; more would not change the picture.
+const MOST_SOURCES: u64 = 1 << 22;
+
+/// For each cache whose lost objects are lost only because lost objects of another
+/// cache lead to them: that other cache.
+pub fn lost_through(
+    heap: &Heap,
+    memory: &dyn Memory,
+    tallies: &[Tally],
+    cancel: &Cancel,
+) -> HashMap<u16, u16> {
+    let edges = edges_between_lost(heap, memory, cancel);
+    let reached = |from: u16, to: u16| edges.get(&(from, to)).copied().unwrap_or(0);
+    let mut through = HashMap::new();
+    for &(from, to) in edges.keys() {
+        let hanging = reached(from, to);
+        let all = tallies[usize::from(to)].white;
+        let one_way = reached(to, from) * 2 < hanging;
+        let known = through.get(&to).map_or(0, |other| reached(*other, to));
+        if hanging * 100 >= all * HANGING_PERCENT && one_way && hanging > known {
+            through.insert(to, from);
+        }
+    }
+    through
+}
+
+/// How many lost objects of one cache are led to by lost objects of another.
+fn edges_between_lost(
+    heap: &Heap,
+    memory: &dyn Memory,
+    cancel: &Cancel,
+) -> HashMap<(u16, u16), u64> {
+    let mut edges = HashMap::new();
+    let mut counted = HashSet::new();
+    let mut buffer = Vec::new();
+    let mut sources = 0;
+    for (index, slab) in heap.slabs.iter().enumerate() {
+        if sources >= MOST_SOURCES || cancel.is_set() {
+            break;
+        }
+        let size = heap.caches[usize::from(slab.cache)].object_size as usize;
+        heap.for_each_white(index as u32, |object| {
+            sources += 1;
+            let source = Object { slab: index as u32, index: object };
+            let Ok(bytes) = memory.view(heap.object_va(source), size, &mut buffer) else { return };
+            for word in bytes.chunks_exact(8).map(little_endian) {
+                let Some(target) = heap.find_object(word) else { continue };
+                let cache = heap.slabs[target.slab as usize].cache;
+                if cache != slab.cache
+                    && heap.is_white(target)
+                    && counted.insert((slab.cache, target.slab, target.index))
+                {
+                    *edges.entry((slab.cache, cache)).or_insert(0) += 1;
+                }
+            }
+        });
+    }
+    edges
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use sysak_base::heap::Cache;
+    use sysak_base::{Fault, Pfn, Va, Why};
+
+    pub(crate) const BASE: Va = Va(0xffff_8880_0000_0000);
+
+    /// A few pages of RAM with a direct map.
+    pub(crate) struct Ram(Vec<u8>);
+
+    impl Ram {
+        pub(crate) fn new(pages: usize) -> Ram {
+            Ram(vec![0; pages << 12])
+        }
+
+        pub(crate) fn put(&mut self, at: usize, word: u64) {
+            self.put_bytes(at, &word.to_le_bytes());
+        }
+
+        pub(crate) fn put_va(&mut self, at: u64, word: u64) {
+            self.put((at - BASE.0) as usize, word);
+        }
+
+        pub(crate) fn put_bytes(&mut self, at: usize, bytes: &[u8]) {
+            self.0[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+
+        /// Slabs of one page: cache 0 has objects of 64 bytes, cache 1 of 128.
+        pub(crate) fn heap(&self, slabs: &[(u64, u16)]) -> Heap {
+            let caches = vec![
+                Cache::new(Va(1), "kmalloc-64".into(), 64, 64).unwrap(),
+                Cache::new(Va(2), "kmalloc-128".into(), 128, 128).unwrap(),
+            ];
+            let mut heap = Heap::new(BASE, (self.0.len() >> 12) as u64, caches);
+            for (pfn, cache) in slabs {
+                let objects = 4096 / heap.caches[usize::from(*cache)].stride as u16;
+                heap.push(Pfn(*pfn), 0, *cache, objects).unwrap();
+            }
+            heap.seal();
+            heap
+        }
+    }
+
+    impl Memory for Ram {
+        fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+            let fault = Fault { at, why: Why::Unmapped };
+            let start = at.checked_sub(BASE).ok_or(fault)? as usize;
+            buf.copy_from_slice(self.0.get(start..start + buf.len()).ok_or(fault)?);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn children_of_lost_objects_are_lost_through_them() {
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0), (5, 1)]);
+        for index in 0..64 {
+            let object = Object { slab: 0, index };
+            if index >= 10 {
+                heap.mark(object);
+            }
+        }
+        for index in 0..32 {
+            let object = Object { slab: 1, index };
+            if index >= 10 {
+                heap.mark(object);
+            } else {
+                let parent = heap.object_va(Object { slab: 0, index }).0;
+                ram.put_va(parent + 8, heap.object_va(object).0);
+            }
+        }
+        let tallies = tally(&heap);
+        assert_eq!((tallies[0].white, tallies[1].white), (10, 10));
+        let through = lost_through(&heap, &ram, &tallies, &Cancel::default());
+        assert_eq!(through, HashMap::from([(1, 0)]));
+    }
+}

@@ -1,0 +1,54 @@
+//! When lost objects are a leak.
+
+use crate::alike::Likeness;
+use crate::lost::Tally;
+
+/// So many alike objects that nothing leads to are a leak.
+///
+/// Clean guests (5.10, 6.1, 6.12, and a live 6.18) show at most a few dozen
+/// unreachable objects per cache, unlike each other: objects known only by physical
+/// address, or by an encoding that hides the pointer.
+pub const LEAK_OBJECTS: u64 = 1000;
+/// So many bytes of alike objects are a leak, however few objects they are.
+pub const LEAK_BYTES: u64 = 1 << 20;
+
+/// Whether a cache's unreached objects are worth a second look.
+pub fn is_suspect(tally: &Tally, object_size: u64) -> bool {
+    tally.white >= LEAK_OBJECTS || tally.white * object_size >= LEAK_BYTES
+}
+
+/// Whether the biggest group of alike objects that nothing leads to is a leak.
+pub fn is_leak(tally: &Tally, likeness: &Likeness, object_size: u64) -> bool {
+    let alike = likeness.groups.iter().map(|group| group.unreachable).max().unwrap_or(0);
+    // A leak of many kinds of content is told by its share of the whole cache.
+    let most = tally.live > 0 && tally.white * 2 >= tally.live;
+    let counted = if most { tally.white } else { alike };
+    counted >= LEAK_OBJECTS || counted * object_size >= LEAK_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alike::Group;
+    use sysak_base::Va;
+
+    fn with_group(unreachable: u64) -> Likeness {
+        let group = Group { fingerprint: 1, objects: unreachable, unreachable, sample: Va(0) };
+        Likeness { groups: vec![group], ..Likeness::default() }
+    }
+
+    #[test]
+    fn a_few_lost_objects_are_noise_and_many_unlike_ones_in_a_big_cache_too() {
+        let tally = |white| Tally { live: 1_000_000, white, ..Tally::default() };
+        assert!(!is_leak(&tally(999), &with_group(999), 64));
+        assert!(is_leak(&tally(1000), &with_group(1000), 64));
+        assert!(!is_leak(&tally(5000), &with_group(40), 64), "unlike each other");
+        assert!(is_leak(&tally(260), &with_group(256), 4096), "a MiB");
+    }
+
+    #[test]
+    fn a_cache_that_is_lost_as_a_whole_needs_no_likeness() {
+        let tally = Tally { live: 3000, white: 2000, ..Tally::default() };
+        assert!(is_leak(&tally, &with_group(10), 64));
+    }
+}

@@ -1,0 +1,61 @@
+//! The names of merged caches: links in the caches' directory of sysfs.
+//!
+//! The kernel itself forgets under which names a merged cache was asked for;
+//! only `/sys/kernel/slab` still lists them, so its tree is read from memory.
+
+use std::collections::HashMap;
+
+use sysak_base::Va;
+use sysak_base::heap::Cache;
+
+use crate::Kernel;
+use crate::list::{half, read_string, walk_tree, word};
+use crate::shape::KernfsShape;
+
+/// `KERNFS_LINK`
+const LINK: u64 = 4;
+/// More entries than the directory ever has.
+const MOST_ENTRIES: usize = 1 << 15;
+
+/// Fills in each cache's aliases; leaves them empty where sysfs cannot be read.
+pub(crate) fn add(kernel: &Kernel<'_>, caches: &mut [Cache]) {
+    let Some(shape) = &kernel.shape.cache.kernfs else { return };
+    let directory = |cache: &Cache| kernel.memory.read_u64(cache.va.at(shape.directory)).ok();
+    let owners: HashMap<u64, usize> = caches
+        .iter()
+        .enumerate()
+        .filter_map(|(index, cache)| Some((directory(cache).filter(|d| *d != 0)?, index)))
+        .collect();
+    let parent = owners.keys().find_map(|d| kernel.memory.read_u64(Va(*d).at(shape.parent)).ok());
+    let Some(parent) = parent.filter(|parent| *parent != 0) else { return };
+    let Ok(root) = kernel.memory.read_u64(Va(parent).at(shape.children)) else { return };
+    // The tree's links point at the node inside each entry.
+    let walk = walk_tree(kernel.memory, Va(root), shape.sides, MOST_ENTRIES);
+    for link in walk.seen {
+        let node = Va(link.0.wrapping_sub(shape.rb));
+        if let Some((name, target)) = read_link(kernel, shape, node)
+            && let Some(index) = owners.get(&target)
+            && caches[*index].name != name
+        {
+            caches[*index].aliases.push(name);
+        }
+    }
+    for cache in caches {
+        cache.aliases.sort();
+    }
+}
+
+/// The name and target of a symbolic link in sysfs.
+fn read_link(kernel: &Kernel<'_>, shape: &KernfsShape, node: Va) -> Option<(String, u64)> {
+    let mut bytes = [0; 128];
+    kernel.memory.read(node, &mut bytes).ok()?;
+    let flags = match shape.flags.1 {
+        2 => u64::from(half(&bytes, shape.flags.0) & 0xffff),
+        _ => u64::from(half(&bytes, shape.flags.0)),
+    };
+    if flags & 0xf != LINK {
+        return None;
+    }
+    let name = read_string(kernel.memory, Va(word(&bytes, shape.name)), 256)?;
+    Some((name, word(&bytes, shape.target)))
+}

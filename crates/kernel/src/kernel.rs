@@ -1,0 +1,156 @@
+//! One kernel, ready to be walked: its memory, its layout and its fixed points.
+
+use sysak_base::{Anchors, Fault, Memory, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Va};
+use sysak_symbols::{Kallsyms, TypeInfo};
+
+use crate::shape::{Missing, Shape};
+
+/// Why a kernel cannot be walked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The type information lacks something.
+    #[error(transparent)]
+    NoTypeInfo(#[from] Missing),
+    /// The reader found no such fixed point.
+    #[error("cannot find {0} of this kernel: give its symbols with --kallsyms FILE")]
+    NoAnchor(&'static str),
+    /// No slab page was found, or none of SLUB's.
+    #[error("found no slab of SLUB in this kernel: other allocators (SLAB, SLOB) are not supported")]
+    NoSlub,
+    /// Memory that everything depends on could not be read.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A kernel that can be walked.
+pub struct Kernel<'a> {
+    /// Its memory.
+    pub memory: &'a dyn Memory,
+    /// Its symbols; a live kernel without KALLSYMS_ALL lists only functions.
+    pub symbols: &'a Kallsyms,
+    /// Its structures.
+    pub shape: Shape,
+    /// RAM, ascending and disjoint.
+    pub ram: Vec<PfnRange>,
+    /// Pages of the kernel's own image.
+    pub image: Vec<PfnRange>,
+    /// Pages that our own BPF maps occupy.
+    pub own_pages: Vec<Pfn>,
+    /// Words that are roots beside memory: the registers of a crashed machine.
+    pub registers: Vec<u64>,
+    /// Virtual addresses of the image.
+    pub image_virtual: Option<(Va, Va)>,
+    pub(crate) page_offset: Va,
+    pub(crate) vmemmap: Va,
+    pub(crate) per_cpu_offsets: Vec<u64>,
+}
+
+impl<'a> Kernel<'a> {
+    /// Resolves the layout and completes the reader's anchors.
+    pub fn new(
+        memory: &'a dyn Memory,
+        anchors: &Anchors,
+        types: &TypeInfo,
+        symbols: &'a Kallsyms,
+    ) -> Result<Kernel<'a>, KernelError> {
+        let ram: Vec<_> = anchors.ram.iter().copied().filter(|run| run.pages() > 0).collect();
+        if ram.is_empty() {
+            return Err(KernelError::NoAnchor("the RAM ranges"));
+        }
+        Ok(Kernel {
+            memory,
+            symbols,
+            shape: Shape::resolve(types)?,
+            ram,
+            image: anchors.image.clone(),
+            own_pages: anchors.own_pages.clone(),
+            registers: anchors.registers.clone(),
+            image_virtual: anchors.image_virtual,
+            page_offset: anchors.page_offset.ok_or(KernelError::NoAnchor("page_offset_base"))?,
+            vmemmap: anchors.vmemmap.ok_or(KernelError::NoAnchor("vmemmap_base"))?,
+            per_cpu_offsets: anchors.per_cpu_offsets.clone(),
+        })
+    }
+
+    /// Where the direct map starts.
+    pub fn page_offset(&self) -> Va {
+        self.page_offset
+    }
+
+    /// Pages from frame 0 to the end of RAM.
+    pub fn end_pfn(&self) -> Pfn {
+        self.ram.last().map_or(Pfn(0), |run| run.end)
+    }
+
+    /// The direct-map address of a page.
+    pub fn page_va(&self, pfn: Pfn) -> Va {
+        self.page_offset.at(pfn.0 << PAGE_SHIFT)
+    }
+
+    /// The page that a direct-map address lies in, if it is RAM.
+    pub fn direct_pfn(&self, at: Va) -> Option<Pfn> {
+        let pfn = Pfn(at.checked_sub(self.page_offset)? >> PAGE_SHIFT);
+        self.is_ram(pfn).then_some(pfn)
+    }
+
+    /// Whether the page is RAM.
+    pub fn is_ram(&self, pfn: Pfn) -> bool {
+        let next = self.ram.partition_point(|run| run.end <= pfn);
+        self.ram.get(next).is_some_and(|run| run.contains(pfn))
+    }
+
+    /// The page that a `struct page` address stands for.
+    pub fn page_of(&self, page: Va) -> Option<Pfn> {
+        let offset = page.checked_sub(self.vmemmap)?;
+        let pfn = Pfn(offset / self.shape.page.size);
+        (offset % self.shape.page.size == 0 && self.is_ram(pfn)).then_some(pfn)
+    }
+
+    /// Where the `struct page` of a page lies.
+    pub fn struct_page(&self, pfn: Pfn) -> Va {
+        self.vmemmap.at(pfn.0.wrapping_mul(self.shape.page.size))
+    }
+
+    /// Each CPU's copy of what a per-CPU pointer points to.
+    pub(crate) fn per_cpu(&self, pointer: u64) -> impl Iterator<Item = Va> + '_ {
+        self.per_cpu_offsets.iter().map(move |offset| Va(pointer.wrapping_add(*offset)))
+    }
+
+    /// Reads a direct-map range page by page where it cannot be read in one go.
+    /// Pages that cannot be read at all are left zero; returns how many.
+    pub fn read_pages(&self, pfn: Pfn, buf: &mut [u8]) -> u64 {
+        if self.memory.read(self.page_va(pfn), buf).is_ok() {
+            return 0;
+        }
+        let mut lost = 0;
+        for (page, part) in buf.chunks_mut(PAGE_SIZE as usize).enumerate() {
+            if self.memory.read(self.page_va(Pfn(pfn.0 + page as u64)), part).is_err() {
+                part.fill(0);
+                lost += 1;
+            }
+        }
+        lost
+    }
+}
+
+/// What was looked at, and what was not.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    /// Slabs found.
+    pub slabs_total: u64,
+    /// Slabs whose objects are known.
+    pub slabs_walked: u64,
+    /// Objects in them, free ones included.
+    pub objects_walked: u64,
+    /// Bytes that marking read.
+    pub bytes_scanned: u64,
+    /// What was left out, and why.
+    pub skipped: Vec<(String, String)>,
+}
+
+impl Coverage {
+    /// Notes something that was left out.
+    pub fn skip(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.skipped.push((what.into(), why.into()));
+    }
+}

@@ -1,0 +1,283 @@
+//! The census: every page of RAM into exactly one owner.
+//!
+//! What is called free is left out of the roots, and what is called user memory
+//! too; a wrong "free" or "user" hides references and accuses the innocent.
+//!
+//! **Invariant:** doubt means kernel memory, which is a root.
+
+use std::collections::{HashMap, HashSet};
+
+use sysak_base::heap::PageSet;
+use sysak_base::{Cancel, Pfn, PfnRange, Progress, Stage, Va};
+
+use crate::list::{half, word};
+use crate::shape::PageKind;
+use crate::{Coverage, FreePages, Kernel};
+
+/// Whose a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// Nobody's.
+    Free,
+    /// A slab.
+    Slab,
+    /// Anonymous memory of a process.
+    Anon,
+    /// Page cache of a file.
+    File,
+    /// Shared memory and tmpfs.
+    Shmem,
+    /// hugetlb, in use or in its pool.
+    Hugetlb,
+    /// A page table.
+    PageTable,
+    /// The kernel's own text, data and bss.
+    Image,
+    /// Set aside at boot.
+    Reserved,
+    /// In use by the kernel otherwise.
+    Kernel,
+    /// Logically offline or poisoned: must not be read.
+    Untouchable,
+    /// Held by our own BPF maps.
+    Own,
+}
+
+/// How many owners there are.
+const OWNERS: usize = Owner::Own as usize + 1;
+
+/// Pages whose `struct page`s are read at once.
+const WINDOW_PAGES: u64 = 4096;
+
+/// Every page of RAM, told apart.
+pub struct Census {
+    pages: [u64; OWNERS],
+    /// Pages whose words are references: in use, and neither slab, user nor free.
+    pub roots: PageSet,
+    /// First pages of slabs.
+    pub slabs: PageSet,
+    /// Present pages, as the nodes say; `None` where they were not found.
+    pub present_pages: Option<u64>,
+    /// Whether it was ended early.
+    pub interrupted: bool,
+}
+
+impl Census {
+    /// How many pages an owner has.
+    pub fn pages(&self, owner: Owner) -> u64 {
+        self.pages[owner as usize]
+    }
+
+    /// Pages of RAM that were told apart.
+    pub fn counted_pages(&self) -> u64 {
+        self.pages.iter().sum()
+    }
+
+    /// Looks at every `struct page` of RAM once.
+    pub fn take(
+        kernel: &Kernel<'_>,
+        free: &FreePages,
+        coverage: &mut Coverage,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Census {
+        let end = kernel.end_pfn().0;
+        let mut counter = Counter {
+            kernel,
+            free,
+            own: kernel.own_pages.iter().copied().collect(),
+            files: HashMap::new(),
+            census: Census {
+                pages: [0; OWNERS],
+                roots: PageSet::new(end),
+                slabs: PageSet::new(end),
+                present_pages: free.present_pages,
+                interrupted: false,
+            },
+            unreadable: 0,
+        };
+        let total: u64 = kernel.ram.iter().map(PfnRange::pages).sum();
+        let mut done = 0;
+        for run in &kernel.ram {
+            let mut at = run.start;
+            while at < run.end {
+                if cancel.is_set() {
+                    counter.census.interrupted = true;
+                    break;
+                }
+                let next = counter.window(at, run.end);
+                done += next.0 - at.0;
+                at = next;
+                progress.tell(Stage::Census, done, total);
+            }
+        }
+        if counter.unreadable > 0 {
+            let what = format!("{} pages of RAM", counter.unreadable);
+            coverage.skip(what, "their struct page cannot be read");
+        }
+        counter.census
+    }
+}
+
+struct Counter<'a, 'k> {
+    kernel: &'a Kernel<'k>,
+    free: &'a FreePages,
+    own: HashSet<Pfn>,
+    files: HashMap<u64, bool>,
+    census: Census,
+    unreadable: u64,
+}
+
+impl Counter<'_, '_> {
+    /// Classifies one window of pages; returns where the next one starts.
+    fn window(&mut self, start: Pfn, end: Pfn) -> Pfn {
+        let stop = Pfn(end.0.min(start.0 + WINDOW_PAGES));
+        let deferred = self.free.deferred.iter().find(|run| run.start < stop && start < run.end);
+        if let Some(run) = deferred {
+            if run.contains(start) {
+                let stop = Pfn(end.0.min(run.end.0));
+                self.assign(start, stop.0 - start.0, Owner::Free);
+                return stop;
+            }
+            return self.readable(start, run.start, end);
+        }
+        self.readable(start, stop, end)
+    }
+
+    fn readable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Pfn {
+        let size = self.kernel.shape.page.size;
+        // One more, for the second page of a block that begins with the last.
+        let pages = (stop.0 - start.0 + 1).min(end.0 - start.0);
+        let mut scratch = Vec::new();
+        let bytes = (pages * size) as usize;
+        let Ok(bytes) = self.kernel.memory.view(self.kernel.struct_page(start), bytes, &mut scratch)
+        else {
+            return self.unreadable(start, stop, end);
+        };
+        let mut pfn = start;
+        while pfn < stop {
+            let at = ((pfn.0 - start.0) * size) as usize;
+            let head = &bytes[at..];
+            let (owner, pages) = self.classify(pfn, head);
+            let pages = pages.min(end.0 - pfn.0);
+            self.assign(pfn, pages, owner);
+            pfn = Pfn(pfn.0 + pages);
+        }
+        pfn
+    }
+
+    /// A window that cannot be read whole is read page by page.
+    fn unreadable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Pfn {
+        if stop.0 - start.0 > 1 {
+            return self.readable(start, Pfn(start.0 + (stop.0 - start.0) / 2), end);
+        }
+        self.unreadable += 1;
+        self.assign(start, 1, Owner::Untouchable);
+        stop
+    }
+
+    fn assign(&mut self, start: Pfn, pages: u64, owner: Owner) {
+        self.census.pages[owner as usize] += pages;
+        match owner {
+            Owner::Slab => self.census.slabs.insert(start),
+            Owner::Kernel | Owner::Image | Owner::Reserved => {
+                for page in start.0..start.0 + pages {
+                    self.census.roots.insert(Pfn(page));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whose the block that begins at `pfn` is, and how many pages it has.
+    fn classify(&mut self, pfn: Pfn, head: &[u8]) -> (Owner, u64) {
+        let shape = &self.kernel.shape.page;
+        let flags = word(head, shape.flags);
+        let has = |bit: u32| flags >> bit & 1 != 0;
+        if shape.bits.hwpoison.is_some_and(has) {
+            return (Owner::Untouchable, 1);
+        }
+        let is_slab = shape.bits.slab.is_some_and(has);
+        let kind = if is_slab {
+            PageKind::Slab
+        } else {
+            shape.types.kind(half(head, shape.page_type))
+        };
+        let compound = if has(shape.bits.head) { 1 << shape.compound_order(head) } else { 1 };
+        match kind {
+            PageKind::Buddy => {
+                let order = word(head, shape.private);
+                let fits = order < self.kernel.shape.zone.orders;
+                return (Owner::Free, if fits { 1 << order } else { 1 });
+            }
+            PageKind::Guard => return (Owner::Free, 1),
+            PageKind::Slab => return (Owner::Slab, compound),
+            PageKind::Offline => return (Owner::Untouchable, compound),
+            PageKind::Unaccepted => return (Owner::Free, 1),
+            PageKind::Table => return (Owner::PageTable, compound),
+            PageKind::Hugetlb => return (Owner::Hugetlb, compound),
+            PageKind::Other => return (Owner::Kernel, compound),
+            PageKind::Plain => {}
+        }
+        if self.free.per_cpu.contains(&pfn) && half(head, shape.refcount) == 0 {
+            // Blocks on the per-CPU lists keep no order; their tails look plain.
+            return (Owner::Free, 1);
+        }
+        if self.own.contains(&pfn) {
+            return (Owner::Own, 1);
+        }
+        if compound > 1 && self.is_hugetlb(head) {
+            return (Owner::Hugetlb, compound);
+        }
+        if has(shape.bits.reserved) {
+            let image = self.kernel.image.iter().any(|run| run.contains(pfn));
+            return (if image { Owner::Image } else { Owner::Reserved }, 1);
+        }
+        (self.user(head, flags), compound)
+    }
+
+    /// User memory by its mapping; anything else is the kernel's.
+    fn user(&mut self, head: &[u8], flags: u64) -> Owner {
+        const ANON: u64 = 1;
+        const MOVABLE: u64 = 2;
+        let shape = &self.kernel.shape.page;
+        let (lru, swapbacked) =
+            (flags >> shape.bits.lru & 1 != 0, flags >> shape.bits.swapbacked & 1 != 0);
+        let tail = word(head, shape.compound_head) & 1 != 0;
+        if tail || half(head, shape.refcount) == 0 {
+            return Owner::Kernel;
+        }
+        let mapping = word(head, shape.mapping);
+        let file = if swapbacked { Owner::Shmem } else { Owner::File };
+        match mapping & (ANON | MOVABLE) {
+            MOVABLE => Owner::Kernel,
+            0 if lru => file,
+            // Not on a list of the page reclaim yet, or isolated from it.
+            0 if mapping != 0 && self.is_file(mapping) => file,
+            0 => Owner::Kernel,
+            _ if lru || swapbacked => Owner::Anon,
+            // KSM's pages and those of an anonymous mapping that was isolated.
+            _ if self.kernel.direct_pfn(Va(mapping & !(ANON | MOVABLE))).is_some() => Owner::Anon,
+            _ => Owner::Kernel,
+        }
+    }
+
+    /// Whether an address is really the `address_space` of an inode.
+    fn is_file(&mut self, mapping: u64) -> bool {
+        let Some([host, i_mapping, i_data]) = self.kernel.shape.page.file else { return false };
+        let memory = self.kernel.memory;
+        *self.files.entry(mapping).or_insert_with(|| {
+            let Ok(inode) = memory.read_u64(Va(mapping).at(host)) else { return false };
+            inode != 0
+                && (inode.wrapping_add(i_data) == mapping
+                    || memory.read_u64(Va(inode).at(i_mapping)) == Ok(mapping))
+        })
+    }
+
+    fn is_hugetlb(&self, head: &[u8]) -> bool {
+        let shape = &self.kernel.shape.page;
+        let second = word(head, shape.size + shape.flags);
+        shape.bits.hugetlb.is_some_and(|bit| second >> bit & 1 != 0)
+            || shape.hugetlb_dtor.is_some_and(|(at, dtor)| head.get(at as usize) == Some(&dtor))
+    }
+}

@@ -1,0 +1,75 @@
+//! Where the kernel keeps what: the only place that spells its type and field names.
+//!
+//! Everything comes from the kernel's own type information and is tested by
+//! presence, never by version. Resolved once, before any loop.
+
+mod page;
+mod slab;
+mod zone;
+
+pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
+pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
+pub use zone::ZoneShape;
+
+use sysak_symbols::TypeInfo;
+
+/// A type or field that this kernel does not have and the walk cannot do without.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the kernel's type information has no {0}: is this its BTF, and does it use SLUB?")]
+pub struct Missing(pub String);
+
+/// Everything that the walkers need to know about one kernel's layout.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// `struct page` and its flags and types.
+    pub page: PageShape,
+    /// The slab's bookkeeping.
+    pub slab: SlabShape,
+    /// `struct kmem_cache`.
+    pub cache: CacheShape,
+    /// Nodes, zones and free lists.
+    pub zone: ZoneShape,
+}
+
+impl Shape {
+    /// Resolves every name against one kernel's types.
+    pub fn resolve(types: &TypeInfo) -> Result<Shape, Missing> {
+        let names = Names(types);
+        Ok(Shape {
+            page: PageShape::resolve(names)?,
+            slab: SlabShape::resolve(names)?,
+            cache: CacheShape::resolve(names)?,
+            zone: ZoneShape::resolve(names)?,
+        })
+    }
+}
+
+/// Looks names up; `need` complains, `find` does not.
+#[derive(Clone, Copy)]
+struct Names<'a>(&'a TypeInfo);
+
+impl Names<'_> {
+    fn find(self, owner: &str, path: &str) -> Option<u64> {
+        Some(self.0.find_field(owner, path)?.offset_bytes)
+    }
+
+    fn need(self, owner: &str, path: &str) -> Result<u64, Missing> {
+        self.find(owner, path).ok_or_else(|| Missing(format!("struct {owner}.{path}")))
+    }
+
+    fn find_size(self, owner: &str) -> Option<u64> {
+        self.0.find_size(owner)
+    }
+
+    fn need_size(self, owner: &str) -> Result<u64, Missing> {
+        self.find_size(owner).ok_or_else(|| Missing(format!("struct {owner}")))
+    }
+
+    fn find_value(self, enumerator: &str) -> Option<u64> {
+        self.0.find_enumerator(enumerator).and_then(|value| u64::try_from(value).ok())
+    }
+
+    fn find_len(self, owner: &str, path: &str) -> Option<u64> {
+        self.0.find_array_len(owner, path)
+    }
+}

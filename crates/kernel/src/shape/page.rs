@@ -1,0 +1,280 @@
+//! `struct page`: its fields, flags, and the several ways kernels encode a page's type.
+
+use super::{Missing, Names};
+use crate::list::word;
+
+/// Offsets inside `struct page`, and how to read its flags and type.
+#[derive(Clone, Debug)]
+pub struct PageShape {
+    /// Bytes of a `struct page`.
+    pub size: u64,
+    /// `flags`
+    pub flags: u64,
+    /// `lru`, also the link of the buddy and per-CPU free lists.
+    pub lru: u64,
+    /// `mapping`
+    pub mapping: u64,
+    /// `private`: the order of a free block, among other things.
+    pub private: u64,
+    /// `page_type`
+    pub page_type: u64,
+    /// `_refcount`
+    pub refcount: u64,
+    /// `compound_head`
+    pub compound_head: u64,
+    /// Where a compound page's order is kept.
+    pub order: Option<OrderPlace>,
+    /// Which byte of the second page is the destructor's number, and hugetlb's.
+    pub hugetlb_dtor: Option<(u64, u8)>,
+    /// Flag bits.
+    pub bits: PageFlags,
+    /// Page types.
+    pub types: PageTypes,
+    /// `address_space.host`, `inode.i_mapping`, `inode.i_data`: to tell a file's page.
+    pub file: Option<[u64; 3]>,
+}
+
+/// Where a compound page's order is kept, counted from the head's `struct page`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderPlace {
+    /// A byte of its own.
+    Byte(u64),
+    /// The low byte of the second page's flags, since Linux commit ebc1baf5c9b4
+    /// ("mm: free up a word in the first tail page") (v6.6).
+    LowByteOf(u64),
+}
+
+/// Bit numbers in `flags`; `None` where this kernel has no such flag.
+#[derive(Clone, Copy, Debug)]
+pub struct PageFlags {
+    /// `PG_lru`
+    pub lru: u32,
+    /// `PG_head`
+    pub head: u32,
+    /// `PG_reserved`
+    pub reserved: u32,
+    /// `PG_swapbacked`
+    pub swapbacked: u32,
+    /// `PG_slab`, until it became a page type in v6.10.
+    pub slab: Option<u32>,
+    /// `PG_hwpoison`
+    pub hwpoison: Option<u32>,
+    /// `PG_hugetlb` in the second page's flags (v6.6 to v6.8).
+    pub hugetlb: Option<u32>,
+}
+
+/// What a page's type says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PageKind {
+    /// No type: user memory or a plain allocation, or a tail of one.
+    Plain,
+    /// Head of a free block in the buddy allocator.
+    Buddy,
+    /// Logically offline (balloon): must not be read.
+    Offline,
+    /// A page table.
+    Table,
+    /// A guard page of debug_pagealloc.
+    Guard,
+    /// hugetlb memory.
+    Hugetlb,
+    /// A slab.
+    Slab,
+    /// Not accepted from the hypervisor yet: must not be read.
+    Unaccepted,
+    /// Some other kernel owner.
+    Other,
+}
+
+/// How this kernel encodes a page's type.
+#[derive(Clone, Debug)]
+pub enum PageTypes {
+    /// The top byte is one of these, since Linux commit 4ffca5a96678
+    /// ("mm: support only one page_type per page") (v6.12).
+    TopByte(Vec<(u8, PageKind)>),
+    /// Cleared bits under a base of set ones.
+    ClearedBits {
+        /// Bits that are set in every typed page.
+        base: u32,
+        /// The bit that each type clears.
+        bits: Vec<(u32, PageKind)>,
+    },
+}
+
+impl PageTypes {
+    /// The type of a page with this `page_type` word.
+    pub fn kind(&self, word: u32) -> PageKind {
+        let found = match self {
+            PageTypes::TopByte(values) => {
+                let top = (word >> 24) as u8;
+                // Below 0x80 the word is a map count, and 0xff is "no type".
+                if !(0x80..0xff).contains(&top) {
+                    return PageKind::Plain;
+                }
+                values.iter().find(|(value, _)| *value == top)
+            }
+            PageTypes::ClearedBits { base, bits } => {
+                if word & base != *base || word == u32::MAX {
+                    return PageKind::Plain;
+                }
+                bits.iter().find(|(bit, _)| word & bit == 0)
+            }
+        };
+        found.map_or(PageKind::Other, |(_, kind)| *kind)
+    }
+
+    /// Whether slab pages carry a type (else a flag).
+    fn knows_slab(&self) -> bool {
+        match self {
+            PageTypes::TopByte(values) => values.iter().any(|(_, kind)| *kind == PageKind::Slab),
+            PageTypes::ClearedBits { bits, .. } => bits.iter().any(|(_, k)| *k == PageKind::Slab),
+        }
+    }
+
+    fn resolve(names: Names<'_>) -> PageTypes {
+        const NAMED: [(&str, PageKind); 7] = [
+            ("buddy", PageKind::Buddy),
+            ("offline", PageKind::Offline),
+            ("table", PageKind::Table),
+            ("guard", PageKind::Guard),
+            ("hugetlb", PageKind::Hugetlb),
+            ("slab", PageKind::Slab),
+            ("unaccepted", PageKind::Unaccepted),
+        ];
+        if names.find_value("PGTY_buddy").is_some() {
+            let value = |(name, kind): (&str, PageKind)| {
+                Some((names.find_value(&format!("PGTY_{name}"))? as u8, kind))
+            };
+            return PageTypes::TopByte(NAMED.into_iter().filter_map(value).collect());
+        }
+        if names.find_value("PG_buddy").is_some() {
+            // v6.10 and v6.11 list the bits in an enum, at different places.
+            let bit = |(name, kind): (&str, PageKind)| {
+                let value = names.find_value(&format!("PG_{name}"))? as u32;
+                // Before that `PG_slab` is the number of a flag, not a bit mask.
+                (value > 64).then_some((value, kind))
+            };
+            let bits: Vec<_> = NAMED.into_iter().filter_map(bit).collect();
+            let high = bits.iter().all(|(bit, _)| *bit >= 1 << 24);
+            let base = names.0.find_enumerator("PAGE_TYPE_BASE").map(|base| base as u32);
+            let base = base.unwrap_or(if high { 0x8000_0000 } else { 0xf000_0000 });
+            return PageTypes::ClearedBits { base, bits };
+        }
+        // Macros, so not in the type information: include/linux/page-flags.h. The
+        // kmemcg type went away with Linux commit 18b2db3b0385 ("mm: Convert page
+        // kmemcg type to a page memcg flag") (v5.11), which moved the table type.
+        let table = if names.find("page", "memcg_data").is_some()
+            || names.find("page", "mem_cgroup").is_none()
+        {
+            0x200
+        } else {
+            0x400
+        };
+        PageTypes::ClearedBits {
+            base: 0xf000_0000,
+            bits: vec![
+                (0x80, PageKind::Buddy),
+                (0x100, PageKind::Offline),
+                (table, PageKind::Table),
+                (table << 1, PageKind::Guard),
+            ],
+        }
+    }
+}
+
+/// Largest block that a page can claim to head: a 1 GiB huge page.
+const LARGEST_ORDER: u8 = 18;
+
+impl PageShape {
+    /// The order of a compound page, from the `struct page`s of its head and what follows.
+    pub fn compound_order(&self, head: &[u8]) -> u8 {
+        let order = match self.order {
+            Some(OrderPlace::Byte(at)) => head.get(at as usize).copied().unwrap_or(0),
+            Some(OrderPlace::LowByteOf(at)) => word(head, at) as u8,
+            None => 0,
+        };
+        if order <= LARGEST_ORDER { order } else { 0 }
+    }
+
+    pub(super) fn resolve(names: Names<'_>) -> Result<PageShape, Missing> {
+        let size = names.need_size("page")?;
+        let types = PageTypes::resolve(names);
+        let bits = PageFlags::resolve(names, &types)?;
+        let dtor = || {
+            let number = names.find_value("HUGETLB_PAGE_DTOR")?;
+            let place = names
+                .find("page", "compound_dtor")
+                .map(|offset| offset + size)
+                .or_else(|| names.find("folio", "_folio_dtor"))?;
+            Some((place, u8::try_from(number).ok()?))
+        };
+        let file = || {
+            Some([
+                names.find("address_space", "host")?,
+                names.find("inode", "i_mapping")?,
+                names.find("inode", "i_data")?,
+            ])
+        };
+        Ok(PageShape {
+            size,
+            flags: names.need("page", "flags")?,
+            lru: names.need("page", "lru")?,
+            mapping: names.need("page", "mapping")?,
+            private: names.need("page", "private")?,
+            page_type: names.need("page", "page_type")?,
+            refcount: names.need("page", "_refcount")?,
+            compound_head: names.need("page", "compound_head")?,
+            order: resolve_order(names, size),
+            hugetlb_dtor: dtor(),
+            bits,
+            types,
+            file: file(),
+        })
+    }
+}
+
+fn resolve_order(names: Names<'_>, size: u64) -> Option<OrderPlace> {
+    names
+        .find("page", "compound_order")
+        .map(|offset| OrderPlace::Byte(offset + size))
+        .or_else(|| names.find("folio", "_folio_order").map(OrderPlace::Byte))
+        .or_else(|| names.find("folio", "_flags_1").map(OrderPlace::LowByteOf))
+}
+
+impl PageFlags {
+    fn resolve(names: Names<'_>, types: &PageTypes) -> Result<PageFlags, Missing> {
+        let find = |name: &str| {
+            let bit = names.find_value(name)?;
+            (bit < 64).then_some(bit as u32)
+        };
+        let need = |name: &str| find(name).ok_or_else(|| Missing(format!("page flag {name}")));
+        Ok(PageFlags {
+            lru: need("PG_lru")?,
+            head: need("PG_head")?,
+            reserved: need("PG_reserved")?,
+            swapbacked: need("PG_swapbacked")?,
+            slab: if types.knows_slab() { None } else { Some(need("PG_slab")?) },
+            hwpoison: find("PG_hwpoison"),
+            hugetlb: find("PG_hugetlb"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_count_is_no_type_in_either_encoding() {
+        let top = PageTypes::TopByte(vec![(0xf0, PageKind::Buddy), (0xf5, PageKind::Slab)]);
+        let bits =
+            PageTypes::ClearedBits { base: 0xf000_0000, bits: vec![(0x80, PageKind::Buddy)] };
+        for word in [0, 5, u32::MAX] {
+            assert_eq!(top.kind(word), PageKind::Plain);
+            assert_eq!(bits.kind(word), PageKind::Plain);
+        }
+        assert_eq!(top.kind(0xf500_0000), PageKind::Slab);
+        assert_eq!(top.kind(0xf700_0001), PageKind::Other);
+        assert_eq!(bits.kind(!0x80), PageKind::Buddy);
+    }
+}

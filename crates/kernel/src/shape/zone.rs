@@ -1,0 +1,89 @@
+//! Nodes, zones, and the lists that free pages are on.
+
+use super::{Missing, Names};
+
+/// Offsets inside `struct pglist_data`, `struct zone` and the per-CPU page lists.
+#[derive(Clone, Debug)]
+pub struct ZoneShape {
+    /// `pglist_data.node_zones`
+    pub zones: u64,
+    /// Zones in a node.
+    pub zones_len: u64,
+    /// Bytes of a `struct zone`.
+    pub zone_bytes: u64,
+    /// `pglist_data.node_present_pages`
+    pub present_pages: u64,
+    /// `pglist_data.node_start_pfn`
+    pub start_pfn: u64,
+    /// `pglist_data.node_spanned_pages`
+    pub spanned_pages: u64,
+    /// `pglist_data.node_id`
+    pub node_id: u64,
+    /// `pglist_data.first_deferred_pfn`
+    pub first_deferred: Option<u64>,
+    /// `zone.zone_pgdat`
+    pub pgdat: u64,
+    /// The zone's per-CPU lists: a per-CPU pointer.
+    pub pageset: u64,
+    /// The array of lists inside what `pageset` points to, and its length.
+    pub lists: (u64, u64),
+    /// `zone.free_area`
+    pub free_area: u64,
+    /// Number of orders.
+    pub orders: u64,
+    /// Bytes of a `struct free_area`; its lists come first.
+    pub free_area_bytes: u64,
+    /// `free_area.free_list`
+    pub free_list: u64,
+    /// Migrate types: lists per order.
+    pub migrate_types: u64,
+    /// Lists per order below the huge pages' (`MIGRATE_PCPTYPES`).
+    pub types_per_order: u64,
+    /// `zone.trylock_free_pages`, pages that wait for the zone's lock (v6.15).
+    pub waiting: Option<u64>,
+}
+
+impl ZoneShape {
+    /// The order of the blocks on a per-CPU list: lists of orders 0 to 3, then those of
+    /// huge pages, since Linux commit 44042b449872 ("mm/page_alloc: allow high-order
+    /// pages to be stored on the per-cpu lists") (v5.14).
+    pub fn order_of_list(&self, list: u64) -> u64 {
+        const COSTLY_ORDER: u64 = 3;
+        const HUGE_ORDER: u64 = 9;
+        let order = list / self.types_per_order;
+        if order <= COSTLY_ORDER { order } else { HUGE_ORDER }
+    }
+
+    pub(super) fn resolve(names: Names<'_>) -> Result<ZoneShape, Missing> {
+        let node = |path| names.need("pglist_data", path);
+        let zone = |path| names.need("zone", path);
+        // One structure less between zone and lists since Linux commit 28f836b6777b
+        // ("mm/page_alloc: split per cpu page lists and zone stats") (v5.14).
+        let (pageset, inner) = match names.find("zone", "per_cpu_pageset") {
+            Some(offset) => (offset, 0),
+            None => (zone("pageset")?, names.need("per_cpu_pageset", "pcp")?),
+        };
+        let lists = names.need("per_cpu_pages", "lists")? + inner;
+        let len = |owner, path, most: u64| names.find_len(owner, path).unwrap_or(1).min(most);
+        Ok(ZoneShape {
+            zones: node("node_zones")?,
+            zones_len: len("pglist_data", "node_zones", 16),
+            zone_bytes: names.need_size("zone")?,
+            present_pages: node("node_present_pages")?,
+            start_pfn: node("node_start_pfn")?,
+            spanned_pages: node("node_spanned_pages")?,
+            node_id: node("node_id")?,
+            first_deferred: names.find("pglist_data", "first_deferred_pfn"),
+            pgdat: zone("zone_pgdat")?,
+            pageset,
+            lists: (lists, len("per_cpu_pages", "lists", 256)),
+            free_area: zone("free_area")?,
+            orders: len("zone", "free_area", 32),
+            free_area_bytes: names.need_size("free_area")?,
+            free_list: names.need("free_area", "free_list")?,
+            migrate_types: len("free_area", "free_list", 16),
+            types_per_order: names.find_value("MIGRATE_PCPTYPES").unwrap_or(3).max(1),
+            waiting: names.find("zone", "trylock_free_pages"),
+        })
+    }
+}
