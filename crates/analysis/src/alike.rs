@@ -209,7 +209,7 @@ mod tests {
             let object = Object { slab: u32::from(index / 64), index: index % 64 };
             let va = heap.object_va(object).0;
             let lost = index < 20;
-            ram.put_va(va, if lost { 0xffff_ffff_8100_0000 } else { 0xffff_ffff_8200_0000 });
+            ram.put_va(va, if lost { 0xffff_ffff_8123_4567 } else { 0xffff_ffff_8276_5410 });
             ram.put_va(va + 8, u64::from(index) + 1);
             if !lost {
                 heap.mark(object);

@@ -219,8 +219,8 @@ impl Counter<'_, '_> {
             PageKind::Other => return (Owner::Kernel, compound),
             PageKind::Plain => {}
         }
-        if self.free.per_cpu.contains(&pfn) && half(head, shape.refcount) == 0 {
-            // Blocks on the per-CPU lists keep no order; their tails look plain.
+        if self.free.per_cpu.contains(pfn) && half(head, shape.refcount) == 0 {
+            // The set has every page of a block: its tails look plain otherwise.
             return (Owner::Free, 1);
         }
         if self.own.contains(&pfn) {

@@ -111,16 +111,16 @@ impl PageTypes {
                 if !(0x80..0xff).contains(&top) {
                     return PageKind::Plain;
                 }
-                values.iter().find(|(value, _)| *value == top)
+                values.iter().find(|(value, _)| *value == top).map(|(_, kind)| *kind)
             }
             PageTypes::ClearedBits { base, bits } => {
                 if word & base != *base || word == u32::MAX {
                     return PageKind::Plain;
                 }
-                bits.iter().find(|(bit, _)| word & bit == 0)
+                bits.iter().find(|(bit, _)| word & bit == 0).map(|(_, kind)| *kind)
             }
         };
-        found.map_or(PageKind::Other, |(_, kind)| *kind)
+        found.unwrap_or(PageKind::Other)
     }
 
     /// Whether slab pages carry a type (else a flag).

@@ -254,7 +254,7 @@ mod tests {
         for (at, next) in chain.iter().zip(chain[1..].iter().map(|n| BASE.0 + n).chain([0])) {
             let slot = at + pointer.offset;
             let stored = pointer.decode(next, BASE.at(slot));
-            slab[slot as usize..slot as usize + 8].copy_from_slice(&stored.to_le_bytes());
+            slab[slot as usize..slot as usize + 8].copy_from_slice(&stored.0.to_le_bytes());
         }
         slab
     }

@@ -1,0 +1,116 @@
+//! One look at a kernel's memory: census, slab walk, reachability.
+
+use std::time::{Duration, Instant};
+
+use sysak_analysis::reach::{self, Reach};
+use sysak_base::heap::{Heap, PageSet};
+use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
+use sysak_kernel::page::{Census, Owner};
+use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, slub};
+
+/// What one look saw.
+pub struct Look {
+    /// Every page's owner.
+    pub census: Census,
+    /// Every slab and the state of its objects.
+    pub heap: Heap,
+    /// What marking did.
+    pub reach: Reach,
+    /// What was left out.
+    pub coverage: Coverage,
+    /// How long it took.
+    pub times: Times,
+    /// The step in which it was ended early.
+    pub interrupted: Option<Stage>,
+    /// Pages of slabs, by whether reclaim can shrink them.
+    pub slab_pages: SlabPages,
+}
+
+/// How long the steps took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Finding the owner of every page.
+    pub census: Duration,
+    /// Finding the live objects of every slab.
+    pub walk: Duration,
+    /// Marking.
+    pub reach: Duration,
+    /// Grouping.
+    pub alike: Duration,
+}
+
+/// Pages of slabs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SlabPages {
+    /// Of caches that reclaim can shrink.
+    pub reclaimable: u64,
+    /// Of all others.
+    pub unreclaimable: u64,
+}
+
+/// Looks once.
+pub fn look(
+    kernel: &Kernel<'_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Look, KernelError> {
+    let mut coverage = Coverage::default();
+    let mut times = Times::default();
+
+    let start = Instant::now();
+    let free = FreePages::find(kernel, &mut coverage);
+    let mut census = Census::take(kernel, &free, &mut coverage, progress, cancel);
+    drop(free);
+    times.census = start.elapsed();
+
+    let start = Instant::now();
+    let slabs = slub::walk(kernel, &census.slabs, &mut coverage, progress, cancel)?;
+    // What looks like a slab and is none holds references like any kernel page.
+    for (first, pages) in &slabs.foreign {
+        for page in first.0..first.0 + pages {
+            census.roots.insert(Pfn(page));
+        }
+    }
+    census.slabs = PageSet::new(0);
+    let mut heap = slabs.heap;
+    times.walk = start.elapsed();
+
+    let start = Instant::now();
+    let cut_short = census.interrupted || slabs.interrupted;
+    let reach = if cut_short {
+        Reach { interrupted: true, ..Reach::default() }
+    } else {
+        let registers = &kernel.registers;
+        reach::mark(&mut heap, kernel.memory, &census.roots, registers, progress, cancel)
+    };
+    times.reach = start.elapsed();
+    coverage.bytes_scanned = reach.bytes_scanned;
+    if reach.unreadable > 0 {
+        let what = format!("{} pieces of memory", reach.unreadable);
+        coverage.skip(what, "the reader could not read them");
+    }
+    let interrupted = match () {
+        () if census.interrupted => Some(Stage::Census),
+        () if slabs.interrupted => Some(Stage::Walk),
+        () if reach.interrupted => Some(Stage::Reach),
+        () => None,
+    };
+    let slab_pages = slab_pages(&heap, &census);
+    Ok(Look { census, heap, reach, coverage, times, interrupted, slab_pages })
+}
+
+fn slab_pages(heap: &Heap, census: &Census) -> SlabPages {
+    let mut pages = SlabPages::default();
+    for slab in &heap.slabs {
+        let cache = &heap.caches[usize::from(slab.cache)];
+        let count = slab.bytes() >> PAGE_SHIFT;
+        match cache.reclaimable {
+            true => pages.reclaimable += count,
+            false => pages.unreclaimable += count,
+        }
+    }
+    // Slabs that could not be walked are slabs all the same.
+    let known = pages.reclaimable + pages.unreclaimable;
+    pages.unreclaimable += census.pages(Owner::Slab).saturating_sub(known);
+    pages
+}
