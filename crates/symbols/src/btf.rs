@@ -9,9 +9,11 @@
 
 mod lookup;
 mod name;
+mod search;
 
 use crate::le;
 use std::sync::Arc;
+use sysak_base::{Memory, Va};
 
 pub use lookup::Field;
 
@@ -138,9 +140,9 @@ impl<'a> Type<'a> {
 
     /// The members of a struct, union or enum, `N` words each.
     fn members<const N: usize>(self) -> impl Iterator<Item = [u32; N]> + use<'a, N> {
-        self.extra.chunks_exact(4 * N).map(|chunk| {
-            std::array::from_fn(|word| le::u32(chunk, 4 * word).unwrap_or_default())
-        })
+        self.extra
+            .chunks_exact(4 * N)
+            .map(|chunk| std::array::from_fn(|word| le::u32(chunk, 4 * word).unwrap_or_default()))
     }
 }
 
@@ -234,6 +236,11 @@ impl TypeInfo {
         let strings = base.strings.len() as u32;
         let own = Layer::parse(bytes, base.end_id(), strings)?;
         Ok(TypeInfo { own: Arc::new(own), base: Some(Arc::clone(base)) })
+    }
+
+    /// Where the image `start..end` of a kernel keeps its BTF, and how many bytes it has.
+    pub fn search(memory: &dyn Memory, start: Va, end: Va) -> Option<(Va, u64)> {
+        search::search(memory, start, end)
     }
 
     /// How many types there are, the base's not counted.

@@ -98,11 +98,7 @@ impl fmt::Display for Symbol<'_> {
 
 impl Kallsyms {
     /// Adds a module's symbols; a size of 0 is an unknown one.
-    pub fn add_module(
-        &mut self,
-        module: &str,
-        symbols: impl Iterator<Item = (String, Va, u64)>,
-    ) {
+    pub fn add_module(&mut self, module: &str, symbols: impl Iterator<Item = (String, Va, u64)>) {
         let Some(id) = self.module_id(module) else { return };
         let mut ends: Vec<(u64, u64)> = Vec::new();
         for (name, at, size) in symbols {
@@ -161,6 +157,13 @@ impl Kallsyms {
         let module = usize::from(entry.module).checked_sub(1);
         let module = module.and_then(|id| self.modules.get(id)).map(String::as_str);
         Some(Symbol { name: self.name(entry), offset, size, module })
+    }
+
+    /// Where the kernel's own BTF lies, and how many bytes it has.
+    pub fn find_btf(&self) -> Option<(Va, u64)> {
+        let start = self.find("__start_BTF")?;
+        let len = self.find("__stop_BTF")?.checked_sub(start)?;
+        (len > 0).then_some((start, len))
     }
 
     /// How many symbols there are.

@@ -124,11 +124,9 @@ impl TypeInfo {
         for _ in 0..MAX_DEPTH {
             let found = self.find_type(id)?;
             match found.kind {
-                Kind::Typedef
-                | Kind::Const
-                | Kind::Volatile
-                | Kind::Restrict
-                | Kind::TypeTag => id = found.size_or_type,
+                Kind::Typedef | Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag => {
+                    id = found.size_or_type
+                }
                 _ => return Some((id, found)),
             }
         }

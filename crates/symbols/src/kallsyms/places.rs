@@ -20,6 +20,9 @@ const ALIGN: u64 = 8;
 const PER_MARKER: usize = 256;
 const INDEX_BYTES: usize = 512;
 const MAX_MARKERS: usize = (8 << 20) / PER_MARKER;
+/// Looks at whole tables before a forged image is given up.
+const MAX_CANDIDATES: usize = 256;
+const MAX_PROOFS: usize = 64;
 
 /// Addresses of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +61,18 @@ impl KallsymsPlaces {
         let end = Va(end.0.min(start.0.saturating_add(MAX_IMAGE_BYTES)));
         let mut piece = vec![0; PIECE_BYTES + INDEX_BYTES];
         let mut at = Va(start.0 & !(PAGE_SIZE - 1));
-        while at < end {
+        let mut candidates = 0;
+        while at < end && candidates < MAX_CANDIDATES {
             read_with_holes(memory, at, &mut piece);
             for offset in (0..PIECE_BYTES).step_by(ALIGN as usize) {
                 if !may_be_index(&piece[offset..]) {
                     continue;
                 }
-                let index = at.at(offset as u64);
-                let found = starts(&piece[offset..]).and_then(|starts| {
-                    Candidate { memory, image: (start, end) }.check(index, &starts)
-                });
-                if found.is_some() {
-                    return found;
+                let Some(starts) = starts(&piece[offset..]) else { continue };
+                candidates += 1;
+                let candidate = Candidate { memory, image: (start, end) };
+                if let Some(found) = candidate.check(at.at(offset as u64), &starts) {
+                    return Some(found);
                 }
             }
             at = at.checked_add(PIECE_BYTES as u64)?;
@@ -181,15 +184,18 @@ impl Candidate<'_> {
         let last = u64::from(*counts.last()?);
         let longest = last + (PER_MARKER as u64) * 256;
         let mut len = (last + 2).next_multiple_of(ALIGN);
-        while len <= longest {
+        let mut proofs = 0;
+        while len <= longest && proofs < MAX_PROOFS {
             let names = Va(markers.0.checked_sub(len)?);
             let num_syms = Va(names.0.checked_sub(8)?);
             let count = self.memory.read_u32(num_syms).ok()? as usize;
             if count.div_ceil(PER_MARKER) == counts.len()
                 && self.memory.read_u32(num_syms.at(4)) == Ok(0)
-                && self.agree(names, len, counts, count)
             {
-                return Some((num_syms, names));
+                proofs += 1;
+                if self.agree(names, len, counts, count) {
+                    return Some((num_syms, names));
+                }
             }
             len += ALIGN;
         }
