@@ -1,0 +1,165 @@
+//! Loadable modules: where they lie, their symbols, and the objects that keep their BTF.
+
+use sysak_symbols::{Kallsyms, TypeInfo};
+
+use super::{Missing, Names};
+use sysak_base::Va;
+
+/// Offsets inside `struct module` and what hangs on it.
+#[derive(Clone, Debug)]
+pub struct ModuleShape {
+    /// Bytes of a `struct module`.
+    pub bytes: u64,
+    /// `list`
+    pub list: u64,
+    /// `name`, and how long it can be.
+    pub name: (u64, u64),
+    /// `state`
+    pub state: u64,
+    /// The state of a module that is not laid out yet.
+    pub unformed: u64,
+    /// Its memory.
+    pub areas: AreaShape,
+    /// Its symbols, where the kernel keeps them.
+    pub symbols: Option<ModuleSymbolsShape>,
+}
+
+/// Base and size of each of a module's memory areas.
+#[derive(Clone, Debug)]
+pub struct AreaShape {
+    /// Offsets of (base, size) inside `struct module`, size being 32 bits wide.
+    pub places: Vec<(u64, u64)>,
+}
+
+/// `struct mod_kallsyms` and the ELF symbols that it leads to.
+#[derive(Clone, Debug)]
+pub struct ModuleSymbolsShape {
+    /// `module.kallsyms`, a pointer.
+    pub table: u64,
+    /// `symtab`, `num_symtab`, `strtab`
+    pub symtab: u64,
+    /// Number of symbols, 32 bits wide.
+    pub count: u64,
+    /// `strtab`
+    pub strtab: u64,
+    /// Bytes of one symbol.
+    pub symbol_bytes: u64,
+    /// `st_name`, `st_shndx`, `st_value`, `st_size` inside one.
+    pub name: u64,
+    /// `st_shndx`
+    pub section: u64,
+    /// `st_value`
+    pub value: u64,
+    /// `st_size`
+    pub size: u64,
+}
+
+/// `struct btf`, and the table of all of them.
+#[derive(Clone, Debug)]
+pub struct BtfShape {
+    /// Bytes of a `struct btf`.
+    pub bytes: u64,
+    /// `data`, a pointer.
+    pub data: u64,
+    /// `data_size`, 32 bits wide.
+    pub data_size: u64,
+    /// `name`, and how long it can be.
+    pub name: (u64, u64),
+    /// `kernel_btf`
+    pub is_kernels: u64,
+    /// `idr.idr_rt.xa_head`
+    pub head: u64,
+    /// `xa_node.slots`, and how many there are.
+    pub slots: (u64, u64),
+}
+
+impl ModuleShape {
+    /// Resolves every name; needs nothing that the slab walk needs.
+    pub fn resolve(types: &TypeInfo) -> Result<ModuleShape, Missing> {
+        let names = Names(types);
+        Ok(ModuleShape {
+            bytes: names.need_size("module")?,
+            list: names.need("module", "list")?,
+            name: text(names, "module").ok_or_else(|| Missing("struct module.name".into()))?,
+            state: names.need("module", "state")?,
+            unformed: names.find_value("MODULE_STATE_UNFORMED").unwrap_or(3),
+            areas: AreaShape::resolve(names),
+            symbols: ModuleSymbolsShape::resolve(names),
+        })
+    }
+}
+
+impl AreaShape {
+    fn resolve(names: Names<'_>) -> AreaShape {
+        let place = |base: &str, size: &str| {
+            Some((names.find("module", base)?, names.find("module", size)?))
+        };
+        // One area per kind of memory since Linux commit ac3b43283923 ("module:
+        // replace module_layout with module_memory") (v6.4), two layouts before.
+        let areas = || {
+            let first = place("mem.base", "mem.size")?;
+            let step = names.find_size("module_memory")?;
+            let len = names.find_len("module", "mem")?.min(64);
+            Some((0..len).map(|n| (first.0 + n * step, first.1 + n * step)).collect())
+        };
+        let layouts = || {
+            ["core_layout", "init_layout"]
+                .iter()
+                .filter_map(|layout| place(&format!("{layout}.base"), &format!("{layout}.size")))
+                .collect()
+        };
+        AreaShape { places: areas().unwrap_or_else(layouts) }
+    }
+}
+
+impl ModuleSymbolsShape {
+    fn resolve(names: Names<'_>) -> Option<ModuleSymbolsShape> {
+        let table = |path| names.find("mod_kallsyms", path);
+        let symbol = |path| names.find("elf64_sym", path);
+        Some(ModuleSymbolsShape {
+            table: names.find("module", "kallsyms")?,
+            symtab: table("symtab")?,
+            count: table("num_symtab")?,
+            strtab: table("strtab")?,
+            symbol_bytes: names.find_size("elf64_sym")?,
+            name: symbol("st_name")?,
+            section: symbol("st_shndx")?,
+            value: symbol("st_value")?,
+            size: symbol("st_size")?,
+        })
+    }
+}
+
+impl BtfShape {
+    /// `None` for kernels whose modules have no BTF (before v5.11).
+    pub fn resolve(types: &TypeInfo) -> Option<BtfShape> {
+        let names = Names(types);
+        let btf = |path| names.find("btf", path);
+        Some(BtfShape {
+            bytes: names.find_size("btf")?,
+            data: btf("data")?,
+            data_size: btf("data_size")?,
+            name: text(names, "btf")?,
+            is_kernels: btf("kernel_btf")?,
+            head: names.find("idr", "idr_rt.xa_head")?,
+            slots: (names.find("xa_node", "slots")?, names.find_len("xa_node", "slots")?),
+        })
+    }
+}
+
+/// The head of the list of modules; listed where KALLSYMS_ALL is set.
+pub fn find_modules(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("modules")
+}
+
+/// The table of all BTF objects; listed where KALLSYMS_ALL is set.
+pub fn find_btf_table(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("btf_idr")
+}
+
+/// The name under which the kernel's own BTF is in that table.
+pub const KERNEL_BTF_NAME: &str = "vmlinux";
+
+fn text(names: Names<'_>, owner: &str) -> Option<(u64, u64)> {
+    Some((names.find(owner, "name")?, names.find_len(owner, "name")?))
+}
