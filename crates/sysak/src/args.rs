@@ -1,0 +1,158 @@
+//! The command line: one description for parsing, help and error texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Finds out what is wrong with a production Linux machine.
+#[derive(Debug, Parser)]
+#[command(name = "sysak", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The tools of the toolbox.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tells whether the kernel leaks memory, and if not, where the memory is.
+    #[command(after_help = MEMLEAK_NOTES)]
+    Memleak(Box<Memleak>),
+}
+
+const MEMLEAK_NOTES: &str = "\
+Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
+and nothing but read permission for a crash dump.
+
+Exit status: 0 no leak; 1 a leak, or memory that grows without bound; 2 could not tell,
+bad usage, or no privilege (the reason is on stderr).";
+
+/// Options of `sysak memleak`.
+#[derive(Args, Debug)]
+pub struct Memleak {
+    /// Kind of memory to judge
+    #[arg(short = 't', long = "type", value_name = "KIND", default_value = "auto")]
+    pub kind: Kind,
+
+    /// Judge this slab cache only (a name of /proc/slabinfo, or of a cache merged into it)
+    #[arg(short = 'n', long, value_name = "CACHE")]
+    pub name: Option<String>,
+
+    /// Check only: judge from looks at memory, trace nothing (at present always so)
+    #[arg(short = 'c', long)]
+    pub check: bool,
+
+    /// Seconds between the first look and the one that confirms suspects (live machines)
+    #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(5..=3600))]
+    pub interval: u64,
+
+    /// How to read a live kernel's memory
+    #[arg(long, value_name = "READER", default_value = "auto", conflicts_with = "vmcore")]
+    pub reader: Reader,
+
+    /// Diagnose this crash dump (ELF vmcore) instead of the live machine
+    #[arg(long, value_name = "FILE")]
+    pub vmcore: Option<PathBuf>,
+
+    /// Type information of the kernel (a BTF file, or a vmlinux with a .BTF section), where
+    /// the target has none
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+
+    /// Symbols of the kernel (a copy of its /proc/kallsyms), where the target has none
+    #[arg(long, value_name = "FILE")]
+    pub kallsyms: Option<PathBuf>,
+
+    /// Objects are alike from this many percent of equal bytes
+    #[arg(long, value_name = "PERCENT", default_value_t = 65,
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub similarity: u32,
+
+    /// Shape of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+
+    /// Language of the report [default: from the locale]
+    #[arg(long, value_name = "LANG")]
+    pub lang: Option<Lang>,
+
+    /// Replace kernel addresses and memory contents by hashes
+    #[arg(long)]
+    pub redact: bool,
+
+    /// List the totals of every slab cache too
+    #[arg(long)]
+    pub all_caches: bool,
+
+    /// Write the cache and address of every allocated slab object to this file
+    #[arg(long, value_name = "FILE")]
+    pub dump_objects: Option<PathBuf>,
+
+    /// Write the cache and address of every unreachable slab object to this file
+    #[arg(long, value_name = "FILE")]
+    pub dump_lost: Option<PathBuf>,
+}
+
+/// Kinds of kernel memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Whatever leaks
+    Auto,
+    /// Slab objects
+    Slab,
+    /// Pages straight from the buddy allocator
+    Page,
+    /// vmalloc areas
+    Vmalloc,
+    /// Per-CPU memory
+    Percpu,
+}
+
+/// Ways to read a live kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reader {
+    /// /proc/kcore where it can be read, else BPF
+    Auto,
+    /// /proc/kcore
+    Kcore,
+    /// A BPF program that copies kernel memory
+    Bpf,
+}
+
+/// Shapes of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a person
+    Text,
+    /// For a program: one JSON document
+    Json,
+}
+
+/// Languages of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    /// English
+    En,
+    /// Chinese
+    Zh,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_description_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_dump_cannot_be_read_by_a_live_reader() {
+        let parsed =
+            Cli::try_parse_from(["sysak", "memleak", "--vmcore", "f", "--reader", "kcore"]);
+        assert!(parsed.is_err());
+    }
+}

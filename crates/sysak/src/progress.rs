@@ -1,0 +1,50 @@
+//! Progress on stderr: a line that is redrawn on a terminal, nothing otherwise.
+
+use std::cell::RefCell;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sysak_base::{Progress, Stage};
+
+/// The line on the terminal.
+pub struct Line {
+    bar: ProgressBar,
+    name: fn(Stage) -> &'static str,
+    last: RefCell<Option<(Stage, Instant)>>,
+}
+
+/// Redrawing more often is only flicker.
+const EVERY: Duration = Duration::from_millis(80);
+
+impl Line {
+    /// A line on stderr, if that is a terminal. `name` says what a step does.
+    pub fn new(name: fn(Stage) -> &'static str) -> Line {
+        let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr());
+        if !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent:>3}%") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Line { bar, name, last: RefCell::new(None) }
+    }
+
+    /// Takes the line off the screen.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for Line {
+    fn tell(&self, stage: Stage, done: u64, total: u64) {
+        let mut last = self.last.borrow_mut();
+        if last.is_some_and(|(before, when)| before == stage && when.elapsed() < EVERY) {
+            return;
+        }
+        *last = Some((stage, Instant::now()));
+        self.bar.set_message((self.name)(stage));
+        self.bar.set_length(total.max(1));
+        self.bar.set_position(done.min(total));
+    }
+}
