@@ -11,6 +11,7 @@ mod aliases;
 mod free;
 mod kernel;
 mod list;
+pub mod modules;
 pub mod page;
 pub mod shape;
 pub mod slub;

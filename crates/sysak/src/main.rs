@@ -1,2 +1,42 @@
-//! The `sysak` binary.
-fn main() {}
+//! The `sysak` binary: parses, runs, prints, and ends with the contract's exit status.
+//!
+//! **Invariant:** only this crate reads arguments and the environment, opens
+//! stdout, or exits.
+
+mod args;
+mod cmd;
+mod facts;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// Could not tell, bad usage, or no privilege.
+const UNDETERMINED: u8 = 2;
+
+fn main() -> ExitCode {
+    // A reader that closes the pipe early (`sysak … | head`) is no error.
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Command::Memleak(args) => cmd::memleak::run(&args),
+    };
+    match ended {
+        Ok(status) => ExitCode::from(status),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sysak: {error:#}");
+            ExitCode::from(UNDETERMINED)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

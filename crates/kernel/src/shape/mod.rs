@@ -3,10 +3,15 @@
 //! Everything comes from the kernel's own type information and is tested by
 //! presence, never by version. Resolved once, before any loop.
 
+mod module;
 mod page;
 mod slab;
 mod zone;
 
+pub use module::{
+    AreaShape, BtfShape, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table,
+    find_modules,
+};
 pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
 pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
 pub use zone::ZoneShape;

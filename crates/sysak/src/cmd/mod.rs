@@ -1,0 +1,3 @@
+//! One file per command: parse → run → report.
+
+pub mod memleak;
