@@ -35,6 +35,8 @@ pub enum Owner {
     Image,
     /// Set aside at boot.
     Reserved,
+    /// A kmalloc too large for a slab, where the kernel lets one tell.
+    LargeKmalloc,
     /// In use by the kernel otherwise.
     Kernel,
     /// Logically offline or poisoned: must not be read.
@@ -180,7 +182,7 @@ impl Counter<'_, '_> {
         self.census.pages[owner as usize] += pages;
         match owner {
             Owner::Slab => self.census.slabs.insert(start),
-            Owner::Kernel | Owner::Image | Owner::Reserved => {
+            Owner::Kernel | Owner::LargeKmalloc | Owner::Image | Owner::Reserved => {
                 for page in start.0..start.0 + pages {
                     self.census.roots.insert(Pfn(page));
                 }
@@ -216,6 +218,7 @@ impl Counter<'_, '_> {
             PageKind::Unaccepted => return (Owner::Free, 1),
             PageKind::Table => return (Owner::PageTable, compound),
             PageKind::Hugetlb => return (Owner::Hugetlb, compound),
+            PageKind::LargeKmalloc => return (Owner::LargeKmalloc, compound),
             PageKind::Other => return (Owner::Kernel, compound),
             PageKind::Plain => {}
         }

@@ -82,6 +82,8 @@ pub enum PageKind {
     Slab,
     /// Not accepted from the hypervisor yet: must not be read.
     Unaccepted,
+    /// A kmalloc too large for a slab, known by its type since v6.14.
+    LargeKmalloc,
     /// Some other kernel owner.
     Other,
 }
@@ -132,7 +134,7 @@ impl PageTypes {
     }
 
     fn resolve(names: Names<'_>) -> PageTypes {
-        const NAMED: [(&str, PageKind); 7] = [
+        const NAMED: [(&str, PageKind); 8] = [
             ("buddy", PageKind::Buddy),
             ("offline", PageKind::Offline),
             ("table", PageKind::Table),
@@ -140,6 +142,7 @@ impl PageTypes {
             ("hugetlb", PageKind::Hugetlb),
             ("slab", PageKind::Slab),
             ("unaccepted", PageKind::Unaccepted),
+            ("large_kmalloc", PageKind::LargeKmalloc),
         ];
         if names.find_value("PGTY_buddy").is_some() {
             let value = |(name, kind): (&str, PageKind)| {
