@@ -141,7 +141,12 @@ impl Kallsyms {
         }
         // Of several names for one address the kernel shows the first.
         let first = self.entries.partition_point(|entry| entry.at < start);
-        let entry = self.entries[first..after].iter().find(|entry| !entry.ends)?;
+        let here = &self.entries[first..after];
+        let is_end = |entry: &Entry| entry.module == 0 && entry.ends && self.name(entry) == "_end";
+        if here.iter().any(is_end) {
+            return None;
+        }
+        let entry = here.iter().find(|entry| !entry.ends)?;
         let offset = at.0 - start;
         let next = self.entries.get(after).map_or(start, |next| next.at);
         let size = self.entries[after..]

@@ -63,8 +63,10 @@ impl KallsymsPlaces {
         let mut at = Va(start.0 & !(PAGE_SIZE - 1));
         let mut candidates = 0;
         while at < end && candidates < MAX_CANDIDATES {
-            read_with_holes(memory, at, &mut piece);
-            for offset in (0..PIECE_BYTES).step_by(ALIGN as usize) {
+            let len = (end.0 - at.0).min(piece.len() as u64) as usize;
+            piece.fill(0);
+            read_with_holes(memory, at, &mut piece[..len]);
+            for offset in (0..len.min(PIECE_BYTES)).step_by(ALIGN as usize) {
                 if !may_be_index(&piece[offset..]) {
                     continue;
                 }

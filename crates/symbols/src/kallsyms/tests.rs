@@ -11,6 +11,7 @@ ffffffff81000100 t helper
 ffffffff81000200 T vfs_read
 ffffffff81000300 T _etext
 ffffffff82000000 D init_task
+ffffffff82002000 B __brk_limit
 ffffffff82002000 B _end
 ffffffffc0000000 t bond_open\t[bonding]
 ffffffffc0000080 t helper\t[bonding]
@@ -59,7 +60,7 @@ fn the_kernels_symbol_comes_before_a_modules_of_the_same_name() {
     assert_eq!(table.find("this_cpu_off"), Some(Va(0x15028)));
     assert_eq!(table.find("_end"), Some(Va(0xffff_ffff_8200_2000)));
     assert_eq!(table.find("help"), None);
-    assert_eq!(table.len(), 13);
+    assert_eq!(table.len(), 14);
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_module_added_with_sizes_ends_where_its_last_symbol_ends() {
     assert_eq!(shown(&table, 0xffff_ffff_c0b0_0040), "none");
     assert_eq!(shown(&table, 0xffff_ffff_c0b4_0000), "data+0x0 [late]");
     assert_eq!(table.find("ops"), Some(Va(0xffff_ffff_c0b0_0000)));
-    assert_eq!(table.len(), 15);
+    assert_eq!(table.len(), 16);
     assert_eq!(table.iter().filter(|symbol| symbol.2 == Some("late")).count(), 2);
 }
 

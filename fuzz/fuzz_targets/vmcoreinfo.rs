@@ -1,0 +1,7 @@
+#![no_main]
+
+#[path = "../entries/symbols.rs"]
+#[allow(dead_code)]
+mod symbols;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| symbols::vmcoreinfo(data));
