@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What every test module shares: the record of the objects it made, and how it is published.
+ *
+ * The record itself must not keep a lost object reachable: addresses are stored XOR-masked, in vmalloc memory, and
+ * /proc/sysaktest_NAME prints them masked as well. The reader of the truth takes the mask off on another machine.
+ *
+ * /proc/sysaktest_NAME:  "ROLE CACHE OBJECT_SIZE COUNT MASK\n", then one masked address a line.
+ */
+#ifndef SYSAKTEST_H
+#define SYSAKTEST_H
+
+#include <linux/kernel.h>
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/vmalloc.h>
+
+/* Flips the sign bits too, so that a masked kernel address is no canonical address of any kind. */
+#define SYSAKTEST_MASK 0x5aa5c33c96695aa5ULL
+
+struct sysaktest_truth {
+	const char *role; /* "lost" or "held" */
+	const char *cache;
+	unsigned int object_size;
+	unsigned int capacity;
+	unsigned int count;
+	u64 *masked;
+};
+
+static struct sysaktest_truth truth;
+
+static int sysaktest_truth_init(const char *role, const char *cache, unsigned int size, unsigned int capacity)
+{
+	truth.role = role;
+	truth.cache = cache;
+	truth.object_size = size;
+	truth.capacity = capacity;
+	truth.masked = vzalloc(array_size(capacity, sizeof(u64)));
+	return truth.masked ? 0 : -ENOMEM;
+}
+
+static inline void sysaktest_record(const void *object)
+{
+	if (truth.count < truth.capacity)
+		truth.masked[truth.count++] = (u64)(unsigned long)object ^ SYSAKTEST_MASK;
+}
+
+static int sysaktest_show(struct seq_file *m, void *unused)
+{
+	unsigned int i;
+
+	seq_printf(m, "%s %s %u %u 0x%llx\n", truth.role, truth.cache, truth.object_size, truth.count, SYSAKTEST_MASK);
+	for (i = 0; i < truth.count; i++)
+		seq_printf(m, "%llx\n", truth.masked[i]);
+	return 0;
+}
+
+static int sysaktest_publish(const char *name)
+{
+	return proc_create_single(name, 0400, NULL, sysaktest_show) ? 0 : -ENOMEM;
+}
+
+static inline void sysaktest_retract(const char *name)
+{
+	remove_proc_entry(name, NULL);
+	vfree(truth.masked);
+}
+
+/*
+ * Wipes the stack below the caller. The function that made the objects left their addresses there, and a scanner that
+ * takes whole stacks for roots (as it must) would find them.
+ */
+static noinline __maybe_unused void sysaktest_scrub_stack(void)
+{
+	char below[6144];
+
+	memset(below, 0, sizeof(below));
+	/* Hides the array's fate from the compiler, so that the memset stays. */
+	asm volatile("" : : "r"(below) : "memory");
+}
+
+#endif
