@@ -26,6 +26,8 @@ const PIECE_BYTES: u64 = 64 << 10;
 /// Section number of what is not defined here (ELF's SHN_UNDEF), and the first that is no section.
 const UNDEFINED: u16 = 0;
 const RESERVED: u16 = 0xff00;
+/// Where the kernel's half of the address space starts on x86-64.
+const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
 
 /// A loaded module.
 #[derive(Clone, Debug)]
@@ -124,8 +126,9 @@ fn read_symbols(
         .filter_map(|entry| {
             let section = half(entry, shape.section) as u16;
             let at = Va(word(entry, shape.value));
-            // What is in no area is freed, or per-CPU: an offset, no address.
-            let placed = areas.iter().any(|area| (area.0..area.1).contains(&at));
+            // What is in no area is damaged or freed; per-CPU variables have offsets for addresses.
+            let placed =
+                at.0 < KERNEL_HALF || areas.iter().any(|area| (area.0..area.1).contains(&at));
             if section == UNDEFINED || section >= RESERVED || !placed {
                 return None;
             }

@@ -9,6 +9,7 @@
 mod image;
 mod places;
 mod proc;
+mod search;
 
 use crate::le;
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -22,6 +23,8 @@ pub use places::KallsymsPlaces;
 const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
 /// A module's sections lie apart; between symbols this far from each other is another section.
 const MAX_MODULE_GAP: u64 = 1 << 20;
+/// Padding between two symbols that still counts as the first one's, as the kernel counts it.
+const MAX_PADDING: u64 = 64;
 /// Twenty times what kernels with all their modules have.
 const MAX_SYMBOLS: usize = 8 << 20;
 const MAX_NAME_BYTES: usize = 1024;
@@ -110,7 +113,7 @@ impl Kallsyms {
         ends.sort_unstable();
         for (here, &(start, end)) in ends.iter().enumerate() {
             let next = ends[here + 1..].iter().map(|next| next.0).find(|&next| next > start);
-            let far = next.is_none_or(|next| next.saturating_sub(end) > PAGE_SIZE);
+            let far = next.is_none_or(|next| next.saturating_sub(end) > MAX_PADDING);
             if end > start && far {
                 self.entries.push(Entry { at: end, name: u32::MAX, module: id, ends: true });
             }
@@ -190,9 +193,14 @@ impl Kallsyms {
         })
     }
 
-    /// Whether no symbol that the note and this table both name has two addresses.
+    /// Whether the note's symbols have the addresses that this table gives them.
+    ///
+    /// Of pointers (`mem_section`, `vmemmap`) the note tells the value, which lies below the image.
     pub fn agrees_with(&self, info: &Vmcoreinfo) -> bool {
-        info.symbols().all(|(name, at)| self.find(name).is_none_or(|here| here == at))
+        let Some(start) = info.find_symbol("_stext") else { return false };
+        let places = || info.symbols().filter(|&(_, at)| at >= start);
+        self.find("_stext") == Some(start)
+            && places().all(|(name, at)| self.find(name).is_none_or(|here| here == at))
     }
 
     /// The id of a module by name; `None` when there are too many.

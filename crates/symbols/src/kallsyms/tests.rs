@@ -86,6 +86,21 @@ fn a_module_added_with_sizes_ends_where_its_last_symbol_ends() {
     assert_eq!(table.iter().filter(|symbol| symbol.2 == Some("late")).count(), 2);
 }
 
+#[test]
+fn a_note_of_another_kernel_is_told_from_a_pointers_value() {
+    let table = Kallsyms::parse_proc(PROC).unwrap();
+    let agrees = |symbols: &str| {
+        let note = format!("OSRELEASE=6.12\n{symbols}");
+        table.agrees_with(&Vmcoreinfo::parse(note.as_bytes()).unwrap())
+    };
+    let stext = "SYMBOL(_stext)=ffffffff81000000\n";
+    assert!(agrees(stext));
+    assert!(agrees(&format!("{stext}SYMBOL(init_task)=ffff8c1abfda6680\nSYMBOL(other)=1\n")));
+    assert!(!agrees(&format!("{stext}SYMBOL(init_task)=ffffffff82000040\n")));
+    assert!(!agrees("SYMBOL(_stext)=ffffffff81200000\n"));
+    assert!(!agrees(""));
+}
+
 /// An image of bytes at a fixed address.
 struct Image(Vec<u8>);
 
@@ -105,6 +120,8 @@ impl Memory for Image {
 #[derive(Clone, Copy, Debug)]
 enum Order {
     AddressesFirst,
+    /// And the order of the names before the tokens: 6.2 and 6.3.
+    OrderInBetween,
     AddressesLast,
     PlaceRelative,
 }
@@ -121,8 +138,10 @@ fn write_tables(order: Order, symbols: &[(u64, String)]) -> (Image, KallsymsPlac
         let offsets = place(image);
         for (slot, (at, _)) in symbols.iter().enumerate() {
             let offset = match order {
-                Order::AddressesFirst if at >> 63 == 0 => *at as u32,
-                Order::AddressesFirst => (IMAGE - 1).wrapping_sub(*at) as u32,
+                _ if at >> 63 == 0 => *at as u32,
+                Order::AddressesFirst | Order::OrderInBetween => {
+                    (IMAGE - 1).wrapping_sub(*at) as u32
+                }
                 Order::AddressesLast => (at - IMAGE) as u32,
                 Order::PlaceRelative => at.wrapping_sub(offsets.0 + 4 * slot as u64) as u32,
             };
@@ -132,7 +151,8 @@ fn write_tables(order: Order, symbols: &[(u64, String)]) -> (Image, KallsymsPlac
         image.0.extend(IMAGE.to_le_bytes());
         (offsets, base)
     };
-    let first = matches!(order, Order::AddressesFirst).then(|| addresses(&mut image));
+    let first = matches!(order, Order::AddressesFirst | Order::OrderInBetween)
+        .then(|| addresses(&mut image));
     let num_syms = place(&mut image);
     image.0.extend((symbols.len() as u32).to_le_bytes());
     let names = place(&mut image);
@@ -151,6 +171,11 @@ fn write_tables(order: Order, symbols: &[(u64, String)]) -> (Image, KallsymsPlac
     }
     place(&mut image);
     image.0.extend(markers.iter().flat_map(|marker| marker.to_le_bytes()));
+    if matches!(order, Order::OrderInBetween) {
+        place(&mut image);
+        let order = (0..symbols.len() as u32).rev();
+        image.0.extend(order.flat_map(|seq| seq.to_be_bytes().into_iter().skip(1)));
+    }
     let token_table = place(&mut image);
     let mut index = Vec::new();
     for code in 0..=255u8 {
@@ -179,7 +204,9 @@ fn symbols(count: u64) -> Vec<(u64, String)> {
 #[test]
 fn tables_of_every_order_give_the_same_symbols() {
     let symbols = symbols(1000);
-    for order in [Order::AddressesFirst, Order::AddressesLast, Order::PlaceRelative] {
+    for order in
+        [Order::AddressesFirst, Order::OrderInBetween, Order::AddressesLast, Order::PlaceRelative]
+    {
         let (image, places) = write_tables(order, &symbols);
         let table = Kallsyms::read_image(&image, &places).unwrap();
         let read: Vec<_> = table.iter().map(|(name, at, _)| (at.0, name.to_owned())).collect();
@@ -204,6 +231,9 @@ fn tables_are_found_by_their_shape() {
         (Order::AddressesLast, 1000),
         (Order::AddressesFirst, 1025),
         (Order::AddressesLast, 1279),
+        (Order::OrderInBetween, 1000),
+        (Order::OrderInBetween, 1025),
+        (Order::OrderInBetween, 1279),
     ] {
         let (image, places) = write_tables(order, &symbols(count));
         let end = Va(IMAGE + image.0.len() as u64);
