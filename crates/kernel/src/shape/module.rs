@@ -163,3 +163,32 @@ pub const KERNEL_BTF_NAME: &str = "vmlinux";
 fn text(names: Names<'_>, owner: &str) -> Option<(u64, u64)> {
     Some((names.find(owner, "name")?, names.find_len(owner, "name")?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel(version: &str) -> TypeInfo {
+        let path = format!("{}/../../fixtures/btf-{version}", env!("CARGO_MANIFEST_DIR"));
+        TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn modules_of_every_kernel_have_memory_and_symbols() {
+        for (version, areas) in [("5.10", 2), ("6.1", 2), ("6.12", 7), ("6.18", 7)] {
+            let shape = ModuleShape::resolve(&kernel(version)).unwrap();
+            assert_eq!(shape.areas.places.len(), areas, "{version}");
+            assert_eq!(shape.name.1, 56, "{version}");
+            assert_eq!(shape.unformed, 3, "{version}");
+            assert_eq!(shape.symbols.map(|symbols| symbols.symbol_bytes), Some(24), "{version}");
+        }
+    }
+
+    #[test]
+    fn modules_have_btf_of_their_own_since_5_11() {
+        assert!(BtfShape::resolve(&kernel("5.10")).is_none());
+        for version in ["6.1", "6.12", "6.18"] {
+            assert_eq!(BtfShape::resolve(&kernel(version)).unwrap().slots.1, 64, "{version}");
+        }
+    }
+}
