@@ -1,27 +1,43 @@
-//! Side-by-side measurements: sysak against its peers and against the machine's own limits.
-mod made_up;
+//! Side-by-side measurements in one run: sysak, its peers, and the machine's own limits.
+//!
+//! Absolute times on a shared machine mean little; compare the ratios inside one run.
 
-use std::time::Instant;
+mod child;
+mod made_up;
+mod peers;
+mod scale;
+mod speed;
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use sysak::look::look;
-use sysak_base::{Cancel, Quiet};
-use sysak_kernel::Kernel;
-use sysak_kernel::shape::Shape;
-use sysak_symbols::{Kallsyms, TypeInfo};
+
+/// Objects of the largest case that the design is made for.
+const OBJECTS: u64 = 419_440_512;
 
 fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let objects: u64 = args.next().context("objects")?.parse()?;
-    let types = TypeInfo::parse(&std::fs::read("/sys/kernel/btf/vmlinux")?)?;
-    let symbols = Kallsyms::parse_proc(b"ffffffff81000000 T _text\nffffffff82001040 R some_ops\n")?;
-    let target = made_up::MadeUp::new(Shape::resolve(&types)?, objects, objects / 8);
-    let kernel = Kernel::new(&target, &target.anchors(), &types, &symbols)?;
-    let start = Instant::now();
-    let seen = look(&kernel, &Quiet, &Cancel::default())?;
-    let white: u64 = sysak_analysis_tally(&seen.heap);
-    println!("{} objects {:?} {:?} lost {white} of {} heap {} MiB", target.objects(), start.elapsed(), seen.times, target.lost(), seen.heap.footprint_bytes() >> 20);
-    println!("{:?}", seen.reach);
-    Ok(())
+    let mut vmcore = None;
+    let mut million = None;
+    let mut sysak = PathBuf::from("target/dist/sysak");
+    let mut objects = OBJECTS;
+    let mut args = std::env::args_os().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{} needs a value", arg.display()));
+        match arg.to_str() {
+            Some("--vmcore") => vmcore = Some(PathBuf::from(value()?)),
+            Some("--many-objects-vmcore") => million = Some(PathBuf::from(value()?)),
+            Some("--sysak") => sysak = PathBuf::from(value()?),
+            Some("--objects") => {
+                objects = value()?.to_str().and_then(|text| text.parse().ok()).context("--objects")?;
+            }
+            _ => anyhow::bail!("unknown argument {}", arg.display()),
+        }
+    }
+    if let Some(vmcore) = &vmcore {
+        speed::measure(vmcore)?;
+        peers::measure(&sysak, vmcore)?;
+    } else {
+        println!("(no --vmcore FILE: the comparison on a real image is left out)");
+    }
+    scale::measure(objects, million.as_deref())
 }
-fn sysak_analysis_tally(heap: &sysak_base::heap::Heap) -> u64 { (0..heap.slabs.len() as u32).map(|s| heap.count(s).white).sum() }

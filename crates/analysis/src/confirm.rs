@@ -4,43 +4,50 @@
 //! only pointer is in a register, or between two stores. Only what is still
 //! allocated and still unreachable seconds later counts.
 
-use std::collections::HashMap;
+use sysak_base::Va;
+use sysak_base::heap::{Bits, Heap, Object, Slab};
 
-use sysak_base::heap::{Heap, Object};
-use sysak_base::{Pfn, Va};
-
-/// The unreached objects of one look: a bitmap for each slab that has any.
+/// The unreached objects of one look: a bit for each object of the slabs that have any.
+///
+/// Some 24 bytes a slab and a bit an object, so that a leak of hundreds of millions of
+/// objects can be confirmed on a machine that it has left short of memory.
 #[derive(Debug, Default)]
 pub struct Suspects {
-    slabs: HashMap<Pfn, (Va, Vec<u64>)>,
+    slabs: Vec<Slab>,
+    white: Bits,
+    caches: Vec<Va>,
 }
 
 impl Suspects {
     /// Takes down every unreached object.
     pub fn of(heap: &Heap) -> Suspects {
-        let mut slabs = HashMap::new();
-        for slab in &heap.slabs {
-            let words: Vec<_> =
-                (0..slab.objects).step_by(64).map(|at| heap.white_word(slab, at)).collect();
-            if words.iter().any(|word| *word != 0) {
-                let cache = heap.caches[usize::from(slab.cache)].va;
-                slabs.insert(slab.pfn, (cache, words));
+        let caches = heap.caches.iter().map(|cache| cache.va).collect();
+        let mut suspects = Suspects { slabs: Vec::new(), white: Bits::default(), caches };
+        for (index, slab) in heap.slabs.iter().enumerate() {
+            if heap.count(index as u32).white > 0 {
+                let first = suspects.white.len();
+                suspects.slabs.push(Slab { first, ..*slab });
+                suspects.white.grow(u64::from(slab.objects), false);
+                heap.for_each_white(index as u32, |object| {
+                    suspects.white.set(first + u64::from(object));
+                });
             }
         }
-        Suspects { slabs }
+        suspects
     }
 
     /// Clears the suspicion of every unreached object of `heap` that was no suspect before.
     pub fn confirm(&self, heap: &mut Heap) {
         let mut cleared = Vec::new();
+        // Both rows of slabs ascend: one walk along both.
+        let mut before = self.slabs.iter().peekable();
         for index in 0..heap.slabs.len() as u32 {
             let slab = heap.slabs[index as usize];
-            let cache = heap.caches[usize::from(slab.cache)].va;
-            let before = self.slabs.get(&slab.pfn).filter(|(owner, _)| *owner == cache);
+            while before.next_if(|old| old.pfn < slab.pfn).is_some() {}
+            let old = before.peek().filter(|old| self.is_same(old, &slab, heap));
             cleared.clear();
             heap.for_each_white(index, |object| {
-                let word = before.and_then(|(_, words)| words.get(usize::from(object / 64)));
-                if word.is_none_or(|word| word >> (object % 64) & 1 == 0) {
+                if !old.is_some_and(|old| self.white.test(old.first + u64::from(object))) {
                     cleared.push(object);
                 }
             });
@@ -48,6 +55,14 @@ impl Suspects {
                 heap.mark(Object { slab: index, index: *object });
             }
         }
+    }
+
+    /// Whether a slab of the first look is still there, of the same cache.
+    fn is_same(&self, old: &Slab, slab: &Slab, heap: &Heap) -> bool {
+        let cache = heap.caches[usize::from(slab.cache)].va;
+        old.pfn == slab.pfn
+            && old.objects == slab.objects
+            && self.caches.get(usize::from(old.cache)) == Some(&cache)
     }
 }
 

@@ -1,0 +1,109 @@
+//! Hundreds of millions of objects, through the very engine that real targets use.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use sysak::diagnose::{Plan, diagnose};
+use sysak_base::{Cancel, Quiet};
+use sysak_kernel::Kernel;
+use sysak_kernel::shape::Shape;
+use sysak_symbols::{Kallsyms, TypeInfo};
+use sysak_target::{Choice, Options};
+
+use crate::made_up::MadeUp;
+
+/// Pages of a 200 GB machine for the full number of objects, and in proportion below.
+const PAGES_PER_OBJECT: (u64, u64) = (1, 8);
+
+/// Prints time and memory of the made-up target at growing sizes, and of a real image.
+pub fn measure(objects: u64, real: Option<&Path>) -> Result<()> {
+    println!("one cache of many objects of 32 bytes: census, walk, reach, alike");
+    for part in [16, 4, 1] {
+        row("made up", &made_up(objects / part)?);
+    }
+    match real {
+        Some(vmcore) => {
+            let cost = of_vmcore(vmcore)?;
+            row("real image", &cost);
+            row("made up, as many", &made_up(cost.objects)?);
+        }
+        None => println!("  (no --many-objects-vmcore FILE: no real image beside it)"),
+    }
+    Ok(())
+}
+
+struct Scaled {
+    objects: u64,
+    lost: u64,
+    expected: Option<u64>,
+    time: Duration,
+    anonymous_bytes: u64,
+    stages: [Duration; 4],
+}
+
+fn row(what: &str, cost: &Scaled) {
+    let per_object = cost.time.as_nanos() as f64 / cost.objects.max(1) as f64;
+    let [census, walk, reach, alike] = cost.stages.map(|stage| stage.as_secs_f64());
+    println!(
+        "  {what:17} {:>11} objects  {:7.2} s  {per_object:5.1} ns each  memory {:4} MiB  \
+         (census {census:.2}, walk {walk:.2}, reach {reach:.2}, alike {alike:.2})  lost {}{}",
+        cost.objects,
+        cost.time.as_secs_f64(),
+        cost.anonymous_bytes >> 20,
+        cost.lost,
+        cost.expected.map_or(String::new(), |expected| format!(" of {expected}")),
+    );
+}
+
+fn made_up(objects: u64) -> Result<Scaled> {
+    let btf = std::fs::read("/sys/kernel/btf/vmlinux")
+        .context("the made-up target borrows the layout of this machine's kernel")?;
+    let types = TypeInfo::parse(&btf)?;
+    let symbols = Kallsyms::parse_proc(
+        b"ffffffff81000000 T _text\nffffffff82001040 R made_up_ops\nffffffff82001080 R end\n",
+    )?;
+    let pages = objects * PAGES_PER_OBJECT.0 / PAGES_PER_OBJECT.1;
+    let target = MadeUp::new(Shape::resolve(&types)?, objects, pages);
+    let kernel = Kernel::new(&target, &target.anchors(), &types, &symbols)?;
+    let mut scaled = run(&kernel)?;
+    scaled.expected = Some(target.lost());
+    anyhow::ensure!(scaled.objects == target.objects(), "not every made-up object was found");
+    Ok(scaled)
+}
+
+fn of_vmcore(vmcore: &Path) -> Result<Scaled> {
+    let vmcore = Some(vmcore.to_owned());
+    let options = Options { reader: Choice::Auto, vmcore, btf: None, kallsyms: None };
+    let target = sysak_target::open(&options, &Cancel::default())?;
+    let kernel =
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+    run(&kernel)
+}
+
+fn run(kernel: &Kernel<'_>) -> Result<Scaled> {
+    let plan = Plan { only_cache: None, similarity_percent: 65, settle: None, biggest: 10 };
+    let before = anonymous_bytes()?;
+    let start = Instant::now();
+    let diagnosis = diagnose(kernel, &plan, &Quiet, &Cancel::default())?;
+    let time = start.elapsed();
+    let times = diagnosis.look.times;
+    Ok(Scaled {
+        objects: diagnosis.look.heap.objects(),
+        lost: diagnosis.tallies.iter().map(|tally| tally.white).sum(),
+        expected: None,
+        time,
+        // What is held at the end is the most there was, but for buffers of a few MiB.
+        anonymous_bytes: anonymous_bytes()?.saturating_sub(before)
+,
+        stages: [times.census, times.walk, times.reach, times.alike],
+    })
+}
+
+/// Anonymous memory of this process, mapped files left out.
+fn anonymous_bytes() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.context("no RssAnon in /proc/self/status")? * 1024)
+}
