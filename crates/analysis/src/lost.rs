@@ -1,6 +1,6 @@
 //! What is lost, cache by cache, and which lost objects hang on other lost ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sysak_base::heap::{Heap, Object};
 use sysak_base::{Cancel, Memory};
@@ -38,18 +38,19 @@ pub fn tally(heap: &Heap) -> Vec<Tally> {
 /// Of 100 lost objects of a cache, so many must be led to by lost objects of another
 /// cache for that cache to be the cause.
 const HANGING_PERCENT: u64 = 90;
-/// Lost objects whose words are looked at; more would not change the picture.
-const MOST_SOURCES: u64 = 1 << 22;
 
 /// For each cache whose lost objects are lost only because lost objects of another
 /// cache lead to them: that other cache.
+///
+/// Leaves every object as it was found.
 pub fn lost_through(
-    heap: &Heap,
+    heap: &mut Heap,
     memory: &dyn Memory,
     tallies: &[Tally],
     cancel: &Cancel,
 ) -> HashMap<u16, u16> {
     let edges = edges_between_lost(heap, memory, cancel);
+    heap.forget_grey();
     let reached = |from: u16, to: u16| edges.get(&(from, to)).copied().unwrap_or(0);
     let mut through = HashMap::new();
     for &(from, to) in edges.keys() {
@@ -64,36 +65,34 @@ pub fn lost_through(
     through
 }
 
-/// How many lost objects of one cache are led to by lost objects of another.
+/// How many lost objects of one cache are led to by lost objects of another. Those that
+/// are have been counted, and are grey, at the end.
 fn edges_between_lost(
-    heap: &Heap,
+    heap: &mut Heap,
     memory: &dyn Memory,
     cancel: &Cancel,
 ) -> HashMap<(u16, u16), u64> {
     let mut edges = HashMap::new();
-    let mut counted = HashSet::new();
-    let mut buffer = Vec::new();
-    let mut sources = 0;
-    for (index, slab) in heap.slabs.iter().enumerate() {
-        if sources >= MOST_SOURCES || cancel.is_set() {
+    let (mut lost, mut buffer) = (Vec::new(), Vec::new());
+    for index in 0..heap.slabs.len() as u32 {
+        if cancel.is_set() {
             break;
         }
-        let size = heap.caches[usize::from(slab.cache)].object_size as usize;
-        heap.for_each_white(index as u32, |object| {
-            sources += 1;
-            let source = Object { slab: index as u32, index: object };
-            let Ok(bytes) = memory.view(heap.object_va(source), size, &mut buffer) else { return };
+        lost.clear();
+        heap.for_each_undone(index, |object| lost.push(object));
+        let cache = heap.slabs[index as usize].cache;
+        let size = heap.caches[usize::from(cache)].object_size as usize;
+        for object in &lost {
+            let at = heap.object_va(Object { slab: index, index: *object });
+            let Ok(bytes) = memory.view(at, size, &mut buffer) else { continue };
             for word in bytes.chunks_exact(8).map(little_endian) {
                 let Some(target) = heap.find_object(word) else { continue };
-                let cache = heap.slabs[target.slab as usize].cache;
-                if cache != slab.cache
-                    && heap.is_white(target)
-                    && counted.insert((slab.cache, target.slab, target.index))
-                {
-                    *edges.entry((slab.cache, cache)).or_insert(0) += 1;
+                let of = heap.slabs[target.slab as usize].cache;
+                if of != cache && heap.mark(target) {
+                    *edges.entry((cache, of)).or_insert(0) += 1;
                 }
             }
-        });
+        }
     }
     edges
 }
@@ -176,7 +175,8 @@ pub(crate) mod tests {
         }
         let tallies = tally(&heap);
         assert_eq!((tallies[0].white, tallies[1].white), (10, 10));
-        let through = lost_through(&heap, &ram, &tallies, &Cancel::default());
+        let through = lost_through(&mut heap, &ram, &tallies, &Cancel::default());
         assert_eq!(through, HashMap::from([(1, 0)]));
+        assert_eq!(tally(&heap), tallies, "nothing was changed");
     }
 }

@@ -285,6 +285,22 @@ impl Heap {
         self.high.clear_all();
     }
 
+    /// Every grey object becomes white again.
+    pub fn forget_grey(&mut self) {
+        self.low.take_exclusive(&mut self.high);
+    }
+
+    /// Calls `each` with the index of every object of a slab that is white or grey.
+    pub fn for_each_undone(&self, slab: u32, each: impl FnMut(u16)) {
+        let slab = &self.slabs[slab as usize];
+        let word = |at: u16| {
+            let many = u64::from(slab.objects - at).min(64);
+            let from = slab.first + u64::from(at);
+            self.low.word(from, many) ^ self.high.word(from, many)
+        };
+        for_each_bit(slab, word, each);
+    }
+
     /// The live objects of a slab as a bit set of up to 64 from `at` on.
     pub fn live_word(&self, slab: &Slab, at: u16) -> u64 {
         let many = u64::from(slab.objects - at).min(64);
@@ -394,6 +410,9 @@ mod tests {
         heap.take_grey(2, |_| panic!("black is not scanned again"));
         assert!(heap.is_live(object) && !heap.is_white(object));
         heap.whiten();
+        assert!(heap.is_white(object));
+        heap.mark(object);
+        heap.forget_grey();
         assert!(heap.is_white(object));
     }
 

@@ -142,13 +142,11 @@ impl Diagnosis {
             self.tallies.iter_mut().for_each(|tally| tally.white = 0);
         }
         let chosen = self.choose(plan, only);
-        let heap = &self.look.heap;
         let percent = plan.similarity_percent;
         let mut groups =
-            alike::group(heap, kernel.memory, &chosen, percent, progress, cancel);
-        let any_lost = self.tallies.iter().any(|tally| tally.white > 0);
-        let through = if any_lost {
-            lost::lost_through(heap, kernel.memory, &self.tallies, cancel)
+            alike::group(&self.look.heap, kernel.memory, &chosen, percent, progress, cancel);
+        let through = if any_suspect(&self.look, &self.tallies, only) {
+            lost::lost_through(&mut self.look.heap, kernel.memory, &self.tallies, cancel)
         } else {
             HashMap::new()
         };

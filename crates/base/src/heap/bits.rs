@@ -85,6 +85,15 @@ impl Bits {
         }
     }
 
+    /// Takes over what `other`, of the same length, has set and this has not.
+    pub fn take_exclusive(&mut self, other: &mut Bits) {
+        for (word, theirs) in self.words.iter_mut().zip(&mut other.words) {
+            let moved = *theirs & !*word;
+            *word |= moved;
+            *theirs &= !moved;
+        }
+    }
+
     /// Clears every bit.
     pub fn clear_all(&mut self) {
         self.words.fill(0);
