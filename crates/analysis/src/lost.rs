@@ -173,6 +173,8 @@ pub(crate) mod tests {
                 ram.put_va(parent + 8, heap.object_va(object).0);
             }
         }
+        heap.take_grey(0, |_| ());
+        heap.take_grey(1, |_| ());
         let tallies = tally(&heap);
         assert_eq!((tallies[0].white, tallies[1].white), (10, 10));
         let through = lost_through(&mut heap, &ram, &tallies, &Cancel::default());
