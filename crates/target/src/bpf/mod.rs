@@ -1,0 +1,158 @@
+//! Reads a live kernel through BPF, where `/proc/kcore` is absent or refused.
+//!
+//! Danger: `bpf_probe_read_kernel` reads whatever is mapped, devices included;
+//! every address goes through [`space`] first. Our maps hold copies of kernel
+//! memory, so their frames are handed out as [`Anchors::own_pages`].
+//!
+//! **Invariant:** nothing is written to the kernel, and nothing stays loaded.
+
+mod error;
+mod find;
+mod own;
+mod percpu;
+mod space;
+mod window;
+
+pub use error::BpfError;
+
+use sysak_base::{
+    Anchors, Cancel, Fault, Memory, PAGE_SIZE, Pa, PfnRange, Va, Why,
+};
+use sysak_symbols::{Kallsyms, TypeInfo};
+
+use space::{Reach, Space, Walk};
+use window::{Errno, GATHER_MAX_BYTES, Window};
+
+/// Large enough that the call costs nothing, small enough to stay in the second-level cache.
+const BEST_READ_BYTES: usize = 256 << 10;
+
+/// Opens the running kernel; `ram` is "System RAM" of the resource tree.
+pub fn open(
+    ram: &[PfnRange],
+    types: &TypeInfo,
+    symbols: &Kallsyms,
+    cancel: &Cancel,
+) -> Result<(Box<dyn Memory>, Anchors), BpfError> {
+    let (reader, anchors) = BpfReader::open(ram, types, symbols, cancel)?;
+    Ok((Box::new(reader), anchors))
+}
+
+/// The running kernel's memory, by way of a BPF map.
+pub struct BpfReader {
+    window: Window,
+    space: Space,
+}
+
+impl BpfReader {
+    /// Loads the programs and finds the fixed points of the address space.
+    pub fn open(
+        ram: &[PfnRange],
+        types: &TypeInfo,
+        symbols: &Kallsyms,
+        cancel: &Cancel,
+    ) -> Result<(BpfReader, Anchors), BpfError> {
+        error::preflight()?;
+        let mut reader = BpfReader {
+            window: Window::open()?,
+            space: Space { ram: ram.to_vec(), ..Space::default() },
+        };
+        let anchors = find::anchors(&mut reader, types, symbols, cancel)?;
+        Ok((reader, anchors))
+    }
+
+    /// Fills `out` with `len` bytes (4096 at most) from each of `at`, many in one go.
+    ///
+    /// Only direct-map, `struct page` and image addresses are gathered; `unreadable` is
+    /// told the index of each piece that could not be had, whose bytes mean nothing.
+    pub fn gather(
+        &self,
+        at: &[Va],
+        len: usize,
+        out: &mut [u8],
+        mut unreadable: impl FnMut(usize),
+    ) -> Result<(), Fault> {
+        let first = at.first().copied().unwrap_or_default();
+        if len == 0 || len > GATHER_MAX_BYTES || at.len().checked_mul(len) != Some(out.len()) {
+            return Err(Fault { at: first, why: Why::Refused });
+        }
+        let mut checked = at.to_vec();
+        for (piece, at) in checked.iter_mut().enumerate() {
+            if self.space.reach(*at, len as u64) != Reach::Straight {
+                unreadable(piece);
+                // Address 0 is never the kernel's: the program's read of it fails.
+                *at = Va(0);
+            }
+        }
+        let gathered = self.window.gather(&checked, len, out, |piece| {
+            if checked[piece] != Va(0) {
+                unreadable(piece);
+            }
+        });
+        gathered.map_err(|_| Fault { at: first, why: Why::Refused })
+    }
+
+    fn read_straight(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+        self.window.copy(at, buf).map_err(|error| fault(at, error))
+    }
+
+    fn walk(&self) -> Walk<'_, impl FnMut(Va, &mut [u8]) -> Option<()>> {
+        Walk::new(&self.space, |at, buf: &mut [u8]| self.window.copy(at, buf).ok())
+    }
+
+    /// The physical address behind a virtual one, by the page tables.
+    fn translate(&self, at: Va) -> Option<Pa> {
+        self.walk().translate(at)
+    }
+
+    /// Reads what the page tables say lies there, page by page through the direct map.
+    fn read_translated(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+        let unmapped = Fault { at, why: Why::Unmapped };
+        let mut walk = self.walk();
+        let mut piece = |done: usize, left: usize| {
+            let here = at.at(done as u64);
+            let in_page = (PAGE_SIZE - here.0 % PAGE_SIZE) as usize;
+            walk.translate(here).map(|physical| (physical, in_page.min(left)))
+        };
+        let mut done = 0;
+        while done < buf.len() {
+            let (start, mut len) = piece(done, buf.len() - done).ok_or(unmapped)?;
+            // Pages that follow each other physically are read in one go.
+            while let Some(left) = (buf.len() - done).checked_sub(len).filter(|&left| left > 0) {
+                match piece(done + len, left) {
+                    Some((next, more)) if next.0 == start.0.wrapping_add(len as u64) => len += more,
+                    _ => break,
+                }
+            }
+            if !self.space.is_ram(start, len as u64) {
+                return Err(Fault { at, why: Why::Refused });
+            }
+            let direct = self.space.direct(start).ok_or(unmapped)?;
+            self.window.copy(direct, &mut buf[done..done + len]).map_err(|e| fault(at, e))?;
+            done += len;
+        }
+        Ok(())
+    }
+}
+
+impl Memory for BpfReader {
+    fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+        match self.space.reach(at, buf.len() as u64) {
+            Reach::Straight => self.read_straight(at, buf),
+            Reach::Translated => self.read_translated(at, buf),
+            Reach::Forbidden => Err(Fault { at, why: Why::Refused }),
+        }
+    }
+
+    fn best_read_bytes(&self) -> usize {
+        BEST_READ_BYTES
+    }
+}
+
+/// EFAULT is what `bpf_probe_read_kernel` says of an address without a page.
+fn fault(at: Va, error: Errno) -> Fault {
+    const EFAULT: i32 = 14;
+    // ERANGE: an address that no page can have (not canonical).
+    const ERANGE: i32 = 34;
+    let why = if matches!(error.0, EFAULT | ERANGE) { Why::Unmapped } else { Why::Refused };
+    Fault { at, why }
+}

@@ -1,0 +1,88 @@
+//! What to add to a per-CPU address to reach each CPU's copy, without the symbol.
+//!
+//! The scheduler's root task group names every possible CPU's run queue, and a
+//! run queue is a per-CPU variable whose place BTF tells.
+//!
+//! **Invariant:** offsets are given only when all CPUs agree on where the per-CPU
+//! section starts (0 on x86-64 until Linux 6.15, an address of the image since).
+
+use sysak_base::{Memory, Va};
+use sysak_symbols::{Kallsyms, TypeInfo};
+
+/// More CPUs than any kernel is built for.
+const MAX_CPUS: u64 = 8192;
+
+/// `__per_cpu_offset` of every possible CPU.
+pub fn find_offsets(
+    memory: &dyn Memory,
+    types: &TypeInfo,
+    symbols: &Kallsyms,
+    current: Va,
+    cpus: u64,
+) -> Option<Vec<u64>> {
+    let cpus = cpus.clamp(1, MAX_CPUS);
+    let this_cpu_off = types.find_per_cpu_variable("this_cpu_off")?;
+    let from_symbol = symbols.find("__per_cpu_offset").and_then(|table| {
+        let offsets = (0..cpus).map(|cpu| memory.read_u64(table.at(8 * cpu)).ok());
+        offsets.collect::<Option<Vec<u64>>>()
+    });
+    // Before 6.15 the symbol is an absolute 0, which kallsyms does not list everywhere.
+    let start = symbols.find("__per_cpu_start").unwrap_or(Va(0));
+    let own_says = |offset: u64| memory.read_u64(start.at(offset).at(this_cpu_off)).ok();
+    if let Some(offsets) = from_symbol {
+        if offsets.iter().all(|&offset| own_says(offset) == Some(offset)) {
+            return Some(offsets);
+        }
+    }
+    from_run_queues(memory, types, current, cpus, this_cpu_off)
+}
+
+fn from_run_queues(
+    memory: &dyn Memory,
+    types: &TypeInfo,
+    current: Va,
+    cpus: u64,
+    this_cpu_off: u64,
+) -> Option<Vec<u64>> {
+    let follow = |at: Va, owner: &str, path: &str| {
+        let field = types.find_field(owner, path)?;
+        memory.read_u64(at.at(field.offset_bytes)).ok().map(Va)
+    };
+    let run_queues = types.find_per_cpu_variable("runqueues")?;
+    let run_queue = follow(follow(current, "task_struct", "se.cfs_rq")?, "cfs_rq", "rq")?;
+    let root = follow(run_queue, "rq", "cfs.tg")?;
+    let queues = follow(root, "task_group", "cfs_rq")?;
+
+    let mut offsets = Vec::new();
+    let mut start = None;
+    for cpu in 0..cpus {
+        let queue = Va(memory.read_u64(queues.at(8 * cpu)).ok()?);
+        let base = Va(follow(queue, "cfs_rq", "rq")?.0.wrapping_sub(run_queues));
+        let offset = memory.read_u64(base.at(this_cpu_off)).ok()?;
+        let here = base.0.wrapping_sub(offset);
+        if *start.get_or_insert(here) != here {
+            return None;
+        }
+        offsets.push(offset);
+    }
+    Some(offsets)
+}
+
+/// CPUs that may ever come up, from the text of `/sys/devices/system/cpu/possible` ("0-3,8").
+pub fn count_possible(text: &str) -> Option<u64> {
+    let last = text.trim().rsplit(['-', ',']).next()?;
+    last.parse::<u64>().ok()?.checked_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn possible_cpus_are_counted_up_to_the_last() {
+        assert_eq!(count_possible("0\n"), Some(1));
+        assert_eq!(count_possible("0-127\n"), Some(128));
+        assert_eq!(count_possible("0-3,8-9\n"), Some(10));
+        assert_eq!(count_possible("\n"), None);
+    }
+}
