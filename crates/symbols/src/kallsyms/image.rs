@@ -11,7 +11,7 @@ use sysak_base::{Memory, Va};
 const TOKENS: usize = 256;
 /// A token is a part of a name.
 const MAX_TOKEN_TABLE: usize = 1 << 16;
-/// Reads at the names' pace; a table is one to four megabytes.
+/// Reads at the names' pace; a table is one to four megabytes. A power of 16.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The 256 strings that names are put together from.
@@ -73,6 +73,7 @@ pub(super) fn name_len(bytes: &[u8]) -> Option<(usize, usize)> {
 struct Names<'a> {
     memory: &'a dyn Memory,
     next: Va,
+    step: usize,
     piece: Vec<u8>,
     at: usize,
 }
@@ -81,18 +82,19 @@ impl Names<'_> {
     /// The next `len` bytes; what was read before is dropped.
     fn take(&mut self, len: usize) -> Result<&[u8], KallsymsError> {
         while self.piece.len() - self.at < len {
-            self.refill(len)?;
+            self.refill()?;
         }
         self.at += len;
         Ok(&self.piece[self.at - len..self.at])
     }
 
-    fn refill(&mut self, need: usize) -> Result<(), KallsymsError> {
+    /// Reads to the next multiple of a step, which shrinks when it meets a hole.
+    fn refill(&mut self) -> Result<(), KallsymsError> {
         self.piece.drain(..self.at);
         self.at = 0;
         let old = self.piece.len();
-        // Up to a page end first, so that only the last read can meet a hole.
-        for want in [PIECE_BYTES - self.next.0 as usize % PIECE_BYTES, need - old] {
+        loop {
+            let want = self.step - self.next.0 as usize % self.step;
             self.piece.resize(old + want, 0);
             let read = self.memory.read(self.next, &mut self.piece[old..]);
             if read.is_ok() {
@@ -100,12 +102,11 @@ impl Names<'_> {
                 return Ok(());
             }
             self.piece.truncate(old);
-            if want <= need - old {
+            if self.step == 1 {
                 read?;
             }
+            self.step /= 16;
         }
-        self.memory.read(self.next, &mut [0])?;
-        Err(KallsymsError::Corrupt("the names' end"))
     }
 
     fn codes(&mut self) -> Result<&[u8], KallsymsError> {
@@ -132,7 +133,8 @@ impl Kallsyms {
         }
         let tokens = Tokens::read(memory, at.token_table, at.token_index)?;
         let addresses = read_addresses(memory, at, count)?;
-        let mut names = Names { memory, next: at.names, piece: Vec::new(), at: 0 };
+        let mut names =
+            Names { memory, next: at.names, step: PIECE_BYTES, piece: Vec::new(), at: 0 };
         let mut name = Vec::new();
         let mut table = Kallsyms::default();
         for address in addresses {

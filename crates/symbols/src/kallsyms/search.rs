@@ -32,8 +32,9 @@ impl KallsymsPlaces {
     /// The caller checks the symbols that come of it: [`super::Kallsyms::agrees_with`].
     pub fn search(memory: &dyn Memory, start: Va, end: Va) -> Option<KallsymsPlaces> {
         let end = Va(end.0.min(start.0.saturating_add(MAX_IMAGE_BYTES)));
-        let mut piece = vec![0; PIECE_BYTES + INDEX_BYTES];
         let mut at = Va(start.0 & !(PAGE_SIZE - 1));
+        let wanted = end.checked_sub(at)?.min(PIECE_BYTES as u64) as usize;
+        let mut piece = vec![0; wanted + INDEX_BYTES];
         let mut candidates = 0;
         while at < end && candidates < MAX_CANDIDATES {
             let len = (end.0 - at.0).min(piece.len() as u64) as usize;
@@ -121,7 +122,7 @@ impl Candidate<'_> {
     /// The table ends right before its index, padded to the alignment.
     fn token_table(&self, index: Va, starts: &[u16]) -> Option<Va> {
         let last = u64::from(*starts.last()?);
-        (last + 2..last + 64).map(|len| len.next_multiple_of(ALIGN)).find_map(|len| {
+        (0..8).map(|step| (last + 2).next_multiple_of(ALIGN) + step * ALIGN).find_map(|len| {
             let table = Va(index.0.checked_sub(len)?);
             let mut bytes = vec![0; len as usize];
             self.memory.read(table, &mut bytes).ok()?;

@@ -121,7 +121,7 @@ impl Memory for Image {
 enum Order {
     AddressesFirst,
     /// And the order of the names before the tokens: 6.2 and 6.3.
-    OrderInBetween,
+    NamesSorted,
     AddressesLast,
     PlaceRelative,
 }
@@ -139,9 +139,7 @@ fn write_tables(order: Order, symbols: &[(u64, String)]) -> (Image, KallsymsPlac
         for (slot, (at, _)) in symbols.iter().enumerate() {
             let offset = match order {
                 _ if at >> 63 == 0 => *at as u32,
-                Order::AddressesFirst | Order::OrderInBetween => {
-                    (IMAGE - 1).wrapping_sub(*at) as u32
-                }
+                Order::AddressesFirst | Order::NamesSorted => (IMAGE - 1).wrapping_sub(*at) as u32,
                 Order::AddressesLast => (at - IMAGE) as u32,
                 Order::PlaceRelative => at.wrapping_sub(offsets.0 + 4 * slot as u64) as u32,
             };
@@ -151,8 +149,8 @@ fn write_tables(order: Order, symbols: &[(u64, String)]) -> (Image, KallsymsPlac
         image.0.extend(IMAGE.to_le_bytes());
         (offsets, base)
     };
-    let first = matches!(order, Order::AddressesFirst | Order::OrderInBetween)
-        .then(|| addresses(&mut image));
+    let first =
+        matches!(order, Order::AddressesFirst | Order::NamesSorted).then(|| addresses(&mut image));
     let num_syms = place(&mut image);
     image.0.extend((symbols.len() as u32).to_le_bytes());
     let names = place(&mut image);
@@ -171,7 +169,7 @@ fn write_tables(order: Order, symbols: &[(u64, String)]) -> (Image, KallsymsPlac
     }
     place(&mut image);
     image.0.extend(markers.iter().flat_map(|marker| marker.to_le_bytes()));
-    if matches!(order, Order::OrderInBetween) {
+    if matches!(order, Order::NamesSorted) {
         place(&mut image);
         let order = (0..symbols.len() as u32).rev();
         image.0.extend(order.flat_map(|seq| seq.to_be_bytes().into_iter().skip(1)));
@@ -205,7 +203,7 @@ fn symbols(count: u64) -> Vec<(u64, String)> {
 fn tables_of_every_order_give_the_same_symbols() {
     let symbols = symbols(1000);
     for order in
-        [Order::AddressesFirst, Order::OrderInBetween, Order::AddressesLast, Order::PlaceRelative]
+        [Order::AddressesFirst, Order::NamesSorted, Order::AddressesLast, Order::PlaceRelative]
     {
         let (image, places) = write_tables(order, &symbols);
         let table = Kallsyms::read_image(&image, &places).unwrap();
@@ -231,9 +229,9 @@ fn tables_are_found_by_their_shape() {
         (Order::AddressesLast, 1000),
         (Order::AddressesFirst, 1025),
         (Order::AddressesLast, 1279),
-        (Order::OrderInBetween, 1000),
-        (Order::OrderInBetween, 1025),
-        (Order::OrderInBetween, 1279),
+        (Order::NamesSorted, 1000),
+        (Order::NamesSorted, 1025),
+        (Order::NamesSorted, 1279),
     ] {
         let (image, places) = write_tables(order, &symbols(count));
         let end = Va(IMAGE + image.0.len() as u64);
