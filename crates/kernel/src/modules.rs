@@ -5,6 +5,8 @@
 //!
 //! **Invariant:** one damaged module costs its own symbols, never another's.
 
+use std::collections::HashSet;
+
 use sysak_base::{Fault, Memory, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
@@ -63,7 +65,12 @@ pub fn read_modules(memory: &dyn Memory, types: &TypeInfo, symbols: &mut Kallsym
     };
     let links = walk_list(memory, head, MAX_MODULES);
     walk.stopped = links.stopped;
+    let mut known = HashSet::new();
     for link in links.seen {
+        // A list that runs in a circle names its modules again and again.
+        if !known.insert(link) {
+            continue;
+        }
         let at = Va(link.0.wrapping_sub(shape.list));
         match read_module(memory, &shape, at, symbols) {
             Ok(Some(module)) => walk.seen.push(module),
@@ -223,42 +230,4 @@ fn text(bytes: &[u8], (at, most): (u64, u64)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashMap;
-    use sysak_base::Why;
-
-    struct Words(HashMap<u64, u64>);
-
-    impl Memory for Words {
-        fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
-            for (slot, word) in buf.chunks_mut(8).enumerate() {
-                let at = at.at(slot as u64 * 8);
-                let value = self.0.get(&at.0).ok_or(Fault { at, why: Why::Unmapped })?;
-                word.copy_from_slice(&value.to_le_bytes()[..word.len()]);
-            }
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn an_xarray_gives_its_pointers_in_order_and_no_numbers() {
-        let words = [(0x1008, 0x5000), (0x1010, 0x2002), (0x2008, 0x6000), (0x2010, 0x31)];
-        let memory = Words(words.into());
-        assert_eq!(walk_xarray(&memory, 0x1002, (8, 2)), [Va(0x5000), Va(0x6000)]);
-        assert_eq!(walk_xarray(&memory, 0x7000, (8, 2)), [Va(0x7000)]);
-        assert_eq!(walk_xarray(&memory, 0, (8, 2)), []);
-    }
-
-    #[test]
-    fn an_xarray_that_holds_itself_comes_to_an_end() {
-        let memory = Words([(0x1008, 0x1002), (0x1010, 0x1002)].into());
-        assert_eq!(walk_xarray(&memory, 0x1002, (8, 2)), []);
-    }
-
-    #[test]
-    fn strings_end_with_their_page() {
-        let memory = Words((0x1000..0x2000).step_by(8).map(|at| (at, 0)).collect());
-        assert_eq!(read_up_to(&memory, Va(0x1ff0), 600).len(), 16);
-    }
-}
+mod tests;
