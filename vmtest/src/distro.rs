@@ -1,0 +1,170 @@
+//! Kernels from the distribution's packages: image, modules and headers, unpacked into the cache.
+//!
+//! Debian's other suites are reached with a sources list of our own, whose mirror is the one that
+//! this machine is set up with. Nothing is installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache;
+
+/// A kernel on disk.
+pub struct Kernel {
+    /// The name it was asked for by.
+    pub name: String,
+    /// `uname -r` of it.
+    pub release: String,
+    pub image: PathBuf,
+    /// Where its packages are unpacked.
+    pub root: PathBuf,
+    pub headers: PathBuf,
+}
+
+/// Where apt looks: the machine's own sources, or one suite of Debian.
+struct Apt {
+    options: Vec<String>,
+}
+
+/// Downloads the kernel called `name`, unless the cache has it.
+pub fn kernel(name: &str) -> Result<Kernel> {
+    let root = cache::root()?.join("kernels").join(name);
+    cache::folder(&root, |scratch| download(name, scratch, &root))?;
+    let image = newest(&root.join("boot"), "vmlinuz-")?;
+    let file = image.file_name().and_then(|f| f.to_str()).unwrap_or_default();
+    let release = file.trim_start_matches("vmlinuz-").to_owned();
+    let headers = root.join("usr/src").join(format!("linux-headers-{release}"));
+    Ok(Kernel { name: name.into(), release, image, root, headers })
+}
+
+fn download(name: &str, scratch: &Path, final_root: &Path) -> Result<()> {
+    let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    eprintln!("vmtest: downloading kernel {name}");
+    let packages = scratch.join("packages");
+    fs::create_dir(&packages)?;
+    let (apt, image, headers) = if system.lines().any(|line| line == "ID=ubuntu") {
+        // Untested. Ubuntu has one kernel per release: whatever name was asked for, it is that.
+        (Apt { options: Vec::new() }, "linux-image-generic", "linux-headers-generic")
+    } else {
+        (Apt::debian(suite(name, &system)?)?, "linux-image-amd64", "linux-headers-amd64")
+    };
+    let mut wanted = apt.depends(image, &["linux-image-"])?;
+    for package in wanted.clone() {
+        wanted.extend(apt.depends(&package, &["linux-modules-"])?);
+    }
+    let versioned = apt.depends(headers, &["linux-headers-"])?;
+    for package in &versioned {
+        wanted.extend(apt.depends(package, &["linux-headers-", "linux-kbuild-"])?);
+    }
+    wanted.extend(versioned);
+    cache::run(apt.command("apt-get").arg("download").args(&wanted).current_dir(&packages))?;
+    for package in cache::find(&packages, &|file| file.ends_with(".deb")) {
+        cache::run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(scratch))?;
+    }
+    fs::remove_dir_all(&packages)?;
+    relocate_headers(scratch, final_root)
+}
+
+/// The Debian suite that has the kernel asked for.
+fn suite(name: &str, system: &str) -> Result<&'static str> {
+    let codename = |wanted: &str| system.lines().any(|l| l == format!("VERSION_CODENAME={wanted}"));
+    Ok(match name {
+        "5.10" => "bullseye",
+        "6.1" => "bookworm",
+        // The headers bring programs, which need the C library of their suite or an older one.
+        "6.12" if codename("bookworm") => "bookworm-backports",
+        "6.12" | "trixie" => "trixie",
+        "sid" => "sid",
+        _ => bail!("unknown kernel {name}: 5.10, 6.1, 6.12, trixie or sid"),
+    })
+}
+
+impl Apt {
+    /// One suite of Debian, from the mirror of this machine, its lists kept in the cache.
+    fn debian(suite: &str) -> Result<Apt> {
+        let folder = cache::root()?.join("apt").join(suite);
+        for sub in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(folder.join(sub))?;
+        }
+        let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+        let signed = if Path::new(keyring).exists() {
+            format!("[signed-by={keyring}] ")
+        } else {
+            String::new()
+        };
+        let list = folder.join("sources.list");
+        fs::write(&list, format!("deb {signed}{} {suite} main\n", mirror()?))?;
+        let apt = Apt {
+            options: vec![
+                format!("Dir::Etc::sourcelist={}", list.display()),
+                "Dir::Etc::sourceparts=/dev/null".into(),
+                format!("Dir::State::lists={}", folder.join("lists").display()),
+                format!("Dir::Cache={}", folder.join("cache").display()),
+                "APT::Sandbox::User=root".into(),
+                "Acquire::Languages=none".into(),
+                "Acquire::Retries=3".into(),
+            ],
+        };
+        cache::run(apt.command("apt-get").args(["-q", "update"]))?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("LC_ALL", "C").args(self.options.iter().flat_map(|o| ["-o", o]));
+        command
+    }
+
+    /// The direct dependencies of `package` whose names begin with one of `prefixes`.
+    fn depends(&self, package: &str, prefixes: &[&str]) -> Result<Vec<String>> {
+        let listing = cache::run(self.command("apt-cache").args(["depends", package]))?;
+        let names = listing.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        Ok(names
+            .filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+/// The mirror that this machine's apt is set up with.
+fn mirror() -> Result<String> {
+    let sites = |filter: &[&str]| {
+        cache::run(
+            Command::new("apt-get")
+                .args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"])
+                .args(filter),
+        )
+    };
+    // The label is known only once the lists were fetched.
+    let listing = match sites(&["Label: Debian"]) {
+        Ok(listing) if !listing.trim().is_empty() => listing,
+        _ => sites(&[])?,
+    };
+    let first = listing.lines().next().context("apt has no package source set up")?;
+    Ok(first.trim().to_owned())
+}
+
+/// Debian's header packages name each other by absolute path: makes that their place in the cache.
+fn relocate_headers(scratch: &Path, final_root: &Path) -> Result<()> {
+    let place = final_root.join("usr/src").display().to_string();
+    for folder in fs::read_dir(scratch.join("usr/src"))?.flatten() {
+        for name in ["Makefile", ".kernelvariables"] {
+            let path = folder.path().join(name);
+            // The common package's Makefile is the kernel's own, hundreds of times longer.
+            match fs::read_to_string(&path) {
+                Ok(text) if text.len() < 4096 => {
+                    fs::write(&path, text.replace("/usr/src", &place))?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn newest(folder: &Path, prefix: &str) -> Result<PathBuf> {
+    let found = cache::find(folder, &|name| name.starts_with(prefix));
+    found.last().cloned().with_context(|| format!("no {prefix}* in {}", folder.display()))
+}

@@ -1,0 +1,156 @@
+//! A booted guest: kernel, initramfs, test modules, `sysak`, and the channel to it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::agent::{Agent, Output};
+use crate::args::Args;
+use crate::cache::{self, Scratch};
+use crate::distro::Kernel;
+use crate::initramfs::Archive;
+use crate::qemu::{Machine, Setup};
+use crate::truth::Truth;
+use crate::{build, truth};
+
+/// Drivers of the command channel and of VMCOREINFO, in the order they need each other. Which of
+/// them are built in differs by kernel.
+const DRIVERS: [&str; 7] = [
+    "virtio",
+    "virtio_ring",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_console",
+    "qemu_fw_cfg",
+];
+
+const BOOT_PATIENCE: Duration = Duration::from_secs(180);
+const SHORT: Duration = Duration::from_secs(60);
+
+pub struct Guest {
+    // The order matters: the machine ends before its folder goes.
+    machine: Machine,
+    agent: Agent,
+    pub folder: Scratch,
+    pub boot_s: f64,
+    loaded: Vec<String>,
+}
+
+impl Guest {
+    pub fn boot(kernel: &Kernel, args: &Args) -> Result<Guest> {
+        let initramfs = initramfs(kernel, args.sysak.as_deref())?;
+        let folder = Scratch::new(&cache::root()?)?;
+        let began = Instant::now();
+        let (memory_mib, la57) = (args.memory_mib, args.la57);
+        let setup = Setup { image: &kernel.image, initramfs: &initramfs, memory_mib, la57 };
+        let mut machine = Machine::start(&folder.0, &setup)?;
+        let mut agent = Agent::new(machine.connect("agent")?);
+        let first = agent.run("uname -r", BOOT_PATIENCE);
+        let first = first.with_context(|| format!("no boot; console:\n{}", machine.console()))?;
+        if first.text().trim() != kernel.release {
+            bail!("booted {:?} instead of {}", first.text(), kernel.release);
+        }
+        let boot_s = began.elapsed().as_secs_f64();
+        Ok(Guest { machine, agent, folder, boot_s, loaded: Vec::new() })
+    }
+
+    pub fn run(&mut self, command: &str, patience: Duration) -> Result<Output> {
+        let output = self.agent.run(command, patience);
+        output.with_context(|| format!("console:\n{}", self.machine.console()))
+    }
+
+    /// What a command of ours prints; it must succeed.
+    pub fn text(&mut self, command: &str) -> Result<String> {
+        let output = self.run(command, SHORT)?;
+        if output.code != 0 {
+            bail!("{command} ended with {} in the guest: {}", output.code, output.errors());
+        }
+        Ok(output.text())
+    }
+
+    /// Loads a test module and returns what it made.
+    pub fn load(&mut self, module: &str) -> Result<Truth> {
+        let proc = format!("/proc/sysaktest_{module}");
+        let text = self.text(&format!("insmod /test/sysaktest_{module}.ko && cat {proc}"))?;
+        self.loaded.push(module.to_owned());
+        truth::parse(module, &text)
+    }
+
+    /// The truths of whatever modules are loaded.
+    pub fn truths(&mut self) -> Result<Vec<Truth>> {
+        let names = self.text("cd /proc && ls -d sysaktest_* 2>/dev/null || true")?;
+        let names = names.lines().filter_map(|line| line.strip_prefix("sysaktest_"));
+        names.map(|m| truth::parse(m, &self.text(&format!("cat /proc/sysaktest_{m}"))?)).collect()
+    }
+
+    /// Writes the vmcore, the truth and the guest's own figures to `folder`; returns the vmcore.
+    pub fn capture(&mut self, folder: &Path, name: &str, truths: &[Truth]) -> Result<PathBuf> {
+        fs::create_dir_all(folder)?;
+        let files =
+            ["kallsyms", "iomem", "modules", "zoneinfo", "buddyinfo", "slabinfo", "meminfo"];
+        for file in files {
+            let text = self.text(&format!("cat /proc/{file}"))?;
+            fs::write(folder.join(format!("{name}.{file}")), text)?;
+        }
+        let vmcore = folder.join(format!("{name}.vmcore"));
+        self.dump(&vmcore)?;
+        let truths = serde_json::to_vec(&truths)?;
+        fs::write(folder.join(format!("{name}.truth.json")), truths)?;
+        Ok(vmcore)
+    }
+
+    pub fn dump(&mut self, file: &Path) -> Result<()> {
+        self.machine.dump_memory(file)
+    }
+}
+
+fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for name in ["bin", "dev", "modules", "proc", "run", "sys", "test", "tmp"] {
+        archive.folder(name);
+    }
+    archive.file("init", include_bytes!("../guest/init"));
+    archive.file("bin/busy", include_bytes!("../guest/busy"));
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new);
+    let busybox = busybox.into_iter().find(|path| path.exists());
+    archive.copy("bin/busybox", busybox.context("no busybox (package busybox-static)")?)?;
+    archive.link("bin/sh", "busybox");
+    if let Some(sysak) = sysak {
+        archive.copy("bin/sysak", sysak)?;
+    }
+    let mut order = String::new();
+    for driver in DRIVERS {
+        if let Some(content) = driver_module(kernel, driver)? {
+            archive.file(&format!("modules/{driver}.ko"), &content);
+            order.push_str(&format!("{driver}.ko\n"));
+        }
+    }
+    archive.file("modules/order", order.as_bytes());
+    for module in cache::find(&build::modules(kernel)?, &|name| name.ends_with(".ko")) {
+        let name = module.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        archive.copy(&format!("test/{name}"), &module)?;
+    }
+    Ok(archive.finish())
+}
+
+/// A driver of the kernel's package, decompressed; `None` where it is built in.
+fn driver_module(kernel: &Kernel, name: &str) -> Result<Option<Vec<u8>>> {
+    let prefix = format!("{name}.ko");
+    let found = cache::find(&kernel.root, &|file| file.starts_with(&prefix));
+    let Some(path) = found.first() else { return Ok(None) };
+    let program = match path.extension().and_then(|e| e.to_str()) {
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        _ => return Ok(Some(fs::read(path)?)),
+    };
+    let output = Command::new(program).arg("-dc").arg(path).output();
+    let output = output.with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        bail!("cannot decompress {}", path.display());
+    }
+    Ok(Some(output.stdout))
+}

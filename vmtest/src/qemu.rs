@@ -1,0 +1,116 @@
+//! One QEMU process, its serial console and its monitor.
+//!
+//! **Invariant:** the process ends with its [`Machine`], whatever happened.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+/// Writing a few GiB to a disk that others use too.
+const DUMP_PATIENCE: Duration = Duration::from_secs(300);
+
+pub struct Machine {
+    child: Child,
+    folder: PathBuf,
+}
+
+pub struct Setup<'a> {
+    pub image: &'a Path,
+    pub initramfs: &'a [u8],
+    pub memory_mib: u64,
+    pub la57: bool,
+}
+
+impl Machine {
+    /// Starts a machine that keeps its sockets and console in `folder`.
+    pub fn start(folder: &Path, setup: &Setup) -> Result<Machine> {
+        let initramfs = folder.join("initramfs");
+        fs::write(&initramfs, setup.initramfs)?;
+        let cpu = if setup.la57 { "max" } else { "max,la57=off" };
+        let at = |name: &str| folder.join(name).display().to_string();
+        let child = Command::new("qemu-system-x86_64")
+            .args(["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", cpu])
+            .args(["-m", &setup.memory_mib.to_string()])
+            .args(["-nodefaults", "-no-reboot", "-display", "none"])
+            .arg("-kernel")
+            .arg(setup.image)
+            .arg("-initrd")
+            .arg(&initramfs)
+            .args(["-append", "console=ttyS0 panic=-1 quiet"])
+            .args(["-serial", &format!("file:{}", at("console"))])
+            // VMCOREINFO in the dump's note; the guest's qemu_fw_cfg driver fills it.
+            .args(["-device", "vmcoreinfo"])
+            .args(["-qmp", &format!("unix:{},server=on,wait=off", at("monitor"))])
+            .args(["-device", "virtio-serial-pci"])
+            .args(["-chardev", &format!("socket,id=agent,path={},server=on,wait=off", at("agent"))])
+            .args(["-device", "virtserialport,chardev=agent,name=agent"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot run qemu-system-x86_64 (package qemu-system-x86)")?;
+        Ok(Machine { child, folder: folder.to_path_buf() })
+    }
+
+    /// Connects to one of the machine's sockets, once QEMU has made it.
+    pub fn connect(&mut self, socket: &str) -> Result<UnixStream> {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            match UnixStream::connect(self.folder.join(socket)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if Instant::now() > end => {
+                    return Err(error).with_context(|| format!("no {socket} socket of QEMU"));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("QEMU ended at once with {status}");
+            }
+        }
+    }
+
+    /// Writes the guest's memory to `file` as an ELF vmcore; the guest stands still meanwhile.
+    pub fn dump_memory(&mut self, file: &Path) -> Result<()> {
+        let mut monitor = self.connect("monitor")?;
+        monitor.set_read_timeout(Some(DUMP_PATIENCE))?;
+        let mut lines = BufReader::new(monitor.try_clone()?).lines();
+        let mut ask = |request: Value| -> Result<()> {
+            writeln!(monitor, "{request}")?;
+            loop {
+                let line = lines.next().context("QEMU's monitor closed")??;
+                let answer: Value = serde_json::from_str(&line)?;
+                if let Some(error) = answer.get("error") {
+                    bail!("QEMU: {error}");
+                }
+                if answer.get("return").is_some() {
+                    return Ok(());
+                }
+            }
+        };
+        ask(json!({ "execute": "qmp_capabilities" }))?;
+        let protocol = format!("file:{}", file.display());
+        let arguments = json!({ "paging": false, "protocol": protocol });
+        ask(json!({ "execute": "dump-guest-memory", "arguments": arguments }))
+    }
+
+    /// The last lines of the serial console.
+    pub fn console(&self) -> String {
+        let bytes = fs::read(self.folder.join("console")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It may have ended by itself already; there is nothing to do about a failure.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,66 @@
+//! `sysak` inside the running guest.
+
+use anyhow::Result;
+
+use super::{HOLDING, LOSING, Stage};
+use crate::truth::Truth;
+
+/// A busy guest without leaks, then the same with every module that holds its objects.
+pub fn clean(stage: &mut Stage) -> Result<Vec<Truth>> {
+    let busy = stage.guest.text("busy >/dev/null 2>&1 & echo $!")?.trim().to_owned();
+    for run in 1..=stage.args.clean_runs {
+        let scenario = format!("clean, busy, run {run}");
+        if let Some((code, report)) = stage.diagnose(&scenario, "")? {
+            stage.expect_no_leak(&scenario, code, &report);
+        }
+    }
+    let held = HOLDING.iter().map(|module| stage.guest.load(module));
+    let held: Vec<Truth> = held.collect::<Result<_>>()?;
+    if let Some((code, report)) = stage.diagnose("holders, busy", "")? {
+        stage.expect_no_leak("holders, busy", code, &report);
+    }
+    stage.guest.text(&format!("kill {busy}; sleep 3; rm -rf /tmp/busy"))?;
+    Ok(held)
+}
+
+/// One losing module after the other; what the earlier ones lost stays lost.
+pub fn lose(stage: &mut Stage) -> Result<Vec<Truth>> {
+    let mut truths: Vec<Truth> = Vec::new();
+    for module in LOSING {
+        truths.push(stage.guest.load(module)?);
+        let scenario = format!("lost: {module}");
+        let Some((code, report)) = stage.diagnose(&scenario, "")? else { continue };
+        if let Some(newest) = truths.last() {
+            stage.expect_leak(&scenario, code, &report, newest);
+        }
+        let lost = truths.iter().map(|truth| truth.count).sum();
+        stage.expect_few_accused(&scenario, &report, lost);
+    }
+    Ok(truths)
+}
+
+/// The same diagnosis through both readers.
+pub fn readers_agree(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
+    let kcore = stage.diagnose("reader kcore", "--reader kcore")?;
+    let bpf = stage.diagnose("reader bpf", "--reader bpf")?;
+    let (Some((kcore_code, kcore)), Some((bpf_code, bpf))) = (kcore, bpf) else { return Ok(()) };
+    let say = |code: i32, verdict: &str| format!("{verdict} (exit {code})");
+    let (expected, got) = (say(kcore_code, &kcore.verdict), say(bpf_code, &bpf.verdict));
+    let readers = format!("{} and {}", kcore.target.reader, bpf.target.reader);
+    stage.check(
+        "readers",
+        "are the ones asked for",
+        "kcore and bpf",
+        &readers,
+        readers == "kcore and bpf",
+    );
+    stage.check("readers", "the same verdict", &expected, &got, expected == got);
+    for truth in truths.iter().filter(|truth| truth.role == "lost") {
+        let (one, other) = (kcore.unreachable(&truth.cache), bpf.unreachable(&truth.cache));
+        // Objects in flight may differ between two looks; the lost ones may not.
+        let ok = one.abs_diff(other) <= 10 && other > 0;
+        let what = format!("unreachable in {}", truth.cache);
+        stage.check("readers", &what, &format!("{one} ± 10"), &other.to_string(), ok);
+    }
+    Ok(())
+}

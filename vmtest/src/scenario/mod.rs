@@ -1,0 +1,127 @@
+//! What is tried on one kernel, all of it in one boot: a busy guest without leaks, modules that
+//! hold objects, modules that lose them, both readers, the kernel's own counts, and the vmcore.
+
+mod counts;
+mod live;
+mod vmcore;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::args::Args;
+use crate::checks::Checks;
+use crate::distro::Kernel;
+use crate::guest::Guest;
+use crate::sysak::Report;
+use crate::truth::Truth;
+
+const HOLDING: [&str; 5] = ["hash", "xarray", "rbtree", "percpu", "vmarray"];
+const LOSING: [&str; 3] = ["bulk", "own", "ring"];
+
+/// Runs everything on one kernel. `Err` is for what keeps the scenarios from going on.
+pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
+    let mut guest = Guest::boot(kernel, args)?;
+    checks.note(&kernel.name, &format!("{} booted in {:.1} s", kernel.release, guest.boot_s));
+    let mut stage = Stage { kernel: &kernel.name, args, checks, guest: &mut guest };
+    let mut truths = live::clean(&mut stage)?;
+    truths.extend(live::lose(&mut stage)?);
+    live::readers_agree(&mut stage, &truths)?;
+    counts::live(&mut stage)?;
+    vmcore::run(&mut stage, &truths)
+}
+
+/// What every scenario works with.
+struct Stage<'a> {
+    kernel: &'a str,
+    args: &'a Args,
+    checks: &'a mut Checks,
+    guest: &'a mut Guest,
+}
+
+impl Stage<'_> {
+    fn check(&mut self, scenario: &str, what: &str, expected: &str, got: &str, ok: bool) {
+        self.checks.check(&format!("{} {scenario}", self.kernel), what, expected, got, ok);
+    }
+
+    fn note(&mut self, scenario: &str, what: &str) {
+        self.checks.note(&format!("{} {scenario}", self.kernel), what);
+    }
+
+    /// Runs `sysak memleak` in the guest; `None`, and a failed check, where it gives no report.
+    fn diagnose(&mut self, scenario: &str, options: &str) -> Result<Option<(i32, Report)>> {
+        let patience = self.args.timeout_s;
+        let command = format!("timeout {patience} sysak memleak --format json {options}");
+        let output = self.guest.run(&command, Duration::from_secs(patience + 30))?;
+        Ok(self.judge_report(scenario, output.code, &output.stdout, &output.errors()))
+    }
+
+    fn judge_report(
+        &mut self,
+        scenario: &str,
+        code: i32,
+        stdout: &[u8],
+        stderr: &str,
+    ) -> Option<(i32, Report)> {
+        match Report::parse(stdout) {
+            Ok(report) => {
+                let (reader, seconds) = (&report.target.reader, report.timings.total_s);
+                let figures = format!("{} objects walked", report.coverage.objects_walked);
+                self.note(scenario, &format!("reader {reader}, {seconds:.1} s, {figures}"));
+                Some((code, report))
+            }
+            Err(error) => {
+                let last = stderr.lines().last().unwrap_or("nothing on stderr");
+                let got = format!("exit {code}, {error}: {last}");
+                self.check(scenario, "prints a report", "JSON", &got, false);
+                None
+            }
+        }
+    }
+
+    fn expect_no_leak(&mut self, scenario: &str, code: i32, report: &Report) {
+        let got = format!("{} (exit {code})", report.verdict);
+        let ok = code == 0 && report.verdict == "no_leak";
+        self.check(scenario, "verdict", "no_leak (exit 0)", &got, ok);
+        self.expect_few_accused(scenario, report, 0);
+    }
+
+    /// Everything unreachable beyond the `lost` objects is a false accusation.
+    fn expect_few_accused(&mut self, scenario: &str, report: &Report, lost: u64) {
+        let accused = report.unreachable_total().saturating_sub(lost);
+        let allowed = report.noise_allowed();
+        let expected = format!("at most {allowed}");
+        let ok = accused <= allowed;
+        self.check(scenario, "objects accused falsely", &expected, &accused.to_string(), ok);
+    }
+
+    /// The verdict, the cache's own finding and its count, for one module's lost objects. `lost` is
+    /// how many objects of this cache are lost in all.
+    fn expect_leak(&mut self, scenario: &str, code: i32, report: &Report, truth: &Truth) {
+        let got = format!("{} (exit {code})", report.verdict);
+        let ok = code == 1 && report.verdict == "leak";
+        self.check(scenario, "verdict", "leak (exit 1)", &got, ok);
+        let finding = report.finding(&truth.cache);
+        let got = finding.map_or("no finding", |finding| finding.verdict.as_str());
+        let what = format!("finding about {}", truth.cache);
+        self.check(scenario, &what, "leak", got, got == "leak");
+        let found = report.unreachable(&truth.cache);
+        let expected = format!("at least 99.9 % of {}", truth.count);
+        let ok = found.saturating_mul(1000) >= truth.count.saturating_mul(999);
+        self.check(scenario, "unreachable objects", &expected, &found.to_string(), ok);
+        if truth.name == "bulk" {
+            self.expect_ops_table(scenario, report, &truth.cache);
+        }
+    }
+
+    /// The bulk objects' owner leads to an ops table, which must be named.
+    fn expect_ops_table(&mut self, scenario: &str, report: &Report, cache: &str) {
+        let symbols = report.finding(cache).map(|finding| finding.content_symbols.as_slice());
+        let named = symbols.unwrap_or_default().iter();
+        let got: Vec<String> =
+            named.map(|at| format!("{} → {}", at.path.join(" → "), at.symbol)).collect();
+        let wanted = "kmalloc-256+0x8 → sysaktest_ops";
+        let ok = got.iter().any(|path| path == wanted);
+        self.check(scenario, "what the objects lead to", wanted, &got.join(", "), ok);
+    }
+}

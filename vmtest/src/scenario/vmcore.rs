@@ -1,0 +1,123 @@
+//! The same guest's memory image, analysed on the host and compared with the truth by address.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Stage, counts};
+use crate::sysak::Report;
+use crate::truth::Truth;
+
+/// Objects by address, with the cache each belongs to.
+type Objects = HashMap<u64, String>;
+
+pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
+    let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
+    let before = counts::kernel_says(stage)?;
+    let vmcore = stage.guest.capture(&folder, stage.kernel, truths)?;
+    let after = counts::kernel_says(stage)?;
+    let bracket = counts::Bracket { slabinfo: [before.0, after.0], meminfo: [before.1, after.1] };
+
+    let (all, lost) = (folder.join("objects.txt"), folder.join("lost.txt"));
+    let Some((code, report)) = diagnose(stage, &vmcore, &all, &lost)? else { return Ok(()) };
+    for truth in truths.iter().filter(|truth| truth.role == "lost") {
+        stage.expect_leak(&format!("vmcore: {}", truth.name), code, &report, truth);
+    }
+    counts::compare(stage, "vmcore", &bracket, &report);
+    match (objects(&all), objects(&lost)) {
+        (Ok(all), Ok(lost)) => compare(stage, truths, &all, &lost, &report),
+        (Err(error), _) | (_, Err(error)) => {
+            stage.check("vmcore", "writes its objects", "two files", &format!("{error:#}"), false);
+        }
+    }
+    Ok(())
+}
+
+/// Runs `sysak` on the host, with an end.
+fn diagnose(
+    stage: &mut Stage,
+    vmcore: &Path,
+    all: &Path,
+    lost: &Path,
+) -> Result<Option<(i32, Report)>> {
+    let sysak = stage.args.sysak.as_deref().context("--sysak is missing")?;
+    let (out, err) = (all.with_extension("stdout"), all.with_extension("stderr"));
+    let mut child = std::process::Command::new(sysak)
+        .args(["memleak", "--format", "json", "--all-caches", "--vmcore"])
+        .arg(vmcore)
+        .arg("--dump-objects")
+        .arg(all)
+        .arg("--dump-lost")
+        .arg(lost)
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(&out)?)
+        .stderr(fs::File::create(&err)?)
+        .spawn()
+        .with_context(|| format!("cannot run {}", sysak.display()))?;
+    let end = Instant::now() + Duration::from_secs(stage.args.timeout_s);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            bail!("sysak took longer than {} s on the vmcore", stage.args.timeout_s);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let errors = fs::read(&err)?;
+    let errors = String::from_utf8_lossy(&errors);
+    Ok(stage.judge_report("vmcore", status.code().unwrap_or(-1), &fs::read(&out)?, &errors))
+}
+
+/// Reads lines of `CACHE 0xADDRESS`.
+fn objects(file: &Path) -> Result<Objects> {
+    let text = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+    let parsed = text.lines().map(|line| {
+        let (cache, address) = line.split_once(" 0x")?;
+        Some((u64::from_str_radix(address, 16).ok()?, cache.to_owned()))
+    });
+    let parsed: Option<Objects> = parsed.collect();
+    parsed.with_context(|| format!("a line of {} is not CACHE 0xADDRESS", file.display()))
+}
+
+/// Address by address: what the modules made is live, what they lost is lost, and nothing else.
+fn compare(stage: &mut Stage, truths: &[Truth], all: &Objects, lost: &Objects, report: &Report) {
+    let mut accused: HashSet<u64> = lost.keys().copied().collect();
+    for truth in truths {
+        let scenario = format!("vmcore: {}", truth.name);
+        let live = truth.addresses.iter().filter(|address| all.contains_key(address)).count();
+        let expected = format!("{} of {}", truth.count, truth.count);
+        let got = format!("{live} of {}", truth.count);
+        stage.check(&scenario, "its objects are live", &expected, &got, expected == got);
+        let found = truth.addresses.iter().filter(|address| lost.contains_key(address)).count();
+        let found = found as u64;
+        if truth.role == "lost" {
+            let missed = truth.count - found;
+            let expected = format!("at most {}", truth.count / 1000);
+            let ok = missed <= truth.count / 1000;
+            stage.check(&scenario, "lost objects not found", &expected, &missed.to_string(), ok);
+            for address in &truth.addresses {
+                accused.remove(address);
+            }
+        } else {
+            stage.check(&scenario, "held objects accused", "0", &found.to_string(), found == 0);
+        }
+    }
+    let allowed = report.noise_allowed();
+    let expected = format!("at most {allowed} of {} live", all.len());
+    let got = accused.len() as u64;
+    stage.check("vmcore", "objects accused falsely", &expected, &got.to_string(), got <= allowed);
+    let mut first: Vec<String> =
+        accused.iter().map(|address| format!("{} {address:#x}", lost[address])).collect();
+    first.sort();
+    first.truncate(10);
+    if !first.is_empty() {
+        stage.note("vmcore", &format!("accused: {}", first.join(", ")));
+    }
+}

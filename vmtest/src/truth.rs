@@ -1,0 +1,59 @@
+//! What a test module made, as it says itself.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// The objects of one module.
+#[derive(Serialize)]
+pub struct Truth {
+    pub name: String,
+    /// `lost` or `held`.
+    pub role: String,
+    pub cache: String,
+    pub object_size: u64,
+    pub count: u64,
+    #[serde(serialize_with = "as_hex")]
+    pub addresses: Vec<u64>,
+}
+
+fn as_hex<S: serde::Serializer>(addresses: &[u64], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(addresses.iter().map(|address| format!("{address:#x}")))
+}
+
+/// Reads `/proc/sysaktest_NAME` and takes the mask off the addresses.
+pub fn parse(name: &str, text: &str) -> Result<Truth> {
+    let mut lines = text.lines();
+    let head: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    let &[role, cache, object_size, count, mask] = head.as_slice() else {
+        anyhow::bail!("the truth of {name} begins with {head:?}");
+    };
+    let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16);
+    let mask = hex(mask).context("mask")?;
+    let addresses: Result<Vec<u64>, _> = lines.map(|line| Ok(hex(line)? ^ mask)).collect();
+    let truth = Truth {
+        name: name.into(),
+        role: role.into(),
+        cache: cache.into(),
+        object_size: object_size.parse()?,
+        count: count.parse()?,
+        addresses: addresses.map_err(|error: std::num::ParseIntError| error)?,
+    };
+    anyhow::ensure!(truth.count == truth.addresses.len() as u64, "{name}: a cut-off truth");
+    Ok(truth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn the_mask_comes_off() {
+        let truth = parse("bulk", "lost kmalloc-32 32 1 0xff\nff00\n").unwrap();
+        assert_eq!(truth.addresses, [0xffff]);
+    }
+
+    #[test]
+    fn a_truth_with_missing_lines_is_refused() {
+        assert!(parse("bulk", "lost kmalloc-32 32 2 0xff\nff00\n").is_err());
+    }
+}
