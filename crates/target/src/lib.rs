@@ -1,3 +1,135 @@
-//! To be filled.
+//! Ways to read a kernel's memory: `/proc/kcore`, BPF, a crash dump.
+//!
+//! Opening a target also finds its types, its symbols and the fixed points of
+//! its address space, so that everything after it is the same for all of them.
+//!
+//! **Invariant:** targets are only read. Nothing stays loaded or mapped when a
+//! [`Target`] is dropped, or when the process ends in any other way.
 
+#![allow(unsafe_code)] // Mapping files and BPF maps; each use says why it is sound.
+
+pub mod arch;
 pub mod bpf;
+pub mod elf;
+mod error;
+mod files;
+mod image;
+mod kcore;
+mod live;
+mod vmcore;
+
+use std::path::PathBuf;
+
+use sysak_base::{Anchors, Cancel, Memory};
+use sysak_symbols::{Kallsyms, TypeInfo};
+
+pub use error::OpenError;
+
+use kcore::Kcore;
+
+/// A kernel whose memory can be read.
+pub struct Target {
+    /// Its memory.
+    pub memory: Box<dyn Memory>,
+    /// The fixed points of its address space.
+    pub anchors: Anchors,
+    /// Its types.
+    pub types: TypeInfo,
+    /// Its symbols.
+    pub symbols: Kallsyms,
+    /// Which kernel it is.
+    pub identity: Identity,
+}
+
+/// Which kernel is read, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Whether it runs on, so that a second look sees something else.
+    pub live: bool,
+    /// How it is read.
+    pub reader: Reader,
+    /// `uname -r`
+    pub kernel_release: String,
+    /// `uname -m`
+    pub arch: String,
+    /// `uname -n`
+    pub hostname: Option<String>,
+    /// Seconds since it booted.
+    pub uptime_s: Option<u64>,
+}
+
+/// The ways to read memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// `/proc/kcore`
+    Kcore,
+    /// A BPF program.
+    Bpf,
+    /// An ELF file.
+    Elf,
+}
+
+/// Which reader is wanted for a live kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// `/proc/kcore`, and BPF where that cannot be.
+    Auto,
+    /// `/proc/kcore` or nothing.
+    Kcore,
+    /// BPF or nothing.
+    Bpf,
+}
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How to read the running kernel.
+    pub reader: Choice,
+    /// A crash dump to read instead.
+    pub vmcore: Option<PathBuf>,
+    /// Types from a file.
+    pub btf: Option<PathBuf>,
+    /// Symbols from a file.
+    pub kallsyms: Option<PathBuf>,
+}
+
+/// Opens a crash dump, or the running kernel.
+pub fn open(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
+    if let Some(path) = &options.vmcore {
+        return image::open(path, options);
+    }
+    live::need_privilege()?;
+    let types = live::types(options.btf.as_deref())?;
+    let symbols = live::symbols(options.kallsyms.as_deref())?;
+    let resources = live::resources()?;
+    let by_bpf = || bpf::open(&resources.ram, &types, &symbols, cancel);
+    let (reader, (memory, mut anchors)) = match options.reader {
+        Choice::Kcore => (Reader::Kcore, open_kcore(&symbols)?),
+        Choice::Bpf => (Reader::Bpf, by_bpf()?),
+        Choice::Auto => match open_kcore(&symbols) {
+            Ok(opened) => (Reader::Kcore, opened),
+            Err(kcore) => match by_bpf() {
+                Ok(opened) => (Reader::Bpf, opened),
+                Err(bpf) => return Err(OpenError::NoReader { kcore: Box::new(kcore), bpf }),
+            },
+        },
+    };
+    anchors.ram = resources.ram;
+    anchors.image = resources.image;
+    anchors.image_virtual = symbols.find("_text").zip(symbols.find("_end"));
+    let identity = live::identity(reader);
+    Ok(Target { memory, anchors, types, symbols, identity })
+}
+
+fn open_kcore(symbols: &Kallsyms) -> Result<(Box<dyn Memory>, Anchors), OpenError> {
+    let (kcore, _) = Kcore::open()?;
+    let word = |name: &str| kcore.read_u64(symbols.find(name)?).ok().map(sysak_base::Va);
+    let anchors = Anchors {
+        page_offset: word("page_offset_base").or_else(|| kcore.find_page_offset()),
+        vmemmap: word("vmemmap_base").or_else(|| kcore.find_vmemmap()),
+        per_cpu_offsets: image::per_cpu_offsets(&kcore, symbols, live::possible_cpus()),
+        page_table: symbols.find("init_top_pgt"),
+        ..Anchors::default()
+    };
+    Ok((Box::new(kcore), anchors))
+}

@@ -1,0 +1,111 @@
+//! Why a target cannot be opened, and what to do about it.
+
+use std::path::PathBuf;
+
+use sysak_symbols::{BtfError, KallsymsError};
+
+use crate::bpf::BpfError;
+use crate::elf::ElfError;
+
+/// Why a target cannot be opened. One line each: the object and the cure.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not allowed to.
+    #[error("cannot read this kernel's memory: need CAP_SYS_RAWIO or CAP_SYS_ADMIN (run as root)")]
+    NeedsPrivilege,
+    /// Forbidden for everybody.
+    #[error(
+        "cannot read this kernel's memory: lockdown is in confidentiality mode; \
+         boot with lockdown=integrity, or diagnose a crash dump with --vmcore"
+    )]
+    Lockdown,
+    /// A kernel built without it, or a container that hides it.
+    #[error("/proc/kcore does not exist: use --reader bpf, or run outside of the container")]
+    NoKcore,
+    /// Root without the capability, or lockdown.
+    #[error("cannot read /proc/kcore: need CAP_SYS_RAWIO (run as root, outside of containers)")]
+    KcoreRefused,
+    /// Neither way leads in.
+    #[error("{kcore}; and {bpf}")]
+    NoReader {
+        /// Why not through `/proc/kcore`.
+        kcore: Box<OpenError>,
+        /// Why not through BPF.
+        bpf: BpfError,
+    },
+    /// BPF was asked for and cannot be.
+    #[error(transparent)]
+    Bpf(#[from] BpfError),
+    /// A file that cannot be opened or read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not a dump that we read.
+    #[error("{} {why}", path.display())]
+    NotACore {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: ElfError,
+    },
+    /// Cut off, usually because the disk was full.
+    #[error("{} is cut off: {missing} bytes are missing at its end; copy it again", path.display())]
+    Truncated {
+        /// Which file.
+        path: PathBuf,
+        /// How much.
+        missing: u64,
+    },
+    /// A dump of a kernel that cannot be found in it.
+    #[error(
+        "{} has no {what}: is it a Linux kernel's dump? For a virtual machine add the vmcoreinfo \
+         device (QEMU: -device vmcoreinfo) and dump again", path.display()
+    )]
+    MissingVmcoreinfo {
+        /// Which file.
+        path: PathBuf,
+        /// What it lacks.
+        what: &'static str,
+    },
+    /// A kernel built without BTF.
+    #[error("{object} has no type information (CONFIG_DEBUG_INFO_BTF): give it with --btf FILE")]
+    NoTypeInfo {
+        /// Where it was looked for.
+        object: String,
+    },
+    /// Type information that cannot be read.
+    #[error("cannot use the type information in {}: {why}", path.display())]
+    BadTypeInfo {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: BtfError,
+    },
+    /// No symbol table in the image.
+    #[error("{} has no kernel symbols that can be read: give them with --kallsyms FILE", path.display())]
+    NoSymbols {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The running kernel's symbols cannot be read.
+    #[error(transparent)]
+    Symbols(#[from] KallsymsError),
+    /// A file of symbols that cannot be read.
+    #[error("cannot use the symbols in {}: {why}", path.display())]
+    BadSymbols {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: KallsymsError,
+    },
+    /// Symbols of another boot or kernel.
+    #[error("the symbols in {} are not of this kernel: take /proc/kallsyms of the very boot that crashed", path.display())]
+    ForeignSymbols {
+        /// Which file.
+        path: PathBuf,
+    },
+}
