@@ -8,8 +8,8 @@ use sysak_base::{Cancel, Memory, PAGE_SIZE, Pa, PfnRange, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 use sysak_target::bpf::BpfReader;
 
-/// Bytes read per measurement.
-const AMOUNT: usize = 1 << 30;
+/// Bytes read per measurement, unless the argument names another number of MiB.
+const AMOUNT_MIB: usize = 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let ram = ram(&std::fs::read_to_string("/proc/iomem")?);
@@ -28,13 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("per-CPU offsets {:x?}", anchors.per_cpu_offsets);
 
+    let amount = std::env::args().nth(1).and_then(|mib| mib.parse().ok()).unwrap_or(AMOUNT_MIB) << 20;
     let direct = anchors.page_offset.ok_or("no direct map")?;
     let largest = ram.iter().max_by_key(|run| run.pages()).ok_or("no RAM")?;
     let from = direct.at(largest.start.pa().0);
     let span = (largest.pages() * PAGE_SIZE).min(1 << 30) as usize;
     for size in [8, 256, 4 << 10, 64 << 10, 256 << 10, 1 << 20] {
-        let read = reads_per_second(&reader, from, span, size);
-        println!("{size:>8} bytes: read {:6.2} GB/s ({:.0} ns), memcpy {:6.2} GB/s", read, size as f64 / read, memcpy(size));
+        let read = reads_per_second(&reader, from, span, size, amount);
+        println!("{size:>8} bytes: read {:6.2} GB/s ({:.0} ns), memcpy {:6.2} GB/s", read, size as f64 / read, memcpy(size, amount));
     }
     gather(&reader, from, span)?;
     Ok(())
@@ -51,9 +52,9 @@ fn ram(iomem: &str) -> Vec<PfnRange> {
     iomem.lines().filter_map(line).collect()
 }
 
-fn reads_per_second(reader: &BpfReader, from: Va, span: usize, size: usize) -> f64 {
+fn reads_per_second(reader: &BpfReader, from: Va, span: usize, size: usize, amount: usize) -> f64 {
     let mut buf = vec![0; size];
-    let amount = AMOUNT.min(size * 2_000_000);
+    let amount = amount.min(size * 2_000_000);
     let (mut done, mut bad) = (0, 0);
     let start = Instant::now();
     while done < amount {
@@ -67,10 +68,10 @@ fn reads_per_second(reader: &BpfReader, from: Va, span: usize, size: usize) -> f
     done as f64 / start.elapsed().as_nanos() as f64
 }
 
-fn memcpy(size: usize) -> f64 {
+fn memcpy(size: usize, amount: usize) -> f64 {
     let from = vec![1u8; 256 << 20];
     let mut to = vec![0u8; size];
-    let amount = AMOUNT.min(size * 20_000_000);
+    let amount = amount.min(size * 20_000_000);
     let mut done = 0;
     let start = Instant::now();
     while done < amount {

@@ -5,12 +5,6 @@ use std::io;
 /// The kernel refuses, or does not look as expected.
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
-    /// Lockdown in confidentiality mode forbids reading kernel memory by any means.
-    #[error(
-        "cannot read kernel memory through BPF: lockdown is in confidentiality mode; \
-         boot with lockdown=integrity or analyse a vmcore"
-    )]
-    Lockdown,
     /// A capability is missing.
     #[error("cannot read kernel memory through BPF: need {0} (run as root)")]
     NeedsPrivilege(&'static str),
@@ -62,10 +56,6 @@ impl BpfError {
 
 /// Asks the kernel beforehand for reasons that loading would hide behind an error number.
 pub(super) fn preflight() -> Result<(), BpfError> {
-    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    if lockdown.contains("[confidentiality]") {
-        return Err(BpfError::Lockdown);
-    }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     // Frame numbers in pagemap ask for this one, whatever CAP_BPF and CAP_PERFMON allow.
     match find_capabilities(&status) {

@@ -51,8 +51,7 @@ pub fn anchors(
     let frames = reader.space.end_of_ram().0;
     reader.space.vmemmap = Some((vmemmap, vmemmap.at(frames.saturating_mul(page_bytes))));
 
-    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
-    let cpus = percpu::count_possible(&possible).unwrap_or(1);
+    let cpus = crate::live::possible_cpus().unwrap_or(1);
     let per_cpu_offsets = percpu::find_offsets(reader, types, symbols, current, cpus)
         .ok_or(BpfError::NotFound("per-CPU memory"))?;
 

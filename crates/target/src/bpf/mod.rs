@@ -20,7 +20,7 @@ use sysak_base::{
 };
 use sysak_symbols::{Kallsyms, TypeInfo};
 
-use space::{Reach, Space, Walk};
+use space::{Reach, Space, Tables};
 use window::{Errno, GATHER_MAX_BYTES, Window};
 
 /// Large enough that the call costs nothing, small enough to stay in the second-level cache.
@@ -95,30 +95,38 @@ impl BpfReader {
         self.window.copy(at, buf).map_err(|error| fault(at, error))
     }
 
-    fn walk(&self) -> Walk<'_, impl FnMut(Va, &mut [u8]) -> Option<()>> {
-        Walk::new(&self.space, |at, buf: &mut [u8]| self.window.copy(at, buf).ok())
+    /// What the page tables say of addresses: physical address and how far it goes on.
+    fn translation(&self) -> impl Fn(Va) -> Option<(Pa, u64)> {
+        let tables = Tables::new(|at: Pa, buf: &mut [u8]| {
+            let direct = self.space.direct(at).filter(|_| self.space.is_ram(at, PAGE_SIZE))?;
+            self.window.copy(direct, buf).ok()
+        });
+        let table = self.space.table();
+        move |at| {
+            let (start, len) = table.as_ref()?.translate(at.0, |at| tables.entry(at))?;
+            Some((Pa(start), len))
+        }
     }
 
     /// The physical address behind a virtual one, by the page tables.
     fn translate(&self, at: Va) -> Option<Pa> {
-        self.walk().translate(at)
+        self.translation()(at).map(|(physical, _)| physical)
     }
 
-    /// Reads what the page tables say lies there, page by page through the direct map.
+    /// Reads what the page tables say lies there, piece by piece through the direct map.
     fn read_translated(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
         let unmapped = Fault { at, why: Why::Unmapped };
-        let mut walk = self.walk();
-        let mut piece = |done: usize, left: usize| {
-            let here = at.at(done as u64);
-            let in_page = (PAGE_SIZE - here.0 % PAGE_SIZE) as usize;
-            walk.translate(here).map(|physical| (physical, in_page.min(left)))
+        let translation = self.translation();
+        let piece = |done: usize, left: usize| {
+            let (physical, len) = translation(at.at(done as u64))?;
+            Some((physical, len.min(left as u64) as usize))
         };
         let mut done = 0;
         while done < buf.len() {
             let (start, mut len) = piece(done, buf.len() - done).ok_or(unmapped)?;
             // Pages that follow each other physically are read in one go.
-            while let Some(left) = (buf.len() - done).checked_sub(len).filter(|&left| left > 0) {
-                match piece(done + len, left) {
+            while done + len < buf.len() {
+                match piece(done + len, buf.len() - done - len) {
                     Some((next, more)) if next.0 == start.0.wrapping_add(len as u64) => len += more,
                     _ => break,
                 }

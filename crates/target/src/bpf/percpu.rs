@@ -21,20 +21,26 @@ pub fn find_offsets(
     cpus: u64,
 ) -> Option<Vec<u64>> {
     let cpus = cpus.clamp(1, MAX_CPUS);
-    let this_cpu_off = types.find_per_cpu_variable("this_cpu_off")?;
-    let from_symbol = symbols.find("__per_cpu_offset").and_then(|table| {
-        let offsets = (0..cpus).map(|cpu| memory.read_u64(table.at(8 * cpu)).ok());
-        offsets.collect::<Option<Vec<u64>>>()
-    });
-    // Before 6.15 the symbol is an absolute 0, which kallsyms does not list everywhere.
-    let start = symbols.find("__per_cpu_start").unwrap_or(Va(0));
-    let own_says = |offset: u64| memory.read_u64(start.at(offset).at(this_cpu_off)).ok();
-    if let Some(offsets) = from_symbol {
-        if offsets.iter().all(|&offset| own_says(offset) == Some(offset)) {
-            return Some(offsets);
-        }
-    }
-    from_run_queues(memory, types, current, cpus, this_cpu_off)
+    from_symbols(memory, types, symbols, cpus).or_else(|| from_run_queues(memory, types, current, cpus))
+}
+
+/// By the kernel's own table, where symbols name it and every CPU's own copy agrees.
+fn from_symbols(
+    memory: &dyn Memory,
+    types: &TypeInfo,
+    symbols: &Kallsyms,
+    cpus: u64,
+) -> Option<Vec<u64>> {
+    let table = symbols.find("__per_cpu_offset")?;
+    // Kernels of before pahole 1.18 have no per-CPU variables in their BTF.
+    let this_cpu_off = symbols.find("this_cpu_off").or_else(|| {
+        let start = symbols.find("__per_cpu_start").unwrap_or(Va(0));
+        Some(start.at(types.find_per_cpu_variable("this_cpu_off")?))
+    })?;
+    let own_says = |offset: u64| memory.read_u64(this_cpu_off.at(offset)).ok();
+    let offsets = (0..cpus).map(|cpu| memory.read_u64(table.at(8 * cpu)).ok());
+    let offsets: Vec<u64> = offsets.collect::<Option<_>>()?;
+    offsets.iter().all(|&offset| own_says(offset) == Some(offset)).then_some(offsets)
 }
 
 fn from_run_queues(
@@ -42,12 +48,12 @@ fn from_run_queues(
     types: &TypeInfo,
     current: Va,
     cpus: u64,
-    this_cpu_off: u64,
 ) -> Option<Vec<u64>> {
     let follow = |at: Va, owner: &str, path: &str| {
         let field = types.find_field(owner, path)?;
         memory.read_u64(at.at(field.offset_bytes)).ok().map(Va)
     };
+    let this_cpu_off = types.find_per_cpu_variable("this_cpu_off")?;
     let run_queues = types.find_per_cpu_variable("runqueues")?;
     let run_queue = follow(follow(current, "task_struct", "se.cfs_rq")?, "cfs_rq", "rq")?;
     let root = follow(run_queue, "rq", "cfs.tg")?;
@@ -66,23 +72,4 @@ fn from_run_queues(
         offsets.push(offset);
     }
     Some(offsets)
-}
-
-/// CPUs that may ever come up, from the text of `/sys/devices/system/cpu/possible` ("0-3,8").
-pub fn count_possible(text: &str) -> Option<u64> {
-    let last = text.trim().rsplit(['-', ',']).next()?;
-    last.parse::<u64>().ok()?.checked_add(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn possible_cpus_are_counted_up_to_the_last() {
-        assert_eq!(count_possible("0\n"), Some(1));
-        assert_eq!(count_possible("0-127\n"), Some(128));
-        assert_eq!(count_possible("0-3,8-9\n"), Some(10));
-        assert_eq!(count_possible("\n"), None);
-    }
 }

@@ -6,15 +6,14 @@
 //! **Invariant:** what is read is RAM by the kernel's own resource tree: through the
 //! direct map, as `struct page`, or as the kernel's image; all else is translated.
 
-use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
+use std::cell::RefCell;
+
+use sysak_base::{PAGE_SIZE, Pa, Pfn, PfnRange, Va};
+
+use crate::arch::x86_64::PageTable;
 
 /// Addresses from here on are the kernel's.
 const KERNEL_HALF: u64 = 1 << 63;
-
-/// A page-table entry's frame, as a physical address.
-const ENTRY_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-const ENTRY_PRESENT: u64 = 1;
-const ENTRY_LARGE: u64 = 1 << 7;
 
 /// The parts of a kernel's address space, as far as they are known.
 #[derive(Clone, Debug, Default)]
@@ -88,83 +87,44 @@ impl Space {
         }
     }
 
-    /// Levels of page tables: with five the kernel's half starts lower than four can reach.
-    fn levels(&self) -> u32 {
-        if self.page_offset.is_some_and(|start| start.0 < 0xffff_8000_0000_0000) { 5 } else { 4 }
+    /// The kernel's page table; with five levels its half starts lower than four can reach.
+    pub fn table(&self) -> Option<PageTable> {
+        let start = self.page_offset?;
+        let root = self.page_table?.checked_sub(start)?;
+        Some(PageTable::new(root, start.0 < 0xffff_8000_0000_0000))
     }
 }
 
-/// A walk through page tables that remembers where it ended.
-pub struct Walk<'a, R> {
-    space: &'a Space,
+/// Page tables read on the way through others: whole, because neighbours are asked for next.
+pub struct Tables<R> {
     read: R,
-    last: Option<(u64, Leaf)>,
+    known: RefCell<Vec<(u64, Box<[u8; PAGE_SIZE as usize]>)>>,
 }
 
-/// What maps the 2 MiB that the walk ended in.
-enum Leaf {
-    /// A table of small pages.
-    Table(Vec<u64>),
-    /// Part of a large page; where these 2 MiB start.
-    Large(Pa),
-}
+/// One for each level, and a few for the next range.
+const MAX_TABLES: usize = 8;
 
-/// log2 of what one table of small pages maps.
-const REGION_SHIFT: u32 = 21;
-
-impl<'a, R: FnMut(Va, &mut [u8]) -> Option<()>> Walk<'a, R> {
-    /// A walk that reads the tables with `read`, given direct-map addresses of RAM only.
-    pub fn new(space: &'a Space, read: R) -> Walk<'a, R> {
-        Walk { space, read, last: None }
+impl<R: Fn(Pa, &mut [u8]) -> Option<()>> Tables<R> {
+    /// Reads tables with `read`, which checks that they are RAM.
+    pub fn new(read: R) -> Tables<R> {
+        Tables { read, known: RefCell::default() }
     }
 
-    /// The physical address behind a virtual one; `None` where nothing is mapped.
-    pub fn translate(&mut self, at: Va) -> Option<Pa> {
-        let region = at.0 >> REGION_SHIFT;
-        if self.last.as_ref().is_none_or(|(known, _)| *known != region) {
-            self.last = Some((region, self.find_leaf(at)?));
-        }
-        match &self.last.as_ref()?.1 {
-            Leaf::Large(start) => Some(Pa(start.0 | at.0 & ((1 << REGION_SHIFT) - 1))),
-            Leaf::Table(table) => {
-                let entry = *table.get(index(at, PAGE_SHIFT))?;
-                let present = entry & ENTRY_PRESENT != 0;
-                present.then_some(Pa(entry & ENTRY_ADDRESS | at.0 & (PAGE_SIZE - 1)))
+    /// The entry at a physical address.
+    pub fn entry(&self, at: u64) -> Option<u64> {
+        let (page, inside) = (at & !(PAGE_SIZE - 1), (at & (PAGE_SIZE - 8)) as usize);
+        let mut known = self.known.borrow_mut();
+        if !known.iter().any(|(start, _)| *start == page) {
+            let mut table = Box::new([0; PAGE_SIZE as usize]);
+            (self.read)(Pa(page), table.as_mut_slice())?;
+            if known.len() >= MAX_TABLES {
+                known.remove(0);
             }
+            known.push((page, table));
         }
+        let (_, table) = known.iter().find(|(start, _)| *start == page)?;
+        Some(u64::from_le_bytes(*table.get(inside..)?.first_chunk()?))
     }
-
-    fn find_leaf(&mut self, at: Va) -> Option<Leaf> {
-        let mut table = self.space.page_table?;
-        for level in (2..=self.space.levels()).rev() {
-            let shift = PAGE_SHIFT + 9 * (level - 1);
-            let mut entry = [0; 8];
-            (self.read)(table.at(8 * index(at, shift) as u64), &mut entry)?;
-            let entry = u64::from_le_bytes(entry);
-            if entry & ENTRY_PRESENT == 0 {
-                return None;
-            }
-            let next = Pa(entry & ENTRY_ADDRESS);
-            if entry & ENTRY_LARGE != 0 && level <= 3 {
-                // Bit 12 of a large entry is a caching attribute.
-                let start = next.0 >> shift << shift;
-                let region = at.0 & ((1 << shift) - 1) & !((1 << REGION_SHIFT) - 1);
-                return Some(Leaf::Large(Pa(start | region)));
-            }
-            if !self.space.is_ram(next, PAGE_SIZE) {
-                return None;
-            }
-            table = self.space.direct(next)?;
-        }
-        let mut bytes = vec![0; PAGE_SIZE as usize];
-        (self.read)(table, &mut bytes)?;
-        let (words, _) = bytes.as_chunks::<8>();
-        Some(Leaf::Table(words.iter().map(|word| u64::from_le_bytes(*word)).collect()))
-    }
-}
-
-fn index(at: Va, shift: u32) -> usize {
-    (at.0 >> shift & 511) as usize
 }
 
 #[cfg(test)]
@@ -205,36 +165,22 @@ mod tests {
         assert_eq!(space().reach(Va(u64::MAX - 3), 8), Reach::Forbidden);
     }
 
-    /// Tables in pages 0x100.. of a tiny RAM, each entry as (table, index, value).
-    fn walk(entries: &[(u64, usize, u64)], at: Va) -> Option<Pa> {
-        let space = space();
-        let read = |from: Va, buf: &mut [u8]| {
-            let from = from.0 - 0xffff_8880_0000_0000;
-            for (word, out) in buf.chunks_mut(8).enumerate() {
-                let here = from + 8 * word as u64;
-                let entry = entries.iter().find(|e| (e.0 << 12) + 8 * e.1 as u64 == here);
-                out.copy_from_slice(&entry.map_or(0, |e| e.2).to_le_bytes());
-            }
-            Some(())
-        };
-        Walk::new(&space, read).translate(at)
-    }
-
     #[test]
-    fn small_and_large_pages_are_found() {
-        let at = Va(0xffff_c900_0020_3456);
-        let top = index(at, 39);
-        let small =
-            [(0x100, top, 0x10_1063), (0x101, 0, 0x10_2063), (0x102, 1, 0x10_3063), (0x103, 3, 0x8000_0000_0015_5163)];
-        assert_eq!(walk(&small, at), Some(Pa(0x15_5456)));
-        let large = [(0x100, top, 0x10_1063), (0x101, 0, 0x10_2063), (0x102, 1, 0x20_01e3)];
-        assert_eq!(walk(&large, at), Some(Pa(0x20_3456)));
-    }
-
-    #[test]
-    fn a_table_outside_of_ram_ends_the_walk() {
-        let at = Va(0xffff_c900_0020_3456);
-        assert_eq!(walk(&[(0x100, index(at, 39), 0xfee0_0063)], at), None);
-        assert_eq!(walk(&[], at), None);
+    fn tables_are_read_once_and_forgotten_in_turn() {
+        let reads = RefCell::new(Vec::new());
+        let tables = Tables::new(|at: Pa, buf: &mut [u8]| {
+            reads.borrow_mut().push(at.0);
+            buf[8..16].copy_from_slice(&(at.0 | 1).to_le_bytes());
+            (at.0 < 0x10_0000).then_some(())
+        });
+        assert_eq!(tables.entry(0x3008), Some(0x3001));
+        assert_eq!(tables.entry(0x3ff8), Some(0));
+        assert_eq!(*reads.borrow(), [0x3000]);
+        for page in 4..4 + MAX_TABLES as u64 {
+            assert_eq!(tables.entry(page << 12 | 8), Some(page << 12 | 1));
+        }
+        assert_eq!(tables.entry(0x3008), Some(0x3001));
+        assert_eq!(reads.borrow().iter().filter(|&&at| at == 0x3000).count(), 2);
+        assert_eq!(tables.entry(0x10_0000), None, "no RAM");
     }
 }
