@@ -68,7 +68,7 @@ pub fn sample(
 
 /// What most of `objects`, all of `size` bytes, lead to; the shortest paths first.
 ///
-/// `is_named` says whether an address has a symbol.
+/// `is_named` says whether an address lies in something that has a name.
 pub fn held(
     heap: &Heap,
     memory: &dyn Memory,

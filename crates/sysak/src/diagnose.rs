@@ -201,7 +201,7 @@ impl Diagnosis {
             let print = group.fingerprint;
             let objects = content::sample(heap, kernel.memory, cache, print, only_white);
             let size = u64::from(info.object_size);
-            let is_named = |at: Va| kernel.symbols.symbolize(at).is_some();
+            let is_named = |at: Va| is_named(kernel, at);
             held = content::held(heap, kernel.memory, &objects, size, &is_named);
             sampled = objects.len() as u64;
         }
@@ -227,6 +227,14 @@ fn any_suspect(seen: &Look, tallies: &[Tally], only: Option<u16>) -> bool {
         let stride = u64::from(seen.heap.caches[cache].stride);
         only.is_none_or(|only| usize::from(only) == cache) && verdict::is_suspect(tally, stride)
     })
+}
+
+/// Constant strings and the like follow the last symbol of their section by far: only
+/// what begins near the address names it.
+const NEAR_BYTES: u64 = 4096;
+
+fn is_named(kernel: &Kernel<'_>, at: Va) -> bool {
+    kernel.symbols.symbolize(at).is_some_and(|symbol| symbol.offset < NEAR_BYTES)
 }
 
 /// Waits, telling progress; false when cancelled.

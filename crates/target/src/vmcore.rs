@@ -14,15 +14,13 @@ use crate::OpenError;
 use crate::arch::x86_64::{IMAGE_MAP, IMAGE_MAP_END, PageTable};
 use crate::elf::{self, Core, ElfError};
 
-/// The direct map is at most this long, with four levels of page tables (with five it
-/// is longer, but no machine has as much memory).
-const DIRECT_MAP_BYTES: u64 = 64 << 40;
-
 /// A mapped crash dump.
 pub struct Vmcore {
     file: Mmap,
     /// Physical runs, ascending: start, bytes, offset in the file.
     runs: Vec<(u64, u64, u64)>,
+    /// End of physical memory: with KASLR other mappings follow close behind the direct map.
+    end: u64,
     /// Where the image was loaded, less where it is linked.
     pub(crate) phys_base: u64,
     pub(crate) page_table: Option<PageTable>,
@@ -58,7 +56,8 @@ impl Vmcore {
             .map(|s| (s.paddr, s.bytes, s.offset))
             .collect();
         runs.sort_unstable();
-        let vmcore = Vmcore { file, runs, phys_base: 0, page_table: None, page_offset: None };
+        let end = runs.iter().map(|(start, bytes, _)| start + bytes).max().unwrap_or(0);
+        let vmcore = Vmcore { file, runs, end, phys_base: 0, page_table: None, page_offset: None };
         Ok((vmcore, core))
     }
 
@@ -100,9 +99,9 @@ impl Vmcore {
     fn translate(&self, va: u64) -> Option<(u64, u64)> {
         if let Some(base) = self.page_offset
             && let Some(pa) = va.checked_sub(base)
-            && pa < DIRECT_MAP_BYTES
+            && pa < self.end
         {
-            return Some((pa, DIRECT_MAP_BYTES - pa));
+            return Some((pa, self.end - pa));
         }
         if (IMAGE_MAP..IMAGE_MAP_END).contains(&va) {
             let pa = (va - IMAGE_MAP).wrapping_add(self.phys_base);
