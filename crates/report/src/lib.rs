@@ -1,1 +1,18 @@
-//! To be filled.
+//! The report of `sysak memleak`: its shape, its JSON, its text in two languages.
+//!
+//! The figures come from elsewhere; this crate makes the sentences from them, so
+//! that no fact is ever told in one language only.
+//!
+//! **Invariant:** nothing here looks at a target, a clock or the environment: the
+//! same report gives the same bytes.
+
+mod json;
+mod lang;
+mod model;
+mod redact;
+mod text;
+
+pub use json::json;
+pub use lang::Lang;
+pub use model::*;
+pub use text::{Style, text};

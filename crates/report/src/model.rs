@@ -1,0 +1,263 @@
+//! The report as data: what `--format json` prints and the text is made of.
+//!
+//! Names, units and meanings are those of the report contract: a unit is in the
+//! name, addresses are `0x…` strings, and what is unknown is `null`, never 0.
+//!
+//! **Invariant:** a field that is named here keeps its name, unit and meaning.
+
+use serde::{Serialize, Serializer};
+use sysak_base::{Stage, Va};
+
+use crate::lang::Lang;
+
+mod census;
+mod finding;
+
+pub use census::{Census, KernelMemory, UserMemory};
+pub use finding::{
+    Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Function,
+    FunctionSource, Group, Holder, HolderKind, ObjectType,
+};
+
+/// Version of the JSON's shape.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One diagnosis of one target.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Who made it.
+    pub tool: Tool,
+    /// What was looked at.
+    pub target: Target,
+    /// Whether it leaks.
+    pub verdict: Verdict,
+    /// The verdict in one sentence; filled by [`Report::render_sentences`].
+    pub summary: String,
+    /// Why the verdict is `undetermined`, where no interruption is the reason.
+    pub reason: Option<String>,
+    /// The step in which it was ended early.
+    #[serde(serialize_with = "stage")]
+    pub interrupted: Option<Stage>,
+    /// Whether addresses and memory contents were replaced by hashes.
+    pub redacted: bool,
+    /// How it was looked at.
+    pub method: Method,
+    /// Whose the machine's RAM is.
+    pub census: Census,
+    /// Worst first.
+    pub findings: Vec<Finding>,
+    /// What was looked at and what was not.
+    pub coverage: Coverage,
+    /// How long the steps took.
+    pub timings: Timings,
+    /// Totals of every slab cache, where they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<CacheTotals>,
+    /// Language of the sentences, once they were rendered.
+    pub lang: Option<Lang>,
+}
+
+impl Default for Report {
+    fn default() -> Report {
+        Report {
+            schema_version: SCHEMA_VERSION,
+            tool: Tool::default(),
+            target: Target::default(),
+            verdict: Verdict::default(),
+            summary: String::new(),
+            reason: None,
+            interrupted: None,
+            redacted: false,
+            method: Method::default(),
+            census: Census::default(),
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            timings: Timings::default(),
+            caches: Vec::new(),
+            lang: None,
+        }
+    }
+}
+
+/// The program that made the report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tool {
+    /// `sysak`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// The kernel that was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Running or dumped.
+    pub kind: TargetKind,
+    /// How its memory was read.
+    pub reader: Reader,
+    /// `uname -r` of it.
+    pub kernel_release: String,
+    /// `uname -m` of it.
+    pub arch: String,
+    /// Bytes in a page.
+    pub page_size: u64,
+    /// Its name, where known.
+    pub hostname: Option<String>,
+    /// Seconds since its boot, where known.
+    pub uptime_s: Option<u64>,
+}
+
+/// Running or dumped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// The machine that the tool runs on.
+    #[default]
+    Live,
+    /// A crash dump.
+    Vmcore,
+}
+
+/// How the target's memory was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reader {
+    /// `/proc/kcore`.
+    #[default]
+    Kcore,
+    /// A BPF program.
+    Bpf,
+    /// An ELF vmcore.
+    Elf,
+    /// A compressed kdump.
+    Kdump,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Memory is lost for good.
+    Leak,
+    /// Memory grows without bound, but something still leads to it.
+    Suspected,
+    /// Nothing is lost.
+    NoLeak,
+    /// Could not look.
+    #[default]
+    Undetermined,
+}
+
+impl Verdict {
+    /// The exit status of `sysak memleak`.
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Verdict::NoLeak => 0,
+            Verdict::Leak | Verdict::Suspected => 1,
+            Verdict::Undetermined => 2,
+        }
+    }
+}
+
+/// How the target was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Method {
+    /// How often memory was looked at: a second look confirms suspects of a live machine.
+    pub looks: u32,
+    /// Seconds between the looks, where there were two.
+    pub settle_s: Option<u64>,
+    /// From how many percent of equal bytes two objects counted as alike.
+    pub similarity_percent: u32,
+}
+
+/// What was looked at and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// Slabs that the target has; `None` where the search for them did not end.
+    pub slabs_total: Option<u64>,
+    /// Slabs whose objects were told apart.
+    pub slabs_walked: u64,
+    /// Live objects found in them.
+    pub objects_walked: u64,
+    /// Bytes searched for pointers.
+    pub bytes_scanned: u64,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Something that was left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// What.
+    pub what: String,
+    /// And why.
+    pub why: String,
+}
+
+/// How long the steps took; `None` for a step that was not made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Timings {
+    /// All of it.
+    pub total_s: Option<f64>,
+    /// Finding the owner of every page.
+    pub census_s: Option<f64>,
+    /// Finding the live objects of every slab.
+    pub walk_s: Option<f64>,
+    /// Following pointers.
+    pub reach_s: Option<f64>,
+    /// Grouping what is alike.
+    pub similarity_s: Option<f64>,
+    /// Watching allocations.
+    pub trace_s: Option<f64>,
+}
+
+/// Totals of one slab cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CacheTotals {
+    /// Its name in `/proc/slabinfo`.
+    pub name: String,
+    /// Caches that were merged into it.
+    pub aliases: Vec<String>,
+    /// Bytes that a user of an object may touch.
+    pub object_size_bytes: u64,
+    /// How many slabs it has.
+    pub slabs: u64,
+    /// Objects, free and live: slabinfo's `num_objs`.
+    pub objects_total: u64,
+    /// Live objects.
+    pub objects_live: u64,
+    /// Bytes of its slabs.
+    pub bytes: u64,
+}
+
+/// The step's name in JSON.
+fn stage<S: Serializer>(stage: &Option<Stage>, out: S) -> Result<S::Ok, S::Error> {
+    let name = stage.map(|stage| match stage {
+        Stage::Open => "open",
+        Stage::Census => "census",
+        Stage::Walk => "walk",
+        Stage::Reach => "reach",
+        Stage::Alike => "similarity",
+        Stage::Settle => "settle",
+        Stage::SecondLook => "second_look",
+    });
+    name.serialize(out)
+}
+
+/// An address in `0x…` form.
+fn address<S: Serializer>(at: &Option<Va>, out: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => out.collect_str(at),
+        None => out.serialize_none(),
+    }
+}
+
+/// A symbol offset in `0x…` form.
+fn hex<S: Serializer>(number: &Option<u64>, out: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => out.collect_str(&format_args!("{number:#x}")),
+        None => out.serialize_none(),
+    }
+}

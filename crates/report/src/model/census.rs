@@ -1,0 +1,114 @@
+//! Whose the machine's RAM is: every byte in exactly one leaf.
+//!
+//! A leaf that is not told apart yet is `None`; its bytes are in `page_alloc_bytes`.
+//!
+//! **Invariant:** the leaves add up to `total_bytes`.
+
+use serde::Serialize;
+
+/// The owners of all RAM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Census {
+    /// Present pages of all nodes.
+    pub total_bytes: Option<u64>,
+    /// Nobody's.
+    pub free_bytes: Option<u64>,
+    /// Set aside at boot.
+    pub reserved_bytes: Option<u64>,
+    /// Of no owner that was found.
+    pub unaccounted_bytes: Option<u64>,
+    /// Processes' memory and page cache.
+    pub user: UserMemory,
+    /// The kernel's own memory.
+    pub kernel: KernelMemory,
+}
+
+/// Processes' memory and page cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UserMemory {
+    /// Anonymous memory of processes.
+    pub anon_bytes: Option<u64>,
+    /// Page cache of files.
+    pub file_bytes: Option<u64>,
+    /// Shared memory and tmpfs.
+    pub shmem_bytes: Option<u64>,
+    /// hugetlb, in use or in its pool.
+    pub hugetlb_bytes: Option<u64>,
+    /// What no other leaf holds and reclaim leaves alone.
+    pub unevictable_bytes: Option<u64>,
+}
+
+/// The kernel's own memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KernelMemory {
+    /// Slabs of caches that reclaim can shrink.
+    pub slab_reclaimable_bytes: Option<u64>,
+    /// Slabs of all other caches.
+    pub slab_unreclaimable_bytes: Option<u64>,
+    /// vmalloc areas.
+    pub vmalloc_bytes: Option<u64>,
+    /// Per-CPU memory.
+    pub percpu_bytes: Option<u64>,
+    /// Page tables.
+    pub page_table_bytes: Option<u64>,
+    /// Stacks of tasks.
+    pub kernel_stack_bytes: Option<u64>,
+    /// Text, data and bss.
+    pub image_bytes: Option<u64>,
+    /// The array of `struct page`.
+    pub vmemmap_bytes: Option<u64>,
+    /// Taken straight from the page allocator, of no other owner.
+    pub page_alloc_bytes: Option<u64>,
+}
+
+/// Adds what is known; `None` when nothing is.
+fn sum<const N: usize>(leaves: [Option<u64>; N]) -> Option<u64> {
+    leaves.into_iter().flatten().reduce(u64::saturating_add)
+}
+
+impl UserMemory {
+    /// All of it.
+    pub fn total_bytes(&self) -> Option<u64> {
+        sum([
+            self.anon_bytes,
+            self.file_bytes,
+            self.shmem_bytes,
+            self.hugetlb_bytes,
+            self.unevictable_bytes,
+        ])
+    }
+}
+
+impl KernelMemory {
+    /// All slabs.
+    pub fn slab_bytes(&self) -> Option<u64> {
+        sum([self.slab_reclaimable_bytes, self.slab_unreclaimable_bytes])
+    }
+
+    /// All that is no slab.
+    pub fn other_bytes(&self) -> Option<u64> {
+        sum([
+            self.vmalloc_bytes,
+            self.percpu_bytes,
+            self.page_table_bytes,
+            self.kernel_stack_bytes,
+            self.image_bytes,
+            self.vmemmap_bytes,
+            self.page_alloc_bytes,
+        ])
+    }
+}
+
+impl Census {
+    /// The sum of all leaves.
+    pub fn leaves_bytes(&self) -> Option<u64> {
+        sum([
+            self.free_bytes,
+            self.reserved_bytes,
+            self.unaccounted_bytes,
+            self.user.total_bytes(),
+            self.kernel.slab_bytes(),
+            self.kernel.other_bytes(),
+        ])
+    }
+}

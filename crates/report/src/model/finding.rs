@@ -1,0 +1,224 @@
+//! One finding: a slab cache, or another class of memory, and what is known of it.
+
+use serde::Serialize;
+use sysak_base::Va;
+
+/// A slab cache, or another class of memory, and what is known of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Finding {
+    /// Kind of memory.
+    pub class: Class,
+    /// Whether it leaks.
+    pub verdict: FindingVerdict,
+    /// The slab cache's name in `/proc/slabinfo`.
+    pub cache: Option<String>,
+    /// Caches that were merged into it.
+    pub aliases: Vec<String>,
+    /// Bytes that a user of an object may touch.
+    pub object_size_bytes: Option<u64>,
+    /// Whether the kernel takes this memory back when it needs some.
+    pub reclaimable: Option<bool>,
+    /// Room for so many objects is in the cache's slabs.
+    pub total_objects: Option<u64>,
+    /// Bytes of the cache's slabs.
+    pub slab_bytes: Option<u64>,
+    /// Live objects.
+    pub allocated_objects: Option<u64>,
+    /// Bytes of the live objects.
+    pub allocated_bytes: Option<u64>,
+    /// Live objects that no live kernel memory leads to.
+    pub unreachable_objects: Option<u64>,
+    /// Bytes of those.
+    pub unreachable_bytes: Option<u64>,
+    /// The cache whose lost objects alone lead to these.
+    pub lost_through: Option<String>,
+    /// Objects that are byte-alike to `sample_object`.
+    pub similar_objects: Option<u64>,
+    /// One object of the biggest group.
+    #[serde(serialize_with = "super::address")]
+    pub sample_object: Option<Va>,
+    /// Groups of like content, biggest first.
+    pub groups: Vec<Group>,
+    /// How fast it grew while it was watched.
+    pub growth_bytes_per_s: Option<f64>,
+    /// Who allocates it, most guilty first.
+    pub functions: Vec<Function>,
+    /// The objects' type, as guessed.
+    #[serde(rename = "type")]
+    pub object_type: Option<ObjectType>,
+    /// What the pointers of the biggest group lead to.
+    pub content_symbols: Vec<ContentSymbol>,
+    /// Who holds the objects that are not lost.
+    pub holders: Vec<Holder>,
+    /// Why the verdict; filled by [`crate::Report::render_sentences`].
+    pub evidence: Vec<Evidence>,
+    /// What to do next; filled by [`crate::Report::render_sentences`].
+    pub advice: Vec<String>,
+}
+
+/// Kind of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Slab objects.
+    #[default]
+    Slab,
+    /// Pages straight from the page allocator.
+    Page,
+    /// vmalloc areas.
+    Vmalloc,
+    /// Per-CPU memory.
+    Percpu,
+    /// User memory.
+    User,
+}
+
+/// Whether a finding is a leak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingVerdict {
+    /// Lost for good.
+    Leak,
+    /// Grows without bound.
+    Suspected,
+    /// Big, and has an owner.
+    #[default]
+    Held,
+}
+
+/// Objects of like content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// How many there are.
+    pub objects: u64,
+    /// How many of them nothing leads to.
+    pub unreachable: u64,
+    /// One of them.
+    #[serde(serialize_with = "super::address")]
+    pub sample_object: Option<Va>,
+    /// What their pointers lead to.
+    pub content_symbols: Vec<ContentSymbol>,
+}
+
+/// A function that allocates the objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Function {
+    /// The function to blame.
+    pub name: String,
+    /// Where in it.
+    #[serde(serialize_with = "super::hex")]
+    pub offset: Option<u64>,
+    /// Its length.
+    #[serde(serialize_with = "super::hex")]
+    pub size: Option<u64>,
+    /// Its module; `None` for the kernel itself.
+    pub module: Option<String>,
+    /// The frame that called the allocator, where it is another one.
+    pub call_site: Option<String>,
+    /// How it was found.
+    pub source: FunctionSource,
+    /// Allocations seen.
+    pub allocated: Option<u64>,
+    /// Allocations not freed again.
+    pub outstanding: Option<u64>,
+    /// Of these, alike to the suspect group.
+    pub marked: Option<u64>,
+    /// Of these, lost.
+    pub unreachable: Option<u64>,
+    /// Its callers.
+    pub stack: Vec<String>,
+}
+
+/// How a function was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FunctionSource {
+    /// Seen allocating.
+    #[default]
+    Traced,
+    /// Found in the kernel's text.
+    Static,
+    /// Named by the objects' content.
+    Content,
+}
+
+/// The objects' type, as guessed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ObjectType {
+    /// `struct …`.
+    pub name: String,
+    /// From 0 to 1.
+    pub confidence: f64,
+    /// Others that fit.
+    pub candidates: Vec<String>,
+}
+
+/// A symbol that the objects' pointers lead to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ContentSymbol {
+    /// Offset of the pointer in the object.
+    pub offset: u64,
+    /// Slab objects passed on the way (`kmalloc-256+0x8`).
+    pub path: Vec<String>,
+    /// The symbol at the end.
+    pub symbol: String,
+    /// How many objects lead there.
+    pub objects: u64,
+    /// Of how many that were looked at.
+    pub objects_sampled: Option<u64>,
+}
+
+/// Who holds objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// The way from the holder to the objects.
+    pub path: Vec<String>,
+    /// How many objects it holds.
+    pub objects: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// What it is.
+    pub kind: HolderKind,
+}
+
+/// What a holder is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderKind {
+    /// A variable of the kernel.
+    #[default]
+    Symbol,
+    /// A module.
+    Module,
+    /// A process.
+    Process,
+    /// A control group.
+    Cgroup,
+    /// A file.
+    File,
+}
+
+/// One reason for the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// Kind of reason.
+    pub kind: EvidenceKind,
+    /// In words.
+    pub text: String,
+}
+
+/// Kind of reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceKind {
+    /// Nothing leads to the objects.
+    Unreachable,
+    /// The objects are alike.
+    Similar,
+    /// It grows.
+    Growth,
+    /// It was seen being allocated.
+    Traced,
+    /// It is big.
+    Size,
+}
