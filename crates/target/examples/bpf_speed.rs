@@ -28,14 +28,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("per-CPU offsets {:x?}", anchors.per_cpu_offsets);
 
-    let amount = std::env::args().nth(1).and_then(|mib| mib.parse().ok()).unwrap_or(AMOUNT_MIB) << 20;
+    let amount =
+        std::env::args().nth(1).and_then(|mib| mib.parse().ok()).unwrap_or(AMOUNT_MIB) << 20;
     let direct = anchors.page_offset.ok_or("no direct map")?;
     let largest = ram.iter().max_by_key(|run| run.pages()).ok_or("no RAM")?;
     let from = direct.at(largest.start.pa().0);
     let span = (largest.pages() * PAGE_SIZE).min(1 << 30) as usize;
     for size in [8, 256, 4 << 10, 64 << 10, 256 << 10, 1 << 20] {
         let read = reads_per_second(&reader, from, span, size, amount);
-        println!("{size:>8} bytes: read {:6.2} GB/s ({:.0} ns), memcpy {:6.2} GB/s", read, size as f64 / read, memcpy(size, amount));
+        println!(
+            "{size:>8} bytes: read {:6.2} GB/s ({:.0} ns), memcpy {:6.2} GB/s",
+            read,
+            size as f64 / read,
+            memcpy(size, amount)
+        );
     }
     gather(&reader, from, span)?;
     Ok(())

@@ -14,8 +14,17 @@ pub enum BpfError {
          (run on the host, outside of containers)"
     )]
     Forbidden(io::Error),
+    /// The verifier knows no such helper: lockdown takes it away, or it never was there.
+    #[error(
+        "the kernel does not let BPF programs read its memory: lockdown is in confidentiality mode \
+         (boot with lockdown=integrity, or diagnose a vmcore), or it is older than Linux 5.10"
+    )]
+    NoHelper,
     /// A kernel without what the reader needs.
-    #[error("cannot load BPF programs: {0}; needs Linux 5.10 or later with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS")]
+    #[error(
+        "cannot load BPF programs: {0}; the reader needs Linux 5.10 or later with \
+         CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS"
+    )]
     Unsupported(String),
     /// Mapping or descriptors failed.
     #[error("cannot set up the BPF reader: {0}")]
@@ -42,6 +51,7 @@ impl BpfError {
             libbpf_rs::ErrorKind::PermissionDenied => {
                 BpfError::Forbidden(io::Error::from(io::ErrorKind::PermissionDenied))
             }
+            libbpf_rs::ErrorKind::InvalidInput => BpfError::NoHelper,
             _ => BpfError::Unsupported(one_line(&format!("{error:#}"))),
         }
     }
@@ -89,6 +99,9 @@ mod tests {
 
     #[test]
     fn messages_are_one_line() {
-        assert_eq!(one_line("failed to load\n\nCaused by:\n    no"), "failed to load Caused by: no");
+        assert_eq!(
+            one_line("failed to load\n\nCaused by:\n    no"),
+            "failed to load Caused by: no"
+        );
     }
 }

@@ -8,6 +8,8 @@
 use sysak_base::{Anchors, Cancel, Memory, PAGE_SIZE, Pa, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
+use crate::arch::x86_64::{IMAGE_MAP, IMAGE_MAP_END};
+
 use super::own::{MAGIC_WORDS, MagicPage, Pagemap};
 use super::space::{Reach, Space};
 use super::window::Window;
@@ -38,7 +40,8 @@ pub fn anchors(
         reader.window.current_task().map_err(|_| BpfError::NotFound("the current task"))?;
 
     reader.space.image = image(symbols);
-    let direct = DirectMap { window: &reader.window, space: &reader.space, page: &page, pagemap: &pagemap };
+    let direct =
+        DirectMap { window: &reader.window, space: &reader.space, page: &page, pagemap: &pagemap };
     let page_offset = direct.find(symbols, current, cancel)?;
     reader.space.page_offset = Some(page_offset);
 
@@ -103,8 +106,9 @@ struct DirectMap<'a> {
 impl DirectMap<'_> {
     fn find(&self, symbols: &Kallsyms, current: Va, cancel: &Cancel) -> Result<Va, BpfError> {
         let missing = BpfError::NotFound("the direct map (page_offset_base)");
-        // The symbol is a variable of the image: the only address read on its word alone.
-        let named = symbols.find("page_offset_base").and_then(|at| {
+        // Only the image is mapped there: the one address that is read on a symbol's word alone.
+        let in_image = |at: &Va| (IMAGE_MAP..IMAGE_MAP_END).contains(&at.0);
+        let named = symbols.find("page_offset_base").filter(in_image).and_then(|at| {
             let mut word = [0; 8];
             self.window.copy(at, &mut word).ok()?;
             Some(u64::from_le_bytes(word))
@@ -157,7 +161,7 @@ impl Vmemmap<'_> {
             .map(Va)
             .filter(|&start| self.is_start(start, page_bytes));
         let found = named.or_else(|| {
-            self.from_stack(current, page_bytes).filter(|&start| self.is_start(start, page_bytes))
+            self.by_stack(current, page_bytes).filter(|&start| self.is_start(start, page_bytes))
         });
         match found {
             Some(start) => Ok(start),
@@ -166,7 +170,7 @@ impl Vmemmap<'_> {
     }
 
     /// A task's stack has both: addresses to translate and a list of its `struct page`.
-    fn from_stack(&self, current: Va, page_bytes: u64) -> Option<Va> {
+    fn by_stack(&self, current: Va, page_bytes: u64) -> Option<Va> {
         let follow = |at, owner, path| follow(self.reader, self.types, at, owner, path).ok();
         let area = follow(current, "task_struct", "stack_vm_area").filter(|area| area.0 != 0)?;
         let stack = follow(area, "vm_struct", "addr")?;
@@ -210,7 +214,9 @@ impl Vmemmap<'_> {
             return None;
         }
         let mapping = self.types.find_field("page", "mapping")?.offset_bytes;
-        let index = ["index", "__folio_index"].iter().find_map(|name| self.types.find_field("page", name))?;
+        let index = ["index", "__folio_index"]
+            .iter()
+            .find_map(|name| self.types.find_field("page", name))?;
         let mapping = self.reader.read_u64(page.at(mapping)).ok()?;
         let index = self.reader.read_u64(page.at(index.offset_bytes)).ok()?;
         Some(mapping & MAPPING_ANON != 0 && index == self.page.address() / PAGE_SIZE)

@@ -15,9 +15,7 @@ mod window;
 
 pub use error::BpfError;
 
-use sysak_base::{
-    Anchors, Cancel, Fault, Memory, PAGE_SIZE, Pa, PfnRange, Va, Why,
-};
+use sysak_base::{Anchors, Cancel, Fault, Memory, PAGE_SIZE, Pa, PfnRange, Va, Why};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use space::{Reach, Space, Tables};
@@ -60,7 +58,7 @@ impl BpfReader {
         Ok((reader, anchors))
     }
 
-    /// Fills `out` with `len` bytes (4096 at most) from each of `at`, many in one go.
+    /// Fills `out` with `len` bytes (4096 at most) from each of `at`, up to 256 in one go.
     ///
     /// Only direct-map, `struct page` and image addresses are gathered; `unreadable` is
     /// told the index of each piece that could not be had, whose bytes mean nothing.

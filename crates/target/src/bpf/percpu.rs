@@ -21,7 +21,8 @@ pub fn find_offsets(
     cpus: u64,
 ) -> Option<Vec<u64>> {
     let cpus = cpus.clamp(1, MAX_CPUS);
-    from_symbols(memory, types, symbols, cpus).or_else(|| from_run_queues(memory, types, current, cpus))
+    from_symbols(memory, types, symbols, cpus)
+        .or_else(|| from_run_queues(memory, types, current, cpus))
 }
 
 /// By the kernel's own table, where symbols name it and every CPU's own copy agrees.

@@ -75,13 +75,21 @@ impl Space {
         if at.0 < KERNEL_HALF {
             return Reach::Forbidden;
         }
-        if [self.image, self.vmemmap].iter().flatten().any(|&(start, past)| start <= at && end <= past) {
+        if [self.image, self.vmemmap]
+            .iter()
+            .flatten()
+            .any(|&(start, past)| start <= at && end <= past)
+        {
             return Reach::Straight;
         }
         let linear = self.page_offset.and_then(|start| at.checked_sub(start));
         match linear {
             Some(linear) if linear < self.end_of_ram().pa().0 => {
-                if self.is_ram(Pa(linear), len) { Reach::Straight } else { Reach::Forbidden }
+                if self.is_ram(Pa(linear), len) {
+                    Reach::Straight
+                } else {
+                    Reach::Forbidden
+                }
             }
             _ => Reach::Translated,
         }
@@ -144,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_direct_map_is_read_where_it_is_ram_only() {
-        let at = |linear| Va(0xffff_8880_0000_0000 + linear);
+        let at = |linear: u64| Va(0xffff_8880_0000_0000 + linear);
         assert_eq!(space().reach(at(0x1000), 0x9e000), Reach::Straight);
         assert_eq!(space().reach(at(0x9e000), 0x1001), Reach::Forbidden, "runs out of RAM");
         assert_eq!(space().reach(at(0xa0000), 8), Reach::Forbidden, "the VGA hole");

@@ -23,7 +23,7 @@ use super::BpfError;
 /// Bytes that one run can copy; as in reader.bpf.c.
 pub const WINDOW_BYTES: usize = 1 << 20;
 /// Pieces that one run can gather; as in reader.bpf.c.
-const GATHER_SLOTS: usize = 1024;
+const GATHER_SLOTS: usize = 256;
 /// Bytes of one gathered piece; as in reader.bpf.c.
 pub const GATHER_MAX_BYTES: usize = 4096;
 /// `u64 from; u32 len; u32 to; long status`.
@@ -33,8 +33,7 @@ const PIECE_BYTES: usize = 24;
 #[repr(align(8))]
 struct Aligned<const N: usize>([u8; N]);
 const LEN: usize = include_bytes!(concat!(env!("OUT_DIR"), "/reader.bpf.o")).len();
-static OBJECT: Aligned<LEN> =
-    Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/reader.bpf.o")));
+static OBJECT: Aligned<LEN> = Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/reader.bpf.o")));
 
 /// A run that copied nothing: the kernel's error number, positive.
 #[derive(Clone, Copy, Debug)]
@@ -164,9 +163,8 @@ impl Mapping {
         let len = len.next_multiple_of(rustix::param::page_size());
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at a place of the kernel's choice aliases nothing.
-        let start = unsafe {
-            mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, map.as_fd(), 0)
-        }?;
+        let start =
+            unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, map.as_fd(), 0) }?;
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Mapping { start, len })
     }
@@ -182,7 +180,9 @@ impl Mapping {
     fn put(&self, offset: usize, from: &[u8]) {
         assert!(offset <= self.len && from.len() <= self.len - offset);
         // SAFETY: the range was checked, and no reference into the mapping exists.
-        unsafe { self.start.as_ptr().add(offset).copy_from_nonoverlapping(from.as_ptr(), from.len()) }
+        unsafe {
+            self.start.as_ptr().add(offset).copy_from_nonoverlapping(from.as_ptr(), from.len())
+        }
     }
 }
 
