@@ -15,6 +15,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
   --memory MIB       the guest's memory (default 2048)
   --la57             give the guest five-level page tables
   --keep FOLDER      keep the vmcore, its truth and the guest's /proc files there
+  --drgn             compare the vmcore's live objects with drgn's (downloads 1 GB a kernel)
   --timeout SECONDS  for one command in the guest (default 300)
 
 In the guest the test modules are /test/sysaktest_*.ko, and `busy` makes forks, files and sockets.
@@ -36,6 +37,7 @@ pub struct Args {
     pub memory_mib: u64,
     pub la57: bool,
     pub keep: Option<PathBuf>,
+    pub drgn: bool,
     pub timeout_s: u64,
 }
 
@@ -49,6 +51,7 @@ impl Args {
             memory_mib: 2048,
             la57: false,
             keep: None,
+            drgn: false,
             timeout_s: 300,
         };
         let (mut quick, mut command) = (None, None);
@@ -62,6 +65,7 @@ impl Args {
                 "--la57" => args.la57 = true,
                 "--keep" => args.keep = Some(value()?.into()),
                 "--timeout" => args.timeout_s = value()?.parse().context("--timeout")?,
+                "--drgn" => args.drgn = true,
                 "--quick-guest" => quick = Some(value()?),
                 "--run" => command = Some(value()?),
                 "--fetch" => args.mode = Mode::Fetch,

@@ -24,7 +24,7 @@ pub struct Kernel {
 }
 
 /// Where apt looks: the machine's own sources, or one suite of Debian.
-struct Apt {
+pub struct Apt {
     options: Vec<String>,
 }
 
@@ -40,15 +40,14 @@ pub fn kernel(name: &str) -> Result<Kernel> {
 }
 
 fn download(name: &str, scratch: &Path, final_root: &Path) -> Result<()> {
-    let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
     eprintln!("vmtest: downloading kernel {name}");
     let packages = scratch.join("packages");
     fs::create_dir(&packages)?;
-    let (apt, image, headers) = if system.lines().any(|line| line == "ID=ubuntu") {
-        // Untested. Ubuntu has one kernel per release: whatever name was asked for, it is that.
-        (Apt { options: Vec::new() }, "linux-image-generic", "linux-headers-generic")
+    let apt = apt(name)?;
+    let (image, headers) = if is_ubuntu() {
+        ("linux-image-generic", "linux-headers-generic")
     } else {
-        (Apt::debian(suite(name, &system)?)?, "linux-image-amd64", "linux-headers-amd64")
+        ("linux-image-amd64", "linux-headers-amd64")
     };
     let mut wanted = apt.depends(image, &["linux-image-"])?;
     for package in wanted.clone() {
@@ -67,14 +66,31 @@ fn download(name: &str, scratch: &Path, final_root: &Path) -> Result<()> {
     relocate_headers(scratch, final_root)
 }
 
+/// The package source that has the kernel called `name`.
+pub fn apt(name: &str) -> Result<Apt> {
+    if is_ubuntu() {
+        // Untested. Ubuntu has one kernel per release: whatever name was asked for, it is that.
+        return Ok(Apt { options: Vec::new() });
+    }
+    Apt::debian(suite(name)?)
+}
+
+fn is_ubuntu() -> bool {
+    system_says("ID=ubuntu")
+}
+
+/// Whether /etc/os-release has this line.
+fn system_says(line: &str) -> bool {
+    fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|l| l == line))
+}
+
 /// The Debian suite that has the kernel asked for.
-fn suite(name: &str, system: &str) -> Result<&'static str> {
-    let codename = |wanted: &str| system.lines().any(|l| l == format!("VERSION_CODENAME={wanted}"));
+fn suite(name: &str) -> Result<&'static str> {
     Ok(match name {
         "5.10" => "bullseye",
         "6.1" => "bookworm",
         // The headers bring programs, which need the C library of their suite or an older one.
-        "6.12" if codename("bookworm") => "bookworm-backports",
+        "6.12" if system_says("VERSION_CODENAME=bookworm") => "bookworm-backports",
         "6.12" | "trixie" => "trixie",
         "sid" => "sid",
         _ => bail!("unknown kernel {name}: 5.10, 6.1, 6.12, trixie or sid"),
@@ -111,7 +127,7 @@ impl Apt {
         Ok(apt)
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("LC_ALL", "C").args(self.options.iter().flat_map(|o| ["-o", o]));
         command

@@ -15,6 +15,7 @@ mod checks;
 mod distro;
 mod guest;
 mod initramfs;
+mod judge;
 mod meminfo;
 mod qemu;
 mod scenario;

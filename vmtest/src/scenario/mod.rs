@@ -23,7 +23,7 @@ const LOSING: [&str; 3] = ["bulk", "own", "ring"];
 pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
     let mut guest = Guest::boot(kernel, args)?;
     checks.note(&kernel.name, &format!("{} booted in {:.1} s", kernel.release, guest.boot_s));
-    let mut stage = Stage { kernel: &kernel.name, args, checks, guest: &mut guest };
+    let mut stage = Stage { kernel, args, checks, guest: &mut guest };
     let mut truths = live::clean(&mut stage)?;
     truths.extend(live::lose(&mut stage)?);
     live::readers_agree(&mut stage, &truths)?;
@@ -33,7 +33,7 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
 
 /// What every scenario works with.
 struct Stage<'a> {
-    kernel: &'a str,
+    kernel: &'a Kernel,
     args: &'a Args,
     checks: &'a mut Checks,
     guest: &'a mut Guest,
@@ -41,11 +41,11 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn check(&mut self, scenario: &str, what: &str, expected: &str, got: &str, ok: bool) {
-        self.checks.check(&format!("{} {scenario}", self.kernel), what, expected, got, ok);
+        self.checks.check(&format!("{} {scenario}", self.kernel.name), what, expected, got, ok);
     }
 
     fn note(&mut self, scenario: &str, what: &str) {
-        self.checks.note(&format!("{} {scenario}", self.kernel), what);
+        self.checks.note(&format!("{} {scenario}", self.kernel.name), what);
     }
 
     /// Runs `sysak memleak` in the guest; `None`, and a failed check, where it gives no report.

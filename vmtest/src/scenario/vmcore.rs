@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::{Stage, counts};
+use crate::judge;
 use crate::sysak::Report;
 use crate::truth::Truth;
 
@@ -18,7 +19,7 @@ type Objects = HashMap<u64, String>;
 pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
     let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
     let before = counts::kernel_says(stage)?;
-    let vmcore = stage.guest.capture(&folder, stage.kernel, truths)?;
+    let vmcore = stage.guest.capture(&folder, &stage.kernel.name, truths)?;
     let after = counts::kernel_says(stage)?;
     let bracket = counts::Bracket { slabinfo: [before.0, after.0], meminfo: [before.1, after.1] };
 
@@ -29,7 +30,12 @@ pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
     }
     counts::compare(stage, "vmcore", &bracket, &report);
     match (objects(&all), objects(&lost)) {
-        (Ok(all), Ok(lost)) => compare(stage, truths, &all, &lost, &report),
+        (Ok(all), Ok(lost)) => {
+            compare(stage, truths, &all, &lost, &report);
+            if stage.args.drgn {
+                compare_with_drgn(stage, &vmcore, &folder.join("drgn.txt"), &all)?;
+            }
+        }
         (Err(error), _) | (_, Err(error)) => {
             stage.check("vmcore", "writes its objects", "two files", &format!("{error:#}"), false);
         }
@@ -120,4 +126,35 @@ fn compare(stage: &mut Stage, truths: &[Truth], all: &Objects, lost: &Objects, r
     if !first.is_empty() {
         stage.note("vmcore", &format!("accused: {}", first.join(", ")));
     }
+}
+
+/// The set of live objects against drgn's.
+fn compare_with_drgn(
+    stage: &mut Stage,
+    vmcore: &Path,
+    output: &Path,
+    ours: &Objects,
+) -> Result<()> {
+    judge::drgn_objects(stage.kernel, vmcore, output)?;
+    let drgn = objects(output)?;
+    let only = |one: &Objects, other: &Objects| {
+        let mut only: Vec<String> = one
+            .iter()
+            .filter(|(address, _)| !other.contains_key(address))
+            .map(|(address, cache)| format!("{cache} {address:#x}"))
+            .collect();
+        only.sort();
+        only
+    };
+    let expected = format!("{} objects, none else", drgn.len());
+    let (missing, extra) = (only(&drgn, ours), only(ours, &drgn));
+    let ok = missing.is_empty() && extra.is_empty() && !drgn.is_empty();
+    let got = format!("{} missing, {} extra", missing.len(), extra.len());
+    stage.check("vmcore", "live objects against drgn's", &expected, &got, ok);
+    for (name, list) in [("missing", missing), ("extra", extra)] {
+        if !list.is_empty() {
+            stage.note("vmcore", &format!("{name}: {}", list[..list.len().min(10)].join(", ")));
+        }
+    }
+    Ok(())
 }
