@@ -9,8 +9,18 @@
 //! **Invariant:** the words of free objects and of user pages are never read as
 //! references; what cannot be read is counted, never guessed.
 
-use sysak_base::heap::{Bits, Heap, Object, PageSet};
+use sysak_base::heap::{Bits, Heap, PageSet};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Stage, Va};
+
+/// Where marking starts.
+pub struct Roots<'a> {
+    /// Pages of the direct map.
+    pub pages: &'a PageSet,
+    /// Other memory, by virtual address and length in bytes.
+    pub ranges: &'a mut dyn Iterator<Item = (Va, u64)>,
+    /// Words that stand nowhere in memory: registers.
+    pub words: &'a [u64],
+}
 
 /// What marking did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,24 +33,30 @@ pub struct Reach {
     pub interrupted: bool,
 }
 
+/// Slabs closer than this are read together: a gap of so many pages costs less to copy
+/// than another read costs to begin.
+const CLOSE_PAGES: u64 = 4;
+
 /// Marks everything that the roots lead to.
 pub fn mark(
     heap: &mut Heap,
     memory: &dyn Memory,
-    roots: &PageSet,
-    registers: &[u64],
+    roots: Roots<'_>,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Reach {
     let mut queue = Bits::default();
     queue.grow(heap.slabs.len() as u64, false);
-    let total_bytes = roots.len() * PAGE_SIZE;
+    let total_bytes = roots.pages.len() * PAGE_SIZE;
     let mut marker =
         Marker { heap, memory, queue, waiting: 0, done: Reach::default(), progress, cancel };
-    for word in registers {
+    for word in roots.words {
         marker.follow(*word);
     }
-    marker.roots(roots, total_bytes);
+    let base = Va(marker.heap.window().0);
+    let pages =
+        roots.pages.runs().map(|(pfn, many)| (base.at(pfn.0 << PAGE_SHIFT), many << PAGE_SHIFT));
+    marker.roots(&mut pages.chain(roots.ranges), total_bytes);
     marker.drain(total_bytes);
     marker.done
 }
@@ -56,16 +72,14 @@ struct Marker<'a> {
 }
 
 impl Marker<'_> {
-    fn roots(&mut self, roots: &PageSet, total: u64) {
-        let (base, _) = self.heap.window();
-        let piece = (self.memory.best_read_bytes() as u64 >> PAGE_SHIFT).max(1);
+    fn roots(&mut self, ranges: &mut dyn Iterator<Item = (Va, u64)>, total: u64) {
+        let piece = self.memory.best_read_bytes() as u64;
         let mut scratch = Vec::new();
-        for (start, pages) in roots.runs() {
+        for (start, bytes) in ranges {
             let mut at = 0;
-            while at < pages {
-                let many = (pages - at).min(piece);
-                let va = Va(base).at((start.0 + at) << PAGE_SHIFT);
-                self.root(va, many, &mut scratch);
+            while at < bytes {
+                let many = (bytes - at).min(piece);
+                self.root(start.at(at), many, &mut scratch);
                 at += many;
                 self.progress.tell(Stage::Reach, self.done.bytes_scanned, total);
                 if self.cancel.is_set() {
@@ -76,13 +90,16 @@ impl Marker<'_> {
         }
     }
 
-    fn root(&mut self, va: Va, pages: u64, scratch: &mut Vec<u8>) {
-        let len = (pages * PAGE_SIZE) as usize;
-        match self.memory.view(va, len, scratch) {
+    /// Scans a range, page by page where it cannot be read in one go.
+    fn root(&mut self, va: Va, bytes: u64, scratch: &mut Vec<u8>) {
+        match self.memory.view(va, bytes as usize, scratch) {
             Ok(bytes) => self.scan(bytes),
-            Err(_) if pages > 1 => {
-                for page in 0..pages {
-                    self.root(va.at(page * PAGE_SIZE), 1, scratch);
+            Err(_) if bytes > PAGE_SIZE => {
+                let mut at = 0;
+                while at < bytes {
+                    let many = (PAGE_SIZE - va.at(at).0 % PAGE_SIZE).min(bytes - at);
+                    self.root(va.at(at), many, scratch);
+                    at += many;
                 }
             }
             Err(_) => self.done.unreadable += 1,
@@ -94,17 +111,14 @@ impl Marker<'_> {
         let mut scratch = Vec::new();
         let mut grey = Vec::new();
         let mut at = 0;
+        let mut batches = 0u64;
         while self.waiting > 0 && !self.done.interrupted {
-            match self.queue.next_set(at) {
-                Some(slab) => {
-                    self.queue.clear(slab);
-                    self.waiting -= 1;
-                    self.slab(slab as u32, &mut grey, &mut scratch);
-                    at = slab + 1;
-                }
-                None => at = 0,
-            }
-            if at & 0xff == 0 {
+            at = match self.queue.next_set(at) {
+                Some(slab) => self.batch(slab as u32, &mut grey, &mut scratch),
+                None => 0,
+            };
+            batches += 1;
+            if batches & 0x3f == 0 {
                 let done = self.done.bytes_scanned;
                 self.progress.tell(Stage::Reach, done, done.max(roots_bytes));
                 self.done.interrupted = self.cancel.is_set();
@@ -112,24 +126,70 @@ impl Marker<'_> {
         }
     }
 
-    fn slab(&mut self, slab: u32, grey: &mut Vec<u16>, scratch: &mut Vec<u8>) {
+    /// Scans the waiting slabs from `first` on that lie close together, with one read;
+    /// returns the slab after the last one.
+    fn batch(&mut self, first: u32, grey: &mut Vec<u16>, scratch: &mut Vec<u8>) -> u64 {
+        let start = self.heap.slabs[first as usize];
+        let most = self.memory.best_read_bytes() as u64 >> PAGE_SHIFT;
+        let mut end = start.pfn.0 + (1 << start.order);
+        let mut after = first + 1;
+        while let Some(next) = self.queue.next_set(u64::from(after)) {
+            let slab = self.heap.slabs[next as usize];
+            let slab_end = slab.pfn.0 + (1 << slab.order);
+            if slab.pfn.0 > end + CLOSE_PAGES || slab_end > start.pfn.0 + most {
+                break;
+            }
+            end = slab_end;
+            after = next as u32 + 1;
+        }
+        let bytes = ((end - start.pfn.0) << PAGE_SHIFT) as usize;
+        match self.memory.view(self.heap.slab_va(&start), bytes, scratch) {
+            Ok(bytes) => {
+                // Objects of one slab often lead to its neighbours: go on until none waits.
+                while let Some(slab) = self.next_waiting(first, after) {
+                    let at = (self.heap.slabs[slab as usize].pfn.0 - start.pfn.0) << PAGE_SHIFT;
+                    self.slab(slab, &bytes[at as usize..], grey);
+                }
+            }
+            Err(_) => {
+                while let Some(slab) = self.next_waiting(first, after) {
+                    self.alone(slab, grey, scratch);
+                }
+            }
+        }
+        u64::from(after)
+    }
+
+    /// Takes the first waiting slab of `first..after` off the queue.
+    fn next_waiting(&mut self, first: u32, after: u32) -> Option<u32> {
+        let slab = self.queue.next_set(u64::from(first)).filter(|s| *s < u64::from(after))?;
+        self.queue.clear(slab);
+        self.waiting -= 1;
+        Some(slab as u32)
+    }
+
+    /// Scans the marked objects of a slab whose memory could not be read together with others.
+    fn alone(&mut self, slab: u32, grey: &mut Vec<u16>, scratch: &mut Vec<u8>) {
+        let place = self.heap.slabs[slab as usize];
+        match self.memory.view(self.heap.slab_va(&place), place.bytes() as usize, scratch) {
+            Ok(bytes) => self.slab(slab, bytes, grey),
+            Err(_) => {
+                self.heap.take_grey(slab, |_| ());
+                self.done.unreadable += 1;
+            }
+        }
+    }
+
+    /// Scans the marked objects of a slab; `bytes` begin with it.
+    fn slab(&mut self, slab: u32, bytes: &[u8], grey: &mut Vec<u16>) {
         grey.clear();
         self.heap.take_grey(slab, |index| grey.push(index));
-        let (Some(first), Some(last)) = (grey.first(), grey.last()) else { return };
         let place = self.heap.slabs[slab as usize];
         let cache = &self.heap.caches[place.cache as usize];
-        let (stride, size) = (cache.stride as usize, cache.object_size as usize);
-        let start = self.heap.object_va(Object { slab, index: *first });
-        let first = *first;
-        let len = usize::from(last - first) * stride + size;
-        let Ok(bytes) = self.memory.view(start, len, scratch) else {
-            self.done.unreadable += 1;
-            return;
-        };
+        let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
+        let size = (cache.object_size as usize).min(stride - pad);
         for index in grey.iter() {
-            let at = usize::from(index - first) * stride;
-            // A word may begin before the object's last full word; the size is rounded
-            // down to whole words, as pointers are aligned.
+            let at = usize::from(*index) * stride + pad;
             self.scan(&bytes[at..at + size]);
         }
     }
@@ -179,13 +239,16 @@ fn to_word(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lost::tests::Ram;
+    use crate::lost::tests::{BASE, Ram};
+    use sysak_base::heap::Object;
     use sysak_base::{Pfn, Quiet};
 
     fn mark_all(ram: &Ram, heap: &mut Heap, registers: &[u64]) -> Reach {
         let mut roots = PageSet::new(16);
         roots.insert(Pfn(0));
-        mark(heap, ram, &roots, registers, &Quiet, &Cancel::default())
+        let mut ranges = [(BASE.at(0x1000), 16)].into_iter();
+        let roots = Roots { pages: &roots, ranges: &mut ranges, words: registers };
+        mark(heap, ram, roots, &Quiet, &Cancel::default())
     }
 
     #[test]
@@ -211,7 +274,7 @@ mod tests {
         for lost in [small(1), large(1), small(0)] {
             assert!(heap.is_white(lost), "{lost:?}");
         }
-        assert_eq!(done.bytes_scanned, 4096 + 64 + 2 * 128);
+        assert_eq!(done.bytes_scanned, 4096 + 16 + 64 + 2 * 128);
     }
 
     #[test]
@@ -226,6 +289,16 @@ mod tests {
         ram.put_bytes(0x203, &target_va.to_le_bytes());
         mark_all(&ram, &mut heap, &[]);
         assert!(heap.is_white(target));
+    }
+
+    #[test]
+    fn memory_outside_of_the_root_pages_can_be_a_root_too() {
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0)]);
+        let held = ram_object(0, 9);
+        ram.put(0x1008, heap.object_va(held).0);
+        mark_all(&ram, &mut heap, &[]);
+        assert!(!heap.is_white(held));
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub struct Anchors {
     pub image: Vec<PfnRange>,
     /// Virtual addresses of the kernel image, text to bss, end exclusive.
     pub image_virtual: Option<(Va, Va)>,
+    /// Pages that the array of `struct page` itself occupies, ascending.
+    pub memmap: Vec<PfnRange>,
     /// Pages that we ourselves made the kernel hold (BPF maps): neither roots nor suspects.
     pub own_pages: Vec<Pfn>,
     /// Words to treat as roots beside memory: the registers of a crashed machine's CPUs.

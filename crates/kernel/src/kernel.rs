@@ -34,6 +34,8 @@ pub struct Kernel<'a> {
     pub ram: Vec<PfnRange>,
     /// Pages of the kernel's own image.
     pub image: Vec<PfnRange>,
+    /// Pages that the array of `struct page` occupies; empty where that is not known.
+    pub memmap: Vec<PfnRange>,
     /// Pages that our own BPF maps occupy.
     pub own_pages: Vec<Pfn>,
     /// Words that are roots beside memory: the registers of a crashed machine.
@@ -63,6 +65,7 @@ impl<'a> Kernel<'a> {
             shape: Shape::resolve(types)?,
             ram,
             image: anchors.image.clone(),
+            memmap: anchors.memmap.clone(),
             own_pages: anchors.own_pages.clone(),
             registers: anchors.registers.clone(),
             image_virtual: anchors.image_virtual,
@@ -95,8 +98,12 @@ impl<'a> Kernel<'a> {
 
     /// Whether the page is RAM.
     pub fn is_ram(&self, pfn: Pfn) -> bool {
-        let next = self.ram.partition_point(|run| run.end <= pfn);
-        self.ram.get(next).is_some_and(|run| run.contains(pfn))
+        lies_in(&self.ram, pfn)
+    }
+
+    /// Whether the page holds `struct page`s.
+    pub(crate) fn is_memmap(&self, pfn: Pfn) -> bool {
+        lies_in(&self.memmap, pfn)
     }
 
     /// The page that a `struct page` address stands for.
@@ -131,6 +138,12 @@ impl<'a> Kernel<'a> {
         }
         lost
     }
+}
+
+/// Whether a page lies in one of some ascending runs.
+fn lies_in(runs: &[PfnRange], pfn: Pfn) -> bool {
+    let next = runs.partition_point(|run| run.end <= pfn);
+    runs.get(next).is_some_and(|run| run.contains(pfn))
 }
 
 /// What was looked at, and what was not.

@@ -35,6 +35,8 @@ pub enum Owner {
     Image,
     /// Set aside at boot.
     Reserved,
+    /// The array of `struct page`.
+    Memmap,
     /// A kmalloc too large for a slab, where the kernel lets one tell.
     LargeKmalloc,
     /// In use by the kernel otherwise.
@@ -56,6 +58,9 @@ pub struct Census {
     pages: [u64; OWNERS],
     /// Pages whose words are references: in use, and neither slab, user nor free.
     pub roots: PageSet,
+    /// Pages in use by anybody: their `struct page`s hold references too (buffer heads,
+    /// the vectors of memory cgroups, inodes).
+    pub in_use: PageSet,
     /// First pages of slabs.
     pub slabs: PageSet,
     /// Present pages, as the nodes say; `None` where they were not found.
@@ -92,6 +97,7 @@ impl Census {
             census: Census {
                 pages: [0; OWNERS],
                 roots: PageSet::new(end),
+                in_use: PageSet::new(end),
                 slabs: PageSet::new(end),
                 present_pages: free.present_pages,
                 interrupted: false,
@@ -134,15 +140,6 @@ impl Counter<'_, '_> {
     /// Classifies one window of pages; returns where the next one starts.
     fn window(&mut self, start: Pfn, end: Pfn) -> Pfn {
         let stop = Pfn(end.0.min(start.0 + WINDOW_PAGES));
-        let deferred = self.free.deferred.iter().find(|run| run.start < stop && start < run.end);
-        if let Some(run) = deferred {
-            if run.contains(start) {
-                let stop = Pfn(end.0.min(run.end.0));
-                self.assign(start, stop.0 - start.0, Owner::Free);
-                return stop;
-            }
-            return self.readable(start, run.start, end);
-        }
         self.readable(start, stop, end)
     }
 
@@ -180,6 +177,11 @@ impl Counter<'_, '_> {
 
     fn assign(&mut self, start: Pfn, pages: u64, owner: Owner) {
         self.census.pages[owner as usize] += pages;
+        if owner != Owner::Free {
+            for page in start.0..start.0 + pages {
+                self.census.in_use.insert(Pfn(page));
+            }
+        }
         match owner {
             Owner::Slab => self.census.slabs.insert(start),
             Owner::Kernel | Owner::LargeKmalloc | Owner::Image | Owner::Reserved => {
@@ -194,8 +196,14 @@ impl Counter<'_, '_> {
     /// Whose the block that begins at `pfn` is, and how many pages it has.
     fn classify(&mut self, pfn: Pfn, head: &[u8]) -> (Owner, u64) {
         let shape = &self.kernel.shape.page;
+        if self.kernel.is_memmap(pfn) {
+            return (Owner::Memmap, 1);
+        }
         let flags = word(head, shape.flags);
         let has = |bit: u32| flags >> bit & 1 != 0;
+        if self.free.is_deferred(pfn) && !(has(shape.bits.reserved) && self.is_fresh(pfn, head)) {
+            return (Owner::Free, 1);
+        }
         if shape.bits.hwpoison.is_some_and(has) {
             return (Owner::Untouchable, 1);
         }
@@ -237,6 +245,15 @@ impl Counter<'_, '_> {
             return (if image { Owner::Image } else { Owner::Reserved }, 1);
         }
         (self.user(head, flags), compound)
+    }
+
+    /// Whether a `struct page` is as its initialisation left it, linked to itself. In the
+    /// deferred range only those of memory that was reserved at boot are initialised;
+    /// the others hold whatever was in that memory.
+    fn is_fresh(&self, pfn: Pfn, head: &[u8]) -> bool {
+        let shape = &self.kernel.shape.page;
+        let link = self.kernel.struct_page(pfn).at(shape.lru);
+        half(head, shape.refcount) == 1 && word(head, shape.lru) == link.0
     }
 
     /// User memory by its mapping; anything else is the kernel's.

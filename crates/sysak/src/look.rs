@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sysak_analysis::reach::{self, Reach};
+use sysak_analysis::reach::{self, Reach, Roots};
 use sysak_base::heap::{Heap, PageSet};
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
 use sysak_kernel::page::{Census, Owner};
@@ -80,8 +80,15 @@ pub fn look(
     let reach = if cut_short {
         Reach { interrupted: true, ..Reach::default() }
     } else {
-        let registers = &kernel.registers;
-        reach::mark(&mut heap, kernel.memory, &census.roots, registers, progress, cancel)
+        let size = kernel.shape.page.size;
+        let mut memmap =
+            census.in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
+        let roots = Roots {
+            pages: &census.roots,
+            ranges: &mut memmap,
+            words: &kernel.registers,
+        };
+        reach::mark(&mut heap, kernel.memory, roots, progress, cancel)
     };
     times.reach = start.elapsed();
     coverage.bytes_scanned = reach.bytes_scanned;

@@ -49,8 +49,8 @@ pub fn open(path: &Path, options: &Options) -> Result<Target, OpenError> {
         ram: resources.ram,
         image: resources.image,
         image_virtual: symbols.find("_text").zip(symbols.find("_end")),
-        own_pages: Vec::new(),
         registers: core.registers,
+        ..Anchors::default()
     };
     let identity = identity(&vmcore, &types, &symbols, &info);
     Ok(Target { memory: Box::new(vmcore), anchors, types, symbols, identity })

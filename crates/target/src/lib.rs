@@ -20,7 +20,7 @@ mod vmcore;
 
 use std::path::PathBuf;
 
-use sysak_base::{Anchors, Cancel, Memory};
+use sysak_base::{Anchors, Cancel, Memory, PfnRange};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 pub use error::OpenError;
@@ -95,9 +95,34 @@ pub struct Options {
 
 /// Opens a crash dump, or the running kernel.
 pub fn open(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
-    if let Some(path) = &options.vmcore {
-        return image::open(path, options);
+    let mut target = match &options.vmcore {
+        Some(path) => image::open(path, options)?,
+        None => open_live(options, cancel)?,
+    };
+    target.anchors.memmap = memmap(&target);
+    Ok(target)
+}
+
+/// The pages of the array of `struct page`, by the kernel's page tables; none where those
+/// were not found.
+fn memmap(target: &Target) -> Vec<PfnRange> {
+    let Anchors { page_offset, vmemmap, page_table, ram, .. } = &target.anchors;
+    let size = target.types.find_size("page");
+    let (Some(offset), Some(vmemmap), Some(top), Some(size)) =
+        (*page_offset, *vmemmap, *page_table, size)
+    else {
+        return Vec::new();
+    };
+    let mut frames = Vec::new();
+    for run in ram {
+        let range = (vmemmap.at(run.start.0 * size), vmemmap.at(run.end.0 * size));
+        frames.extend(arch::x86_64::frames(target.memory.as_ref(), top, offset, range));
     }
+    frames.sort_by_key(|run| run.start);
+    frames
+}
+
+fn open_live(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
     live::need_privilege()?;
     let types = live::types(options.btf.as_deref())?;
     let symbols = live::symbols(options.kallsyms.as_deref())?;

@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 
+use sysak_base::{Memory, PAGE_SIZE, Pa, PfnRange, Va};
+
 /// Kernel text, data and bss are mapped from here on (`__START_KERNEL_map`).
 pub const IMAGE_MAP: u64 = 0xffff_ffff_8000_0000;
 /// The image ends here at the latest: modules follow (`MODULES_VADDR` with KASLR).
@@ -70,6 +72,44 @@ impl PageTable {
         }
         None
     }
+}
+
+/// Below this the direct map belongs to a kernel with five levels of page tables.
+const FOUR_LEVELS_FROM: u64 = 0xffff_8000_0000_0000;
+
+/// The page frames that a range of kernel addresses is mapped to, ascending and joined.
+///
+/// `top` is the virtual address of the top-level table; all others are reached through
+/// the direct map at `page_offset`.
+pub fn frames(memory: &dyn Memory, top: Va, page_offset: Va, range: (Va, Va)) -> Vec<PfnRange> {
+    // No table lies in the first page, so its addresses can stand for the top level.
+    let read = |pa: u64| {
+        let at = if pa < PAGE_SIZE { top.at(pa) } else { page_offset.at(pa) };
+        memory.read_u64(at).ok()
+    };
+    let table = PageTable::new(0, page_offset.0 < FOUR_LEVELS_FROM);
+    let mut frames = Vec::new();
+    let mut va = range.0.0 & !(PAGE_SIZE - 1);
+    while va < range.1.0 {
+        let (pa, alike) = table.translate(va, read).unwrap_or((0, 0));
+        let bytes = alike.min(range.1.0.saturating_sub(va).next_multiple_of(PAGE_SIZE));
+        if bytes > 0 {
+            frames.push(PfnRange { start: Pa(pa).pfn(), end: Pa(pa + bytes).pfn() });
+        }
+        va = match va.checked_add(bytes.max(PAGE_SIZE)) {
+            Some(next) => next,
+            None => break,
+        };
+    }
+    frames.sort_by_key(|run| run.start);
+    frames.dedup_by(|next, run| {
+        let joined = next.start <= run.end;
+        if joined {
+            run.end = run.end.max(next.end);
+        }
+        joined
+    });
+    frames
 }
 
 #[cfg(test)]
