@@ -7,7 +7,7 @@ use serde_json::Value;
 /// A leaf of the census and the meminfo fields that add up to it (`-` subtracts). Only the leaves
 /// whose counterpart meminfo shows.
 const MAPPING: [(&str, &[&str]); 7] = [
-    ("/free_bytes", &["MemFree"]),
+    ("/free_bytes", &["MemFree", "PcpFree"]),
     ("/user/anon_bytes", &["AnonPages"]),
     ("/user/shmem_bytes", &["Shmem"]),
     ("/user/file_bytes", &["Cached", "Buffers", "-Shmem"]),

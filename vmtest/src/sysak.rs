@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::truth::Truth;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Report {
@@ -76,8 +78,17 @@ impl Report {
         self.finding(cache).and_then(|finding| finding.unreachable_objects).unwrap_or(0)
     }
 
-    pub fn unreachable_total(&self) -> u64 {
-        self.findings.iter().filter_map(|finding| finding.unreachable_objects).sum()
+    /// Unreachable objects beyond those that are known to be lost, cache by cache.
+    pub fn accused(&self, lost: &[Truth]) -> u64 {
+        let beyond = |finding: &Finding| {
+            let names = |truth: &&Truth| {
+                finding.cache.as_ref() == Some(&truth.cache)
+                    || finding.aliases.contains(&truth.cache)
+            };
+            let known: u64 = lost.iter().filter(names).map(|truth| truth.count).sum();
+            finding.unreachable_objects.unwrap_or(0).saturating_sub(known)
+        };
+        self.findings.iter().map(beyond).sum()
     }
 
     /// How many objects may be accused falsely.

@@ -33,8 +33,7 @@ pub fn lose(stage: &mut Stage) -> Result<Vec<Truth>> {
         if let Some(newest) = truths.last() {
             stage.expect_leak(&scenario, code, &report, newest);
         }
-        let lost = truths.iter().map(|truth| truth.count).sum();
-        stage.expect_few_accused(&scenario, &report, lost);
+        stage.expect_few_accused(&scenario, &report, &truths);
     }
     Ok(truths)
 }
