@@ -6,10 +6,13 @@
 //! **Invariant:** nothing here looks at a target, a clock or the environment: the
 //! same report gives the same bytes.
 
+mod catalogue;
+mod figures;
 mod json;
 mod lang;
 mod model;
 mod redact;
+mod sentences;
 mod text;
 
 pub use json::json;

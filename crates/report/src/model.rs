@@ -170,6 +170,8 @@ pub struct Method {
     pub settle_s: Option<u64>,
     /// From how many percent of equal bytes two objects counted as alike.
     pub similarity_percent: u32,
+    /// The only cache that was judged, where one was asked for.
+    pub only_cache: Option<String>,
 }
 
 /// What was looked at and what was not.
@@ -181,6 +183,8 @@ pub struct Coverage {
     pub slabs_walked: u64,
     /// Live objects found in them.
     pub objects_walked: u64,
+    /// Of these, objects that no live kernel memory leads to; `None` where marking did not end.
+    pub objects_unreachable: Option<u64>,
     /// Bytes searched for pointers.
     pub bytes_scanned: u64,
     /// What was left out.
