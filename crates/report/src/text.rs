@@ -1,8 +1,17 @@
-//! The report for a person.
+//! The report for a person who knows nothing of memory management: the verdict in one
+//! sentence, the figures behind it, what to do, and where the memory is.
 
 use std::io::{self, Write};
 
-use crate::{Lang, Report};
+use crate::catalogue as say;
+use crate::{FindingVerdict, Lang, Report, Verdict};
+
+mod census;
+mod finding;
+mod foot;
+mod page;
+
+use page::{Page, Paint};
 
 /// How the text looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +22,49 @@ pub struct Style {
     pub width: usize,
 }
 
-/// Writes the report for a person.
-pub fn text(report: &Report, _: Lang, _: Style, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{}", report.summary)
+/// Writes the report for a person. Sentences that [`Report::render_sentences`] did not
+/// make in this language yet are made here.
+pub fn text(report: &Report, lang: Lang, style: Style, out: &mut impl Write) -> io::Result<()> {
+    if report.lang != Some(lang) {
+        let mut rendered = report.clone();
+        rendered.render_sentences(lang);
+        return text(&rendered, lang, style, out);
+    }
+    let page = &mut Page::new(out, style);
+    let paint = match report.verdict {
+        Verdict::Leak => Paint::Bad,
+        Verdict::Suspected | Verdict::Undetermined => Paint::Doubt,
+        Verdict::NoLeak => Paint::Good,
+    };
+    page.sentence(paint, "", &report.summary)?;
+    page.gap()?;
+    foot::machine(page, report, lang)?;
+    let accused = |verdict| verdict != FindingVerdict::Held;
+    for found in report.findings.iter().filter(|found| accused(found.verdict)) {
+        page.gap()?;
+        finding::accused(page, found, lang)?;
+    }
+    let one = report.method.only_cache.is_some();
+    let held: Vec<_> = report.findings.iter().filter(|found| !accused(found.verdict)).collect();
+    match held.as_slice() {
+        [] => {}
+        [found] if one => {
+            page.gap()?;
+            finding::one_held(page, found, lang)?;
+        }
+        held => {
+            page.gap()?;
+            finding::held(page, held, lang)?;
+        }
+    }
+    census::census(page, &report.census, lang)?;
+    if !report.caches.is_empty() {
+        page.gap()?;
+        census::all_caches(page, &report.caches, lang)?;
+    }
+    page.gap()?;
+    foot::coverage(page, &report.coverage, lang)?;
+    foot::timings(page, &report.timings, lang)?;
+    let notice = if report.redacted { say::notice_redacted(lang) } else { say::notice(lang) };
+    page.sentence(Paint::Dim, "", &notice)
 }

@@ -1,0 +1,223 @@
+//! One finding at length, and the table of those that are no leak.
+
+use std::io::{self, Write};
+
+use super::page::{Lean, Page, Paint};
+use crate::catalogue as say;
+use crate::figures::{bytes, count};
+use crate::{Class, ContentSymbol, Finding, FindingVerdict, Function, Lang};
+
+/// Functions, groups, holders and merged names that are shown; JSON has them all.
+const SHOWN: usize = 10;
+
+/// A leak or a suspect: evidence, who allocates it, what it looks like, what to do.
+pub(super) fn accused<W: Write>(
+    page: &mut Page<'_, W>,
+    found: &Finding,
+    lang: Lang,
+) -> io::Result<()> {
+    heading(page, found, lang)?;
+    outstanding(page, found, lang)?;
+    slab_line(page, found, lang)?;
+    if let Some(function) = found.functions.first() {
+        page.line(Paint::Bad, &say::leaking_function(lang, &place(function)))?;
+    }
+    contents(page, found, lang)?;
+    advice(page, found, lang)
+}
+
+/// The one cache that was asked for, where it is no leak.
+pub(super) fn one_held<W: Write>(
+    page: &mut Page<'_, W>,
+    found: &Finding,
+    lang: Lang,
+) -> io::Result<()> {
+    heading(page, found, lang)?;
+    slab_line(page, found, lang)?;
+    contents(page, found, lang)?;
+    advice(page, found, lang)
+}
+
+fn heading<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+    let paint = if found.verdict == FindingVerdict::Held { Paint::Title } else { Paint::Bad };
+    page.line(paint, &title(found, lang))?;
+    for evidence in &found.evidence {
+        page.sentence(Paint::Plain, "  - ", &evidence.text)?;
+    }
+    if !found.aliases.is_empty() {
+        let names = shown(&found.aliases, &say::comma(lang));
+        page.sentence(Paint::Plain, "  - ", &say::merged(lang, &names))?;
+    }
+    Ok(())
+}
+
+fn title(found: &Finding, lang: Lang) -> String {
+    match (found.class, &found.cache) {
+        (Class::Slab, cache) => {
+            let size = found.object_size_bytes.map_or("?".to_owned(), count);
+            say::cache_title(lang, cache.as_deref().unwrap_or("?"), &size)
+        }
+        (Class::Page, _) => say::class_page(lang),
+        (Class::Vmalloc, _) => say::class_vmalloc(lang),
+        (Class::Percpu, _) => say::class_percpu(lang),
+        (Class::User, _) => say::class_user(lang),
+    }
+}
+
+/// The first few names, and how many more there are.
+fn shown(names: &[String], comma: &str) -> String {
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(comma);
+    if names.len() > SHOWN {
+        text += &format!(" … (+{})", names.len() - SHOWN);
+    }
+    text
+}
+
+/// sysAK's table.
+fn outstanding<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+    if found.functions.is_empty() {
+        return Ok(());
+    }
+    page.gap()?;
+    page.line(Paint::Title, &say::outstanding_title(lang))?;
+    let number = |known: Option<u64>| known.map_or("?".to_owned(), |number| number.to_string());
+    let mut rows = vec![vec![
+        say::head_count(lang),
+        say::head_marked(lang),
+        say::head_unreachable(lang),
+        say::head_function(lang),
+    ]];
+    rows.extend(found.functions.iter().take(SHOWN).map(|function| {
+        let counts = [function.outstanding, function.marked, function.unreachable];
+        counts.into_iter().map(number).chain([place(function)]).collect()
+    }));
+    page.table(&[Lean::Right, Lean::Right, Lean::Right, Lean::Left], &rows)
+}
+
+/// `bond_vminfo_add+0x7c/0x200 [bonding]`
+fn place(function: &Function) -> String {
+    let mut place = function.name.clone();
+    if let Some(offset) = function.offset {
+        place += &format!("+{offset:#x}");
+        if let Some(size) = function.size {
+            place += &format!("/{size:#x}");
+        }
+    }
+    if let Some(module) = &function.module {
+        place += &format!(" [{module}]");
+    }
+    place
+}
+
+fn slab_line<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+    if found.functions.is_empty() {
+        page.gap()?;
+    }
+    let (Some(cache), Some(object)) = (&found.cache, found.sample_object) else { return Ok(()) };
+    let similar = found.similar_objects.map_or("?".to_owned(), |similar| similar.to_string());
+    page.line(Paint::Plain, &say::slab_line(lang, cache, &object.to_string(), &similar))
+}
+
+/// What the objects look like and who holds them.
+fn contents<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+    if let Some(guess) = &found.object_type {
+        let percent = format!("{:.0} %", guess.confidence.clamp(0.0, 1.0) * 100.0);
+        page.line(Paint::Plain, &say::type_line(lang, &guess.name, &percent))?;
+    }
+    if !found.content_symbols.is_empty() {
+        page.line(Paint::Title, &say::content_title(lang))?;
+        for held in &found.content_symbols {
+            page.line(Paint::Plain, &format!("  {}", content(held, lang)))?;
+        }
+    }
+    // One group says no more than the line above it.
+    if found.groups.len() > 1 {
+        page.line(Paint::Title, &say::groups_title(lang))?;
+        for group in found.groups.iter().take(SHOWN) {
+            let sample = group.sample_object.map_or("?".to_owned(), |at| at.to_string());
+            let (objects, lost) = (count(group.objects), count(group.unreachable));
+            let line = say::group_line(lang, &objects, &lost, &sample);
+            page.line(Paint::Plain, &format!("  {line}"))?;
+        }
+    }
+    if !found.holders.is_empty() {
+        page.line(Paint::Title, &say::holders_title(lang))?;
+        for holder in found.holders.iter().take(SHOWN) {
+            let (objects, size) = (count(holder.objects), bytes(holder.bytes));
+            let line = say::holder_line(lang, &holder.path.join(" → "), &objects, &size);
+            page.line(Paint::Plain, &format!("  {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// `offset 0x0 → kmalloc-256+0x8 → inotify_fsnotify_ops, in 30,000 of 30,000 objects`
+fn content(held: &ContentSymbol, lang: Lang) -> String {
+    let objects = match held.objects_sampled {
+        Some(sampled) => say::of_n_objects(lang, &count(held.objects), &count(sampled)),
+        None => say::n_objects(lang, &count(held.objects)),
+    };
+    say::content_line(lang, &format!("{:#x} → {}", held.offset, way(held)), &objects)
+}
+
+fn way(held: &ContentSymbol) -> String {
+    let steps: Vec<&str> = held.path.iter().chain([&held.symbol]).map(String::as_str).collect();
+    steps.join(" → ")
+}
+
+fn advice<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+    if found.advice.is_empty() {
+        return Ok(());
+    }
+    page.line(Paint::Title, &say::advice_title(lang))?;
+    found.advice.iter().try_for_each(|advice| page.sentence(Paint::Plain, "  - ", advice))
+}
+
+/// The biggest caches, a line each.
+pub(super) fn held<W: Write>(
+    page: &mut Page<'_, W>,
+    held: &[&Finding],
+    lang: Lang,
+) -> io::Result<()> {
+    page.line(Paint::Title, &say::biggest_title(lang))?;
+    let mut rows = vec![vec![
+        say::head_memory(lang),
+        say::head_used(lang),
+        say::head_room(lang),
+        say::head_freeable(lang),
+        say::head_cache(lang),
+        say::head_points(lang),
+    ]];
+    let known = |number: Option<u64>, show: fn(u64) -> String| number.map_or("?".into(), show);
+    rows.extend(held.iter().map(|found| {
+        vec![
+            known(found.slab_bytes.or(found.allocated_bytes), bytes),
+            known(found.allocated_objects, count),
+            known(found.total_objects, count),
+            match found.reclaimable {
+                Some(true) => say::yes(lang),
+                Some(false) => say::no(lang),
+                None => "?".to_owned(),
+            },
+            found.cache.clone().unwrap_or_else(|| title(found, lang)),
+            told(found),
+        ]
+    }));
+    let right = Lean::Right;
+    page.table(&[right, right, right, Lean::Left, Lean::Left, Lean::Left], &rows)
+}
+
+/// What is known of a cache's objects, in one cell.
+fn told(found: &Finding) -> String {
+    if let Some(holder) = found.holders.first() {
+        return holder.path.join(" → ");
+    }
+    // The same name at three offsets says no more than once.
+    let mut names: Vec<&str> = Vec::new();
+    for held in &found.content_symbols {
+        if names.len() < 2 && !names.contains(&held.symbol.as_str()) {
+            names.push(&held.symbol);
+        }
+    }
+    names.join(", ")
+}

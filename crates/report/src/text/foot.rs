@@ -1,0 +1,93 @@
+//! Which machine, how it was looked at, what was left out, how long it took.
+
+use std::io::{self, Write};
+
+use super::page::{Page, Paint};
+use crate::catalogue as say;
+use crate::figures::{bytes, count, seconds};
+use crate::{Coverage, Lang, Reader, Report, Timings};
+
+/// Things left out that are named; JSON has them all.
+const SHOWN: usize = 5;
+
+/// The machine and the reader, a line each.
+pub(super) fn machine<W: Write>(
+    page: &mut Page<'_, W>,
+    report: &Report,
+    lang: Lang,
+) -> io::Result<()> {
+    let target = &report.target;
+    let nameless = say::nameless(lang);
+    let host = target.hostname.as_deref().unwrap_or(&nameless);
+    let mut line = say::machine_line(lang, host, &target.kernel_release, &target.arch);
+    if let Some(uptime_s) = target.uptime_s {
+        line += &say::up(lang, &uptime(uptime_s, lang));
+    }
+    page.sentence(Paint::Plain, "", &line)?;
+    let mut line = match target.reader {
+        Reader::Kcore => say::read_kcore(lang),
+        Reader::Bpf => say::read_bpf(lang),
+        Reader::Elf => say::read_elf(lang),
+        Reader::Kdump => say::read_kdump(lang),
+    };
+    line += &match (report.method.looks, report.method.settle_s) {
+        (2.., Some(seconds)) => say::two_looks(lang, &seconds.to_string()),
+        _ => say::one_look(lang),
+    };
+    page.sentence(Paint::Plain, "", &line)
+}
+
+fn uptime(uptime_s: u64, lang: Lang) -> String {
+    let (minutes, hours) = (uptime_s / 60, uptime_s / 3600);
+    if hours >= 24 {
+        say::days_hours(lang, &count(hours / 24), &(hours % 24).to_string())
+    } else {
+        say::hours_minutes(lang, &hours.to_string(), &(minutes % 60).to_string())
+    }
+}
+
+/// What was looked at, and what was left out.
+pub(super) fn coverage<W: Write>(
+    page: &mut Page<'_, W>,
+    coverage: &Coverage,
+    lang: Lang,
+) -> io::Result<()> {
+    let total = coverage.slabs_total.map_or_else(|| say::unknown_number(lang), count);
+    let objects = count(coverage.objects_walked);
+    let scanned = bytes(coverage.bytes_scanned);
+    let walked = count(coverage.slabs_walked);
+    let looked = say::looked_at(lang, &walked, &total, &objects, &scanned);
+    page.sentence(Paint::Plain, "", &looked)?;
+    if coverage.skipped.is_empty() {
+        return Ok(());
+    }
+    let item = |skipped: &crate::Skipped| say::left_out_item(lang, &skipped.what, &skipped.why);
+    let mut items: Vec<_> = coverage.skipped.iter().take(SHOWN).map(item).collect();
+    if coverage.skipped.len() > SHOWN {
+        items.push(format!("… (+{})", coverage.skipped.len() - SHOWN));
+    }
+    page.sentence(Paint::Plain, "", &say::left_out(lang, &items.join(&say::semicolon(lang))))
+}
+
+/// How long the steps took.
+pub(super) fn timings<W: Write>(
+    page: &mut Page<'_, W>,
+    timings: &Timings,
+    lang: Lang,
+) -> io::Result<()> {
+    let Some(total) = timings.total_s else { return Ok(()) };
+    let named = [
+        (timings.census_s, say::part_census as fn(Lang, &str) -> String),
+        (timings.walk_s, say::part_walk),
+        (timings.reach_s, say::part_reach),
+        (timings.similarity_s, say::part_similarity),
+        (timings.trace_s, say::part_trace),
+    ];
+    let parts: Vec<_> =
+        named.iter().filter_map(|(time, say)| Some(say(lang, &seconds((*time)?)))).collect();
+    let line = match parts.is_empty() {
+        true => say::took_only(lang, &seconds(total)),
+        false => say::took(lang, &seconds(total), &parts.join(&say::comma(lang))),
+    };
+    page.sentence(Paint::Plain, "", &line)
+}
