@@ -56,8 +56,8 @@ messages! {
         "slab 缓存 {cache} 没有泄漏：其中没有对象。"
     }
     biggest(what, size) {
-        "; the biggest known user of kernel memory is {what} ({size}).",
-        "；已知占用内核内存最多的是{what}（{size}）。"
+        "; apart from the kernel's own code and data, the biggest known user of kernel memory is {what} ({size}).",
+        "；除内核自身的代码和数据外，已知占用内核内存最多的是{what}（{size}）。"
     }
     full_stop() { ".", "。" }
     and() { " and ", " 和 " }
@@ -67,8 +67,6 @@ messages! {
     the_vmalloc_areas() { "vmalloc areas", " vmalloc 区域" }
     the_percpu_memory() { "per-CPU memory", "每 CPU 内存" }
     the_kernel_stacks() { "the stacks of tasks", "任务的内核栈" }
-    the_image() { "the kernel's own code and data", "内核自身的代码和数据" }
-    the_page_structs() { "the kernel's list of all pages", "内核的页面描述数组" }
     undetermined(reason) {
         "Could not find out whether kernel memory leaks: {reason}.",
         "无法判断内核内存是否泄漏：{reason}。"

@@ -19,9 +19,10 @@ impl Report {
         self.lang = Some(lang);
         self.summary = summary(self, lang);
         let mut findings = std::mem::take(&mut self.findings);
-        for finding in &mut findings {
+        for (index, finding) in findings.iter_mut().enumerate() {
             finding.evidence = evidence(self, finding, lang);
-            finding.advice = advice(finding, lang);
+            // What holds for the machine as a whole is said once, with the worst finding.
+            finding.advice = advice(finding, index == 0, lang);
         }
         self.findings = findings;
     }
@@ -114,7 +115,8 @@ fn no_leak(report: &Report, lang: Lang) -> String {
     sentence + &ending
 }
 
-/// The biggest part of kernel memory whose user is known.
+/// The biggest part of kernel memory whose user is known. The image and the page structs
+/// are the kernel itself: they are the same on the first day and the last.
 fn biggest(report: &Report, lang: Lang) -> Option<(String, u64)> {
     let kernel = &report.census.kernel;
     let caches = report.findings.iter().filter_map(|finding| {
@@ -125,8 +127,6 @@ fn biggest(report: &Report, lang: Lang) -> Option<(String, u64)> {
         (say::the_vmalloc_areas(lang), kernel.vmalloc_bytes),
         (say::the_percpu_memory(lang), kernel.percpu_bytes),
         (say::the_kernel_stacks(lang), kernel.kernel_stack_bytes),
-        (say::the_image(lang), kernel.image_bytes),
-        (say::the_page_structs(lang), kernel.vmemmap_bytes),
     ];
     let leaves = leaves.into_iter().filter_map(|(what, size)| Some((what, size?)));
     caches.chain(leaves).max_by_key(|(_, size)| *size)
@@ -192,7 +192,7 @@ fn evidence(report: &Report, finding: &Finding, lang: Lang) -> Vec<Evidence> {
     all
 }
 
-fn advice(finding: &Finding, lang: Lang) -> Vec<String> {
+fn advice(finding: &Finding, worst: bool, lang: Lang) -> Vec<String> {
     match finding.verdict {
         FindingVerdict::Leak | FindingVerdict::Suspected => {
             let mut advice = Vec::new();
@@ -200,8 +200,10 @@ fn advice(finding: &Finding, lang: Lang) -> Vec<String> {
                 advice.push(say::mend_first(lang, cache));
             }
             advice.extend(culprit(finding, lang));
-            advice.push(say::keep_report(lang));
-            if finding.verdict == FindingVerdict::Leak {
+            if worst {
+                advice.push(say::keep_report(lang));
+            }
+            if worst && finding.verdict == FindingVerdict::Leak {
                 advice.push(say::reboot(lang));
             }
             advice

@@ -1,0 +1,119 @@
+//! Golden reports: the text in both languages and the JSON, byte by byte.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p sysak-report` rewrites the files; look at the
+//! difference before committing it.
+
+mod golden_reports;
+
+use std::fs;
+use std::path::Path;
+
+use golden_reports as made;
+use sysak_report::{Lang, Report, Style, json, text};
+
+/// No terminal, 100 columns.
+const PLAIN: Style = Style { colour: false, width: 100 };
+
+fn check(name: &str, got: &[u8]) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, got).unwrap();
+    }
+    let wanted = fs::read(&file).unwrap_or_default();
+    let (got, wanted) = (String::from_utf8_lossy(got), String::from_utf8_lossy(&wanted));
+    assert_eq!(got, wanted, "{name} differs; UPDATE_GOLDEN=1 rewrites it");
+}
+
+fn rendered(mut report: Report, lang: Lang) -> Report {
+    report.render_sentences(lang);
+    report
+}
+
+fn check_texts(name: &str, report: &Report) {
+    for (lang, end) in [(Lang::En, "en.txt"), (Lang::Zh, "zh.txt")] {
+        let mut out = Vec::new();
+        text(&rendered(report.clone(), lang), lang, PLAIN, &mut out).unwrap();
+        check(&format!("{name}.{end}"), &out);
+    }
+}
+
+fn check_json(name: &str, report: Report, lang: Lang) {
+    let mut out = Vec::new();
+    json(&rendered(report, lang), &mut out).unwrap();
+    check(name, &out);
+}
+
+#[test]
+fn a_leak_found_by_looking() {
+    check_texts("leak", &made::leak());
+    check_json("leak.en.json", made::leak(), Lang::En);
+    check_json("leak.zh.json", made::leak(), Lang::Zh);
+}
+
+#[test]
+fn a_leak_seen_being_allocated() {
+    check_texts("traced", &made::traced());
+}
+
+#[test]
+fn a_machine_without_a_leak() {
+    check_texts("no_leak", &made::no_leak());
+    check_json("no_leak.en.json", made::no_leak(), Lang::En);
+}
+
+#[test]
+fn one_cache_that_was_asked_for() {
+    check_texts("only_cache", &made::only_cache());
+}
+
+#[test]
+fn a_look_that_was_stopped() {
+    check_texts("stopped", &made::stopped());
+    check_json("stopped.en.json", made::stopped(), Lang::En);
+}
+
+#[test]
+fn colours_change_nothing_but_the_look() {
+    let report = rendered(made::leak(), Lang::En);
+    let shown = |colour| {
+        let mut out = Vec::new();
+        text(&report, Lang::En, Style { colour, ..PLAIN }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let mut bare = String::new();
+    let coloured = shown(true);
+    assert!(coloured.starts_with('\x1b'));
+    for part in coloured.split('\x1b') {
+        bare += part.split_once('m').filter(|_| part.starts_with('[')).map_or(part, |(_, t)| t);
+    }
+    assert_eq!(bare, shown(false));
+}
+
+#[test]
+fn a_redacted_report_shows_no_address_and_no_content() {
+    let report = rendered(made::leak(), Lang::En).redacted(42);
+    let mut out = Vec::new();
+    json(&report, &mut out).unwrap();
+    text(&report, Lang::En, PLAIN, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    for secret in ["888003605e", "inotify_fsnotify_ops", "kmalloc-256+0x8", "sysaktest"] {
+        assert!(!out.contains(secret), "{secret} in {out}");
+    }
+    assert!(out.contains("kmalloc-32") && out.contains("30,000"));
+}
+
+#[test]
+fn what_is_unknown_is_null() {
+    let mut out = Vec::new();
+    json(&Report::default(), &mut out).unwrap();
+    let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert!(read["target"]["hostname"].is_null() && read["census"]["total_bytes"].is_null());
+    assert!(read["timings"]["trace_s"].is_null() && read["coverage"]["slabs_total"].is_null());
+    assert!(read.get("caches").is_none());
+}
+
+#[test]
+fn the_leaves_of_the_census_add_up() {
+    let census = made::no_leak().census;
+    assert_eq!(census.leaves_bytes(), census.total_bytes);
+}

@@ -1,0 +1,227 @@
+//! Handmade reports, one for each way a diagnosis can end.
+
+use sysak_base::{Stage, Va};
+use sysak_report::{
+    CacheTotals, Census, ContentSymbol, Coverage, Finding, FindingVerdict, Function, Group,
+    KernelMemory, Method, ObjectType, Reader, Report, Skipped, Target, TargetKind, Timings, Tool,
+    UserMemory, Verdict,
+};
+
+const MIB: u64 = 1 << 20;
+
+fn frame() -> Report {
+    Report {
+        tool: Tool { name: "sysak".into(), version: "0.1.0".into() },
+        target: Target {
+            kind: TargetKind::Live,
+            reader: Reader::Bpf,
+            kernel_release: "6.12.9-amd64".into(),
+            arch: "x86_64".into(),
+            page_size: 4096,
+            hostname: Some("web-17".into()),
+            uptime_s: Some(70_000_000),
+        },
+        method: Method { looks: 1, similarity_percent: 65, ..Method::default() },
+        census: census(),
+        coverage: Coverage {
+            slabs_total: Some(12_345),
+            slabs_walked: 12_344,
+            objects_walked: 141_973,
+            objects_unreachable: Some(12),
+            bytes_scanned: 310 * MIB,
+            skipped: Vec::new(),
+        },
+        timings: Timings {
+            total_s: Some(1.234),
+            census_s: Some(0.2),
+            walk_s: Some(0.31),
+            reach_s: Some(0.5),
+            similarity_s: Some(0.12),
+            trace_s: None,
+        },
+        ..Report::default()
+    }
+}
+
+fn census() -> Census {
+    Census {
+        total_bytes: Some(2048 * MIB),
+        free_bytes: Some(1200 * MIB),
+        reserved_bytes: Some(40 * MIB),
+        unaccounted_bytes: Some(0),
+        user: UserMemory {
+            anon_bytes: Some(300 * MIB),
+            file_bytes: Some(200 * MIB),
+            shmem_bytes: Some(8 * MIB),
+            hugetlb_bytes: Some(0),
+            unevictable_bytes: None,
+        },
+        kernel: KernelMemory {
+            slab_reclaimable_bytes: Some(40 * MIB),
+            slab_unreclaimable_bytes: Some(60 * MIB),
+            page_table_bytes: Some(10 * MIB),
+            image_bytes: Some(30 * MIB),
+            page_alloc_bytes: Some(160 * MIB),
+            ..KernelMemory::default()
+        },
+    }
+}
+
+fn content(offset: u64, path: &[&str], symbol: &str, objects: u64) -> ContentSymbol {
+    ContentSymbol {
+        offset,
+        path: path.iter().map(|step| (*step).to_owned()).collect(),
+        symbol: symbol.into(),
+        objects,
+        objects_sampled: Some(1000),
+    }
+}
+
+fn lost(cache: &str, size: u64, objects: u64) -> Finding {
+    Finding {
+        verdict: FindingVerdict::Leak,
+        cache: Some(cache.into()),
+        object_size_bytes: Some(size),
+        reclaimable: Some(false),
+        total_objects: Some(objects + 5376),
+        slab_bytes: Some((objects + 5376) * size),
+        allocated_objects: Some(objects + 4321),
+        allocated_bytes: Some((objects + 4321) * size),
+        unreachable_objects: Some(objects),
+        unreachable_bytes: Some(objects * size),
+        similar_objects: Some(objects - 2),
+        sample_object: Some(Va(0xffff_8880_0360_5e00)),
+        ..Finding::default()
+    }
+}
+
+fn held(cache: &str, reclaimable: bool, live: u64, total: u64, size: u64) -> Finding {
+    Finding {
+        cache: Some(cache.into()),
+        object_size_bytes: Some(size),
+        reclaimable: Some(reclaimable),
+        total_objects: Some(total),
+        slab_bytes: Some(total * size),
+        allocated_objects: Some(live),
+        allocated_bytes: Some(live * size),
+        unreachable_objects: Some(0),
+        unreachable_bytes: Some(0),
+        ..Finding::default()
+    }
+}
+
+/// Two caches leak, the second one only through the first; a third is merely big.
+pub fn leak() -> Report {
+    let mut first = lost("kmalloc-32", 32, 30_000);
+    first.aliases = vec!["own_cache".into(), "other_cache".into()];
+    first.content_symbols = vec![
+        content(8, &[], "sysaktest_ops [sysaktest_bulk]", 1000),
+        content(0, &["kmalloc-256+0x8"], "inotify_fsnotify_ops", 990),
+    ];
+    first.groups = vec![
+        Group {
+            objects: 29_998,
+            unreachable: 29_998,
+            sample_object: first.sample_object,
+            content_symbols: Vec::new(),
+        },
+        Group { objects: 2100, unreachable: 0, ..Group::default() },
+    ];
+    let mut second = lost("kmalloc-96", 96, 2_000);
+    second.lost_through = Some("kmalloc-32".into());
+    let mut report = frame();
+    report.verdict = Verdict::Leak;
+    report.method.looks = 2;
+    report.method.settle_s = Some(5);
+    report.findings = vec![first, second, held("dentry", true, 58_012, 60_000, 192)];
+    report.coverage.objects_unreachable = Some(32_012);
+    let skipped = |what: &str, why: &str| Skipped { what: what.into(), why: why.into() };
+    report.coverage.skipped = vec![
+        skipped("1 slabs", "they changed while they were read"),
+        skipped("the slab cache at 0xffff888003605e80", "it makes no sense"),
+    ];
+    report
+}
+
+/// The contract's example: functions that allocate, the guilty one first.
+pub fn traced() -> Report {
+    let mut found = lost("kmalloc-64", 64, 593_977);
+    found.object_type = Some(ObjectType {
+        name: "struct fsnotify_event_private_data".into(),
+        confidence: 0.97,
+        candidates: Vec::new(),
+    });
+    let function = |name: &str, offset, size, counts: [u64; 3]| Function {
+        name: name.into(),
+        offset: Some(offset),
+        size: Some(size),
+        outstanding: Some(counts[0]),
+        marked: Some(counts[1]),
+        unreachable: Some(counts[2]),
+        ..Function::default()
+    };
+    let mut guilty = function("bond_vminfo_add", 0x7c, 0x200, [66, 62, 60]);
+    guilty.module = Some("bonding".into());
+    found.functions = vec![guilty, function("inet_bind_bucket_create", 0x21, 0x70, [33, 0, 0])];
+    let mut report = frame();
+    report.verdict = Verdict::Leak;
+    report.target.reader = Reader::Kcore;
+    report.timings.total_s = Some(63.0);
+    report.timings.trace_s = Some(60.0);
+    report.findings = vec![found];
+    report
+}
+
+/// The biggest caches, and the totals of all.
+pub fn no_leak() -> Report {
+    let mut dentry = held("dentry", true, 58_012, 60_000, 192);
+    dentry.content_symbols = vec![
+        content(96, &[], "ext4_dentry_ops", 940),
+        content(104, &["ext4_inode_cache+0x20"], "ext4_dir_inode_operations", 700),
+        content(112, &[], "ext4_dentry_ops", 600),
+    ];
+    let mut sparse = held("kmalloc-512", false, 900, 9_000, 512);
+    sparse.unreachable_objects = Some(7);
+    let mut report = frame();
+    report.verdict = Verdict::NoLeak;
+    report.findings = vec![dentry, sparse, held("task_struct", false, 170, 180, 9_000)];
+    report.findings[2].reclaimable = None;
+    let totals = |name: &str, size, total: u64, live| CacheTotals {
+        name: name.into(),
+        aliases: Vec::new(),
+        object_size_bytes: size,
+        slabs: total * size / 4096,
+        objects_total: total,
+        objects_live: live,
+        bytes: total * size,
+    };
+    report.caches = vec![totals("kmalloc-8", 8, 512, 400), totals("dentry", 192, 60_000, 58_012)];
+    report
+}
+
+/// `-n CACHE` on a dump.
+pub fn only_cache() -> Report {
+    let mut report = no_leak();
+    report.caches.clear();
+    report.target.kind = TargetKind::Vmcore;
+    report.target.reader = Reader::Elf;
+    report.target.hostname = None;
+    report.target.uptime_s = None;
+    report.method.only_cache = Some("kmalloc-512".into());
+    report.findings = vec![report.findings.remove(1)];
+    report.findings[0].sample_object = Some(Va(0xffff_8880_0411_1200));
+    report.findings[0].similar_objects = Some(512);
+    report
+}
+
+/// Ctrl-C while slabs were walked.
+pub fn stopped() -> Report {
+    let mut report = frame();
+    report.interrupted = Some(Stage::Walk);
+    report.coverage.slabs_walked = 4_000;
+    report.coverage.objects_unreachable = None;
+    report.coverage.bytes_scanned = 0;
+    report.timings.reach_s = None;
+    report.timings.similarity_s = None;
+    report
+}
