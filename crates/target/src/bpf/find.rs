@@ -182,8 +182,8 @@ impl Vmemmap<'_> {
 
     /// Kernels whose stacks are not in vmalloc memory: try every place between direct map and image.
     fn search(&self, page_bytes: u64, cancel: &Cancel) -> Result<Va, BpfError> {
-        /// 64 TiB in steps of 1 GiB; five levels would take 500 times as many.
-        const MOST: u64 = 1 << 16;
+        /// 128 TiB in steps of 1 GiB: all that four levels reach; five would take 500 times as long.
+        const MOST: u64 = 1 << 17;
         let from = self.reader.space.direct(self.reader.space.end_of_ram().pa());
         let from = from.unwrap_or_default().0 / ALIGNMENT * ALIGNMENT;
         for step in 1..MOST {
@@ -191,7 +191,7 @@ impl Vmemmap<'_> {
                 return Err(BpfError::Cancelled);
             }
             let start = Va(from.wrapping_add(step * ALIGNMENT));
-            if start.0 >= from && self.is_start(start, page_bytes) {
+            if start.0 >= from && self.describes_our_page(start, page_bytes) == Some(true) {
                 return Ok(start);
             }
         }
