@@ -18,6 +18,15 @@ const GROUPS: usize = 5;
 /// Bytes that say nothing: what allocators and debug options fill memory with.
 const FILL: [u8; 6] = [0x00, 0xff, 0xbb, 0xcc, 0x5a, 0x6a];
 
+/// A cache whose objects are to be grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Index into the heap's caches.
+    pub cache: u16,
+    /// Only every so-many-th slab is looked at: 1 counts everything.
+    pub every: u64,
+}
+
 /// Objects of one cache with like content.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -38,12 +47,16 @@ pub struct Likeness {
     pub groups: Vec<Group>,
     /// Objects byte-alike to the first group's sample.
     pub similar: u64,
+    /// Whether only some of the slabs were looked at: what stands here is of those.
+    pub sampled: bool,
     /// Whether it was ended early.
     pub interrupted: bool,
 }
 
 #[derive(Default)]
 struct Tally {
+    every: u64,
+    slabs: u64,
     live: Hitters<Object>,
     white: Hitters<Object>,
     groups: Vec<Group>,
@@ -56,12 +69,15 @@ struct Tally {
 pub fn group(
     heap: &Heap,
     memory: &dyn Memory,
-    caches: &[u16],
+    caches: &[Chosen],
     similarity_percent: u32,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> HashMap<u16, Likeness> {
-    let mut tallies: HashMap<u16, Tally> = caches.iter().map(|c| (*c, Tally::default())).collect();
+    let tally = |chosen: &Chosen| {
+        (chosen.cache, Tally { every: chosen.every.max(1), ..Tally::default() })
+    };
+    let mut tallies: HashMap<u16, Tally> = caches.iter().map(tally).collect();
     let total = 2 * heap.slabs.len() as u64;
     let mut pass = Pass { heap, memory, progress, cancel, total, done: 0 };
     let finished = pass.run(&mut tallies, |tally, object, bytes| {
@@ -87,7 +103,8 @@ pub fn group(
         let mut groups = tally.groups;
         groups.retain(|group| group.objects > 0);
         groups.sort_by_key(|g| std::cmp::Reverse((g.unreachable, g.objects)));
-        Likeness { groups, similar: tally.similar, interrupted: !finished }
+        let sampled = tally.every > 1;
+        Likeness { groups, similar: tally.similar, sampled, interrupted: !finished }
     };
     tallies.into_iter().map(|(cache, tally)| (cache, likeness(tally))).collect()
 }
@@ -135,6 +152,7 @@ impl Pass<'_> {
             (0..self.heap.caches.len()).map(|_| None).collect();
         for (cache, tally) in tallies {
             if let Some(place) = chosen.get_mut(usize::from(*cache)) {
+                tally.slabs = 0;
                 *place = Some(tally);
             }
         }
@@ -147,6 +165,10 @@ impl Pass<'_> {
                 }
             }
             let Some(tally) = &mut chosen[usize::from(slab.cache)] else { continue };
+            tally.slabs += 1;
+            if tally.slabs % tally.every != 0 {
+                continue;
+            }
             let index = index as u32;
             let Ok(bytes) =
                 self.memory.view(self.heap.slab_va(slab), slab.bytes() as usize, &mut scratch)
@@ -215,7 +237,7 @@ mod tests {
                 heap.mark(object);
             }
         }
-        let likeness = group(&heap, &ram, &[0], 65, &Quiet, &Cancel::default());
+        let likeness = group(&heap, &ram, &[Chosen { cache: 0, every: 1 }], 65, &Quiet, &Cancel::default());
         let likeness = &likeness[&0];
         assert_eq!((likeness.groups[0].objects, likeness.groups[0].unreachable), (20, 20));
         assert_eq!((likeness.groups[1].objects, likeness.groups[1].unreachable), (108, 0));

@@ -41,21 +41,22 @@ pub fn sample(
     only_white: bool,
 ) -> Vec<Va> {
     let slabs = || heap.slabs.iter().enumerate().filter(|(_, slab)| slab.cache == cache);
-    let size = heap.caches[usize::from(cache)].object_size as usize;
-    let count = slabs().count();
+    let info = &heap.caches[usize::from(cache)];
+    let (stride, pad) = (info.stride as usize, info.left_pad as usize);
+    let size = (info.object_size as usize).min(stride - pad);
+    let every = (slabs().count() / SAMPLE).max(1);
     let mut found = Vec::new();
     let mut buffer = Vec::new();
-    // Every n-th slab, so that a huge cache is not read again.
-    for (index, _) in slabs().step_by((count / SAMPLE).max(1)) {
-        let mut take = |object| {
-            let place = sysak_base::heap::Object { slab: index as u32, index: object };
-            let at = heap.object_va(place);
-            if found.len() < SAMPLE
-                && memory
-                    .view(at, size, &mut buffer)
-                    .is_ok_and(|bytes| fingerprint::of(heap, bytes) == print)
-            {
-                found.push(at);
+    for (index, slab) in slabs().step_by(every) {
+        if found.len() >= SAMPLE {
+            break;
+        }
+        let start = heap.slab_va(slab);
+        let Ok(bytes) = memory.view(start, slab.bytes() as usize, &mut buffer) else { continue };
+        let mut take = |object: u16| {
+            let at = usize::from(object) * stride + pad;
+            if found.len() < SAMPLE && fingerprint::of(heap, &bytes[at..at + size]) == print {
+                found.push(start.at(at as u64));
             }
         };
         match only_white {
@@ -76,13 +77,14 @@ pub fn held(
     size: u64,
     is_named: &dyn Fn(Va) -> bool,
 ) -> Vec<Held> {
+    let shared = shared_offsets(heap, memory, objects, size);
     let mut counts: HashMap<(u64, Vec<(u16, u64)>, Va), u64> = HashMap::new();
     let mut inside: HashMap<u64, Vec<(Vec<(u16, u64)>, Va)>> = HashMap::new();
     let mut buffer = Vec::new();
     for object in objects {
         let Ok(bytes) = memory.view(*object, size as usize, &mut buffer) else { continue };
         let words: Vec<u64> = bytes.chunks_exact(8).map(to_word).collect();
-        for (slot, word) in words.iter().enumerate() {
+        for (slot, word) in words.iter().enumerate().filter(|(slot, _)| shared[*slot]) {
             let offset = slot as u64 * 8;
             if *word >= IMAGE_FROM && is_named(Va(*word)) {
                 *counts.entry((offset, Vec::new(), Va(*word))).or_insert(0) += 1;
@@ -105,6 +107,27 @@ pub fn held(
     held.sort_by_key(|h| (h.path.len(), h.offset, h.path.clone(), h.address));
     held.truncate(MOST);
     held
+}
+
+/// Which words of most objects are an address of the image, or lead into objects of the
+/// same cache: only these are worth following.
+fn shared_offsets(heap: &Heap, memory: &dyn Memory, objects: &[Va], size: u64) -> Vec<bool> {
+    let mut counts: Vec<HashMap<u16, usize>> = vec![HashMap::new(); size as usize / 8];
+    let mut buffer = Vec::new();
+    // No cache has this number: there are fewer of them.
+    const IMAGE: u16 = u16::MAX;
+    for object in objects {
+        let Ok(bytes) = memory.view(*object, size as usize, &mut buffer) else { continue };
+        for (count, word) in counts.iter_mut().zip(bytes.chunks_exact(8).map(to_word)) {
+            let kind = match heap.find_object(word) {
+                Some(object) => heap.slabs[object.slab as usize].cache,
+                None if word >= IMAGE_FROM => IMAGE,
+                None => continue,
+            };
+            *count.entry(kind).or_insert(0) += 1;
+        }
+    }
+    counts.iter().map(|count| count.values().any(|n| n * 2 > objects.len())).collect()
 }
 
 /// Named addresses inside the slab object at `word`, and behind its own pointers.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use sysak_analysis::alike::{self, Likeness};
+use sysak_analysis::alike::{self, Chosen, Likeness};
 use sysak_analysis::confirm::Suspects;
 use sysak_analysis::content::{self, Held};
 use sysak_analysis::lost::{self, Tally};
@@ -28,6 +28,9 @@ pub struct Plan {
     /// How many of the biggest caches are described where nothing leaks.
     pub biggest: usize,
 }
+
+/// Pages of a cache that are looked at where it is shown, but not suspected: 16 MiB.
+const SHOWN_PAGES: u64 = 4096;
 
 /// Why there is no diagnosis.
 #[derive(Debug, thiserror::Error)]
@@ -143,8 +146,9 @@ impl Diagnosis {
         }
         let chosen = self.choose(plan, only);
         let percent = plan.similarity_percent;
+        let depths: Vec<_> = chosen.iter().map(|cache| self.depth(*cache, only)).collect();
         let mut groups =
-            alike::group(&self.look.heap, kernel.memory, &chosen, percent, progress, cancel);
+            alike::group(&self.look.heap, kernel.memory, &depths, percent, progress, cancel);
         let through = if any_suspect(&self.look, &self.tallies, only) {
             lost::lost_through(&mut self.look.heap, kernel.memory, &self.tallies, cancel)
         } else {
@@ -163,6 +167,16 @@ impl Diagnosis {
         self.cases = cases;
         self.sort_cases();
         self.look.times.alike += start.elapsed();
+    }
+
+    /// Suspects, and the cache asked for, are counted to the last object. Of a huge cache
+    /// that is only shown as a user of memory, so much is looked at as tells what it holds.
+    fn depth(&self, cache: u16, only: Option<u16>) -> Chosen {
+        let tally = &self.tallies[usize::from(cache)];
+        let stride = u64::from(self.look.heap.caches[usize::from(cache)].stride);
+        let whole = only == Some(cache) || verdict::is_suspect(tally, stride);
+        let every = if whole { 1 } else { tally.pages.div_ceil(SHOWN_PAGES).max(1) };
+        Chosen { cache, every }
     }
 
     fn choose(&self, plan: &Plan, only: Option<u16>) -> Vec<u16> {

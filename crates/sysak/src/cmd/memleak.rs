@@ -36,12 +36,11 @@ pub fn run(args: &Memleak) -> Result<u8> {
     let progress: &dyn sysak_base::Progress = &line;
     progress.tell(Stage::Open, 0, 1);
     let mut target = sysak_target::open(&options(args), &cancel)?;
-    let modules = sysak_kernel::modules::read_modules(
-        target.memory.as_ref(),
-        &target.types,
-        &mut target.symbols,
-    );
-    drop(modules);
+    if !target.identity.live {
+        // A running kernel lists its modules' symbols in /proc/kallsyms.
+        let memory = target.memory.as_ref();
+        sysak_kernel::modules::read_modules(memory, &target.types, &mut target.symbols);
+    }
     let kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let plan = Plan {
@@ -54,12 +53,12 @@ pub fn run(args: &Memleak) -> Result<u8> {
     line.clear();
     let heap = &diagnosis.look.heap;
     if let Some(file) = &args.dump_objects {
-        dump(heap, file, Heap::for_each_live)?;
+        dump(heap, file, |slab, each| heap.for_each_live(slab, each))?;
     }
     if let Some(file) = &args.dump_lost {
-        dump(heap, file, Heap::for_each_white)?;
+        dump(heap, file, |slab, each| heap.for_each_white(slab, each))?;
     }
-    let mut report = facts::report(&target.identity, &kernel, &diagnosis, start.elapsed());
+    let mut report = facts::report(&target.identity, &kernel, &diagnosis, &plan, start.elapsed());
     if args.all_caches {
         report.caches = facts::all_caches(&diagnosis);
     }
@@ -122,13 +121,13 @@ fn stay_out_of_the_way() {
     let _ = rustix::process::setpriority_process(None, 19);
 }
 
-fn dump(heap: &Heap, file: &Path, each: fn(&Heap, u32, &mut dyn FnMut(u16))) -> Result<()> {
+fn dump(heap: &Heap, file: &Path, each: impl Fn(u32, &mut dyn FnMut(u16))) -> Result<()> {
     let describe = || format!("cannot write {}", file.display());
     let mut out = BufWriter::new(File::create(file).with_context(describe)?);
     let mut failed = Ok(());
     for slab in 0..heap.slabs.len() as u32 {
         let name = &heap.caches[usize::from(heap.slabs[slab as usize].cache)].name;
-        each(heap, slab, &mut |index| {
+        each(slab, &mut |index| {
             if failed.is_ok() {
                 let at = heap.object_va(Object { slab, index });
                 failed = writeln!(out, "{name} {at}");

@@ -1,0 +1,237 @@
+//! Turns a diagnosis into the report: figures only, the sentences are the report's own.
+
+use std::time::Duration;
+
+use sysak::diagnose::{Case, Diagnosis, Plan};
+use sysak_analysis::content::Held;
+use sysak_base::{PAGE_SIZE, Stage};
+use sysak_kernel::Kernel;
+use sysak_kernel::page::Owner;
+use sysak_report as report;
+use sysak_target::{Identity, Reader};
+
+/// The report of a diagnosis.
+pub fn report(
+    identity: &Identity,
+    kernel: &Kernel<'_>,
+    diagnosis: &Diagnosis,
+    plan: &Plan,
+    total: Duration,
+) -> report::Report {
+    report::Report {
+        tool: report::Tool {
+            name: "sysak".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        target: target(identity),
+        verdict: verdict(diagnosis),
+        interrupted: diagnosis.interrupted,
+        method: report::Method {
+            looks: if diagnosis.confirmed { 2 } else { 1 },
+            settle_s: plan.settle.filter(|_| diagnosis.confirmed).map(|wait| wait.as_secs()),
+            similarity_percent: plan.similarity_percent,
+            only_cache: plan.only_cache.clone(),
+        },
+        census: census(diagnosis),
+        findings: diagnosis.cases.iter().map(|case| finding(kernel, diagnosis, case)).collect(),
+        coverage: coverage(diagnosis),
+        timings: timings(diagnosis, total),
+        ..report::Report::default()
+    }
+}
+
+/// Totals of every cache that has slabs.
+pub fn all_caches(diagnosis: &Diagnosis) -> Vec<report::CacheTotals> {
+    let caches = diagnosis.look.heap.caches.iter().zip(&diagnosis.tallies);
+    let totals = caches.map(|(cache, tally)| report::CacheTotals {
+        name: cache.name.clone(),
+        aliases: cache.aliases.clone(),
+        object_size_bytes: cache.object_size.into(),
+        slabs: tally.slabs,
+        objects_total: tally.total,
+        objects_live: tally.live,
+        bytes: tally.pages * PAGE_SIZE,
+    });
+    totals.collect()
+}
+
+fn target(identity: &Identity) -> report::Target {
+    report::Target {
+        kind: match identity.live {
+            true => report::TargetKind::Live,
+            false => report::TargetKind::Vmcore,
+        },
+        reader: match identity.reader {
+            Reader::Kcore => report::Reader::Kcore,
+            Reader::Bpf => report::Reader::Bpf,
+            Reader::Elf => report::Reader::Elf,
+        },
+        kernel_release: identity.kernel_release.clone(),
+        arch: identity.arch.clone(),
+        page_size: PAGE_SIZE,
+        hostname: identity.hostname.clone(),
+        uptime_s: identity.uptime_s,
+    }
+}
+
+/// Grouping that was cut short still knows what is lost; anything earlier does not.
+fn verdict(diagnosis: &Diagnosis) -> report::Verdict {
+    match diagnosis.interrupted {
+        Some(_) => report::Verdict::Undetermined,
+        None if diagnosis.leaks() => report::Verdict::Leak,
+        None => report::Verdict::NoLeak,
+    }
+}
+
+fn census(diagnosis: &Diagnosis) -> report::Census {
+    let census = &diagnosis.look.census;
+    if diagnosis.interrupted == Some(Stage::Census) {
+        return report::Census::default();
+    }
+    let bytes = |owner| Some(census.pages(owner) * PAGE_SIZE);
+    let slab = diagnosis.look.slab_pages;
+    let counted = census.counted_pages();
+    let present = census.present_pages.unwrap_or(counted).max(counted);
+    // Where the array of struct page was not found it is among the reserved pages.
+    let vmemmap = bytes(Owner::Memmap).filter(|bytes| *bytes > 0);
+    report::Census {
+        total_bytes: Some(present * PAGE_SIZE),
+        free_bytes: bytes(Owner::Free),
+        reserved_bytes: bytes(Owner::Reserved),
+        unaccounted_bytes: Some((present - counted) * PAGE_SIZE),
+        user: report::UserMemory {
+            anon_bytes: bytes(Owner::Anon),
+            file_bytes: bytes(Owner::File),
+            shmem_bytes: bytes(Owner::Shmem),
+            hugetlb_bytes: bytes(Owner::Hugetlb),
+            unevictable_bytes: Some(0),
+        },
+        kernel: report::KernelMemory {
+            slab_reclaimable_bytes: Some(slab.reclaimable * PAGE_SIZE),
+            slab_unreclaimable_bytes: Some(
+                (slab.unreclaimable + census.pages(Owner::LargeKmalloc)) * PAGE_SIZE,
+            ),
+            page_table_bytes: bytes(Owner::PageTable),
+            image_bytes: bytes(Owner::Image),
+            vmemmap_bytes: vmemmap,
+            page_alloc_bytes: Some(
+                [Owner::Kernel, Owner::Untouchable, Owner::Own]
+                    .iter()
+                    .map(|owner| census.pages(*owner) * PAGE_SIZE)
+                    .sum(),
+            ),
+            ..report::KernelMemory::default()
+        },
+    }
+}
+
+fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis, case: &Case) -> report::Finding {
+    let heap = &diagnosis.look.heap;
+    let cache = &heap.caches[usize::from(case.cache)];
+    let tally = &diagnosis.tallies[usize::from(case.cache)];
+    let size = u64::from(cache.object_size);
+    // Without an end of marking, what is unmarked says nothing.
+    let unreachable = diagnosis.interrupted.is_none().then_some(tally.white);
+    // Of a sample, only what its objects hold is worth telling.
+    let counted = !case.likeness.interrupted && !case.likeness.sampled;
+    let content = |held: &Held| content_symbol(kernel, diagnosis, case, held);
+    let group = |(index, group): (usize, &sysak_analysis::alike::Group)| report::Group {
+        objects: group.objects,
+        unreachable: group.unreachable,
+        sample_object: Some(group.sample),
+        content_symbols: match index {
+            0 => case.held.iter().map(content).collect(),
+            _ => Vec::new(),
+        },
+    };
+    report::Finding {
+        class: report::Class::Slab,
+        verdict: match case.leaks {
+            true => report::FindingVerdict::Leak,
+            false => report::FindingVerdict::Held,
+        },
+        cache: Some(cache.name.clone()),
+        aliases: cache.aliases.clone(),
+        object_size_bytes: Some(size),
+        reclaimable: Some(cache.reclaimable),
+        total_objects: Some(tally.total),
+        slab_bytes: Some(tally.pages * PAGE_SIZE),
+        allocated_objects: Some(tally.live),
+        allocated_bytes: Some(tally.live * size),
+        unreachable_objects: unreachable,
+        unreachable_bytes: unreachable.map(|objects| objects * size),
+        lost_through: case
+            .lost_through
+            .filter(|_| case.leaks)
+            .map(|other| heap.caches[usize::from(other)].name.clone()),
+        similar_objects: counted.then_some(case.likeness.similar),
+        sample_object: case.likeness.groups.first().map(|group| group.sample),
+        groups: case.likeness.groups.iter().enumerate().filter(|_| counted).map(group).collect(),
+        content_symbols: case.held.iter().map(content).collect(),
+        ..report::Finding::default()
+    }
+}
+
+fn content_symbol(
+    kernel: &Kernel<'_>,
+    diagnosis: &Diagnosis,
+    case: &Case,
+    held: &Held,
+) -> report::ContentSymbol {
+    let caches = &diagnosis.look.heap.caches;
+    let symbol = kernel.symbols.symbolize(held.address).map(|symbol| {
+        let module = symbol.module.map_or(String::new(), |module| format!(" [{module}]"));
+        match symbol.offset {
+            0 => format!("{}{module}", symbol.name),
+            offset => format!("{}+{offset:#x}{module}", symbol.name),
+        }
+    });
+    report::ContentSymbol {
+        offset: held.offset,
+        path: held
+            .path
+            .iter()
+            .map(|(cache, offset)| format!("{}+{offset:#x}", caches[usize::from(*cache)].name))
+            .collect(),
+        symbol: symbol.unwrap_or_else(|| held.address.to_string()),
+        objects: held.objects,
+        objects_sampled: Some(case.sampled),
+    }
+}
+
+fn coverage(diagnosis: &Diagnosis) -> report::Coverage {
+    let seen = &diagnosis.look.coverage;
+    let walked = !matches!(diagnosis.interrupted, Some(Stage::Census | Stage::Walk));
+    let skipped = seen.skipped.iter();
+    report::Coverage {
+        slabs_total: walked.then_some(seen.slabs_total),
+        slabs_walked: seen.slabs_walked,
+        objects_walked: diagnosis.tallies.iter().map(|tally| tally.live).sum(),
+        objects_unreachable: diagnosis
+            .interrupted
+            .is_none()
+            .then(|| diagnosis.tallies.iter().map(|tally| tally.white).sum()),
+        bytes_scanned: seen.bytes_scanned,
+        skipped: skipped
+            .map(|(what, why)| report::Skipped { what: what.clone(), why: why.clone() })
+            .collect(),
+    }
+}
+
+fn timings(diagnosis: &Diagnosis, total: Duration) -> report::Timings {
+    let times = diagnosis.look.times;
+    let seconds = |time: Duration| (!time.is_zero()).then(|| rounded(time));
+    report::Timings {
+        total_s: Some(rounded(total)),
+        census_s: seconds(times.census),
+        walk_s: seconds(times.walk),
+        reach_s: seconds(times.reach),
+        similarity_s: seconds(times.alike),
+        trace_s: None,
+    }
+}
+
+/// Seconds, to the millisecond.
+fn rounded(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
