@@ -1,0 +1,52 @@
+# Each target installs what it needs (as root, on Debian and Ubuntu; on the Fedora family it
+# is written, but untested) and costs nothing where everything is there already.
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test vmtest fuzz-replay bench lint clean
+.NOTPARALLEL:
+
+# Where rustup puts cargo, for shells that do not know.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+help:
+	@echo 'make run           build, then diagnose this machine (needs root); ARGS="--lang zh"'
+	@echo 'make build         the fully static binary: target/dist/sysak'
+	@echo 'make test          all tests; boots Linux 6.1 and 6.12 in QEMU'
+	@echo 'make vmtest        the guests only; KERNEL=5.10 chooses one, ARGS="--clean-runs 10"'
+	@echo 'make fuzz-replay   the fuzzers'\'' seeds for a minute a parser; MS=600000 for ten'
+	@echo 'make bench         side-by-side measurements; MANY=1 adds 20 million real objects'
+	@echo 'make lint          format, clippy, rules of the project, licences'
+	@echo 'make clean         removes target/'
+
+run: build
+	@tools/run.sh $(ARGS)
+
+build:
+	@tools/setup.sh build
+	@tools/build.sh
+
+test:
+	@tools/setup.sh test
+	@tools/test.sh
+
+vmtest:
+	@tools/setup.sh test
+	@tools/build.sh
+	cargo run --quiet -p vmtest -- --sysak target/dist/sysak \
+		$(foreach kernel,$(KERNEL),--kernel $(kernel)) $(ARGS)
+
+fuzz-replay:
+	@tools/setup.sh build
+	SYSAK_REPLAY_MS=$(or $(MS),60000) cargo test --release -p sysak-symbols --test replay
+
+bench:
+	@tools/setup.sh test
+	@tools/build.sh
+	@tools/bench.sh $(ARGS)
+
+lint:
+	@tools/setup.sh build
+	@tools/lint.sh
+
+clean:
+	cargo clean

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Checks what cargo and clippy do not: the edges between crates, and who may touch the
+# process. The edges are those of ARCHITECTURE.md; a crate that is not listed may have none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+declare -A allowed=(
+    [sysak-base]=""
+    [sysak-symbols]="sysak-base"
+    [sysak-analysis]="sysak-base"
+    [sysak-trace]="sysak-base"
+    [sysak-target]="sysak-base sysak-symbols"
+    [sysak-kernel]="sysak-base sysak-symbols"
+    [sysak-report]="sysak-base sysak-analysis"
+    [sysak]="sysak-base sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-report"
+    [bench]="sysak sysak-base sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-report"
+    [vmtest]=""
+)
+wrong=0
+
+complain() {
+    echo "tidy: $*" >&2
+    wrong=1
+}
+
+for manifest in crates/*/Cargo.toml vmtest/Cargo.toml bench/Cargo.toml; do
+    name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$manifest" | head -n 1)
+    # Tests may use more; what is shipped may not.
+    edges=$(cargo tree --offline --quiet -p "$name" --depth 1 -e normal,build --prefix none |
+        tail -n +2 | grep -oE '^sysak[a-z-]*' || true)
+    for edge in $edges; do
+        [[ " ${allowed[$name]-} " == *" $edge "* ]] || complain "$name may not depend on $edge"
+    done
+done
+
+# The whole folder of the crate's code; tests and build scripts are elsewhere.
+outside=$(find crates -path 'crates/*/src/*.rs' -not -path 'crates/sysak/*')
+# shellcheck disable=SC2086
+if grep -nE 'process::exit|println!|eprintln!|io::stdout|env::(var|args)' $outside |
+    grep -vE ':[0-9]+: *//'; then
+    complain "only crates/sysak prints, exits, or reads arguments and the environment"
+fi
+# shellcheck disable=SC2086
+if grep -lE 'allow\(unsafe_code\)' $outside | grep -vE '^crates/(target|trace)/'; then
+    complain "unsafe code belongs into crates/target and crates/trace"
+fi
+exit "$wrong"
