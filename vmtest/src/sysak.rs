@@ -62,6 +62,12 @@ pub struct Cache {
     pub objects_total: u64,
 }
 
+impl Finding {
+    fn is_about(&self, cache: &str) -> bool {
+        self.cache.as_deref() == Some(cache) || self.aliases.iter().any(|alias| alias == cache)
+    }
+}
+
 impl Report {
     pub fn parse(json: &[u8]) -> Result<Report, serde_json::Error> {
         serde_json::from_slice(json)
@@ -69,26 +75,33 @@ impl Report {
 
     /// The finding about `cache`, by whichever of its names.
     pub fn finding(&self, cache: &str) -> Option<&Finding> {
-        self.findings.iter().find(|finding| {
-            finding.cache.as_deref() == Some(cache) || finding.aliases.iter().any(|a| a == cache)
-        })
+        self.findings.iter().find(|finding| finding.is_about(cache))
     }
 
     pub fn unreachable(&self, cache: &str) -> u64 {
         self.finding(cache).and_then(|finding| finding.unreachable_objects).unwrap_or(0)
     }
 
-    /// Unreachable objects beyond those that are known to be lost, cache by cache.
+    /// Objects that the report calls lost beyond those that are, cache by cache. What a `held`
+    /// finding says is unreachable was seen in one look only, and accuses nobody.
     pub fn accused(&self, lost: &[Truth]) -> u64 {
+        let accuses = |finding: &&Finding| finding.verdict != "held";
         let beyond = |finding: &Finding| {
-            let names = |truth: &&Truth| {
-                finding.cache.as_ref() == Some(&truth.cache)
-                    || finding.aliases.contains(&truth.cache)
-            };
-            let known: u64 = lost.iter().filter(names).map(|truth| truth.count).sum();
+            let known = lost.iter().filter(|truth| finding.is_about(&truth.cache));
+            let known: u64 = known.map(|truth| truth.count).sum();
             finding.unreachable_objects.unwrap_or(0).saturating_sub(known)
         };
-        self.findings.iter().map(beyond).sum()
+        self.findings.iter().filter(accuses).map(beyond).sum()
+    }
+
+    /// What one look did not reach and no second look confirmed, by cache.
+    pub fn unconfirmed(&self) -> Vec<String> {
+        let held = self.findings.iter().filter(|finding| finding.verdict == "held");
+        held.filter_map(|finding| match (finding.cache.as_deref(), finding.unreachable_objects) {
+            (Some(cache), Some(objects @ 1..)) => Some(format!("{cache} {objects}")),
+            _ => None,
+        })
+        .collect()
     }
 
     /// How many objects may be accused falsely.

@@ -9,18 +9,32 @@ use crate::{meminfo, slabinfo};
 /// Caches that grow and shrink again during one walk are rare, not impossible: a second try decides.
 const TRIES: u32 = 2;
 
-/// What the kernel said before and after.
+/// MemFree leaves out the pages on the per-CPU lists; the census does not.
+const MEMINFO: &str = "cat /proc/meminfo; \
+    awk '$1 == \"count:\" { n += $2 } END { print \"PcpFree: \" n * 4 \" kB\" }' /proc/zoneinfo";
+
+/// What the kernel said around the time of the walk.
 pub struct Bracket {
+    /// Before and after.
     pub slabinfo: [String; 2],
-    pub meminfo: [String; 2],
+    /// Any number of readings.
+    pub meminfo: String,
 }
 
+/// The running guest. sysak's own memory belongs to the census it takes, so meminfo is read while it
+/// runs, too.
 pub fn live(stage: &mut Stage) -> Result<()> {
+    let command = format!(
+        "(while :; do {MEMINFO}; sleep 0.3; done) >/tmp/meminfo 2>/dev/null & sampler=$!; \
+         timeout {} sysak memleak --format json --all-caches; status=$?; \
+         kill $sampler; exit $status",
+        stage.args.timeout_s
+    );
     for left in (0..TRIES).rev() {
-        let before = kernel_says(stage)?;
-        let Some((_, report)) = stage.diagnose("counts", "--all-caches")? else { return Ok(()) };
-        let after = kernel_says(stage)?;
-        let bracket = Bracket { slabinfo: [before.0, after.0], meminfo: [before.1, after.1] };
+        let before = slabinfo(stage)?;
+        let Some((_, report)) = stage.diagnose_by("counts", &command)? else { return Ok(()) };
+        let slabinfo = [before, slabinfo(stage)?];
+        let bracket = Bracket { slabinfo, meminfo: stage.guest.text("cat /tmp/meminfo")? };
         if left == 0 || agrees(&bracket, &report) {
             compare(stage, "counts", &bracket, &report);
             break;
@@ -30,20 +44,18 @@ pub fn live(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// MemFree leaves out the pages on the per-CPU lists; the census does not.
-const MEMINFO: &str = "cat /proc/meminfo; \
-    awk '$1 == \"count:\" { n += $2 } END { print \"PcpFree: \" n * 4 \" kB\" }' /proc/zoneinfo";
+pub fn slabinfo(stage: &mut Stage) -> Result<String> {
+    stage.guest.text("cat /proc/slabinfo")
+}
 
-/// The guest's slabinfo and meminfo, now.
-pub fn kernel_says(stage: &mut Stage) -> Result<(String, String)> {
-    Ok((stage.guest.text("cat /proc/slabinfo")?, stage.guest.text(MEMINFO)?))
+pub fn meminfo(stage: &mut Stage) -> Result<String> {
+    stage.guest.text(MEMINFO)
 }
 
 fn agrees(bracket: &Bracket, report: &Report) -> bool {
     let [first, last] = &bracket.slabinfo;
     let slabs = slabinfo::disagreements(first, last, &report.caches).1;
-    let [first, last] = &bracket.meminfo;
-    slabs.is_empty() && meminfo::disagreements(first, last, &report.census).is_empty()
+    slabs.is_empty() && meminfo::disagreements(&bracket.meminfo, &report.census).is_empty()
 }
 
 /// Slab totals cache by cache, the census leaf by leaf, and its sum to the byte.
@@ -54,8 +66,7 @@ pub fn compare(stage: &mut Stage, scenario: &str, bracket: &Bracket, report: &Re
     let got = if wrong.is_empty() { expected.clone() } else { wrong.join("; ") };
     let ok = wrong.is_empty() && compared > 0;
     stage.check(scenario, "slab totals against slabinfo", &expected, &got, ok);
-    let [first, last] = &bracket.meminfo;
-    let wrong = meminfo::disagreements(first, last, &report.census);
+    let wrong = meminfo::disagreements(&bracket.meminfo, &report.census);
     let got = if wrong.is_empty() { "every leaf".into() } else { wrong.join("; ") };
     stage.check(scenario, "census against meminfo", "every leaf", &got, wrong.is_empty());
     let gap = meminfo::gap_bytes(&report.census);

@@ -18,10 +18,12 @@ type Objects = HashMap<u64, String>;
 
 pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
     let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
-    let before = counts::kernel_says(stage)?;
+    let slabs_before = counts::slabinfo(stage)?;
+    let meminfo = counts::meminfo(stage)?;
     let vmcore = stage.guest.capture(&folder, &stage.kernel.name, truths)?;
-    let after = counts::kernel_says(stage)?;
-    let bracket = counts::Bracket { slabinfo: [before.0, after.0], meminfo: [before.1, after.1] };
+    let slabinfo = [slabs_before, counts::slabinfo(stage)?];
+    let meminfo = meminfo + &counts::meminfo(stage)?;
+    let bracket = counts::Bracket { slabinfo, meminfo };
 
     let (all, lost) = (folder.join("objects.txt"), folder.join("lost.txt"));
     let Some((code, report)) = diagnose(stage, &vmcore, &all, &lost)? else { return Ok(()) };
