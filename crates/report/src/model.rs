@@ -35,6 +35,8 @@ pub struct Report {
     pub verdict: Verdict,
     /// The verdict in one sentence; filled by [`Report::render_sentences`].
     pub summary: String,
+    /// What the report shows that not everybody should see; filled likewise.
+    pub notice: String,
     /// Why the verdict is `undetermined`, where no interruption is the reason.
     pub reason: Option<String>,
     /// The step in which it was ended early.
@@ -67,6 +69,7 @@ impl Default for Report {
             target: Target::default(),
             verdict: Verdict::default(),
             summary: String::new(),
+            notice: String::new(),
             reason: None,
             interrupted: None,
             redacted: false,

@@ -14,10 +14,11 @@ use crate::{
 const NAMED: usize = 3;
 
 impl Report {
-    /// Fills `summary`, the evidence and the advice from the figures.
+    /// Fills `summary`, `notice`, the evidence and the advice from the figures.
     pub fn render_sentences(&mut self, lang: Lang) {
         self.lang = Some(lang);
         self.summary = summary(self, lang);
+        self.notice = if self.redacted { say::notice_redacted(lang) } else { say::notice(lang) };
         let mut findings = std::mem::take(&mut self.findings);
         for (index, finding) in findings.iter_mut().enumerate() {
             finding.evidence = evidence(self, finding, lang);

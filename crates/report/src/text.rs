@@ -3,7 +3,6 @@
 
 use std::io::{self, Write};
 
-use crate::catalogue as say;
 use crate::{FindingVerdict, Lang, Report, Verdict};
 
 mod census;
@@ -65,6 +64,5 @@ pub fn text(report: &Report, lang: Lang, style: Style, out: &mut impl Write) -> 
     page.gap()?;
     foot::coverage(page, &report.coverage, lang)?;
     foot::timings(page, &report.timings, lang)?;
-    let notice = if report.redacted { say::notice_redacted(lang) } else { say::notice(lang) };
-    page.sentence(Paint::Dim, "", &notice)
+    page.sentence(Paint::Dim, "", &report.notice)
 }
