@@ -1,11 +1,13 @@
 //! Two looks: what was a suspect in the first and is one in the second.
 //!
 //! On a live machine an object in flight looks unreachable for a moment: its
-//! only pointer is in a register, or between two stores. Only what is still
-//! allocated and still unreachable seconds later counts.
+//! only pointer is in a register, or between two stores. A long list that is cut
+//! and joined while it is followed loses its tail in every look. So only what is
+//! still allocated, still unreachable and *unchanged* seconds later counts: nobody
+//! can write to an object that is lost.
 
-use sysak_base::Va;
 use sysak_base::heap::{Bits, Heap, Object, Slab};
+use sysak_base::{Memory, Va};
 
 /// The unreached objects of one look: a bit for each object of the slabs that have any.
 ///
@@ -16,13 +18,23 @@ pub struct Suspects {
     slabs: Vec<Slab>,
     white: Bits,
     caches: Vec<Va>,
+    /// A short hash of the content of each suspect, in the order of `white`, up to
+    /// [`MOST_HASHES`]; those beyond are believed on the strength of the rest.
+    hashes: Vec<u16>,
+    /// How many suspects lie in the slabs before each of `slabs`.
+    before: Vec<u64>,
 }
+
+/// 16 MiB of hashes; what churns has thousands of objects, not millions.
+const MOST_HASHES: usize = 8 << 20;
 
 impl Suspects {
     /// Takes down every unreached object.
-    pub fn of(heap: &Heap) -> Suspects {
+    pub fn of(heap: &Heap, memory: &dyn Memory) -> Suspects {
         let caches = heap.caches.iter().map(|cache| cache.va).collect();
-        let mut suspects = Suspects { slabs: Vec::new(), white: Bits::default(), caches };
+        let mut suspects = Suspects { caches, ..Suspects::default() };
+        let mut total = 0;
+        let mut buffer = Vec::new();
         for (index, slab) in heap.slabs.iter().enumerate() {
             if heap.count(index as u32).white > 0 {
                 let first = suspects.white.len();
@@ -31,23 +43,36 @@ impl Suspects {
                 heap.for_each_white(index as u32, |object| {
                     suspects.white.set(first + u64::from(object));
                 });
+                suspects.before.push(total);
+                total += heap.count(index as u32).white;
+                if suspects.hashes.len() < MOST_HASHES {
+                    let slab = Contents::read(heap, memory, index as u32, &mut buffer);
+                    heap.for_each_white(index as u32, |object| {
+                        suspects.hashes.push(slab.hash(object));
+                    });
+                }
             }
         }
         suspects
     }
 
-    /// Clears the suspicion of every unreached object of `heap` that was no suspect before.
-    pub fn confirm(&self, heap: &mut Heap) {
-        let mut cleared = Vec::new();
+    /// Clears the suspicion of every unreached object of `heap` that was no suspect before,
+    /// or whose content has changed since.
+    pub fn confirm(&self, heap: &mut Heap, memory: &dyn Memory) {
+        let (mut cleared, mut buffer) = (Vec::new(), Vec::new());
         // Both rows of slabs ascend: one walk along both.
-        let mut before = self.slabs.iter().peekable();
+        let mut before = self.slabs.iter().zip(&self.before).peekable();
         for index in 0..heap.slabs.len() as u32 {
+            if heap.count(index).white == 0 {
+                continue;
+            }
             let slab = heap.slabs[index as usize];
-            while before.next_if(|old| old.pfn < slab.pfn).is_some() {}
-            let old = before.peek().filter(|old| self.is_same(old, &slab, heap));
+            while before.next_if(|(old, _)| old.pfn < slab.pfn).is_some() {}
+            let old = before.peek().filter(|(old, _)| self.is_same(old, &slab, heap));
+            let now = Contents::read(heap, memory, index, &mut buffer);
             cleared.clear();
             heap.for_each_white(index, |object| {
-                if !old.is_some_and(|old| self.white.test(old.first + u64::from(object))) {
+                if !old.is_some_and(|(old, rank)| self.is_unchanged(old, **rank, object, &now)) {
                     cleared.push(object);
                 }
             });
@@ -55,6 +80,20 @@ impl Suspects {
                 heap.mark(Object { slab: index, index: *object });
             }
         }
+    }
+
+    /// Whether an object was a suspect before and has the same content still. `rank` is the
+    /// number of suspects before its slab.
+    fn is_unchanged(&self, old: &Slab, rank: u64, object: u16, now: &Contents<'_>) -> bool {
+        if !self.white.test(old.first + u64::from(object)) {
+            return false;
+        }
+        let mut rank = rank;
+        for at in (0..object).step_by(64) {
+            let many = u64::from(object - at).min(64);
+            rank += u64::from(self.white.word(old.first + u64::from(at), many).count_ones());
+        }
+        self.hashes.get(rank as usize).is_none_or(|hash| *hash == now.hash(object))
     }
 
     /// Whether a slab of the first look is still there, of the same cache.
@@ -66,6 +105,42 @@ impl Suspects {
     }
 }
 
+/// What stands in the objects of one slab.
+struct Contents<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+    pad: usize,
+    size: usize,
+}
+
+impl<'a> Contents<'a> {
+    fn read(
+        heap: &Heap,
+        memory: &'a dyn Memory,
+        slab: u32,
+        buffer: &'a mut Vec<u8>,
+    ) -> Contents<'a> {
+        let place = heap.slabs[slab as usize];
+        let cache = &heap.caches[usize::from(place.cache)];
+        let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
+        let bytes = memory.view(heap.slab_va(&place), place.bytes() as usize, buffer);
+        let size = (cache.object_size as usize).min(stride - pad);
+        Contents { bytes: bytes.unwrap_or_default(), stride, pad, size }
+    }
+
+    /// A hash of an object's bytes; that of nothing where they cannot be read.
+    fn hash(&self, object: u16) -> u16 {
+        let at = usize::from(object) * self.stride + self.pad;
+        let bytes = self.bytes.get(at..at + self.size).unwrap_or_default();
+        // FNV-1a, by words: only accidents are to be told apart.
+        let hash = bytes.chunks(8).fold(0xcbf2_9ce4_8422_2325u64, |hash, word| {
+            let word = word.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+            (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
+        });
+        (hash ^ hash >> 16 ^ hash >> 32 ^ hash >> 48) as u16
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,15 +148,19 @@ mod tests {
 
     #[test]
     fn only_what_is_lost_in_both_looks_stays_lost() {
-        let ram = Ram::new(16);
+        let mut ram = Ram::new(16);
         let mut first = ram.heap(&[(4, 0), (6, 1)]);
         first.mark(Object { slab: 0, index: 1 });
-        let suspects = Suspects::of(&first);
+        let suspects = Suspects::of(&first, &ram);
+        let written = first.object_va(Object { slab: 0, index: 40 }).0;
+        ram.put_va(written + 16, 1);
         let mut second = ram.heap(&[(4, 0), (5, 0), (6, 0)]);
         second.mark(Object { slab: 0, index: 2 });
-        suspects.confirm(&mut second);
+        suspects.confirm(&mut second, &ram);
         let white = |slab, index| second.is_white(Object { slab, index });
         assert!(white(0, 0) && white(0, 63));
+        assert!(!white(0, 40), "somebody wrote to it");
+        assert!(white(0, 39) && white(0, 41));
         assert!(!white(0, 1), "reached in the first look");
         assert!(!white(0, 2), "reached in the second look");
         assert!(!white(1, 0), "a slab that was not there");

@@ -104,7 +104,7 @@ pub fn diagnose(
         && interrupted.is_none()
         && any_suspect(&seen, &tallies, only)
     {
-        let suspects = Suspects::of(&seen.heap);
+        let suspects = Suspects::of(&seen.heap, kernel.memory);
         // The first look's memory is given back before the second needs as much.
         seen.heap = sysak_base::heap::Heap::new(Va(0), 0, Vec::new());
         if wait(settle, progress, cancel) {
@@ -114,7 +114,7 @@ pub fn diagnose(
             seen.times.walk += first.walk;
             seen.times.reach += first.reach;
             interrupted = seen.interrupted;
-            suspects.confirm(&mut seen.heap);
+            suspects.confirm(&mut seen.heap, kernel.memory);
             confirmed = interrupted.is_none();
         } else {
             interrupted = Some(Stage::Settle);

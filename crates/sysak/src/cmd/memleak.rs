@@ -114,11 +114,15 @@ fn cancel_on_signals() -> Result<Cancel> {
     Ok(cancel)
 }
 
-/// On a starved machine this process dies before its users' do, and it runs last.
+/// How far behind the machine's own work: a quarter of a normal share. The lowest priority
+/// would draw a look out over minutes on a busy machine, and what moves meanwhile looks lost.
+const NICENESS: i32 = 5;
+
+/// On a starved machine this process dies before its users' do, and it yields to them.
 fn stay_out_of_the_way() {
     // Refused in some containers; the diagnosis is worth having all the same.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    let _ = rustix::process::setpriority_process(None, 19);
+    let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
 fn dump(heap: &Heap, file: &Path, each: impl Fn(u32, &mut dyn FnMut(u16))) -> Result<()> {
