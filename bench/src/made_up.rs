@@ -44,7 +44,15 @@ impl MadeUp {
         let total_pages = total_pages.max(first_slab + slabs + 1);
         // Any number without a common divisor spreads the slabs over their pages.
         let stride = (slabs / 3 | 1..).find(|n| gcd(*n, slabs) == 1).unwrap_or(1);
-        MadeUp { shape, slabs, first_slab, total_pages, cache_page: 1, stride, inverse: inverse(stride, slabs) }
+        MadeUp {
+            shape,
+            slabs,
+            first_slab,
+            total_pages,
+            cache_page: 1,
+            stride,
+            inverse: inverse(stride, slabs),
+        }
     }
 
     fn generation_of(slabs: u64) -> u64 {
@@ -79,7 +87,8 @@ impl MadeUp {
 
     /// The page of a slab, by its number: spread all over, like a real machine's.
     fn page_of(&self, slab: u64) -> u64 {
-        self.first_slab + (u128::from(slab) * u128::from(self.stride) % u128::from(self.slabs)) as u64
+        self.first_slab
+            + (u128::from(slab) * u128::from(self.stride) % u128::from(self.slabs)) as u64
     }
 
     /// The address of an object of the `slab`-th slab.

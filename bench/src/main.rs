@@ -28,7 +28,8 @@ fn main() -> Result<()> {
             Some("--many-objects-vmcore") => million = Some(PathBuf::from(value()?)),
             Some("--sysak") => sysak = PathBuf::from(value()?),
             Some("--objects") => {
-                objects = value()?.to_str().and_then(|text| text.parse().ok()).context("--objects")?;
+                objects =
+                    value()?.to_str().and_then(|text| text.parse().ok()).context("--objects")?;
             }
             _ => anyhow::bail!("unknown argument {}", arg.display()),
         }

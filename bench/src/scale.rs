@@ -94,8 +94,7 @@ fn run(kernel: &Kernel<'_>) -> Result<Scaled> {
         expected: None,
         time,
         // What is held at the end is the most there was, but for buffers of a few MiB.
-        anonymous_bytes: anonymous_bytes()?.saturating_sub(before)
-,
+        anonymous_bytes: anonymous_bytes()?.saturating_sub(before),
         stages: [times.census, times.walk, times.reach, times.alike],
     })
 }

@@ -35,7 +35,11 @@ pub fn measure(vmcore: &Path) -> Result<()> {
     let (copy, scan) = (median(copies), median(scans));
     println!("scan of kernel-owned memory, {}", vmcore.display());
     println!("  memcpy, one core   {:6.2} GB/s", copy / 1e9);
-    println!("  marking            {:6.2} GB/s   {:.0} % of memcpy (target: 40 %)", scan / 1e9, scan * 100.0 / copy);
+    println!(
+        "  marking            {:6.2} GB/s   {:.0} % of memcpy (target: 40 %)",
+        scan / 1e9,
+        scan * 100.0 / copy
+    );
     Ok(())
 }
 

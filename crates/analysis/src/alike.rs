@@ -74,9 +74,8 @@ pub fn group(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> HashMap<u16, Likeness> {
-    let tally = |chosen: &Chosen| {
-        (chosen.cache, Tally { every: chosen.every.max(1), ..Tally::default() })
-    };
+    let tally =
+        |chosen: &Chosen| (chosen.cache, Tally { every: chosen.every.max(1), ..Tally::default() });
     let mut tallies: HashMap<u16, Tally> = caches.iter().map(tally).collect();
     let total = 2 * heap.slabs.len() as u64;
     let mut pass = Pass { heap, memory, progress, cancel, total, done: 0 };
@@ -237,7 +236,8 @@ mod tests {
                 heap.mark(object);
             }
         }
-        let likeness = group(&heap, &ram, &[Chosen { cache: 0, every: 1 }], 65, &Quiet, &Cancel::default());
+        let likeness =
+            group(&heap, &ram, &[Chosen { cache: 0, every: 1 }], 65, &Quiet, &Cancel::default());
         let likeness = &likeness[&0];
         assert_eq!((likeness.groups[0].objects, likeness.groups[0].unreachable), (20, 20));
         assert_eq!((likeness.groups[1].objects, likeness.groups[1].unreachable), (108, 0));

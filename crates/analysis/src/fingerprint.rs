@@ -5,7 +5,6 @@
 
 use sysak_base::heap::Heap;
 
-
 /// The kernel's half of the address space on x86-64 ends with image and modules.
 pub const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
 /// `LIST_POISON1` and `LIST_POISON2` lie above this base.

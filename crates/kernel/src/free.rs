@@ -91,7 +91,8 @@ impl FreePages {
         for _ in 0..LONGEST_LIST {
             let link = kernel.shape.page.lru;
             let Some(pfn) = kernel.page_of(Va(at.0.wrapping_sub(link))) else { break };
-            let order = kernel.memory.read_u64(kernel.struct_page(pfn).at(kernel.shape.page.private));
+            let order =
+                kernel.memory.read_u64(kernel.struct_page(pfn).at(kernel.shape.page.private));
             self.add_block(pfn, order.ok().filter(|order| *order < shape.orders).unwrap_or(0));
             at = Va(kernel.memory.read_u64(at).unwrap_or(0));
         }

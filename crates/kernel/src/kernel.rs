@@ -15,7 +15,9 @@ pub enum KernelError {
     #[error("cannot find {0} of this kernel: give its symbols with --kallsyms FILE")]
     NoAnchor(&'static str),
     /// No slab page was found, or none of SLUB's.
-    #[error("found no slab of SLUB in this kernel: other allocators (SLAB, SLOB) are not supported")]
+    #[error(
+        "found no slab of SLUB in this kernel: other allocators (SLAB, SLOB) are not supported"
+    )]
     NoSlub,
     /// Memory that everything depends on could not be read.
     #[error(transparent)]

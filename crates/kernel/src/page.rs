@@ -149,7 +149,8 @@ impl Counter<'_, '_> {
         let pages = (stop.0 - start.0 + 1).min(end.0 - start.0);
         let mut scratch = Vec::new();
         let bytes = (pages * size) as usize;
-        let Ok(bytes) = self.kernel.memory.view(self.kernel.struct_page(start), bytes, &mut scratch)
+        let Ok(bytes) =
+            self.kernel.memory.view(self.kernel.struct_page(start), bytes, &mut scratch)
         else {
             return self.unreadable(start, stop, end);
         };
@@ -208,11 +209,8 @@ impl Counter<'_, '_> {
             return (Owner::Untouchable, 1);
         }
         let is_slab = shape.bits.slab.is_some_and(has);
-        let kind = if is_slab {
-            PageKind::Slab
-        } else {
-            shape.types.kind(half(head, shape.page_type))
-        };
+        let kind =
+            if is_slab { PageKind::Slab } else { shape.types.kind(half(head, shape.page_type)) };
         let compound = if has(shape.bits.head) { 1 << shape.compound_order(head) } else { 1 };
         match kind {
             PageKind::Buddy => {

@@ -29,8 +29,8 @@ pub struct Plan {
     pub biggest: usize,
 }
 
-/// Pages of a cache that are looked at where it is shown, but not suspected: 16 MiB.
-const SHOWN_PAGES: u64 = 4096;
+/// Pages of a cache that are looked at where it is shown, but not suspected: 4 MiB.
+const SHOWN_PAGES: u64 = 1024;
 
 /// Why there is no diagnosis.
 #[derive(Debug, thiserror::Error)]

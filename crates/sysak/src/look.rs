@@ -83,11 +83,7 @@ pub fn look(
         let size = kernel.shape.page.size;
         let mut memmap =
             census.in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
-        let roots = Roots {
-            pages: &census.roots,
-            ranges: &mut memmap,
-            words: &kernel.registers,
-        };
+        let roots = Roots { pages: &census.roots, ranges: &mut memmap, words: &kernel.registers };
         reach::mark(&mut heap, kernel.memory, roots, progress, cancel)
     };
     times.reach = start.elapsed();

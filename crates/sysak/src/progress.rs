@@ -24,7 +24,8 @@ impl Line {
         if !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent:>3}%") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent:>3}%")
+        {
             bar.set_style(style.progress_chars("=> "));
         }
         Line { bar, name, last: RefCell::new(None) }

@@ -6,8 +6,8 @@
 //! **Invariant:** bytes in, tables out; no I/O, so that it can be fuzzed.
 
 use object::elf::{
-    EM_386, EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, ET_CORE, FileHeader64,
-    NT_PRSTATUS, PT_LOAD,
+    EM_386, EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, ET_CORE,
+    FileHeader64, NT_PRSTATUS, PT_LOAD,
 };
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};

@@ -199,7 +199,10 @@ fn identity(vmcore: &Vmcore, types: &TypeInfo, symbols: &Kallsyms, info: &Vmcore
     Identity {
         live: false,
         reader: Reader::Elf,
-        kernel_release: info.release().map(str::to_owned).or_else(|| uts("name.release"))
+        kernel_release: info
+            .release()
+            .map(str::to_owned)
+            .or_else(|| uts("name.release"))
             .unwrap_or_default(),
         arch: "x86_64".to_owned(),
         hostname: uts("name.nodename"),

@@ -46,8 +46,8 @@ impl Kcore {
             head.resize(need as usize, 0);
             file.read_exact_at(&mut head, 0).map_err(refused)?;
         }
-        let core = elf::parse(&head)
-            .map_err(|why| OpenError::NotACore { path: PATH.into(), why })?;
+        let core =
+            elf::parse(&head).map_err(|why| OpenError::NotACore { path: PATH.into(), why })?;
         let mut segments = core.segments.clone();
         segments.sort_by_key(|segment| segment.vaddr);
         Ok((Kcore { file, segments }, core))
@@ -65,9 +65,10 @@ impl Kcore {
     pub fn find_vmemmap(&self) -> Option<Va> {
         let vmalloc = self.segments.iter().filter(|s| s.paddr == u64::MAX);
         let vmalloc = vmalloc.max_by_key(|segment| segment.bytes)?;
-        let mut above = self.segments.iter().filter(|s| {
-            s.paddr == u64::MAX && s.vaddr > vmalloc.vaddr && s.vaddr < IMAGE_MAP
-        });
+        let mut above = self
+            .segments
+            .iter()
+            .filter(|s| s.paddr == u64::MAX && s.vaddr > vmalloc.vaddr && s.vaddr < IMAGE_MAP);
         above.next().map(|segment| Va(segment.vaddr & !(GIB - 1)))
     }
 
@@ -95,9 +96,7 @@ fn elf_header_bytes(head: &[u8]) -> u64 {
 
 impl Memory for Kcore {
     fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
-        let offset = self
-            .offset_of(at.0, buf.len())
-            .ok_or(Fault { at, why: Why::Unmapped })?;
+        let offset = self.offset_of(at.0, buf.len()).ok_or(Fault { at, why: Why::Unmapped })?;
         self.file.read_exact_at(buf, offset).map_err(|_| Fault { at, why: Why::Refused })
     }
 

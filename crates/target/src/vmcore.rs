@@ -42,8 +42,8 @@ impl Vmcore {
         // SAFETY: the mapping is read-only and private; a file that is cut off while it is
         // mapped ends the process with SIGBUS, which harms nothing but this diagnosis.
         let file = unsafe { Mmap::map(&file) }.map_err(at)?;
-        let core = elf::parse(&file)
-            .map_err(|why| OpenError::NotACore { path: path.to_owned(), why })?;
+        let core =
+            elf::parse(&file).map_err(|why| OpenError::NotACore { path: path.to_owned(), why })?;
         let end = core.segments.iter().map(|s| s.offset.saturating_add(s.bytes)).max();
         let missing = end.unwrap_or(0).saturating_sub(file.len() as u64);
         if missing > 0 {
@@ -70,11 +70,8 @@ impl Vmcore {
     fn physical(&self, pa: u64) -> Option<&[u8]> {
         let next = self.runs.partition_point(|(start, ..)| *start <= pa);
         // kdump's file names the kernel's text twice: runs may overlap.
-        let (start, bytes, offset) = self.runs[..next]
-            .iter()
-            .rev()
-            .take(4)
-            .find(|(start, bytes, _)| pa - start < *bytes)?;
+        let (start, bytes, offset) =
+            self.runs[..next].iter().rev().take(4).find(|(start, bytes, _)| pa - start < *bytes)?;
         let inside = pa - start;
         self.file.get((offset + inside) as usize..(offset + bytes) as usize)
     }
@@ -131,12 +128,7 @@ impl Memory for Vmcore {
         Ok(())
     }
 
-    fn view<'a>(
-        &'a self,
-        at: Va,
-        len: usize,
-        scratch: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], Fault> {
+    fn view<'a>(&'a self, at: Va, len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
         if let Ok(bytes) = self.bytes_at(at.0)
             && let Some(bytes) = bytes.get(..len)
         {

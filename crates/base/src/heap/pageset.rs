@@ -119,6 +119,9 @@ mod tests {
         }
         let ranks = set.ranks();
         let rank = |page| set.rank(&ranks, Pfn(page));
-        assert_eq!([rank(0), rank(62), rank(63), rank(64), rank(129), rank(199)], [1, 1, 2, 3, 3, 4]);
+        assert_eq!(
+            [rank(0), rank(62), rank(63), rank(64), rank(129), rank(199)],
+            [1, 1, 2, 3, 3, 4]
+        );
     }
 }
