@@ -5,10 +5,10 @@
 # tested. Asks for nothing, and is done in no time where everything is there.
 set -euo pipefail
 
-# Programs that compile and link; static libraries for the static binary. Newer static
+# What fetches crates, compiles and links; static libraries for the static binary. Newer static
 # libelfs want a static libzstd.
-debian_build=(gcc libc6-dev make pkg-config libelf-dev zlib1g-dev libzstd-dev clang)
-fedora_build=(gcc glibc-devel glibc-static make pkgconf-pkg-config elfutils-libelf-devel
+debian_build=(ca-certificates gcc libc6-dev make pkg-config libelf-dev zlib1g-dev libzstd-dev clang)
+fedora_build=(ca-certificates gcc glibc-devel glibc-static make pkgconf-pkg-config elfutils-libelf-devel
               elfutils-libelf-devel-static zlib-ng-compat-devel zlib-ng-compat-static libzstd-static clang)
 # Programs that boot guests and build their test modules.
 debian_test=(qemu-system-x86 busybox-static dwarves cpio kmod binutils xz-utils zstd python3-venv)
