@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Loses 3,000 objects of kmalloc-128 that form one doubly linked ring: each has two references, none of them from
- * outside. A count of references calls them alive; a graph from the roots does not.
+ * Loses 3,000 objects of kmalloc-128 that form doubly linked rings: each has two references, none of them from outside
+ * its ring. A count of references calls them alive; a graph from the roots does not.
+ *
+ * The rings are short, because one stale word revives a whole ring, rightly: khugepaged was seen to keep the address of
+ * a page in a live frame of its stack, long after that page had become a slab of ours.
  */
 #include "sysaktest.h"
 
 static unsigned int count = 3000;
 module_param(count, uint, 0400);
+static unsigned int length = 3;
+module_param(length, uint, 0400);
 
 struct ring_object {
 	u64 kind;
@@ -28,8 +33,10 @@ static noinline int sysaktest_ring_lose(unsigned int n)
 		object->kind = 0x72696e67;
 		list_add_tail(&object->link, &ring);
 		sysaktest_record(object);
+		/* Takes the head out: what stays is a ring of objects only. */
+		if ((i + 1) % length == 0)
+			list_del_init(&ring);
 	}
-	/* Takes the head out: what stays is a ring of objects only. */
 	list_del_init(&ring);
 	return 0;
 }
@@ -39,6 +46,8 @@ static int __init sysaktest_ring_init(void)
 	int err;
 
 	BUILD_BUG_ON(sizeof(struct ring_object) != 128);
+	if (!length)
+		return -EINVAL;
 	err = sysaktest_truth_init("lost", "kmalloc-128", sizeof(struct ring_object), count);
 	if (err)
 		return err;
@@ -48,5 +57,5 @@ static int __init sysaktest_ring_init(void)
 }
 
 module_init(sysaktest_ring_init);
-MODULE_DESCRIPTION("loses a ring of kmalloc-128 objects on purpose");
+MODULE_DESCRIPTION("loses rings of kmalloc-128 objects on purpose");
 MODULE_LICENSE("Dual MIT/GPL");
