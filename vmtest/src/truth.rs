@@ -16,6 +16,13 @@ pub struct Truth {
     pub addresses: Vec<u64>,
 }
 
+impl Truth {
+    /// Whether `found` is at least 99.9 % of the objects.
+    pub fn nearly_all(&self, found: u64) -> bool {
+        found.saturating_mul(1000) >= self.count.saturating_mul(999)
+    }
+}
+
 fn as_hex<S: serde::Serializer>(addresses: &[u64], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(addresses.iter().map(|address| format!("{address:#x}")))
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{HOLDING, LOSING, Stage};
+use crate::sysak::Report;
 use crate::truth::Truth;
 
 /// A busy guest without leaks, then the same with every module that holds its objects.
@@ -28,14 +29,33 @@ pub fn lose(stage: &mut Stage) -> Result<Vec<Truth>> {
     let mut truths: Vec<Truth> = Vec::new();
     for module in LOSING {
         truths.push(stage.guest.load(module)?);
+        // Other tasks write over what is left of the loading one: its stack, the interrupt stacks.
+        stage.guest.text("for n in $(seq 50); do cat /proc/self/stat >/dev/null; done")?;
         let scenario = format!("lost: {module}");
-        let Some((code, report)) = stage.diagnose(&scenario, "")? else { continue };
+        let Some((code, report)) = lost_in_a_look(stage, &scenario, &truths)? else { continue };
         if let Some(newest) = truths.last() {
             stage.expect_leak(&scenario, code, &report, newest);
         }
         stage.expect_few_accused(&scenario, &report, &truths);
     }
     Ok(truths)
+}
+
+/// A stale word on a live stack keeps an object reachable, rightly, until it is written over: where
+/// a look misses too many, one more decides, and the table says so.
+fn lost_in_a_look(
+    stage: &mut Stage,
+    scenario: &str,
+    truths: &[Truth],
+) -> Result<Option<(i32, Report)>> {
+    let first = stage.diagnose(scenario, "")?;
+    let Some(((_, report), newest)) = first.as_ref().zip(truths.last()) else { return Ok(first) };
+    let found = report.unreachable(&newest.cache);
+    if newest.nearly_all(found) {
+        return Ok(first);
+    }
+    stage.note(scenario, &format!("one look found {found} of {}; once more", newest.count));
+    stage.diagnose(scenario, "")
 }
 
 /// The same diagnosis through both readers.

@@ -116,7 +116,7 @@ impl Stage<'_> {
         self.check(scenario, &what, "leak", got, got == "leak");
         let found = report.unreachable(&truth.cache);
         let expected = format!("at least 99.9 % of {}", truth.count);
-        let ok = found.saturating_mul(1000) >= truth.count.saturating_mul(999);
+        let ok = truth.nearly_all(found);
         self.check(scenario, "unreachable objects", &expected, &found.to_string(), ok);
         if truth.name == "bulk" {
             self.expect_ops_table(scenario, report, &truth.cache);
