@@ -14,7 +14,7 @@ fedora_build=(ca-certificates gcc glibc-devel glibc-static make pkgconf-pkg-conf
 debian_test=(qemu-system-x86 busybox-static dwarves cpio kmod binutils xz-utils zstd python3-venv)
 fedora_test=(qemu-system-x86-core busybox dwarves cpio kmod binutils xz zstd python3 dpkg apt)
 # The compiler that [workspace.package] in Cargo.toml asks for.
-rust_minor=85
+rust_minor=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' "$(dirname "$0")/../Cargo.toml")
 
 die() {
     echo "setup: $*" >&2
@@ -69,19 +69,27 @@ is_new_enough() {
     [[ $1 == 1.* && $minor =~ ^[0-9]+$ ]] && [ "$minor" -ge "$rust_minor" ]
 }
 
+# The version of a package that apt would install; nothing where there is none.
+offered() {
+    command -v apt-cache >/dev/null || return 0
+    apt-cache policy "$1" 2>/dev/null |
+        sed -n 's/^ *Candidate: *\([0-9]*:\)\{0,1\}\([0-9].*\)/\2/p'
+}
+
 install_rust() {
     local found=""
     if command -v cargo >/dev/null; then
         found=$(cargo --version | cut -d ' ' -f 2)
         is_new_enough "$found" && return
     fi
-    local offered=""
-    if command -v apt-cache >/dev/null; then
-        offered=$(apt-cache policy cargo 2>/dev/null | sed -n 's/^ *Candidate: //p')
-    fi
-    if [ -z "$found" ] && is_new_enough "${offered#*:}"; then
+    if [ -z "$found" ] && is_new_enough "$(offered cargo)"; then
         apt_install cargo
-    elif command -v rustup >/dev/null; then
+        return
+    fi
+    if [ -z "$found" ] && [ -n "$(offered rustup)" ]; then
+        apt_install rustup
+    fi
+    if command -v rustup >/dev/null; then
         rustup toolchain install stable --profile minimal --component clippy,rustfmt </dev/null
         rustup default stable
     else
