@@ -64,7 +64,10 @@ pub fn look(
     times.census = start.elapsed();
 
     let start = Instant::now();
-    let slabs = slub::walk(kernel, &census.slabs, &mut coverage, progress, cancel)?;
+    let slabs = match census.interrupted {
+        true => slub::Slabs::none(kernel),
+        false => slub::walk(kernel, &census.slabs, &mut coverage, progress, cancel)?,
+    };
     // What looks like a slab and is none holds references like any kernel page.
     for (first, pages) in &slabs.foreign {
         for page in first.0..first.0 + pages {

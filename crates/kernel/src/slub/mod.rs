@@ -39,6 +39,14 @@ pub struct Slabs {
     pub interrupted: bool,
 }
 
+impl Slabs {
+    /// No slab at all: what is known before the walk has begun.
+    pub fn none(kernel: &Kernel<'_>) -> Slabs {
+        let heap = Heap::new(kernel.page_offset(), 0, Vec::new());
+        Slabs { heap, torn: 0, foreign: Vec::new(), interrupted: true }
+    }
+}
+
 /// Walks every slab whose first page the census found.
 pub fn walk(
     kernel: &Kernel<'_>,
