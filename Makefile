@@ -32,12 +32,12 @@ test:
 vmtest:
 	@tools/setup.sh test
 	@tools/build.sh
-	cargo run --quiet -p vmtest -- --sysak target/dist/sysak \
+	tools/with-libelf.sh cargo run --quiet -p vmtest -- --sysak target/dist/sysak \
 		$(foreach kernel,$(KERNEL),--kernel $(kernel)) $(ARGS)
 
 fuzz-replay:
 	@tools/setup.sh build
-	SYSAK_REPLAY_MS=$(or $(MS),60000) cargo test --release -p sysak-symbols --test replay
+	SYSAK_REPLAY_MS=$(or $(MS),60000) tools/with-libelf.sh cargo test --release -p sysak-symbols --test replay
 
 bench:
 	@tools/setup.sh test

@@ -10,7 +10,7 @@ image() {
     local folder=target/bench/$1
     if [ ! -e "$folder/6.12.vmcore" ]; then
         echo "bench: making the image $1" >&2
-        cargo run --quiet --release -p vmtest -- --quick-guest 6.12 --memory "$2" --timeout 1800 \
+        tools/with-libelf.sh cargo run --quiet --release -p vmtest -- --quick-guest 6.12 --memory "$2" --timeout 1800 \
             --keep "$folder" --run "insmod /test/sysaktest_hash.ko count=$3" >&2 </dev/null
     fi
     echo "$folder/6.12.vmcore"
@@ -20,4 +20,4 @@ args=(--sysak target/dist/sysak --vmcore "$(image objects-600k 2048 600000)")
 if [ "${MANY:-}" = 1 ]; then
     args+=(--many-objects-vmcore "$(image objects-20m 6144 20000000)")
 fi
-cargo run --quiet --release -p bench -- "${args[@]}" "$@"
+tools/with-libelf.sh cargo run --quiet --release -p bench -- "${args[@]}" "$@"

@@ -29,13 +29,13 @@ tier() {
     return "$status"
 }
 
-tier '^test result:' cargo test --workspace --no-fail-fast
+tier '^test result:' tools/with-libelf.sh cargo test --workspace --no-fail-fast
 guests=()
 for kernel in ${KERNELS-6.1 6.12}; do
     guests+=(--kernel "$kernel")
 done
 if tier '^never$' tools/build.sh && [ ${#guests[@]} != 0 ]; then
-    tier '^[0-9]+ passed, ' cargo run --quiet -p vmtest -- --sysak target/dist/sysak "${guests[@]}"
+    tier '^[0-9]+ passed, ' tools/with-libelf.sh cargo run --quiet -p vmtest -- --sysak target/dist/sysak "${guests[@]}"
 fi
 echo
 echo "$passed passed, $failed failed"
