@@ -83,7 +83,8 @@ fn of_vmcore(vmcore: &Path) -> Result<Scaled> {
 
 fn run(kernel: &Kernel<'_>) -> Result<Scaled> {
     let plan = Plan { only_cache: None, similarity_percent: 65, settle: None, biggest: 10 };
-    let before = anonymous_bytes()?;
+    let before = Resident::now()?;
+    std::fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak of memory")?;
     let start = Instant::now();
     let diagnosis = diagnose(kernel, &plan, &Quiet, &Cancel::default())?;
     let time = start.elapsed();
@@ -93,16 +94,38 @@ fn run(kernel: &Kernel<'_>) -> Result<Scaled> {
         lost: diagnosis.tallies.iter().map(|tally| tally.white).sum(),
         expected: None,
         time,
-        // What is held at the end is the most there was, but for buffers of a few MiB.
-        anonymous_bytes: anonymous_bytes()?.saturating_sub(before),
+        // The peak, less what was there before and the pages of files that were mapped.
+        anonymous_bytes: Resident::now()?.peak_without_files().saturating_sub(before.anonymous),
         stages: [times.census, times.walk, times.reach, times.alike],
     })
 }
 
-/// Anonymous memory of this process, mapped files left out.
-fn anonymous_bytes() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.context("no RssAnon in /proc/self/status")? * 1024)
+/// Memory of this process, in bytes.
+struct Resident {
+    anonymous: u64,
+    files: u64,
+    peak: u64,
+}
+
+impl Resident {
+    fn now() -> Result<Resident> {
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+            Some(kib * 1024)
+        };
+        let read = || {
+            Some(Resident {
+                anonymous: field("RssAnon:")?,
+                files: field("RssFile:")?,
+                peak: field("VmHWM:")?,
+            })
+        };
+        read().context("/proc/self/status does not tell resident memory")
+    }
+
+    fn peak_without_files(&self) -> u64 {
+        self.peak.saturating_sub(self.files)
+    }
 }
