@@ -43,7 +43,7 @@ impl MadeUp {
         let first_slab = 2 + table_pages;
         let total_pages = total_pages.max(first_slab + slabs + 1);
         // Any number without a common divisor spreads the slabs over their pages.
-        let stride = (slabs / 3 | 1..).find(|n| gcd(*n, slabs) == 1).unwrap_or(1);
+        let stride = ((slabs / 3) | 1..).find(|n| gcd(*n, slabs) == 1).unwrap_or(1);
         MadeUp {
             shape,
             slabs,
@@ -56,7 +56,7 @@ impl MadeUp {
     }
 
     fn generation_of(slabs: u64) -> u64 {
-        slabs.saturating_sub(LOST_SLABS) / GENERATIONS
+        (slabs.saturating_sub(LOST_SLABS) / GENERATIONS).max(1)
     }
 
     /// Slabs in one generation.
@@ -123,7 +123,7 @@ impl MadeUp {
     fn fill_slab(&self, slab: u64, out: &mut [u8]) {
         let many = self.generation();
         let followed = slab < (GENERATIONS - 1) * many;
-        let (age, place) = if many > 0 { (slab / many, slab % many) } else { (0, 0) };
+        let (age, place) = (slab / many, slab % many);
         for (index, object) in out.chunks_exact_mut(OBJECT_SIZE as usize).enumerate() {
             let index = index as u64;
             let next = if followed {

@@ -23,6 +23,11 @@ pub struct Held {
     pub objects: u64,
 }
 
+/// Slab objects passed on the way: cache and offset in it.
+type Path = Vec<(u16, u64)>;
+/// Named addresses, and how to get to them.
+type Ends = Vec<(Path, Va)>;
+
 /// Objects looked at: a sample that finds anything most objects share.
 pub const SAMPLE: usize = 1000;
 /// Slab objects passed at most.
@@ -78,8 +83,8 @@ pub fn held(
     is_named: &dyn Fn(Va) -> bool,
 ) -> Vec<Held> {
     let shared = shared_offsets(heap, memory, objects, size);
-    let mut counts: HashMap<(u64, Vec<(u16, u64)>, Va), u64> = HashMap::new();
-    let mut inside: HashMap<u64, Vec<(Vec<(u16, u64)>, Va)>> = HashMap::new();
+    let mut counts: HashMap<(u64, Path, Va), u64> = HashMap::new();
+    let mut inside: HashMap<u64, Ends> = HashMap::new();
     let mut buffer = Vec::new();
     for object in objects {
         let Ok(bytes) = memory.view(*object, size as usize, &mut buffer) else { continue };
@@ -137,7 +142,7 @@ fn follow(
     word: u64,
     is_named: &dyn Fn(Va) -> bool,
     hops: usize,
-) -> Vec<(Vec<(u16, u64)>, Va)> {
+) -> Ends {
     let Some(object) = heap.find_object(word).filter(|object| heap.is_live(*object)) else {
         return Vec::new();
     };

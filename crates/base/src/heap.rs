@@ -42,7 +42,7 @@ const RECIPROCAL_SHIFT: u32 = 42;
 impl Cache {
     /// A cache of objects `stride` bytes apart; `None` for a size that no slab can have.
     pub fn new(va: Va, name: String, stride: u32, object_size: u32) -> Option<Cache> {
-        if stride < 8 || stride > MAX_STRIDE || object_size == 0 || object_size > stride {
+        if !(8..=MAX_STRIDE).contains(&stride) || object_size == 0 || object_size > stride {
             return None;
         }
         let reciprocal = (1u64 << RECIPROCAL_SHIFT).div_ceil(u64::from(stride));
