@@ -204,7 +204,7 @@ impl Vmemmap<'_> {
     }
 
     fn describes_our_page(&self, start: Va, page_bytes: u64) -> Option<bool> {
-        if start.0 % ALIGNMENT != 0 {
+        if !start.0.is_multiple_of(ALIGNMENT) {
             return None;
         }
         let frame = self.pagemap.find_frame(self.page.address())?;
