@@ -23,10 +23,12 @@ pub struct Segment {
     pub offset: u64,
     /// Bytes in the file.
     pub bytes: u64,
+    /// Bytes of memory; more than in the file where makedumpfile left pages out.
+    pub memory_bytes: u64,
 }
 
 /// What an ELF core file says of itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Core {
     /// Its memory, in file order.
     pub segments: Vec<Segment>,
@@ -40,14 +42,17 @@ pub struct Core {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
     /// No ELF at all.
-    #[error("is no ELF core file")]
+    #[error("is no ELF core file: give a vmcore of kdump, virsh dump or QEMU")]
     NotElf,
-    /// A kdump that has to be converted first.
+    /// makedumpfile cannot turn its own format into ELF: it has to be an ELF file from the start.
     #[error(
-        "is a compressed kdump ({0}), which is not supported yet; convert it with \
-         `makedumpfile -E -d 0 FILE NEW` using the crashed kernel's vmlinux (-x), or dump as ELF"
+        "is a compressed kdump ({0}), which is not supported yet: dump as ELF (makedumpfile -E \
+         -d 30 in kdump's configuration, virsh dump --memory-only --format elf)"
     )]
     CompressedKdump(&'static str),
+    /// An ELF file, or a compressed kdump, in pieces that are out of order.
+    #[error("is in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first")]
+    Flattened,
     /// An ELF file of another kind.
     #[error("is an ELF file, but no core dump")]
     NotACore,
@@ -64,17 +69,20 @@ const MOST_NOTE_BYTES: u64 = 16 << 20;
 /// Registers in a `struct elf_prstatus`: 27 words, from byte 112 on.
 const REGISTERS_AT: usize = 112;
 const REGISTERS: usize = 27;
+/// A file of that many runs of memory is no dump.
+const MOST_SEGMENTS: usize = 1 << 22;
 
 /// Parses the headers and notes; `data` need not hold the segments' contents.
 pub fn parse(data: &[u8]) -> Result<Core, ElfError> {
-    for (magic, name) in [
-        (&b"KDUMP   "[..], "makedumpfile's format"),
-        (b"DISKDUMP", "diskdump's format"),
-        (b"makedumpfile", "makedumpfile's flattened format; run `makedumpfile -R` first"),
-    ] {
+    for (magic, name) in
+        [(&b"KDUMP   "[..], "makedumpfile's format"), (b"DISKDUMP", "diskdump's format")]
+    {
         if data.starts_with(magic) {
             return Err(ElfError::CompressedKdump(name));
         }
+    }
+    if data.starts_with(b"makedumpfile") {
+        return Err(ElfError::Flattened);
     }
     match FileKind::parse(data) {
         Ok(FileKind::Elf64) => {}
@@ -96,11 +104,15 @@ pub fn parse(data: &[u8]) -> Result<Core, ElfError> {
     let mut core = Core::default();
     for segment in header.program_headers(endian, data).map_err(damaged)? {
         if segment.p_type(endian) == PT_LOAD {
+            if core.segments.len() >= MOST_SEGMENTS {
+                return Err(ElfError::Damaged("too many segments".to_owned()));
+            }
             core.segments.push(Segment {
                 vaddr: segment.p_vaddr(endian),
                 paddr: segment.p_paddr(endian),
                 offset: segment.p_offset(endian),
                 bytes: segment.p_filesz(endian),
+                memory_bytes: segment.p_memsz(endian),
             });
         } else if segment.p_filesz(endian) <= MOST_NOTE_BYTES {
             read_notes(segment, endian, data, &mut core);
@@ -165,6 +177,8 @@ mod tests {
         assert_eq!(parse(&header(62, 2)).unwrap_err(), ElfError::NotACore);
         assert_eq!(parse(b"hello, world, and more of it").unwrap_err(), ElfError::NotElf);
         assert!(matches!(parse(b"KDUMP   \x06"), Err(ElfError::CompressedKdump(_))));
+        assert!(matches!(parse(b"DISKDUMP\x06"), Err(ElfError::CompressedKdump(_))));
+        assert_eq!(parse(b"makedumpfile\0\0\0\0"), Err(ElfError::Flattened));
     }
 
     #[test]
@@ -175,23 +189,73 @@ mod tests {
         assert!(matches!(parse(&file), Err(ElfError::Damaged(_))));
     }
 
+    fn note(name: &[u8; 12], kind: u32, text: &[u8]) -> Vec<u8> {
+        let words =
+            [name.iter().rposition(|b| *b != 0).unwrap() as u32 + 2, text.len() as u32, kind];
+        let mut note: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let padded = (words[0] as usize).next_multiple_of(4);
+        note.extend(&name[..padded.min(12)]);
+        note.extend(text);
+        note.resize(note.len().next_multiple_of(4), 0);
+        note
+    }
+
+    fn put(file: &mut Vec<u8>, words: &[u64]) {
+        words.iter().for_each(|word| file.extend(word.to_le_bytes()));
+    }
+
     #[test]
-    fn segments_and_notes_are_read() {
+    fn segments_notes_and_registers_are_read() {
         let mut file = header(62, 4);
         file[32] = 64;
         file[56] = 2;
-        let mut put = |words: &[u64]| words.iter().for_each(|w| file.extend(w.to_le_bytes()));
-        put(&[1, 0x1000, 0, 0x10_0000, 0x2000, 0x2000, 0]);
-        put(&[4, 176, 0, 0, 36, 36, 0]);
-        let mut note = Vec::new();
-        for word in [11u32, 12, 0] {
-            note.extend(word.to_le_bytes());
-        }
-        note.extend(b"VMCOREINFO\0\0OSRELEASE=6\n");
-        file.extend(note);
+        let mut notes = note(b"VMCOREINFO\0\0", 0, b"OSRELEASE=6\n");
+        let mut status = vec![0xee; REGISTERS_AT];
+        (1..=REGISTERS as u64).for_each(|word| status.extend(word.to_le_bytes()));
+        status.extend([0xee; 8]);
+        notes.extend(note(b"CORE\0\0\0\0\0\0\0\0", NT_PRSTATUS, &status));
+        let len = notes.len() as u64;
+        put(&mut file, &[1, 0x1000, 0, 0x10_0000, 0x2000, 0x3000, 0]);
+        put(&mut file, &[4, 176, 0, 0, len, len, 0]);
+        file.extend(notes);
         let core = parse(&file).unwrap();
-        let segment = Segment { vaddr: 0, paddr: 0x10_0000, offset: 0x1000, bytes: 0x2000 };
-        assert_eq!(core.segments, [segment]);
+        let (bytes, memory_bytes) = (0x2000, 0x3000);
+        let run = Segment { vaddr: 0, paddr: 0x10_0000, offset: 0x1000, bytes, memory_bytes };
+        assert_eq!(core.segments, [run]);
         assert_eq!(core.vmcoreinfo.as_deref(), Some(&b"OSRELEASE=6\n"[..]));
+        assert_eq!(core.registers, (1..=REGISTERS as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn more_segments_than_the_header_can_count_are_read() {
+        const MANY: usize = 70_000;
+        let mut file = header(62, 4);
+        file[32..40].copy_from_slice(&128u64.to_le_bytes());
+        file[40..48].copy_from_slice(&64u64.to_le_bytes());
+        // PN_XNUM: the count stands in the first section header, as QEMU writes it.
+        file[56..58].copy_from_slice(&0xffffu16.to_le_bytes());
+        file[58] = 64;
+        file[60] = 1;
+        put(&mut file, &[0; 8]);
+        file[64 + 44..64 + 48].copy_from_slice(&(MANY as u32).to_le_bytes());
+        for page in 0..MANY as u64 {
+            put(&mut file, &[1, 0, 0, page << 12, 4096, 4096, 0]);
+        }
+        let core = parse(&file).unwrap();
+        assert_eq!(core.segments.len(), MANY);
+        assert_eq!(core.segments[MANY - 1].paddr, (MANY as u64 - 1) << 12);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_ends_in_an_error_or_less() {
+        let mut file = header(62, 4);
+        file[32] = 64;
+        file[56] = 1;
+        let notes = note(b"VMCOREINFO\0\0", 0, b"OSRELEASE=6\n");
+        put(&mut file, &[4, 120, 0, 0, notes.len() as u64, 0, 0]);
+        file.extend(notes);
+        for len in 0..file.len() {
+            assert!(parse(&file[..len]).map_or(true, |core| core.vmcoreinfo.is_none()), "{len}");
+        }
     }
 }

@@ -37,12 +37,12 @@ pub enum OpenError {
     #[error(transparent)]
     Bpf(#[from] BpfError),
     /// A file that cannot be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {why}", path.display())]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// Not a dump that we read.
     #[error("{} {why}", path.display())]
@@ -51,6 +51,15 @@ pub enum OpenError {
         path: PathBuf,
         /// Why not.
         why: ElfError,
+    },
+    /// Ended by the user.
+    #[error("stopped before any memory was looked at: nothing is known yet")]
+    Cancelled,
+    /// Nothing in it.
+    #[error("{} is empty: was the disk full when it was written?", path.display())]
+    Empty {
+        /// Which file.
+        path: PathBuf,
     },
     /// Cut off, usually because the disk was full.
     #[error("{} is cut off: {missing} bytes are missing at its end; copy it again", path.display())]
@@ -62,7 +71,7 @@ pub enum OpenError {
     },
     /// A dump of a kernel that cannot be found in it.
     #[error(
-        "{} has no {what}: is it a Linux kernel's dump? For a virtual machine add the vmcoreinfo \
+        "{} has no {what}: is it a Linux kernel's dump? If a virtual machine's, add the vmcoreinfo \
          device (QEMU: -device vmcoreinfo) and dump again", path.display()
     )]
     MissingVmcoreinfo {

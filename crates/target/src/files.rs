@@ -28,7 +28,7 @@ pub fn symbols(path: &Path) -> Result<Kallsyms, OpenError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
-    let at = |source| OpenError::File { path: path.to_owned(), source };
+    let at = |why| OpenError::File { path: path.to_owned(), why };
     let meta = std::fs::metadata(path).map_err(at)?;
     if meta.len() > MOST_BYTES {
         return Err(at(std::io::Error::from(std::io::ErrorKind::FileTooLarge)));

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use sysak_base::{Anchors, Memory, Pa, PfnRange, Va};
+use sysak_base::{Anchors, Memory, PAGE_SIZE, Pa, PfnRange, Va};
 use sysak_symbols::{Kallsyms, KallsymsPlaces, TypeInfo, Vmcoreinfo};
 
-use crate::arch::x86_64::{IMAGE_MAP, IMAGE_MAP_END, PageTable};
+use crate::arch::x86_64::{IMAGE_MAP, IMAGE_MAP_END, PageTable, frames, join};
 use crate::elf::Core;
 use crate::live::Resources;
 use crate::vmcore::Vmcore;
@@ -17,33 +17,28 @@ const MOST_IMAGE_BYTES: u64 = 256 << 20;
 const MOST_RESOURCES: usize = 1 << 16;
 /// Most CPUs that x86-64 kernels are built for.
 pub(crate) const MOST_CPUS: u64 = 8192;
-/// VMCOREINFO is one page.
-const NOTE_BYTES: usize = 4096;
+/// VMCOREINFO is one page; two in some kernels to come.
+const NOTE_BYTES: usize = 8192;
+/// Copies of it in RAM to try.
+const MOST_NOTES: usize = 4096;
+/// Roots of the array of memory sections to look at: 2^52 bytes of memory have them.
+const MOST_SECTION_ROOTS: u64 = 1 << 18;
 
 /// Opens a crash dump with nothing but the file.
 pub fn open(path: &Path, options: &Options) -> Result<Target, OpenError> {
     let (mut vmcore, core) = Vmcore::open(path)?;
-    let info = vmcoreinfo(&vmcore, &core, path)?;
-    let missing = |what: &'static str| OpenError::MissingVmcoreinfo { path: path.to_owned(), what };
-    let phys_base = info.find_number("phys_base").ok_or(missing("phys_base"))?;
-    vmcore.phys_base = phys_base as u64;
-    let top = info.find_symbol("swapper_pg_dir").ok_or(missing("swapper_pg_dir"))?;
-    let root = top.0.wrapping_sub(IMAGE_MAP).wrapping_add(vmcore.phys_base);
-    let five_levels = info.find_number("pgtable_l5_enabled").unwrap_or(0) != 0;
-    vmcore.page_table = Some(PageTable::new(root, five_levels));
-
+    let (info, top) = vmcoreinfo(&mut vmcore, &core, path)?;
     let start = info.find_symbol("_stext").map_or(IMAGE_MAP, |text| text.0 & !0x1f_ffff);
-    let image = (Va(start), Va((start + MOST_IMAGE_BYTES).min(IMAGE_MAP_END)));
+    let image = (Va(start), Va((start + MOST_IMAGE_BYTES).min(vmcore.image_end)));
     let symbols = symbols(&vmcore, &info, image, path, options)?;
     let types = types(&vmcore, &symbols, image, path, options)?;
-    let word = |name: &str| vmcore.read_u64(symbols.find(name)?).ok();
-    let page_offset = word("page_offset_base").or_else(|| direct_map(&vmcore));
-    vmcore.page_offset = page_offset;
-    let word = |name: &str| vmcore.read_u64(symbols.find(name)?).ok();
-    let resources = resources(&vmcore, &types, &symbols);
+    let word = |vmcore: &Vmcore, name| vmcore.read_u64(symbols.find(name)?).ok();
+    vmcore.page_offset = word(&vmcore, "page_offset_base").or_else(|| direct_map(&vmcore));
+    let page_offset = vmcore.page_offset.map(Va);
+    let resources = resources(&vmcore, &types, &symbols, top);
     let anchors = Anchors {
-        page_offset: page_offset.map(Va),
-        vmemmap: word("vmemmap_base").or_else(|| vmemmap(&info)).map(Va),
+        page_offset,
+        vmemmap: word(&vmcore, "vmemmap_base").map(Va).or_else(|| vmemmap(&vmcore, &info)),
         per_cpu_offsets: per_cpu_offsets(&vmcore, &symbols, None),
         page_table: Some(top),
         ram: resources.ram,
@@ -56,18 +51,58 @@ pub fn open(path: &Path, options: &Options) -> Result<Target, OpenError> {
     Ok(Target { memory: Box::new(vmcore), anchors, types, symbols, identity })
 }
 
-/// The note, or where a hypervisor's dump has none, the kernel's own copy of it in RAM.
-fn vmcoreinfo(vmcore: &Vmcore, core: &Core, path: &Path) -> Result<Vmcoreinfo, OpenError> {
-    let missing = || OpenError::MissingVmcoreinfo { path: path.to_owned(), what: "VMCOREINFO" };
-    if let Some(note) = &core.vmcoreinfo {
-        return Vmcoreinfo::parse(note).map_err(|_| missing());
-    }
-    // An ELF note header: name of 11 bytes, padded, then the text.
-    let (_, bytes) = vmcore.search(b"VMCOREINFO\0\0OSRELEASE=").ok_or_else(missing)?;
-    let text = bytes.get(12..).unwrap_or_default();
-    let text = &text[..text.len().min(NOTE_BYTES)];
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    Vmcoreinfo::parse(&text[..end]).map_err(|_| missing())
+/// The note, or where a hypervisor's dump has none, the kernel's own copy of it in RAM; and
+/// the top of the page tables. From here on the image can be read.
+fn vmcoreinfo(
+    vmcore: &mut Vmcore,
+    core: &Core,
+    path: &Path,
+) -> Result<(Vmcoreinfo, Va), OpenError> {
+    let note = core.vmcoreinfo.as_deref();
+    let noted = note.and_then(|text| usable(vmcore, text));
+    let (info, kernel) =
+        noted.or_else(|| search(vmcore)).ok_or_else(|| OpenError::MissingVmcoreinfo {
+            path: path.to_owned(),
+            what: if note.is_some() { "usable VMCOREINFO" } else { "VMCOREINFO" },
+        })?;
+    vmcore.phys_base = kernel.phys_base;
+    vmcore.image_end = kernel.image_end;
+    vmcore.page_table = Some(kernel.table);
+    Ok((info, kernel.top))
+}
+
+/// The kernel's own copy of the note in RAM.
+fn search(vmcore: &Vmcore) -> Option<(Vmcoreinfo, Kernel)> {
+    // An ELF note header: name of 11 bytes, padded, then the text. Programs that read dumps
+    // carry the same bytes, and a boot before this one may have left its own.
+    let mut found = vmcore.search(b"VMCOREINFO\0\0OSRELEASE=").take(MOST_NOTES);
+    found.find_map(|bytes| usable(vmcore, bytes.get(12..)?))
+}
+
+/// Where a kernel lies, by its VMCOREINFO.
+struct Kernel {
+    phys_base: u64,
+    image_end: u64,
+    top: Va,
+    table: PageTable,
+}
+
+/// The text as VMCOREINFO, if it has what we need and the page tables that it names map the
+/// kernel's text where it says.
+fn usable(vmcore: &Vmcore, text: &[u8]) -> Option<(Vmcoreinfo, Kernel)> {
+    let info = Vmcoreinfo::parse(&text[..text.len().min(NOTE_BYTES)]).ok()?;
+    let phys_base = info.find_number("phys_base")? as u64;
+    let top = info.find_symbol("swapper_pg_dir").or_else(|| info.find_symbol("init_top_pgt"))?;
+    let physical = |va: Va| va.0.wrapping_sub(IMAGE_MAP).wrapping_add(phys_base);
+    let five_levels = info.find_number("pgtable_l5_enabled").unwrap_or(0) != 0;
+    let encryption = info.find_number("sme_mask").unwrap_or(0) as u64;
+    let table = PageTable::new(physical(top), five_levels).encrypted_with(encryption);
+    let text = info.find_symbol("_stext")?;
+    let (pa, _) = table.translate(text.0, |pa| vmcore.physical_word(pa))?;
+    // Half a GiB without KASLR: what lies above is walked then.
+    let image_bytes = info.find_number("KERNEL_IMAGE_SIZE").unwrap_or(1 << 29) as u64;
+    let image_end = IMAGE_MAP + image_bytes.min(IMAGE_MAP_END - IMAGE_MAP);
+    (pa == physical(text)).then_some((info, Kernel { phys_base, image_end, top, table }))
 }
 
 fn symbols(
@@ -112,26 +147,36 @@ fn types(
     TypeInfo::parse(bytes).map_err(|why| OpenError::BadTypeInfo { path: path.to_owned(), why })
 }
 
-/// The direct map by the page tables: the lowest address of the kernel's half that maps
-/// physical memory from its start on, in steps of the 1 GiB that KASLR aligns it to.
+/// The direct map by the page tables, where the symbol is not listed.
 fn direct_map(vmcore: &Vmcore) -> Option<u64> {
-    const GIB: u64 = 1 << 30;
-    const FIRST: u64 = 0xffff_8880_0000_0000;
-    const STEPS: u64 = 64 << 10;
-    let table = vmcore.page_table.as_ref()?;
-    // Above the first MiB, which some kernels leave unmapped, and inside RAM.
-    let probe = vmcore.runs().map(|(start, _)| start).find(|start| *start >= 1 << 20);
-    let probe = probe.unwrap_or(1 << 20);
-    (0..STEPS).map(|step| FIRST + step * GIB).find(|base| {
-        let read = |pa| vmcore.physical_word(pa);
-        table.translate(base + probe, read).is_some_and(|(pa, _)| pa == probe)
-    })
+    // The largest run is RAM for sure, and the first MiB may be unmapped.
+    let (start, bytes) = vmcore.runs().max_by_key(|(_, bytes)| *bytes)?;
+    let probe = start.max(1 << 20).next_multiple_of(PAGE_SIZE);
+    let inside = probe - start < bytes;
+    let table = vmcore.page_table.as_ref().filter(|_| inside)?;
+    table.find_direct_map(probe, |pa| vmcore.physical_word(pa))
 }
 
-fn vmemmap(info: &Vmcoreinfo) -> Option<u64> {
-    // Without KASLR of the memory regions it is where it always was; with it, only the
-    // symbol tells.
-    (info.kernel_offset() == Some(0)).then_some(0xffff_ea00_0000_0000)
+/// Where the array of `struct page` starts, by the first memory section that is present:
+/// it holds that address, moved so that page frame numbers index it, and flags below.
+///
+/// VMCOREINFO tells where the sections are, so this needs no symbol.
+pub(crate) fn vmemmap(memory: &dyn Memory, info: &Vmcoreinfo) -> Option<Va> {
+    const PRESENT_WITH_MAP: u64 = 3;
+    const GIB: u64 = 1 << 30;
+    let roots = info.find_symbol("mem_section")?;
+    let size = info.find_size("mem_section").filter(|size| (8..=PAGE_SIZE).contains(size))?;
+    let field = info.find_offset("mem_section.section_mem_map").filter(|at| *at < size)?;
+    let many = info.find_length("mem_section")?.min(MOST_SECTION_ROOTS);
+    let word = |at: Va| memory.read_u64(at).unwrap_or(0);
+    let sections = (0..many).map_while(|root| memory.read_u64(roots.at(root * 8)).ok());
+    let maps = sections
+        .filter(|section| *section != 0)
+        .flat_map(|first| (0..PAGE_SIZE / size).map(move |n| Va(first).at(n * size + field)));
+    let map = maps.map(word).find(|map| map & PRESENT_WITH_MAP == PRESENT_WITH_MAP)?;
+    let start = map & !(PAGE_SIZE - 1);
+    // Only the array of all of memory starts like that; without it each section has its own.
+    (start & (GIB - 1) == 0 && start < IMAGE_MAP).then_some(Va(start))
 }
 
 /// What to add to a per-CPU pointer, for each possible CPU.
@@ -146,25 +191,33 @@ pub(crate) fn per_cpu_offsets(
     (0..cpus).map_while(|cpu| memory.read_u64(table.at(cpu * 8)).ok()).collect()
 }
 
-/// RAM and image from the kernel's resource tree, else from the file's own segments.
-fn resources(vmcore: &Vmcore, types: &TypeInfo, symbols: &Kallsyms) -> Resources {
+/// RAM and image from the kernel's resource tree, else what of the file's own segments the
+/// direct map maps: firmware is in the file too.
+fn resources(vmcore: &Vmcore, types: &TypeInfo, symbols: &Kallsyms, top: Va) -> Resources {
     let mut found = Resources::default();
-    if walk_resources(vmcore, types, symbols, &mut found).is_none() || found.ram.is_empty() {
+    let walked = walk_resources(vmcore, types, symbols, &mut found);
+    let end = Pa(vmcore.end()).pfn();
+    for run in &mut found.ram {
+        run.end = run.end.min(end);
+    }
+    found.ram.retain(|run| run.start < run.end);
+    if walked.is_none() || found.ram.is_empty() {
+        let mapped = |run: PfnRange| match vmcore.page_offset.map(Va) {
+            Some(base) => {
+                let range = (base.at(run.start.pa().0), base.at(run.end.pa().0));
+                frames(vmcore, top, base, 0, range)
+            }
+            None => vec![run],
+        };
         found.ram = vmcore
             .runs()
             .map(|(start, bytes)| PfnRange::within_bytes(Pa(start), Pa(start + bytes)))
+            .flat_map(mapped)
             .filter(|run| run.pages() > 0)
             .collect();
     }
-    found.ram.sort_by_key(|run| run.start);
     // Overlapping runs would count a page twice.
-    found.ram.dedup_by(|next, run| {
-        if next.start >= run.end {
-            return false;
-        }
-        run.end = run.end.max(next.end);
-        true
-    });
+    join(&mut found.ram);
     found
 }
 
@@ -206,8 +259,22 @@ fn identity(vmcore: &Vmcore, types: &TypeInfo, symbols: &Kallsyms, info: &Vmcore
             .unwrap_or_default(),
         arch: "x86_64".to_owned(),
         hostname: uts("name.nodename"),
-        uptime_s: None,
+        uptime_s: uptime_s(vmcore, types, symbols),
     }
+}
+
+/// Seconds since the boot, as the clock that the timer interrupt keeps last had them.
+fn uptime_s(vmcore: &Vmcore, types: &TypeInfo, symbols: &Kallsyms) -> Option<u64> {
+    let field = |owner, path| types.find_field(owner, path).map(|field| field.offset_bytes);
+    // Named type since v6.13, in an array since v6.17; before, the shadow copy stands alone.
+    let named = || {
+        Some((
+            field("tk_data", "timekeeper")?,
+            symbols.find("timekeeper_data").or_else(|| symbols.find("tk_core"))?,
+        ))
+    };
+    let (offset, at) = symbols.find("shadow_timekeeper").map(|at| (0, at)).or_else(named)?;
+    vmcore.read_u64(at.at(offset + field("timekeeper", "ktime_sec")?)).ok()
 }
 
 /// A text of at most `most` bytes, cut at its first zero.

@@ -35,7 +35,7 @@ impl Kcore {
         let refused = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => OpenError::NoKcore,
             std::io::ErrorKind::PermissionDenied => OpenError::KcoreRefused,
-            _ => OpenError::File { path: PATH.into(), source },
+            _ => OpenError::File { path: PATH.into(), why: source },
         };
         let file = File::open(PATH).map_err(refused)?;
         let mut head = Vec::new();
@@ -72,12 +72,13 @@ impl Kcore {
         above.next().map(|segment| Va(segment.vaddr & !(GIB - 1)))
     }
 
-    fn offset_of(&self, va: u64, len: usize) -> Option<u64> {
+    /// Where `va` lies in the file, and how many bytes from it on lie behind it.
+    fn place(&self, va: u64) -> Option<(u64, u64)> {
         let next = self.segments.partition_point(|segment| segment.vaddr <= va);
         let segment = self.segments[..next].last()?;
         let inside = va - segment.vaddr;
-        let end = inside.checked_add(len as u64)?;
-        (end <= segment.bytes).then(|| segment.offset.checked_add(inside)).flatten()
+        let rest = segment.bytes.checked_sub(inside).filter(|rest| *rest > 0)?;
+        Some((segment.offset.checked_add(inside)?, rest))
     }
 }
 
@@ -96,11 +97,62 @@ fn elf_header_bytes(head: &[u8]) -> u64 {
 
 impl Memory for Kcore {
     fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
-        let offset = self.offset_of(at.0, buf.len()).ok_or(Fault { at, why: Why::Unmapped })?;
-        self.file.read_exact_at(buf, offset).map_err(|_| Fault { at, why: Why::Refused })
+        let fault = |why| Fault { at, why };
+        let mut done = 0;
+        // RAM that was plugged in later is an area of its own, right behind the one before.
+        while done < buf.len() {
+            let va = at.0.checked_add(done as u64).ok_or(fault(Why::Unmapped))?;
+            let (offset, rest) = self.place(va).ok_or(fault(Why::Unmapped))?;
+            let len = (buf.len() - done).min(usize::try_from(rest).unwrap_or(usize::MAX));
+            let part = &mut buf[done..done + len];
+            self.file.read_exact_at(part, offset).map_err(|_| fault(Why::Refused))?;
+            done += len;
+        }
+        Ok(())
     }
 
     fn best_read_bytes(&self) -> usize {
         512 << 10
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kcore(segments: &[(u64, u64, u64, u64)]) -> Kcore {
+        let segment = |&(vaddr, paddr, offset, bytes): &(u64, u64, u64, u64)| Segment {
+            vaddr,
+            paddr,
+            offset,
+            bytes,
+            memory_bytes: bytes,
+        };
+        let file = File::open("/dev/zero").unwrap();
+        Kcore { file, segments: segments.iter().map(segment).collect() }
+    }
+
+    const NONE: u64 = u64::MAX;
+
+    #[test]
+    fn reads_cross_into_the_next_area_but_not_into_a_hole() {
+        let kcore = kcore(&[(0x1000, 0, 0x10, 0x1000), (0x2000, 0x1000, 0x9000, 0x1000)]);
+        assert_eq!(kcore.place(0x1fff), Some((0x100f, 1)));
+        assert!(kcore.read(Va(0x1ff0), &mut [0; 0x20]).is_ok());
+        assert_eq!(kcore.read(Va(0x2ff0), &mut [0; 0x20]).unwrap_err().why, Why::Unmapped);
+        assert_eq!(kcore.read(Va(0xfff), &mut [0; 1]).unwrap_err().why, Why::Unmapped);
+    }
+
+    #[test]
+    fn the_program_headers_tell_the_direct_map_and_struct_page() {
+        let kcore = kcore(&[
+            (0xffff_9cec_8000_1000, 0x1000, 0, 0x9e000),
+            (0xffff_b844_4000_0000, NONE, 0, 0x1fff_ffff_ffff),
+            (0xffff_d844_8000_0000, NONE, 0, 0x3000),
+            (0xffff_d844_8000_4000, NONE, 0, 0x1ff_c000),
+            (IMAGE_MAP, 0x5be0_0000, 0, GIB),
+        ]);
+        assert_eq!(kcore.find_page_offset(), Some(Va(0xffff_9cec_8000_0000)));
+        assert_eq!(kcore.find_vmemmap(), Some(Va(0xffff_d844_8000_0000)));
     }
 }

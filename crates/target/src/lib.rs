@@ -18,10 +18,10 @@ mod kcore;
 mod live;
 mod vmcore;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use sysak_base::{Anchors, Cancel, Memory, PfnRange};
-use sysak_symbols::{Kallsyms, TypeInfo};
+use sysak_base::{Anchors, Cancel, Memory, PfnRange, Va};
+use sysak_symbols::{Kallsyms, TypeInfo, Vmcoreinfo};
 
 pub use error::OpenError;
 
@@ -113,12 +113,16 @@ fn memmap(target: &Target) -> Vec<PfnRange> {
     else {
         return Vec::new();
     };
+    let memory = target.memory.as_ref();
+    let encryption = target.symbols.find("sme_me_mask").and_then(|at| memory.read_u64(at).ok());
     let mut frames = Vec::new();
     for run in ram {
-        let range = (vmemmap.at(run.start.0 * size), vmemmap.at(run.end.0 * size));
-        frames.extend(arch::x86_64::frames(target.memory.as_ref(), top, offset, range));
+        let at = |pfn: sysak_base::Pfn| vmemmap.at(pfn.0.saturating_mul(size));
+        let range = (at(run.start), at(run.end));
+        let found = arch::x86_64::frames(memory, top, offset, encryption.unwrap_or(0), range);
+        frames.extend(found);
     }
-    frames.sort_by_key(|run| run.start);
+    arch::x86_64::join(&mut frames);
     frames
 }
 
@@ -128,13 +132,17 @@ fn open_live(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
     let symbols = live::symbols(options.kallsyms.as_deref())?;
     let resources = live::resources()?;
     let by_bpf = || bpf::open(&resources.ram, &types, &symbols, cancel);
+    let open_kcore = || open_kcore(&symbols, options.kallsyms.as_deref());
     let (reader, (memory, mut anchors)) = match options.reader {
-        Choice::Kcore => (Reader::Kcore, open_kcore(&symbols)?),
+        Choice::Kcore => (Reader::Kcore, open_kcore()?),
         Choice::Bpf => (Reader::Bpf, by_bpf()?),
-        Choice::Auto => match open_kcore(&symbols) {
+        Choice::Auto => match open_kcore() {
             Ok(opened) => (Reader::Kcore, opened),
+            // Other symbols mislead the other reader as well.
+            Err(foreign @ OpenError::ForeignSymbols { .. }) => return Err(foreign),
             Err(kcore) => match by_bpf() {
                 Ok(opened) => (Reader::Bpf, opened),
+                Err(_) if cancel.is_set() => return Err(OpenError::Cancelled),
                 Err(bpf) => return Err(OpenError::NoReader { kcore: Box::new(kcore), bpf }),
             },
         },
@@ -146,14 +154,26 @@ fn open_live(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
     Ok(Target { memory, anchors, types, symbols, identity })
 }
 
-fn open_kcore(symbols: &Kallsyms) -> Result<(Box<dyn Memory>, Anchors), OpenError> {
-    let (kcore, _) = Kcore::open()?;
-    let word = |name: &str| kcore.read_u64(symbols.find(name)?).ok().map(sysak_base::Va);
+fn open_kcore(
+    symbols: &Kallsyms,
+    given: Option<&Path>,
+) -> Result<(Box<dyn Memory>, Anchors), OpenError> {
+    let (kcore, core) = Kcore::open()?;
+    // Since Linux commit 23c85094fe18 ("proc/kcore: add vmcoreinfo note to /proc/kcore") (v4.19).
+    let info = core.vmcoreinfo.and_then(|note| Vmcoreinfo::parse(&note).ok());
+    if let (Some(info), Some(path)) = (&info, given)
+        && !symbols.agrees_with(info)
+    {
+        return Err(OpenError::ForeignSymbols { path: path.to_owned() });
+    }
+    let word = |name: &str| kcore.read_u64(symbols.find(name)?).ok().map(Va);
+    let by_sections = || image::vmemmap(&kcore, info.as_ref()?);
+    let noted = || info.as_ref()?.find_symbol("swapper_pg_dir");
     let anchors = Anchors {
         page_offset: word("page_offset_base").or_else(|| kcore.find_page_offset()),
-        vmemmap: word("vmemmap_base").or_else(|| kcore.find_vmemmap()),
+        vmemmap: word("vmemmap_base").or_else(by_sections).or_else(|| kcore.find_vmemmap()),
         per_cpu_offsets: image::per_cpu_offsets(&kcore, symbols, live::possible_cpus()),
-        page_table: symbols.find("init_top_pgt"),
+        page_table: symbols.find("init_top_pgt").or_else(noted),
         ..Anchors::default()
     };
     Ok((Box::new(kcore), anchors))

@@ -24,7 +24,7 @@ pub struct Resources {
 
 /// Reads a file that belongs to the running system.
 pub fn read(path: &str) -> Result<Vec<u8>, OpenError> {
-    std::fs::read(path).map_err(|source| OpenError::File { path: path.into(), source })
+    std::fs::read(path).map_err(|why| OpenError::File { path: path.into(), why })
 }
 
 /// Refuses early, and by name, what would fail later in many ways.
