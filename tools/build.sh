@@ -12,9 +12,10 @@ EXTRA_RUSTFLAGS="-C target-feature=+crt-static" tools/with-libelf.sh \
     cargo build --quiet --profile dist --target "$triple" -p sysak --bin sysak
 
 install -D -m 755 "$out/$triple/dist/sysak" target/dist/sysak
-headers=$(readelf -lW target/dist/sysak)
-if [[ $headers == *INTERP* ]]; then
-    echo "build: target/dist/sysak is not static: it names a dynamic linker" >&2
+headers=$(readelf -ldW target/dist/sysak)
+if [[ $headers == *INTERP* || $headers == *NEEDED* ]]; then
+    echo "build: target/dist/sysak is not static: it wants shared libraries" >&2
     exit 1
 fi
+target/dist/sysak --version >/dev/null
 echo "built target/dist/sysak ($(stat -c %s target/dist/sysak) bytes, static)"

@@ -12,9 +12,9 @@ libelf=${libelf%%:*}/libelf.a
 wanted=$(nm -u "$libelf" 2>/dev/null || true)
 defined=$(nm --defined-only "$libelf" 2>/dev/null || true)
 flags=${EXTRA_RUSTFLAGS:-}
-# Newer libelfs unpack sections with zstd.
+# Newer libelfs unpack sections with zstd. By its file's name: -lzstd would be the shared one.
 if [[ $wanted == *ZSTD_* ]]; then
-    flags+=" -C link-arg=-lzstd"
+    flags+=" -C link-arg=-l:libzstd.a"
 fi
 # Debian 13's libelf.a leaves out a part of itself.
 if [[ $wanted == *eu_search_tree_init* && $defined != *eu_search_tree_init* ]]; then
