@@ -20,7 +20,7 @@ pub enum OpenError {
     )]
     Lockdown,
     /// A kernel built without it, or a container that hides it.
-    #[error("/proc/kcore does not exist: use --reader bpf, or run outside of the container")]
+    #[error("/proc/kcore is absent or hidden: use --reader bpf, or run outside of the container")]
     NoKcore,
     /// Root without the capability, or lockdown.
     #[error("cannot read /proc/kcore: need CAP_SYS_RAWIO (run as root, outside of containers)")]

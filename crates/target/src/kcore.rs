@@ -41,6 +41,10 @@ impl Kcore {
         let mut head = Vec::new();
         // Reading on would go through all of memory: only as far as the headers reach.
         (&file).take(4096).read_to_end(&mut head).map_err(refused)?;
+        // Containers put an empty file over it.
+        if head.is_empty() {
+            return Err(OpenError::NoKcore);
+        }
         let need = elf_header_bytes(&head).min(MOST_HEADER_BYTES);
         if need > head.len() as u64 {
             head.resize(need as usize, 0);
