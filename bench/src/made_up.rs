@@ -85,10 +85,10 @@ impl MadeUp {
         }
     }
 
-    /// The page of a slab, by its number: spread all over, like a real machine's.
+    /// The page of a slab, by its number: spread all over, like a real machine's. There are
+    /// fewer than 2^32 slabs, so the product fits.
     fn page_of(&self, slab: u64) -> u64 {
-        self.first_slab
-            + (u128::from(slab) * u128::from(self.stride) % u128::from(self.slabs)) as u64
+        self.first_slab + slab * self.stride % self.slabs
     }
 
     /// The address of an object of the `slab`-th slab.
@@ -98,8 +98,7 @@ impl MadeUp {
 
     /// The slab on a page: [`MadeUp::page_of`] the other way round.
     fn slab_at(&self, page: u64) -> u64 {
-        let at = u128::from(page - self.first_slab);
-        (at * u128::from(self.inverse) % u128::from(self.slabs)) as u64
+        (page - self.first_slab) * self.inverse % self.slabs
     }
 
     fn fill_page(&self, page: u64, out: &mut [u8]) {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use sysak_base::heap::{Heap, Object};
 use sysak_base::{Cancel, Memory, Progress, Stage, Va};
 
-use crate::fingerprint::{self, Hitters};
+use crate::fingerprint::{self, AsIs, Hitters};
 
 /// sysAK's measure: alike from this many percent of equal bytes.
 pub const DEFAULT_SIMILARITY_PERCENT: u32 = 65;
@@ -60,7 +60,7 @@ struct Tally {
     live: Hitters<Object>,
     white: Hitters<Object>,
     groups: Vec<Group>,
-    index: HashMap<u64, usize>,
+    index: HashMap<u64, usize, AsIs>,
     template: Vec<u8>,
     similar: u64,
 }
@@ -194,17 +194,23 @@ pub fn is_similar(template: &[u8], bytes: &[u8], percent: u32) -> bool {
     }
     let (mut telling, mut equal) = (0u32, 0u32);
     for (a, b) in template.iter().zip(bytes) {
-        let said = !(is_fill(*a) & is_fill(*b));
+        let said = TELLS[usize::from(*a)] | TELLS[usize::from(*b)];
         telling += u32::from(said);
-        equal += u32::from(said & (a == b));
+        equal += u32::from(said & u8::from(a == b));
     }
     if telling == 0 { template == bytes } else { equal * 100 >= percent * telling }
 }
 
-#[inline(always)]
-fn is_fill(byte: u8) -> bool {
-    FILL.iter().fold(false, |any, fill| any | (byte == *fill))
-}
+/// 1 for each byte that says something, 0 for fill.
+const TELLS: [u8; 256] = {
+    let mut tells = [1; 256];
+    let mut at = 0;
+    while at < FILL.len() {
+        tells[FILL[at] as usize] = 0;
+        at += 1;
+    }
+    tells
+};
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,9 @@
 //! Two objects that the same code filled in have the same fingerprint though
 //! their numbers and list links differ.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+
 use sysak_base::heap::Heap;
 
 /// The kernel's half of the address space on x86-64 ends with image and modules.
@@ -87,7 +90,35 @@ impl Hash {
 /// that makes up more than one k-th of the row survives, and no count is too high.
 #[derive(Clone, Debug, Default)]
 pub struct Hitters<T> {
-    counters: std::collections::HashMap<u64, (u64, T)>,
+    counters: HashMap<u64, (u64, T), AsIs>,
+}
+
+/// Fingerprints are hashes already: a map of them needs no other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsIs(u64);
+
+impl BuildHasher for AsIs {
+    type Hasher = AsIs;
+
+    fn build_hasher(&self) -> AsIs {
+        AsIs(0)
+    }
+}
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, fingerprint: u64) {
+        self.0 = fingerprint;
+    }
 }
 
 /// Counters kept: a group of less than 1/512 of its cache is of no interest.

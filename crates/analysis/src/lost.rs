@@ -80,11 +80,19 @@ fn edges_between_lost(
         }
         lost.clear();
         heap.for_each_undone(index, |object| lost.push(object));
-        let cache = heap.slabs[index as usize].cache;
-        let size = heap.caches[usize::from(cache)].object_size as usize;
+        if lost.is_empty() {
+            continue;
+        }
+        let place = heap.slabs[index as usize];
+        let cache = place.cache;
+        let info = &heap.caches[usize::from(cache)];
+        let (stride, pad) = (info.stride as usize, info.left_pad as usize);
+        let size = (info.object_size as usize).min(stride - pad);
+        let slab = memory.view(heap.slab_va(&place), place.bytes() as usize, &mut buffer);
+        let Ok(slab) = slab else { continue };
         for object in &lost {
-            let at = heap.object_va(Object { slab: index, index: *object });
-            let Ok(bytes) = memory.view(at, size, &mut buffer) else { continue };
+            let at = usize::from(*object) * stride + pad;
+            let bytes = &slab[at..at + size];
             for word in bytes.chunks_exact(8).map(little_endian) {
                 let Some(target) = heap.find_object(word) else { continue };
                 let of = heap.slabs[target.slab as usize].cache;

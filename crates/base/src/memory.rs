@@ -11,7 +11,9 @@ pub trait Memory {
 
     /// `len` bytes at `at`, without a copy where the target is mapped, else through `scratch`.
     fn view<'a>(&'a self, at: Va, len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
-        scratch.resize(len, 0);
+        if scratch.len() < len {
+            scratch.resize(len, 0);
+        }
         self.read(at, &mut scratch[..len])?;
         Ok(&scratch[..len])
     }
