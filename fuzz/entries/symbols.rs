@@ -84,9 +84,10 @@ pub fn kallsyms_image(data: &[u8]) {
     let end = Va(IMAGE + data.len() as u64);
     black_box(TypeInfo::search(&memory, Va(IMAGE), end));
     if let Some(places) = KallsymsPlaces::search(&memory, Va(IMAGE), end)
-        && let Ok(table) = Kallsyms::read_image(&memory, &places) {
-            ask(&table);
-        }
+        && let Ok(table) = Kallsyms::read_image(&memory, &places)
+    {
+        ask(&table);
+    }
     let mut places = data.chunks_exact(4).take(6).map(|four| {
         let [a, b, c, _] = [four[0], four[1], four[2], four[3]].map(u64::from);
         Va(IMAGE + (a | b << 8 | c << 16))

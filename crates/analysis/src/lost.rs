@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sysak_base::heap::{Heap, Object};
+use sysak_base::heap::Heap;
 use sysak_base::{Cancel, Memory};
 
 /// Objects of one cache.
@@ -112,7 +112,7 @@ fn little_endian(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use sysak_base::heap::Cache;
+    use sysak_base::heap::{Cache, Object};
     use sysak_base::{Fault, Pfn, Va, Why};
 
     pub(crate) const BASE: Va = Va(0xffff_8880_0000_0000);

@@ -188,10 +188,11 @@ impl Layer {
         while at < section.end {
             let kind = Type::parse(bytes, at).ok_or(at)?;
             if kind.kind.is_named_type()
-                && let Some(name) = self.string(kind.name).filter(|name| !name.is_empty()) {
-                    let id = self.first_id.checked_add(self.types.len() as u32).ok_or(at)?;
-                    self.names.push((le::hash(name), id));
-                }
+                && let Some(name) = self.string(kind.name).filter(|name| !name.is_empty())
+            {
+                let id = self.first_id.checked_add(self.types.len() as u32).ok_or(at)?;
+                self.names.push((le::hash(name), id));
+            }
             self.types.push(at as u32);
             at += TYPE_BYTES + kind.extra.len();
         }

@@ -237,7 +237,8 @@ impl TypeInfo {
             return 0;
         };
         let bits = encoding & 0xff;
-        let plain = u64::from(bits) == u64::from(found.size_or_type) * 8 && member.bits.is_multiple_of(8);
+        let plain =
+            u64::from(bits) == u64::from(found.size_or_type) * 8 && member.bits.is_multiple_of(8);
         if plain { 0 } else { bits }
     }
 }
