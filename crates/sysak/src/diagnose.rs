@@ -11,7 +11,7 @@ use sysak_analysis::confirm::Suspects;
 use sysak_analysis::content::{self, Held};
 use sysak_analysis::lost::{self, Tally};
 use sysak_analysis::verdict;
-use sysak_base::{Cancel, Progress, Stage, Va};
+use sysak_base::{Cancel, Progress, Quiet, Stage, Va};
 use sysak_kernel::{Kernel, KernelError};
 
 use crate::look::{Look, look};
@@ -102,7 +102,7 @@ pub fn diagnose(
     let mut confirmed = false;
     if let Some(settle) = plan.settle
         && interrupted.is_none()
-        && any_suspect(&seen, &tallies, only)
+        && is_worth_confirming(&seen, &tallies, kernel, plan, only, cancel)
     {
         let suspects = Suspects::of(&seen.heap, kernel.memory);
         // The first look's memory is given back before the second needs as much.
@@ -149,7 +149,7 @@ impl Diagnosis {
         let depths: Vec<_> = chosen.iter().map(|cache| self.depth(*cache, only)).collect();
         let mut groups =
             alike::group(&self.look.heap, kernel.memory, &depths, percent, progress, cancel);
-        let through = if any_suspect(&self.look, &self.tallies, only) {
+        let through = if suspects(&self.look, &self.tallies, only).next().is_some() {
             lost::lost_through(&mut self.look.heap, kernel.memory, &self.tallies, cancel)
         } else {
             HashMap::new()
@@ -236,10 +236,36 @@ impl Diagnosis {
     }
 }
 
-fn any_suspect(seen: &Look, tallies: &[Tally], only: Option<u16>) -> bool {
-    tallies.iter().enumerate().any(|(cache, tally)| {
-        let stride = u64::from(seen.heap.caches[cache].stride);
-        only.is_none_or(|only| usize::from(only) == cache) && verdict::is_suspect(tally, stride)
+/// Whether the first look found a group above the noise. Unlike each other, unreached
+/// objects are no leak in any look.
+fn is_worth_confirming(
+    seen: &Look,
+    tallies: &[Tally],
+    kernel: &Kernel<'_>,
+    plan: &Plan,
+    only: Option<u16>,
+    cancel: &Cancel,
+) -> bool {
+    let chosen: Vec<_> =
+        suspects(seen, tallies, only).map(|cache| Chosen { cache, every: 1 }).collect();
+    if chosen.is_empty() {
+        return false;
+    }
+    let percent = plan.similarity_percent;
+    let groups = alike::group(&seen.heap, kernel.memory, &chosen, percent, &Quiet, cancel);
+    groups.iter().any(|(cache, likeness)| {
+        let stride = u64::from(seen.heap.caches[usize::from(*cache)].stride);
+        verdict::is_leak(&tallies[usize::from(*cache)], likeness, stride)
+    })
+}
+
+/// Caches with more unreached objects than noise.
+fn suspects(seen: &Look, tallies: &[Tally], only: Option<u16>) -> impl Iterator<Item = u16> {
+    let caches = seen.heap.caches.iter().zip(tallies).enumerate();
+    caches.filter_map(move |(index, (cache, tally))| {
+        let index = index as u16;
+        let judged = only.is_none_or(|only| only == index);
+        (judged && verdict::is_suspect(tally, u64::from(cache.stride))).then_some(index)
     })
 }
 
