@@ -102,13 +102,12 @@ pub fn diagnose(
     let mut confirmed = false;
     if let Some(settle) = plan.settle
         && interrupted.is_none()
-        && is_worth_confirming(&seen, &tallies, kernel, plan, only, cancel)
+        && let Some(suspects) = sift(&mut seen, &mut tallies, kernel, plan, only, cancel)
     {
-        let suspects = Suspects::of(&seen.heap, kernel.memory);
-        // The first look's memory is given back before the second needs as much.
-        seen.heap = sysak_base::heap::Heap::new(Va(0), 0, Vec::new());
         if wait(settle, progress, cancel) {
             let first = seen.times;
+            // The first look's memory is given back before the second needs as much.
+            drop(seen);
             seen = look(kernel, progress, cancel)?;
             seen.times.census += first.census;
             seen.times.walk += first.walk;
@@ -123,7 +122,7 @@ pub fn diagnose(
     }
     let mut diagnosis =
         Diagnosis { look: seen, tallies, cases: Vec::new(), confirmed, interrupted };
-    if interrupted.is_none_or(|stage| stage == Stage::Reach) {
+    if interrupted.is_none_or(|stage| matches!(stage, Stage::Reach | Stage::Settle)) {
         diagnosis.examine(kernel, plan, only, progress, cancel);
     }
     Ok(diagnosis)
@@ -140,7 +139,7 @@ impl Diagnosis {
         cancel: &Cancel,
     ) {
         let start = Instant::now();
-        if self.interrupted.is_some() {
+        if self.interrupted == Some(Stage::Reach) {
             // Marking did not end: what is unmarked proves nothing.
             self.tallies.iter_mut().for_each(|tally| tally.white = 0);
         }
@@ -236,27 +235,34 @@ impl Diagnosis {
     }
 }
 
-/// Whether the first look found a group above the noise. Unlike each other, unreached
-/// objects are no leak in any look.
-fn is_worth_confirming(
-    seen: &Look,
-    tallies: &[Tally],
+/// What is written to within this time is in use, however torn the list that it is on.
+const GLANCE: Duration = Duration::from_millis(300);
+
+/// The suspects of the first look, if a group of them is above the noise. What somebody
+/// writes to at this very moment is none; and objects unlike each other are no leak in
+/// any look.
+fn sift(
+    seen: &mut Look,
+    tallies: &mut Vec<Tally>,
     kernel: &Kernel<'_>,
     plan: &Plan,
     only: Option<u16>,
     cancel: &Cancel,
-) -> bool {
+) -> Option<Suspects> {
+    suspects(seen, tallies, only).next()?;
+    let found = Suspects::of(&seen.heap, kernel.memory);
+    std::thread::sleep(GLANCE);
+    found.confirm(&mut seen.heap, kernel.memory);
+    *tallies = lost::tally(&seen.heap);
     let chosen: Vec<_> =
         suspects(seen, tallies, only).map(|cache| Chosen { cache, every: 1 }).collect();
-    if chosen.is_empty() {
-        return false;
-    }
     let percent = plan.similarity_percent;
     let groups = alike::group(&seen.heap, kernel.memory, &chosen, percent, &Quiet, cancel);
-    groups.iter().any(|(cache, likeness)| {
+    let is_leak = |(cache, likeness): (&u16, &Likeness)| {
         let stride = u64::from(seen.heap.caches[usize::from(*cache)].stride);
         verdict::is_leak(&tallies[usize::from(*cache)], likeness, stride)
-    })
+    };
+    groups.iter().any(is_leak).then_some(found)
 }
 
 /// Caches with more unreached objects than noise.
