@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sysak_base::{Anchors, Memory, PAGE_SIZE, Pa, PfnRange, Va};
+use sysak_base::{Anchors, Memory, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
 use sysak_symbols::{Kallsyms, KallsymsPlaces, TypeInfo, Vmcoreinfo};
 
 use crate::arch::x86_64::{IMAGE_MAP, IMAGE_MAP_END, PageTable, frames, join};
@@ -19,6 +19,8 @@ const MOST_RESOURCES: usize = 1 << 16;
 pub(crate) const MOST_CPUS: u64 = 8192;
 /// VMCOREINFO is one page; two in some kernels to come.
 const NOTE_BYTES: usize = 8192;
+/// Bytes of RAM per byte of its dump; 64 would do.
+const MOST_RAM_PER_BYTE: u64 = 1024;
 /// Copies of it in RAM to try.
 const MOST_NOTES: usize = 4096;
 /// Roots of the array of memory sections to look at: 2^52 bytes of memory have them.
@@ -218,7 +220,19 @@ fn resources(vmcore: &Vmcore, types: &TypeInfo, symbols: &Kallsyms, top: Va) -> 
     }
     // Overlapping runs would count a page twice.
     join(&mut found.ram);
+    limit(&mut found.ram, vmcore.file_bytes());
     found
+}
+
+/// Cuts off RAM that the file cannot be the dump of: every dump holds the array of
+/// `struct page`, which takes a 64th of memory, so a forged size must not cost more.
+fn limit(ram: &mut Vec<PfnRange>, file_bytes: u64) {
+    let mut left = file_bytes.saturating_mul(MOST_RAM_PER_BYTE) / PAGE_SIZE;
+    for run in ram.iter_mut() {
+        run.end = run.end.min(Pfn(run.start.0.saturating_add(left)));
+        left -= run.pages();
+    }
+    ram.retain(|run| run.pages() > 0);
 }
 
 fn walk_resources(
@@ -283,4 +297,57 @@ fn read_text(vmcore: &Vmcore, at: Va, most: usize) -> Option<String> {
     vmcore.read(at, &mut bytes).ok()?;
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(most);
     Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use sysak_base::{Fault, Why};
+
+    #[test]
+    fn ram_that_no_dump_of_that_size_holds_is_cut_off() {
+        let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
+        let mut ram = vec![run(1, 1000), run(2000, 1 << 40), run(1 << 41, 1 << 42)];
+        limit(&mut ram, PAGE_SIZE * 2);
+        assert_eq!(ram, [run(1, 1000), run(2000, 2000 + 2048 - 999)]);
+    }
+
+    struct Words(HashMap<u64, u64>);
+
+    impl Memory for Words {
+        fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+            let word = self.0.get(&at.0).ok_or(Fault { at, why: Why::Unmapped })?;
+            buf.copy_from_slice(&word.to_le_bytes()[..buf.len()]);
+            Ok(())
+        }
+    }
+
+    const SECTIONS: &[u8] = b"OSRELEASE=6\nSYMBOL(mem_section)=ffff888000001000\n\
+        LENGTH(mem_section)=4096\nSIZE(mem_section)=32\nOFFSET(mem_section.section_mem_map)=0\n";
+
+    #[test]
+    fn the_first_present_section_tells_where_struct_page_lies() {
+        let info = Vmcoreinfo::parse(SECTIONS).unwrap();
+        let mut words = Words(HashMap::from([
+            (0xffff_8880_0000_1000, 0),
+            (0xffff_8880_0000_1008, 0xffff_8880_0000_2000),
+            (0xffff_8880_0000_2000, 0),
+            (0xffff_8880_0000_2020, 0xffff_d844_8000_000f),
+        ]));
+        assert_eq!(vmemmap(&words, &info), Some(Va(0xffff_d844_8000_0000)));
+        // An array of its own for each section starts anywhere.
+        words.0.insert(0xffff_8880_0000_2020, 0xffff_8880_0123_400f);
+        assert_eq!(vmemmap(&words, &info), None);
+    }
+
+    #[test]
+    fn sections_of_forged_size_are_refused() {
+        for forged in ["SIZE(mem_section)=0\n", "SIZE(mem_section)=7\n", "SIZE(mem_section)=4097\n"]
+        {
+            let text = String::from_utf8_lossy(SECTIONS).replace("SIZE(mem_section)=32\n", forged);
+            let info = Vmcoreinfo::parse(text.as_bytes()).unwrap();
+            assert_eq!(vmemmap(&Words(HashMap::new()), &info), None);
+        }
+    }
 }

@@ -14,8 +14,9 @@ use crate::OpenError;
 use crate::arch::x86_64::{IMAGE_MAP, IMAGE_MAP_END, PageTable};
 use crate::elf::{self, Core, ElfError, Segment};
 
-/// No x86-64 processor has more address bits than 52.
-const MOST_PHYSICAL: u64 = 1 << 52;
+/// Memory ends here at the latest (`MAX_PHYSMEM_BITS` with four levels of page tables): what
+/// is counted by page must not grow with a forged address.
+const MOST_PHYSICAL: u64 = 1 << 46;
 
 /// A run of physical memory in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +63,13 @@ impl Vmcore {
         if missing > 0 {
             return Err(OpenError::Truncated { path: path.to_owned(), missing });
         }
-        let in_memory = || core.segments.iter().filter(|s| s.paddr < MOST_PHYSICAL);
-        let end = in_memory().filter_map(|s| s.paddr.checked_add(s.memory_bytes.max(s.bytes)));
-        let end = end.max().unwrap_or(0).min(MOST_PHYSICAL);
+        let in_memory = || core.segments.iter().filter(|s| s.paddr != u64::MAX);
+        let end = in_memory().map(|s| s.paddr.saturating_add(s.memory_bytes.max(s.bytes)));
+        let end = end.max().unwrap_or(0);
+        if end > MOST_PHYSICAL {
+            let why = ElfError::Damaged("it claims memory beyond 64 TiB".to_owned());
+            return Err(OpenError::NotACore { path: path.to_owned(), why });
+        }
         let runs = disjoint(in_memory());
         let image_end = IMAGE_MAP_END;
         let (phys_base, page_table, page_offset) = (0, None, None);
@@ -75,6 +80,11 @@ impl Vmcore {
     /// The physical runs that the file holds, as start and length in bytes.
     pub fn runs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.runs.iter().map(|run| (run.start, run.bytes))
+    }
+
+    /// Length of the file.
+    pub fn file_bytes(&self) -> u64 {
+        self.file.len() as u64
     }
 
     /// End of physical memory, by the file.
@@ -169,7 +179,9 @@ impl Memory for Vmcore {
         {
             return Ok(bytes);
         }
-        scratch.resize(len, 0);
+        if scratch.len() < len {
+            scratch.resize(len, 0);
+        }
         self.read(at, &mut scratch[..len])?;
         Ok(&scratch[..len])
     }
