@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Loses 3,000 objects of kmalloc-128 that form doubly linked rings: each has two references, none of them from outside
+ * Loses 30,000 objects of kmalloc-128 that form doubly linked rings: each has two references, none of them from outside
  * its ring. A count of references calls them alive; a graph from the roots does not.
  *
  * The rings are short, because one stale word revives a whole ring, rightly: khugepaged was seen to keep the address of
- * a page in a live frame of its stack, long after that page had become a slab of ours.
+ * a page in a live frame of its stack, long after that page had become a slab of ours. And they are many: the number of
+ * stale words does not grow with the number of rings.
  */
 #include "sysaktest.h"
 
-static unsigned int count = 3000;
+static unsigned int count = 30000;
 module_param(count, uint, 0400);
 static unsigned int length = 3;
 module_param(length, uint, 0400);
