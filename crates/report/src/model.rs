@@ -12,12 +12,16 @@ use crate::lang::Lang;
 
 mod census;
 mod finding;
+mod function;
+mod trace;
 
 pub use census::{Census, KernelMemory, UserMemory};
 pub use finding::{
-    Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Function,
-    FunctionSource, Group, Holder, HolderKind, ObjectType,
+    Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, Holder,
+    HolderKind, ObjectType,
 };
+pub use function::{Function, FunctionSource, Process};
+pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -50,6 +54,10 @@ pub struct Report {
     pub census: Census,
     /// Worst first.
     pub findings: Vec<Finding>,
+    /// How allocations were watched, where that was wanted.
+    pub trace: Option<Trace>,
+    /// How memory grew meanwhile.
+    pub trend: Option<Trend>,
     /// What was looked at and what was not.
     pub coverage: Coverage,
     /// How long the steps took.
@@ -76,6 +84,8 @@ impl Default for Report {
             method: Method::default(),
             census: Census::default(),
             findings: Vec::new(),
+            trace: None,
+            trend: None,
             coverage: Coverage::default(),
             timings: Timings::default(),
             caches: Vec::new(),

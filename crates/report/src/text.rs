@@ -19,6 +19,8 @@ pub struct Style {
     pub colour: bool,
     /// Columns of the terminal.
     pub width: usize,
+    /// Whether to show the whole stack of every function.
+    pub stacks: bool,
 }
 
 /// Writes the report for a person. Sentences that [`Report::render_sentences`] did not

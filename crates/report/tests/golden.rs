@@ -15,7 +15,7 @@ use golden_reports as made;
 use sysak_report::{Lang, Report, Style, json, text};
 
 /// No terminal, 100 columns.
-const PLAIN: Style = Style { colour: false, width: 100 };
+const PLAIN: Style = Style { colour: false, width: 100, stacks: false };
 
 fn check(name: &str, got: &[u8]) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use sysak_base::Va;
 
+use super::{Explanation, Function};
+
 /// A slab cache, or another class of memory, and what is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Finding {
@@ -41,6 +43,8 @@ pub struct Finding {
     pub groups: Vec<Group>,
     /// How fast it grew while it was watched.
     pub growth_bytes_per_s: Option<f64>,
+    /// What else grew and explains why this did.
+    pub explained_by: Option<Explanation>,
     /// Who allocates it, most guilty first.
     pub functions: Vec<Function>,
     /// The objects' type, as guessed.
@@ -98,48 +102,6 @@ pub struct Group {
     pub sample_object: Option<Va>,
     /// What their pointers lead to.
     pub content_symbols: Vec<ContentSymbol>,
-}
-
-/// A function that allocates the objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Function {
-    /// The function to blame.
-    pub name: String,
-    /// Where in it.
-    #[serde(serialize_with = "super::hex")]
-    pub offset: Option<u64>,
-    /// Its length.
-    #[serde(serialize_with = "super::hex")]
-    pub size: Option<u64>,
-    /// Its module; `None` for the kernel itself.
-    pub module: Option<String>,
-    /// The frame that called the allocator, where it is another one.
-    pub call_site: Option<String>,
-    /// How it was found.
-    pub source: FunctionSource,
-    /// Allocations seen.
-    pub allocated: Option<u64>,
-    /// Allocations not freed again.
-    pub outstanding: Option<u64>,
-    /// Of these, alike to the suspect group.
-    pub marked: Option<u64>,
-    /// Of these, lost.
-    pub unreachable: Option<u64>,
-    /// Its callers.
-    pub stack: Vec<String>,
-}
-
-/// How a function was found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FunctionSource {
-    /// Seen allocating.
-    #[default]
-    Traced,
-    /// Found in the kernel's text.
-    Static,
-    /// Named by the objects' content.
-    Content,
 }
 
 /// The objects' type, as guessed.

@@ -139,7 +139,7 @@ mod tests {
 
     fn shown(width: usize, show: impl FnOnce(&mut Page<'_, Vec<u8>>)) -> String {
         let mut out = Vec::new();
-        show(&mut Page::new(&mut out, Style { colour: false, width }));
+        show(&mut Page::new(&mut out, Style { colour: false, width, stacks: false }));
         String::from_utf8(out).unwrap()
     }
 

@@ -151,7 +151,9 @@ fn print(mut report: sysak_report::Report, args: &Memleak, lang: Lang) -> Result
     let width = rustix::termios::tcgetwinsize(&stdout).map_or(100, |size| size.ws_col.into());
     let mut out = BufWriter::new(stdout.lock());
     match args.format {
-        Format::Text => sysak_report::text(&report, lang, Style { colour, width }, &mut out)?,
+        Format::Text => {
+            sysak_report::text(&report, lang, Style { colour, width, stacks: false }, &mut out)?
+        }
         Format::Json => sysak_report::json(&report, &mut out)?,
     }
     out.flush()?;
