@@ -8,8 +8,9 @@ declare -A allowed=(
     [sysak-base]=""
     [sysak-symbols]="sysak-base"
     [sysak-analysis]="sysak-base"
-    [sysak-trace]="sysak-base"
-    [sysak-target]="sysak-base sysak-symbols"
+    [sysak-bpf]="sysak-base"
+    [sysak-trace]="sysak-base sysak-bpf"
+    [sysak-target]="sysak-base sysak-bpf sysak-symbols"
     [sysak-kernel]="sysak-base sysak-symbols"
     [sysak-report]="sysak-base sysak-analysis"
     [sysak]="sysak-base sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-report"
@@ -41,7 +42,7 @@ if grep -nE 'process::exit|println!|eprintln!|io::stdout|env::(var|args)' $outsi
     complain "only crates/sysak prints, exits, or reads arguments and the environment"
 fi
 # shellcheck disable=SC2086
-if grep -lE 'allow\(unsafe_code\)' $outside | grep -vE '^crates/(target|trace)/'; then
-    complain "unsafe code belongs into crates/target and crates/trace"
+if grep -lE 'allow\(unsafe_code\)' $outside | grep -vE '^crates/(bpf|target)/'; then
+    complain "unsafe code belongs into crates/bpf and crates/target"
 fi
 exit "$wrong"

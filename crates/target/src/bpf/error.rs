@@ -1,34 +1,13 @@
 //! Why a kernel cannot be read through BPF, and what to do about it.
 
-use std::io;
+use sysak_bpf::LoadError;
 
 /// The kernel refuses, or does not look as expected.
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
-    /// A capability is missing.
-    #[error("cannot read kernel memory through BPF: need {0} (run as root)")]
-    NeedsPrivilege(&'static str),
-    /// Capable, and refused all the same.
-    #[error(
-        "cannot load BPF programs: {0}; a container, seccomp or security policy may forbid it \
-         (run on the host, outside of containers)"
-    )]
-    Forbidden(io::Error),
-    /// The verifier knows no such helper: lockdown takes it away, or it never was there.
-    #[error(
-        "the kernel does not let BPF programs read its memory: lockdown is in confidentiality mode \
-         (boot with lockdown=integrity, or diagnose a vmcore), or it is older than Linux 5.10"
-    )]
-    NoHelper,
-    /// A kernel without what the reader needs.
-    #[error(
-        "cannot load BPF programs: {0}; the reader needs Linux 5.10 or later with \
-         CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS"
-    )]
-    Unsupported(String),
-    /// Mapping or descriptors failed.
-    #[error("cannot set up the BPF reader: {0}")]
-    Setup(#[from] io::Error),
+    /// The programs could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The kernel's types lack something.
     #[error("the kernel's BTF has no {0}: give the one that belongs to it with --btf FILE")]
     NoType(String),
@@ -38,70 +17,4 @@ pub enum BpfError {
     /// Ended by the user.
     #[error("stopped while looking for the kernel's address space")]
     Cancelled,
-}
-
-const EPERM: i32 = 1;
-const EACCES: i32 = 13;
-const CAP_SYS_ADMIN: u32 = 21;
-
-impl BpfError {
-    /// What libbpf's refusal to load means.
-    pub(super) fn load(error: &libbpf_rs::Error) -> BpfError {
-        match error.kind() {
-            libbpf_rs::ErrorKind::PermissionDenied => {
-                BpfError::Forbidden(io::Error::from(io::ErrorKind::PermissionDenied))
-            }
-            libbpf_rs::ErrorKind::InvalidInput => BpfError::NoHelper,
-            _ => BpfError::Unsupported(one_line(&format!("{error:#}"))),
-        }
-    }
-
-    pub(super) fn setup(error: io::Error) -> BpfError {
-        match error.raw_os_error() {
-            Some(EPERM | EACCES) => BpfError::Forbidden(error),
-            _ => BpfError::Setup(error),
-        }
-    }
-}
-
-/// Asks the kernel beforehand for reasons that loading would hide behind an error number.
-pub(super) fn preflight() -> Result<(), BpfError> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    // Frame numbers in pagemap ask for this one, whatever CAP_BPF and CAP_PERFMON allow.
-    match find_capabilities(&status) {
-        Some(held) if held >> CAP_SYS_ADMIN & 1 == 0 => {
-            Err(BpfError::NeedsPrivilege("CAP_SYS_ADMIN"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn find_capabilities(status: &str) -> Option<u64> {
-    let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(held.trim(), 16).ok()
-}
-
-/// Error chains of libbpf come with line breaks.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn capabilities_are_read_from_the_status() {
-        let status = "Name:\tsh\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
-        assert_eq!(find_capabilities(status), Some(0x1ff_ffff_ffff));
-        assert_eq!(find_capabilities("Name:\tsh\n"), None);
-    }
-
-    #[test]
-    fn messages_are_one_line() {
-        assert_eq!(
-            one_line("failed to load\n\nCaused by:\n    no"),
-            "failed to load Caused by: no"
-        );
-    }
 }

@@ -6,11 +6,12 @@
 //! **Invariant:** whatever a symbol says counts only when the content agrees.
 
 use sysak_base::{Anchors, Cancel, Memory, PAGE_SIZE, Pa, Va};
+use sysak_bpf::{LoadError, Pagemap};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::arch::x86_64::{IMAGE_MAP, IMAGE_MAP_END};
 
-use super::own::{MAGIC_WORDS, MagicPage, Pagemap};
+use super::own::{MAGIC_WORDS, MagicPage};
 use super::space::{Reach, Space};
 use super::window::Window;
 use super::{BpfError, BpfReader, percpu};
@@ -31,10 +32,10 @@ pub fn anchors(
     symbols: &Kallsyms,
     cancel: &Cancel,
 ) -> Result<Anchors, BpfError> {
-    let pagemap = Pagemap::open().map_err(BpfError::setup)?;
-    let page = MagicPage::new().map_err(BpfError::setup)?;
+    let pagemap = Pagemap::open().map_err(LoadError::setup)?;
+    let page = MagicPage::new().map_err(LoadError::setup)?;
     if pagemap.find_frame(page.address()).is_none() {
-        return Err(BpfError::NeedsPrivilege("CAP_SYS_ADMIN"));
+        return Err(LoadError::NeedsPrivilege("CAP_SYS_ADMIN").into());
     }
     let current =
         reader.window.current_task().map_err(|_| BpfError::NotFound("the current task"))?;

@@ -49,7 +49,7 @@ impl BpfReader {
         symbols: &Kallsyms,
         cancel: &Cancel,
     ) -> Result<(BpfReader, Anchors), BpfError> {
-        error::preflight()?;
+        sysak_bpf::preflight()?;
         let mut reader = BpfReader {
             window: Window::open()?,
             space: Space { ram: ram.to_vec(), ..Space::default() },

@@ -1,24 +1,16 @@
-//! The BPF programs, the maps that they copy into, and those maps mapped here.
+//! The reader's BPF programs, and the maps that they copy into.
 //!
-//! Danger: the kernel writes to the mapped pages while a program runs, so they
-//! are touched through raw pointers only and never lent out as slices.
-//!
-//! **Invariant:** nothing is pinned or attached; when the file descriptors and
-//! mappings of this process go, whatever the reason, programs and maps go too.
+//! **Invariant:** nothing is attached: programs run when they are asked to, and only then.
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::ptr::NonNull;
 
+use libbpf_rs::Object;
 use libbpf_rs::libbpf_sys::{bpf_prog_test_run_opts, bpf_test_run_opts};
-use libbpf_rs::{MapCore, Object, ObjectBuilder};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use sysak_base::Va;
-
-use super::BpfError;
+use sysak_bpf::{Aligned, LoadError, Mapping};
 
 /// Bytes that one run can copy; as in reader.bpf.c.
 pub const WINDOW_BYTES: usize = 1 << 20;
@@ -29,9 +21,6 @@ pub const GATHER_MAX_BYTES: usize = 4096;
 /// `u64 from; u32 len; u32 to; long status`.
 const PIECE_BYTES: usize = 24;
 
-/// Aligned as ELF wants its headers.
-#[repr(align(8))]
-struct Aligned<const N: usize>([u8; N]);
 const LEN: usize = include_bytes!(concat!(env!("OUT_DIR"), "/reader.bpf.o")).len();
 static OBJECT: Aligned<LEN> = Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/reader.bpf.o")));
 
@@ -50,15 +39,10 @@ pub struct Window {
 
 impl Window {
     /// Loads the programs and maps their memory.
-    pub fn open() -> Result<Window, BpfError> {
-        // libbpf would write to stderr; its reasons are in the error number.
-        libbpf_rs::set_print(None);
-        let object = ObjectBuilder::default()
-            .open_memory(&OBJECT.0)
-            .and_then(|object| object.load())
-            .map_err(|error| BpfError::load(&error))?;
-        let program = |name| program_fd(&object, name).map_err(BpfError::setup);
-        let map = |name, len| Mapping::of_map(&object, name, len).map_err(BpfError::setup);
+    pub fn open() -> Result<Window, LoadError> {
+        let object = sysak_bpf::open(&OBJECT)?.load().map_err(|error| LoadError::load(&error))?;
+        let program = |name| program_fd(&object, name).map_err(LoadError::setup);
+        let map = |name, len| Mapping::of_map(&object, name, len).map_err(LoadError::setup);
         Ok(Window {
             copy: program("copy")?,
             gather: program("gather")?,
@@ -122,7 +106,7 @@ impl Window {
 
     /// Where the maps' pages are mapped here, as (address, bytes).
     pub fn mapped(&self) -> [(u64, usize); 2] {
-        [&self.bytes, &self.pieces].map(|mapping| (mapping.start.as_ptr() as u64, mapping.len))
+        [&self.bytes, &self.pieces].map(Mapping::place)
     }
 }
 
@@ -149,47 +133,4 @@ fn run(program: &OwnedFd, mut args: [u64; 2]) -> Result<(), Errno> {
 fn program_fd(object: &Object, name: &str) -> io::Result<OwnedFd> {
     let program = object.progs().find(|program| program.name() == name);
     program.ok_or(io::ErrorKind::NotFound)?.as_fd().try_clone_to_owned()
-}
-
-/// Memory that a BPF map shares with us.
-struct Mapping {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-impl Mapping {
-    fn of_map(object: &Object, name: &str, len: usize) -> io::Result<Mapping> {
-        let map = object.maps().find(|map| map.name() == name).ok_or(io::ErrorKind::NotFound)?;
-        let len = len.next_multiple_of(rustix::param::page_size());
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at a place of the kernel's choice aliases nothing.
-        let start =
-            unsafe { mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, map.as_fd(), 0) }?;
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { start, len })
-    }
-
-    /// Copies out, from `offset` on.
-    fn get(&self, offset: usize, to: &mut [u8]) {
-        assert!(offset <= self.len && to.len() <= self.len - offset);
-        // SAFETY: the range was checked, `to` is ours alone, and no program runs between calls of `run`.
-        unsafe { self.start.as_ptr().add(offset).copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) }
-    }
-
-    /// Copies in, from `offset` on.
-    fn put(&self, offset: usize, from: &[u8]) {
-        assert!(offset <= self.len && from.len() <= self.len - offset);
-        // SAFETY: the range was checked, and no reference into the mapping exists.
-        unsafe {
-            self.start.as_ptr().add(offset).copy_from_nonoverlapping(from.as_ptr(), from.len())
-        }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `of_map` with this length, and nobody else knows it.
-        let gone = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
-        debug_assert!(gone.is_ok());
-    }
 }

@@ -1,0 +1,110 @@
+//! The table that the programs keep: its layout, and how a record is read out of it.
+//!
+//! **Invariant:** sizes and order of the fields are those of tracer.bpf.c.
+
+use sysak_base::Va;
+
+/// Records that the table has room for.
+pub(crate) const RECORDS: usize = 1 << 17;
+/// Caches that can be followed by name.
+pub(crate) const FOLLOWED: usize = 8;
+/// Call sites that have a hint.
+pub(crate) const HINTS: usize = 4096;
+/// Frames of a stack.
+pub(crate) const FRAMES: usize = 32;
+/// Bytes of a record.
+pub(crate) const RECORD_BYTES: usize = 64;
+
+/// Offsets inside `struct control`.
+pub(crate) mod control {
+    use super::{FOLLOWED, HINTS, RECORDS};
+
+    pub const MODE: usize = 0;
+    pub const OWN_TGID: usize = 4;
+    pub const ALL: usize = 8;
+    pub const ONE_IN: usize = 12;
+    pub const TICK: usize = 16;
+    pub const STACKS: usize = 20;
+    pub const CACHES: usize = 32;
+    pub const SIZES: usize = CACHES + 8 * FOLLOWED;
+    pub const HINTS_AT: usize = SIZES + 8 * FOLLOWED;
+    pub const TAGS: usize = HINTS_AT + HINTS;
+    pub const BYTES: usize = TAGS + RECORDS;
+}
+
+/// An object that was allocated while the tracer watched, and not freed since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it lies.
+    pub object: Va,
+    /// Where the allocator was called from.
+    pub site: Va,
+    /// When, in nanoseconds of CLOCK_MONOTONIC.
+    pub time_ns: u64,
+    /// The process that it was allocated in; in an interrupt, the interrupted one.
+    pub pid: u32,
+    /// The command of that process, ended by a zero byte.
+    pub comm: [u8; 16],
+    /// Its stack, for [`crate::Tracer::stack`].
+    pub stack: Option<u32>,
+    /// The address of its `struct kmem_cache` where the event told it, else the bytes
+    /// that were allocated for it.
+    pub cache: u64,
+}
+
+impl Record {
+    /// The record in these bytes; `None` when two CPUs wrote it at once.
+    pub(crate) fn parse(bytes: &[u8; RECORD_BYTES]) -> Option<Record> {
+        let word = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_ne_bytes(word)
+        };
+        let (pid, stack) = (word(24) as u32, (word(24) >> 32) as u32);
+        let (key, site, time_ns, cache) = (word(0), word(8), word(16), word(32));
+        let sum = [
+            (key, 1),
+            (site, 3),
+            (time_ns, 5),
+            (cache, 7),
+            (u64::from(pid), 11),
+            (u64::from(stack), 13),
+            (word(40), 17),
+            (word(48), 19),
+            (1, 1),
+        ]
+        .iter()
+        .fold(0u64, |sum, (word, factor)| sum.wrapping_add(word.wrapping_mul(*factor)));
+        if sum != word(56) {
+            return None;
+        }
+        let mut comm = [0; 16];
+        comm.copy_from_slice(&bytes[40..56]);
+        let stack = (stack as i32 >= 0).then_some(stack);
+        Some(Record { object: Va(!key), site: Va(site), time_ns, pid, comm, stack, cache })
+    }
+}
+
+/// Which hint a call site has; as `hints` is indexed in tracer.bpf.c.
+pub(crate) fn hint_slot(site: Va) -> usize {
+    (site.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % HINTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_two_cpus_wrote_at_once_is_none() {
+        let mut bytes = [0; RECORD_BYTES];
+        let object = 0xffff_8880_1234_5640u64;
+        bytes[..8].copy_from_slice(&(!object).to_ne_bytes());
+        bytes[28..32].copy_from_slice(&(-1i32).to_ne_bytes());
+        let sum = (!object).wrapping_add(u64::from(u32::MAX) * 13).wrapping_add(1);
+        bytes[56..].copy_from_slice(&sum.to_ne_bytes());
+        let record = Record::parse(&bytes).unwrap();
+        assert_eq!((record.object, record.stack), (Va(object), None));
+        bytes[8] = 1;
+        assert_eq!(Record::parse(&bytes), None);
+    }
+}
