@@ -16,6 +16,7 @@ mod files;
 mod image;
 mod kcore;
 mod live;
+mod pulse;
 mod vmcore;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use sysak_base::{Anchors, Cancel, Memory, PfnRange, Va};
 use sysak_symbols::{Kallsyms, TypeInfo, Vmcoreinfo};
 
 pub use error::OpenError;
+pub use pulse::Pulse;
 
 use kcore::Kcore;
 

@@ -3,11 +3,13 @@
 //! Everything comes from the kernel's own type information and is tested by
 //! presence, never by version. Resolved once, before any loop.
 
+mod event;
 mod module;
 mod page;
 mod slab;
 mod zone;
 
+pub use event::EventShape;
 pub use module::{
     AreaShape, BtfShape, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table,
     find_modules,

@@ -60,6 +60,8 @@ pub struct CacheShape {
     pub node: u64,
     /// Number of elements in `node`.
     pub nodes: u64,
+    /// `kmem_cache_node.total_objects`, where the kernel counts them.
+    pub node_total: Option<u64>,
     /// The cache's directory in sysfs, whose links are the names of merged caches.
     pub kernfs: Option<KernfsShape>,
 }
@@ -85,6 +87,7 @@ impl CacheShape {
             sheaf: SheafShape::find(names),
             node,
             nodes: names.find_len("kmem_cache", "node").unwrap_or(1).min(1024),
+            node_total: names.find("kmem_cache_node", "total_objects"),
             kernfs: KernfsShape::find(names),
         })
     }

@@ -9,8 +9,10 @@
 
 mod caches;
 mod percpu;
+mod totals;
 
 pub use caches::Caches;
+pub use totals::object_totals;
 
 use sysak_base::heap::{Heap, Object, PageSet};
 use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Stage, Va};

@@ -1,0 +1,62 @@
+//! The allocators' trace events: which argument tells what.
+//!
+//! Argument names are not in the type information of `btf_trace_*`; types and their order
+//! are, and each kernel's tell the one that is wanted.
+
+use sysak_symbols::TypeInfo;
+
+/// Numbers of arguments, the call site being 0 and the object 1 everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventShape {
+    /// Bytes allocated, of `kmalloc`.
+    pub kmalloc_bytes: Option<u32>,
+    /// Bytes allocated, of `kmem_cache_alloc`: where it does not tell the cache.
+    pub alloc_bytes: Option<u32>,
+    /// The cache, of `kmem_cache_alloc`: since Linux commit 2c1d697fb8ba
+    /// ("mm/slab_common: drop kmem_alloc & avoid dereferencing fields when not using") (v6.1).
+    pub alloc_cache: Option<u32>,
+    /// The cache, of `kmem_cache_free`.
+    pub free_cache: Option<u32>,
+    /// Whether `kmalloc_node` and `kmem_cache_alloc_node` are events of their own.
+    pub node_events: bool,
+}
+
+impl EventShape {
+    /// Reads the numbers off one kernel's types; `None` where it has no such events.
+    pub fn find(types: &TypeInfo) -> Option<EventShape> {
+        let params = |event: &str| types.find_typedef_params(&format!("btf_trace_{event}"));
+        let (kmalloc, alloc) = (params("kmalloc")?, params("kmem_cache_alloc")?);
+        let free = params("kmem_cache_free")?;
+        let alloc_cache = find_nth(&alloc, "struct kmem_cache *", 0);
+        Some(EventShape {
+            kmalloc_bytes: find_nth(&kmalloc, "size_t", 1),
+            alloc_bytes: find_nth(&alloc, "size_t", 1).filter(|_| alloc_cache.is_none()),
+            alloc_cache,
+            free_cache: find_nth(&free, "struct kmem_cache *", 0),
+            node_events: params("kmalloc_node").is_some(),
+        })
+    }
+}
+
+/// The argument that is the nth of this type; the first parameter is none of the event's.
+fn find_nth(params: &[String], of: &str, nth: usize) -> Option<u32> {
+    let is_it = |param: &str| param.strip_prefix("const ").unwrap_or(param) == of;
+    let found = params.iter().enumerate().skip(1).filter(|(_, param)| is_it(param)).nth(nth)?;
+    Some(found.0 as u32 - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_found_by_type_and_order() {
+        let new = ["void *", "long unsigned int", "const void *", "struct kmem_cache *", "gfp_t"];
+        let new: Vec<String> = new.map(str::to_owned).into();
+        assert_eq!(find_nth(&new, "struct kmem_cache *", 0), Some(2));
+        let old = ["void *", "long unsigned int", "const void *", "size_t", "size_t", "gfp_t"];
+        let old: Vec<String> = old.map(str::to_owned).into();
+        assert_eq!(find_nth(&old, "size_t", 1), Some(3));
+        assert_eq!(find_nth(&old, "struct kmem_cache *", 0), None);
+    }
+}

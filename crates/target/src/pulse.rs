@@ -1,0 +1,109 @@
+//! What a running kernel counts of itself in `/proc`: cheap enough to ask every second.
+
+/// A few figures of one moment; what a kernel does not count is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// Memory that the kernel holds and cannot take back: unreclaimable slabs, stacks, page
+    /// tables, vmalloc and per-CPU memory.
+    pub unreclaimable_bytes: Option<u64>,
+    /// Memory that could still be had without swapping.
+    pub available_bytes: Option<u64>,
+    /// Open files of all processes.
+    pub files: Option<u64>,
+    /// Inodes in use.
+    pub inodes: Option<u64>,
+    /// Directory entries, used or kept for later.
+    pub dentries: Option<u64>,
+    /// Sockets of our network namespace.
+    pub sockets: Option<u64>,
+    /// Threads of all processes.
+    pub threads: Option<u64>,
+    /// Connections that the firewall tracks.
+    pub connections: Option<u64>,
+    /// Keys of all users.
+    pub keys: Option<u64>,
+    /// Mounts of our mount namespace.
+    pub mounts: Option<u64>,
+}
+
+impl Pulse {
+    /// Asks now.
+    pub fn take() -> Pulse {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let meminfo = read("/proc/meminfo");
+        let files = numbers(&read("/proc/sys/fs/file-nr"));
+        let inodes = numbers(&read("/proc/sys/fs/inode-nr"));
+        let less = |counts: &[u64]| Some(counts.first()?.saturating_sub(*counts.get(1)?));
+        let mounts = read("/proc/self/mountinfo").lines().count() as u64;
+        Pulse {
+            unreclaimable_bytes: unreclaimable(&meminfo),
+            available_bytes: kib(&meminfo, "MemAvailable:"),
+            files: less(&files),
+            inodes: less(&inodes),
+            dentries: numbers(&read("/proc/sys/fs/dentry-state")).first().copied(),
+            sockets: after(&read("/proc/net/sockstat"), "sockets: used "),
+            threads: read("/proc/loadavg").split('/').nth(1).and_then(leading),
+            connections: leading(&read("/proc/sys/net/netfilter/nf_conntrack_count")),
+            keys: keys(&read("/proc/key-users")),
+            mounts: (mounts > 0).then_some(mounts),
+        }
+    }
+}
+
+/// A line of meminfo, in bytes.
+fn kib(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    leading(line.trim_start()).map(|kib| kib << 10)
+}
+
+fn unreclaimable(meminfo: &str) -> Option<u64> {
+    const OTHERS: [&str; 5] =
+        ["KernelStack:", "PageTables:", "SecPageTables:", "VmallocUsed:", "Percpu:"];
+    let slab = kib(meminfo, "SUnreclaim:")?;
+    Some(slab + OTHERS.iter().filter_map(|name| kib(meminfo, name)).sum::<u64>())
+}
+
+/// `    0:   104 103/103 98/1000000 1942/25000000`: the first number behind the user's.
+fn keys(text: &str) -> Option<u64> {
+    let usage = |line: &str| leading(line.split_once(':')?.1.trim_start());
+    let counts: Vec<u64> = text.lines().filter_map(usage).collect();
+    (!counts.is_empty()).then(|| counts.iter().sum())
+}
+
+fn numbers(text: &str) -> Vec<u64> {
+    text.split_whitespace().map_while(|word| word.parse().ok()).collect()
+}
+
+fn after(text: &str, what: &str) -> Option<u64> {
+    leading(text.split_once(what)?.1)
+}
+
+fn leading(text: &str) -> Option<u64> {
+    let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unreclaimable_memory_is_what_meminfo_says_of_it() {
+        let text = "MemAvailable:    1024 kB\nSReclaimable:  500 kB\nSUnreclaim:  100 kB\n\
+                    KernelStack:  7 kB\nPageTables:  3 kB\nVmallocUsed:  10 kB\nPercpu:  2 kB\n";
+        assert_eq!(unreclaimable(text), Some(122 << 10));
+        assert_eq!(kib(text, "MemAvailable:"), Some(1 << 20));
+        assert_eq!(unreclaimable("MemFree: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn counts_are_read_from_their_files() {
+        assert_eq!(
+            keys("    0:   104 103/103 98/1000000 1/2\n  101:     2 2/2 2/200 29/20000\n"),
+            Some(106)
+        );
+        assert_eq!(after("sockets: used 153\nTCP: inuse 4\n", "sockets: used "), Some(153));
+        assert_eq!("0.00 0.01 0.05 1/129 4711".split('/').nth(1).and_then(leading), Some(129));
+        assert_eq!(numbers("992\t0\t9223372036854775807\n")[..2], [992, 0]);
+    }
+}
