@@ -14,6 +14,7 @@ mod model;
 mod redact;
 mod sentences;
 mod text;
+mod words;
 
 pub use json::json;
 pub use lang::Lang;

@@ -20,7 +20,7 @@ pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, Holder,
     HolderKind, ObjectType,
 };
-pub use function::{Function, FunctionSource, Process};
+pub use function::{Function, FunctionSource, Process, Stack};
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.

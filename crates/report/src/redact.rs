@@ -27,6 +27,9 @@ impl Report {
             skipped.why = salt.free_text(&skipped.why);
         }
         self.reason = self.reason.map(|reason| salt.free_text(&reason));
+        if let Some(refused) = self.trace.as_mut().and_then(|trace| trace.refused.as_mut()) {
+            *refused = salt.free_text(refused);
+        }
         self.redacted = true;
         // Sentences quote contents: they are made again from the hashes.
         if let Some(lang) = self.lang {
@@ -73,7 +76,10 @@ impl Salt {
             holder.path.iter_mut().for_each(|step| self.name(step));
         }
         for function in &mut finding.functions {
-            function.stack.iter_mut().for_each(|frame| *frame = self.free_text(frame));
+            // Symbols stay; a frame without one is an address.
+            let stacks = function.stacks.iter_mut().flat_map(|stack| &mut stack.frames);
+            let frames = function.stack.iter_mut().chain(stacks).chain(&mut function.call_site);
+            frames.chain([&mut function.name]).for_each(|text| *text = self.free_text(text));
         }
     }
 
@@ -100,6 +106,7 @@ impl Salt {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Function, Stack};
 
     #[test]
     fn equal_addresses_have_equal_hashes_under_one_salt_only() {
@@ -109,6 +116,22 @@ mod tests {
         assert_eq!(words[2], words[4].trim_end_matches(','));
         assert!(!hashed.contains("888003605e00") && hashed.ends_with(", offset 0x40"));
         assert_ne!(hashed, Salt(8).free_text(text));
+    }
+
+    #[test]
+    fn frames_without_a_symbol_are_hashed_and_symbols_stay() {
+        let frames = || vec!["0xffffffffc0a01234".to_owned(), "kmemdup+0x2a/0x60".to_owned()];
+        let mut function = Function { name: frames().remove(0), ..Function::default() };
+        function.call_site = Some("kmemdup+0x2a/0x60".to_owned());
+        function.stack = frames();
+        function.stacks = vec![Stack { frames: frames(), outstanding: 2 }];
+        let mut finding = Finding { functions: vec![function], ..Finding::default() };
+        Salt(3).finding(&mut finding);
+        let hashed = &finding.functions[0];
+        assert!(hashed.name != "0xffffffffc0a01234" && hashed.stack[0] == hashed.name);
+        assert_eq!(hashed.stacks[0].frames, hashed.stack);
+        assert_eq!(hashed.stack[1], "kmemdup+0x2a/0x60");
+        assert_eq!(hashed.call_site.as_deref(), Some("kmemdup+0x2a/0x60"));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use crate::{FindingVerdict, Lang, Report, Verdict};
 mod census;
 mod finding;
 mod foot;
+mod functions;
 mod page;
+mod watch;
 
 use page::{Page, Paint};
 
@@ -40,10 +42,11 @@ pub fn text(report: &Report, lang: Lang, style: Style, out: &mut impl Write) -> 
     page.sentence(paint, "", &report.summary)?;
     page.gap()?;
     foot::machine(page, report, lang)?;
+    watch::trend(page, report, lang)?;
     let accused = |verdict| verdict != FindingVerdict::Held;
     for found in report.findings.iter().filter(|found| accused(found.verdict)) {
         page.gap()?;
-        finding::accused(page, found, lang)?;
+        finding::whole(page, found, lang)?;
     }
     let one = report.method.only_cache.is_some();
     let held: Vec<_> = report.findings.iter().filter(|found| !accused(found.verdict)).collect();
@@ -51,11 +54,16 @@ pub fn text(report: &Report, lang: Lang, style: Style, out: &mut impl Write) -> 
         [] => {}
         [found] if one => {
             page.gap()?;
-            finding::one_held(page, found, lang)?;
+            finding::whole(page, found, lang)?;
         }
         held => {
             page.gap()?;
             finding::held(page, held, lang)?;
+            // Beside a leak these would only be taken for guilty.
+            if report.verdict == Verdict::NoLeak {
+                functions::stayed(page, report, held, lang)?;
+            }
+            finding::explained(page, held, lang)?;
         }
     }
     census::census(page, &report.census, lang)?;
@@ -65,6 +73,7 @@ pub fn text(report: &Report, lang: Lang, style: Style, out: &mut impl Write) -> 
     }
     page.gap()?;
     foot::coverage(page, &report.coverage, lang)?;
+    watch::trace(page, report, lang)?;
     foot::timings(page, &report.timings, lang)?;
     page.sentence(Paint::Dim, "", &report.notice)
 }

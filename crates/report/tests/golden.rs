@@ -56,6 +56,58 @@ fn a_leak_found_by_looking() {
 #[test]
 fn a_leak_seen_being_allocated() {
     check_texts("traced", &made::traced());
+    check_json("traced.en.json", made::traced(), Lang::En);
+}
+
+#[test]
+fn whole_stacks_where_they_are_wanted() {
+    let mut out = Vec::new();
+    let style = Style { stacks: true, ..PLAIN };
+    text(&rendered(made::traced(), Lang::En), Lang::En, style, &mut out).unwrap();
+    check("stacks.en.txt", &out);
+}
+
+#[test]
+fn a_leak_that_watching_alone_proves() {
+    check_texts("trace_only", &made::trace_only());
+}
+
+#[test]
+fn a_leak_that_nobody_adds_to_any_more() {
+    check_texts("ended_leak", &made::ended_leak());
+}
+
+#[test]
+fn a_cache_that_only_grows() {
+    check_texts("suspected", &made::suspected());
+    check_json("suspected.zh.json", made::suspected(), Lang::Zh);
+}
+
+#[test]
+fn growth_that_open_files_explain() {
+    check_texts("explained", &made::explained());
+    check_json("explained.en.json", made::explained(), Lang::En);
+}
+
+#[test]
+fn a_tracer_that_left_things_out() {
+    check_texts("thinned", &made::thinned());
+}
+
+#[test]
+fn watching_that_was_refused() {
+    check_texts("refused", &made::refused());
+}
+
+#[test]
+fn only_a_proved_leak_is_called_leaking() {
+    for report in [made::suspected(), made::explained(), made::thinned(), made::ended_leak()] {
+        let mut out = Vec::new();
+        text(&report, Lang::En, PLAIN, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let calls = |line: &str| line.starts_with("leaking function: ") && line.contains("+0x");
+        assert!(!out.lines().any(calls), "{out}");
+    }
 }
 
 #[test]

@@ -2,6 +2,11 @@
 
 use serde::Serialize;
 
+use super::{Finding, FindingVerdict};
+
+/// So many lost objects of one function are proof, whatever they look like.
+const PROOF_OBJECTS: u64 = 20;
+
 /// A function that allocates the objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Function {
@@ -27,10 +32,22 @@ pub struct Function {
     pub marked: Option<u64>,
     /// Of these, lost.
     pub unreachable: Option<u64>,
-    /// Its callers.
+    /// Its callers, from the allocator outwards, on the commonest way to it.
     pub stack: Vec<String>,
+    /// All ways to it that were seen, the commonest first, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stacks: Vec<Stack>,
     /// The processes that had it allocate most of what is outstanding, most first.
     pub processes: Vec<Process>,
+}
+
+/// One way to an allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stack {
+    /// Its frames, from the allocator outwards.
+    pub frames: Vec<String>,
+    /// Allocations on this way that were not freed again.
+    pub outstanding: u64,
 }
 
 /// A process that had a function allocate.
@@ -55,4 +72,75 @@ pub enum FunctionSource {
     Static,
     /// Named by the objects' content.
     Content,
+}
+
+impl Function {
+    /// `bond_vminfo_add [bonding]`
+    pub fn title(&self) -> String {
+        self.name.clone() + &self.in_module()
+    }
+
+    /// `bond_vminfo_add+0x7c/0x200 [bonding]`
+    pub fn place(&self) -> String {
+        let mut place = self.name.clone();
+        if let Some(offset) = self.offset {
+            place += &format!("+{offset:#x}");
+            if let Some(size) = self.size {
+                place += &format!("/{size:#x}");
+            }
+        }
+        place + &self.in_module()
+    }
+
+    fn in_module(&self) -> String {
+        self.module.as_ref().map_or(String::new(), |module| format!(" [{module}]"))
+    }
+
+    /// Whether what it allocates is seen to be lost: a few objects that also look like
+    /// those that are lost already, or many.
+    fn loses(&self) -> bool {
+        let lost = self.unreachable.unwrap_or(0);
+        lost >= PROOF_OBJECTS || (lost > 0 && self.marked.unwrap_or(0) > 0)
+    }
+}
+
+impl Finding {
+    /// The function that is proved to lose what it allocates.
+    pub fn leaking_function(&self) -> Option<&Function> {
+        let leaks = self.verdict == FindingVerdict::Leak;
+        self.functions.first().filter(|function| leaks && function.loses())
+    }
+
+    /// The function whose objects look like the lost ones, where nothing is proved.
+    pub(crate) fn probable_function(&self) -> Option<&Function> {
+        let unproved = self.verdict == FindingVerdict::Leak && self.leaking_function().is_none();
+        let looks_alike = |function: &&Function| function.marked.unwrap_or(0) > 0;
+        self.functions.first().filter(looks_alike).filter(|_| unproved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leak(marked: Option<u64>, unreachable: Option<u64>) -> Finding {
+        let function = Function { marked, unreachable, ..Function::default() };
+        let verdict = FindingVerdict::Leak;
+        Finding { verdict, functions: vec![function], ..Finding::default() }
+    }
+
+    #[test]
+    fn a_function_leaks_only_when_its_objects_are_lost() {
+        for proved in [leak(Some(62), Some(3)), leak(None, Some(20)), leak(Some(0), Some(40))] {
+            assert!(proved.leaking_function().is_some() && proved.probable_function().is_none());
+        }
+        for open in [leak(Some(62), Some(0)), leak(Some(62), None)] {
+            assert!(open.leaking_function().is_none() && open.probable_function().is_some());
+        }
+        for other in [leak(Some(0), Some(19)), leak(None, None)] {
+            assert!(other.leaking_function().is_none() && other.probable_function().is_none());
+        }
+        let held = Finding { verdict: FindingVerdict::Held, ..leak(Some(62), Some(62)) };
+        assert!(held.leaking_function().is_none() && held.probable_function().is_none());
+    }
 }

@@ -2,38 +2,26 @@
 
 use std::io::{self, Write};
 
+use super::functions;
 use super::page::{Lean, Page, Paint};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
-use crate::{Class, ContentSymbol, Finding, FindingVerdict, Function, Lang};
+use crate::{Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Lang};
 
 /// Functions, groups, holders and merged names that are shown; JSON has them all.
-const SHOWN: usize = 10;
+pub(super) const SHOWN: usize = 10;
 
-/// A leak or a suspect: evidence, who allocates it, what it looks like, what to do.
-pub(super) fn accused<W: Write>(
+/// All about one finding: evidence, who allocates it, what it looks like, what to do.
+pub(super) fn whole<W: Write>(
     page: &mut Page<'_, W>,
     found: &Finding,
     lang: Lang,
 ) -> io::Result<()> {
     heading(page, found, lang)?;
-    outstanding(page, found, lang)?;
+    functions::table(page, found, lang)?;
     slab_line(page, found, lang)?;
-    if let Some(function) = found.functions.first() {
-        page.line(Paint::Bad, &say::leaking_function(lang, &place(function)))?;
-    }
-    contents(page, found, lang)?;
-    advice(page, found, lang)
-}
-
-/// The one cache that was asked for, where it is no leak.
-pub(super) fn one_held<W: Write>(
-    page: &mut Page<'_, W>,
-    found: &Finding,
-    lang: Lang,
-) -> io::Result<()> {
-    heading(page, found, lang)?;
-    slab_line(page, found, lang)?;
+    functions::last_line(page, found, lang)?;
+    functions::ways(page, found, lang)?;
     contents(page, found, lang)?;
     advice(page, found, lang)
 }
@@ -65,48 +53,12 @@ fn title(found: &Finding, lang: Lang) -> String {
 }
 
 /// The first few names, and how many more there are.
-fn shown(names: &[String], comma: &str) -> String {
+pub(super) fn shown(names: &[String], comma: &str) -> String {
     let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(comma);
     if names.len() > SHOWN {
         text += &format!(" … (+{})", names.len() - SHOWN);
     }
     text
-}
-
-/// sysAK's table.
-fn outstanding<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
-    if found.functions.is_empty() {
-        return Ok(());
-    }
-    page.gap()?;
-    page.line(Paint::Title, &say::outstanding_title(lang))?;
-    let number = |known: Option<u64>| known.map_or("?".to_owned(), |number| number.to_string());
-    let mut rows = vec![vec![
-        say::head_count(lang),
-        say::head_marked(lang),
-        say::head_unreachable(lang),
-        say::head_function(lang),
-    ]];
-    rows.extend(found.functions.iter().take(SHOWN).map(|function| {
-        let counts = [function.outstanding, function.marked, function.unreachable];
-        counts.into_iter().map(number).chain([place(function)]).collect()
-    }));
-    page.table(&[Lean::Right, Lean::Right, Lean::Right, Lean::Left], &rows)
-}
-
-/// `bond_vminfo_add+0x7c/0x200 [bonding]`
-fn place(function: &Function) -> String {
-    let mut place = function.name.clone();
-    if let Some(offset) = function.offset {
-        place += &format!("+{offset:#x}");
-        if let Some(size) = function.size {
-            place += &format!("/{size:#x}");
-        }
-    }
-    if let Some(module) = &function.module {
-        place += &format!(" [{module}]");
-    }
-    place
 }
 
 fn slab_line<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
@@ -205,6 +157,27 @@ pub(super) fn held<W: Write>(
     }));
     let right = Lean::Right;
     page.table(&[right, right, right, Lean::Left, Lean::Left, Lean::Left], &rows)
+}
+
+/// Why what grew is no leak: a cache each.
+pub(super) fn explained<W: Write>(
+    page: &mut Page<'_, W>,
+    held: &[&Finding],
+    lang: Lang,
+) -> io::Result<()> {
+    let mut advised: Vec<&str> = Vec::new();
+    for found in held.iter().filter(|found| found.explained_by.is_some()) {
+        let growth = found.evidence.iter().filter(|one| one.kind == EvidenceKind::Growth);
+        // Two caches that grow with the same files need the advice once.
+        let advice: Vec<&str> =
+            found.advice.iter().map(String::as_str).filter(|one| !advised.contains(one)).collect();
+        advised.extend(&advice);
+        let said: Vec<&str> = growth.map(|one| one.text.as_str()).chain(advice).collect();
+        let name = found.cache.clone().unwrap_or_else(|| title(found, lang));
+        let said = said.join(&say::space(lang));
+        page.sentence(Paint::Plain, "  - ", &say::about(lang, &name, &said))?;
+    }
+    Ok(())
 }
 
 /// What is known of a cache's objects, in one cell.

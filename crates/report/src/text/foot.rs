@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::page::{Page, Paint};
 use crate::catalogue as say;
 use crate::figures::{bytes, count, seconds};
-use crate::{Coverage, Lang, Reader, Report, Timings};
+use crate::{Coverage, Lang, Reader, Report, Skipped, Timings};
 
 /// Things left out that are named; JSON has them all.
 const SHOWN: usize = 5;
@@ -61,7 +61,10 @@ pub(super) fn coverage<W: Write>(
     if coverage.skipped.is_empty() {
         return Ok(());
     }
-    let item = |skipped: &crate::Skipped| say::left_out_item(lang, &skipped.what, &skipped.why);
+    let item = |skipped: &Skipped| {
+        let (what, why) = (&skipped.what, &skipped.why);
+        say::left_out_item(lang, &say::translated(lang, what), &say::translated(lang, why))
+    };
     let mut items: Vec<_> = coverage.skipped.iter().take(SHOWN).map(item).collect();
     if coverage.skipped.len() > SHOWN {
         items.push(format!("… (+{})", coverage.skipped.len() - SHOWN));

@@ -60,6 +60,10 @@ impl<'a, W: Write> Page<'a, W> {
         Page { out, style: Style { width, ..style } }
     }
 
+    pub(super) fn style(&self) -> Style {
+        self.style
+    }
+
     pub(super) fn gap(&mut self) -> io::Result<()> {
         writeln!(self.out)
     }

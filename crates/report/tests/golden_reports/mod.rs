@@ -2,10 +2,13 @@
 
 use sysak_base::{Stage, Va};
 use sysak_report::{
-    CacheTotals, Census, ContentSymbol, Coverage, Finding, FindingVerdict, Function, Group,
-    KernelMemory, Method, ObjectType, Reader, Report, Skipped, Target, TargetKind, Timings, Tool,
-    UserMemory, Verdict,
+    CacheTotals, Census, ContentSymbol, Coverage, Finding, FindingVerdict, Group, KernelMemory,
+    Method, Reader, Report, Skipped, Target, TargetKind, Timings, Tool, UserMemory, Verdict,
 };
+
+mod watched;
+
+pub use watched::{ended_leak, explained, refused, suspected, thinned, trace_only, traced};
 
 const MIB: u64 = 1 << 20;
 
@@ -140,35 +143,6 @@ pub fn leak() -> Report {
         skipped("1 slabs", "they changed while they were read"),
         skipped("the slab cache at 0xffff888003605e80", "it makes no sense"),
     ];
-    report
-}
-
-/// The contract's example: functions that allocate, the guilty one first.
-pub fn traced() -> Report {
-    let mut found = lost("kmalloc-64", 64, 593_977);
-    found.object_type = Some(ObjectType {
-        name: "struct fsnotify_event_private_data".into(),
-        confidence: 0.97,
-        candidates: Vec::new(),
-    });
-    let function = |name: &str, offset, size, counts: [u64; 3]| Function {
-        name: name.into(),
-        offset: Some(offset),
-        size: Some(size),
-        outstanding: Some(counts[0]),
-        marked: Some(counts[1]),
-        unreachable: Some(counts[2]),
-        ..Function::default()
-    };
-    let mut guilty = function("bond_vminfo_add", 0x7c, 0x200, [66, 62, 60]);
-    guilty.module = Some("bonding".into());
-    found.functions = vec![guilty, function("inet_bind_bucket_create", 0x21, 0x70, [33, 0, 0])];
-    let mut report = frame();
-    report.verdict = Verdict::Leak;
-    report.target.reader = Reader::Kcore;
-    report.timings.total_s = Some(63.0);
-    report.timings.trace_s = Some(60.0);
-    report.findings = vec![found];
     report
 }
 

@@ -1,0 +1,131 @@
+//! Titles, heads of tables and the lines around them.
+
+use crate::lang::Lang;
+
+messages! {
+    machine_line(host, release, arch) {
+        "Machine: {host}, Linux {release}, {arch}", "机器：{host}，Linux {release}，{arch}"
+    }
+    nameless() { "unnamed", "未知主机名" }
+    up(duration) { ", up {duration}", "，已运行 {duration}" }
+    days_hours(days, hours) { "{days} days {hours} hours", "{days} 天 {hours} 小时" }
+    hours_minutes(hours, minutes) { "{hours} hours {minutes} minutes", "{hours} 小时 {minutes} 分钟" }
+    read_kcore() { "Read live through /proc/kcore", "读取方式：在线，/proc/kcore" }
+    read_bpf() { "Read live through BPF", "读取方式：在线，BPF" }
+    read_elf() { "Read from a crash dump (ELF)", "读取方式：崩溃转储（ELF）" }
+    read_kdump() { "Read from a crash dump (kdump)", "读取方式：崩溃转储（kdump）" }
+    one_look() { ", one look", "，检查一次" }
+    two_looks(seconds) { ", two looks {seconds} s apart", "，间隔 {seconds} 秒检查两次" }
+    cache_title(cache, size) {
+        "Slab cache {cache} (a pool of kernel objects of {size} bytes each)",
+        "slab 缓存 {cache}（每个对象 {size} 字节的内核对象池）"
+    }
+    class_page() { "Whole pages", "整页内存" }
+    class_vmalloc() { "vmalloc areas", "vmalloc 区域" }
+    class_percpu() { "Per-CPU memory", "每 CPU 内存" }
+    class_user() { "User memory", "用户内存" }
+    merged(aliases) {
+        "The kernel keeps these in the same cache: {aliases}",
+        "内核把以下缓存合并在一起：{aliases}"
+    }
+    outstanding_title() { "Outstanding allocations", "未释放内存汇总" }
+    head_count() { "count", "次数" }
+    head_marked() { "marked", "标记次数" }
+    head_unreachable() { "unreachable", "不可达" }
+    head_function() { "function", "函数" }
+    slab_line(cache, object, similar) {
+        "slab: {cache}   object: {object}   similar objects: {similar}",
+        "slab: {cache}   object: {object}   相似 object 数量: {similar}"
+    }
+    leaking_function(function) { "leaking function: {function}", "泄漏函数: {function}" }
+    probable_function(function) {
+        "probably leaking function: {function}", "疑似泄漏函数: {function}"
+    }
+    leaking_function_unseen() { "leaking function: not seen yet", "泄漏函数: 尚未观察到" }
+    growing_function(function) { "growing function: {function}", "增长函数: {function}" }
+    allocating_function(function) { "allocated by: {function}", "分配函数: {function}" }
+    ways_title() { "How they are allocated:", "分配途径：" }
+    called_through(site) {
+        "called the allocator through {site}", "经由 {site} 调用分配器"
+    }
+    for_processes(list) { "allocated by: {list}", "分配者：{list}" }
+    stack_line() { "stack:", "调用栈：" }
+    stack_line_of(count) { "stack of {count}:", "调用栈（{count} 次）：" }
+    stayed_title(span) {
+        "Who allocated what stayed, in the {span} that were watched (not a leak)",
+        "观察的 {span}内新分配且未释放的内存来自哪里（不是泄漏）"
+    }
+    stayed_title_ever() {
+        "Who allocated what stayed (not a leak)", "新分配且未释放的内存来自哪里（不是泄漏）"
+    }
+    about(name, said) { "{name}: {said}", "{name}：{said}" }
+    space() { " ", "" }
+    head_process() { "most for process", "主要进程" }
+    type_line(name, percent) {
+        "probable type: {name} ({percent} sure)", "可能的类型：{name}（把握 {percent}）"
+    }
+    content_title() {
+        "What these objects point to (names in the kernel that tell whose they are):",
+        "这些 object 指向哪里（内核中的名字，可据此判断归属）："
+    }
+    content_line(way, objects) { "offset {way}, in {objects}", "偏移 {way}，涉及 {objects}" }
+    n_objects(objects) { "{objects} objects", "{objects} 个 object" }
+    of_n_objects(objects, sampled) {
+        "{objects} of {sampled} objects", "{sampled} 个 object 中的 {objects} 个"
+    }
+    groups_title() { "Objects of like content:", "内容相似的 object：" }
+    group_line(objects, lost, sample) {
+        "{objects} objects, {lost} of them lost, for example {sample}",
+        "{objects} 个，其中 {lost} 个不可达，例如 {sample}"
+    }
+    holders_title() { "Who holds them:", "由谁持有：" }
+    holder_line(way, objects, size) {
+        "{way}: {objects} objects, {size}", "{way}：{objects} 个对象，{size}"
+    }
+    advice_title() { "What to do:", "建议：" }
+    biggest_title() {
+        "Biggest slab caches (the pools in which the kernel keeps its objects)",
+        "最大的 slab 缓存（内核存放各类对象的内存池）"
+    }
+    all_caches_title() { "All slab caches", "全部 slab 缓存" }
+    head_memory() { "memory", "内存" }
+    head_used() { "objects in use", "在用对象" }
+    head_room() { "room for", "容量" }
+    head_freeable() { "freed if needed", "可回收" }
+    head_size() { "object bytes", "对象字节数" }
+    head_cache() { "cache", "缓存" }
+    head_points() { "its objects point to", "对象指向" }
+    yes() { "yes", "是" }
+    no() { "no", "否" }
+    census_title(total) { "Where the memory is: {total} in all", "内存去向：共 {total}" }
+    leaf_free() { "free", "空闲" }
+    leaf_programs() { "programs", "程序" }
+    leaf_files() { "file cache", "文件缓存" }
+    leaf_slab() { "kernel objects (slab)", "内核对象（slab）" }
+    leaf_kernel() { "rest of the kernel", "内核其他部分" }
+    leaf_reserved() { "set aside at boot", "启动时保留" }
+    leaf_unaccounted() { "unaccounted for", "去向不明" }
+    looked_at(walked, total, objects, scanned) {
+        "Looked at {walked} of {total} slabs with {objects} objects in use; searched {scanned} for pointers.",
+        "共检查 {total} 个 slab 中的 {walked} 个，其中在用对象 {objects} 个；在 {scanned} 内存中查找了指针。"
+    }
+    unknown_number() { "an unknown number", "未知数量" }
+    left_out(list) { "Left out: {list}.", "未检查：{list}。" }
+    left_out_item(what, why) { "{what} ({why})", "{what}（{why}）" }
+    semicolon() { "; ", "；" }
+    took(total, parts) { "Took {total} s ({parts}).", "用时 {total} 秒（{parts}）。" }
+    took_only(total) { "Took {total} s.", "用时 {total} 秒。" }
+    part_census(time) { "page owners {time} s", "页面归属 {time} 秒" }
+    part_walk(time) { "slabs {time} s", "遍历 slab {time} 秒" }
+    part_reach(time) { "pointers {time} s", "查找指针 {time} 秒" }
+    part_similarity(time) { "likeness {time} s", "比较内容 {time} 秒" }
+    part_trace(time) { "tracing {time} s", "跟踪 {time} 秒" }
+    notice() {
+        "This report shows kernel addresses and memory contents; before giving it away, --redact hashes them.",
+        "本报告包含内核地址和内存内容；对外提供之前，可用 --redact 将其替换为散列值。"
+    }
+    notice_redacted() {
+        "Kernel addresses and memory contents are replaced by hashes in this report.",
+        "本报告中的内核地址和内存内容已替换为散列值。"
+    }
+}

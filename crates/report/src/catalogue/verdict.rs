@@ -1,0 +1,89 @@
+//! The verdict in one sentence.
+
+use crate::lang::Lang;
+
+messages! {
+    this_machine() { "This machine", "本机" }
+    dumped_machine() { "The machine in this dump", "该转储中的机器" }
+    leak(machine, objects, cache, size) {
+        "{machine} leaks kernel memory: {objects} objects of slab cache {cache} ({size}) are allocated but nothing in the kernel leads to them any more.",
+        "{machine}存在内核内存泄漏：slab 缓存 {cache} 中有 {objects} 个对象（共 {size}）已分配，但内核中已经没有任何指针能找到它们。"
+    }
+    leak_by(machine, function, cache, objects, size) {
+        "{machine} leaks kernel memory: {function} loses objects of slab cache {cache}; {objects} are lost ({size})",
+        "{machine}存在内核内存泄漏：{function} 分配的 slab 缓存 {cache} 对象不断丢失，已丢失 {objects} 个（{size}）"
+    }
+    leak_goes_on(rate) { ", {rate}", "，{rate}" }
+    leak_too(caches) { " It loses objects of {caches} too.", "同样在泄漏的还有：{caches}。" }
+    leak_elsewhere(machine) {
+        "{machine} leaks kernel memory that is no slab object.",
+        "{machine}存在内核内存泄漏，泄漏的不是 slab 对象。"
+    }
+    suspected(machine, cache, size) {
+        "{machine} probably leaks kernel memory: slab cache {cache} ({size}) only ever grows, although something in the kernel still leads to its objects.",
+        "{machine}疑似存在内核内存泄漏：slab 缓存 {cache}（{size}）只增不减，尽管内核中仍有指针能找到它的对象。"
+    }
+    suspected_grew(machine, cache, size, rate, span) {
+        "{machine} probably leaks kernel memory: slab cache {cache} ({size}) grew by {rate} and never shrank in the {span} that it was watched, although something in the kernel still leads to its objects.",
+        "{machine}疑似存在内核内存泄漏：slab 缓存 {cache}（{size}）在观察的 {span}内只增不减，{rate}，尽管内核中仍有指针能找到它的对象。"
+    }
+    suspected_by(function) {
+        " Of what is added, {function} allocates the most.", "新增的部分中，{function} 分配得最多。"
+    }
+    grew_explained(cache, counted) {
+        " Slab cache {cache} grew while it was watched, and the number of {counted} explains it.",
+        "观察期间 slab 缓存 {cache} 有所增长，原因是{counted}增多。"
+    }
+    no_leak(lost, objects) {
+        "No kernel memory leak found: something in the kernel still leads to all but {lost} of its {objects} objects",
+        "未发现内核内存泄漏：内核的 {objects} 个对象中，除 {lost} 个以外都仍能被找到"
+    }
+    no_leak_at_all(objects) {
+        "No kernel memory leak found: something in the kernel still leads to every one of its {objects} objects",
+        "未发现内核内存泄漏：内核的 {objects} 个对象全部仍能被找到"
+    }
+    no_leak_walked(objects) {
+        "No kernel memory leak found: {objects} kernel objects were checked",
+        "未发现内核内存泄漏：共检查了 {objects} 个内核对象"
+    }
+    no_leak_in(cache, lost, objects) {
+        "Slab cache {cache} does not leak: something in the kernel still leads to all but {lost} of its {objects} objects.",
+        "slab 缓存 {cache} 没有泄漏：它的 {objects} 个对象中，除 {lost} 个以外都仍能被找到。"
+    }
+    no_leak_in_empty(cache) {
+        "Slab cache {cache} does not leak: it holds nothing.",
+        "slab 缓存 {cache} 没有泄漏：其中没有对象。"
+    }
+    biggest(what, size) {
+        "; apart from the kernel's own code and data, the biggest known user of kernel memory is {what} ({size}).",
+        "；除内核自身的代码和数据外，已知占用内核内存最多的是{what}（{size}）。"
+    }
+    full_stop() { ".", "。" }
+    and() { " and ", " 和 " }
+    comma() { ", ", "、" }
+    the_cache(cache) { "slab cache {cache}", " slab 缓存 {cache}" }
+    the_page_tables() { "the page tables", "页表" }
+    the_vmalloc_areas() { "vmalloc areas", " vmalloc 区域" }
+    the_percpu_memory() { "per-CPU memory", "每 CPU 内存" }
+    the_kernel_stacks() { "the stacks of tasks", "任务的内核栈" }
+    undetermined(reason) {
+        "Could not find out whether kernel memory leaks: {reason}.",
+        "无法判断内核内存是否泄漏：{reason}。"
+    }
+    reason_unknown() { "too little of the memory could be read", "能读取的内存太少" }
+    stopped_undetermined(stage) {
+        "Stopped before the end, while {stage}: whether kernel memory leaks is not known; what is known so far follows.",
+        "提前终止（当时正在{stage}）：尚不能判断内核内存是否泄漏，以下是目前已知的情况。"
+    }
+    stopped_known(stage) {
+        "Stopped before the end, while {stage}. Known so far: ",
+        "提前终止（当时正在{stage}）。目前已知："
+    }
+    stage_open() { "opening the target", "打开目标" }
+    stage_census() { "finding the owner of every page", "统计每个页面的归属" }
+    stage_walk() { "finding the objects of every slab", "遍历每个 slab 的对象" }
+    stage_reach() { "following pointers", "沿指针查找对象" }
+    stage_alike() { "comparing contents", "比较对象内容" }
+    stage_settle() { "waiting to confirm suspects", "等待复查可疑对象" }
+    stage_second_look() { "looking a second time", "复查" }
+}

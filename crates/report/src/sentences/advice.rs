@@ -1,0 +1,102 @@
+//! What to do next.
+
+use crate::catalogue as say;
+use crate::words::{counted, full_in, process};
+use crate::{Class, Finding, FindingVerdict, Lang, Report};
+
+pub(super) fn advice(report: &Report, finding: &Finding, worst: bool, lang: Lang) -> Vec<String> {
+    match finding.verdict {
+        FindingVerdict::Leak => leak(report, finding, worst, lang),
+        FindingVerdict::Suspected => {
+            let function = finding.functions.first();
+            let mut advice = match function {
+                Some(function) => vec![say::growing(lang, &function.title())],
+                None => Vec::from_iter(see_content(finding, lang)),
+            };
+            advice.push(say::watch_longer(lang));
+            advice.extend(worst.then(|| say::keep_report(lang)));
+            advice
+        }
+        FindingVerdict::Held => vec![held(finding, lang)],
+    }
+}
+
+fn leak(report: &Report, finding: &Finding, worst: bool, lang: Lang) -> Vec<String> {
+    let mut advice = Vec::new();
+    if let Some(cache) = &finding.lost_through {
+        advice.push(say::mend_first(lang, cache));
+    }
+    if let Some(function) = finding.leaking_function() {
+        advice.extend(match &function.module {
+            Some(module) => {
+                [say::tell_module(lang, module, &function.name), say::upgrade_module(lang, module)]
+            }
+            None => [say::tell_kernel(lang, &function.name), say::upgrade_kernel(lang)],
+        });
+    } else if let Some(function) = finding.probable_function() {
+        advice.push(say::look_at(lang, &function.title()));
+    } else {
+        advice.extend(see_content(finding, lang));
+    }
+    if worst {
+        advice.push(say::keep_report(lang));
+        let full = report.trend.as_ref().and_then(|trend| full_in(trend, lang));
+        advice.push(match full {
+            Some(span) => say::reboot_before(lang, &span),
+            None => say::reboot(lang),
+        });
+    }
+    advice
+}
+
+fn held(finding: &Finding, lang: Lang) -> String {
+    if let Some(why) = &finding.explained_by {
+        let counted = counted(why.count, lang);
+        let most = finding.functions.first().and_then(|function| function.processes.first());
+        return match most {
+            Some(most) => say::see_holder_process(lang, &counted, &process(most)),
+            None => say::see_holder(lang, &counted),
+        };
+    }
+    if finding.reclaimable == Some(true) {
+        say::nothing_to_do(lang)
+    } else if is_mostly_room(finding) {
+        say::mostly_room(lang)
+    } else {
+        say::compare_later(lang)
+    }
+}
+
+/// Whose code to look at, as the objects' content tells.
+fn see_content(finding: &Finding, lang: Lang) -> Option<String> {
+    let named = || finding.content_symbols.iter().map(|held| split_module(&held.symbol));
+    if let Some((symbol, Some(module))) = named().find(|(_, module)| module.is_some()) {
+        return Some(say::see_module(lang, module, symbol));
+    }
+    named().next().map(|(symbol, _)| say::see_symbol(lang, symbol))
+}
+
+/// `ops [module]` → `ops` and `module`.
+fn split_module(symbol: &str) -> (&str, Option<&str>) {
+    match symbol.strip_suffix(']').and_then(|s| s.rsplit_once(" [")) {
+        Some((symbol, module)) => (symbol, Some(module)),
+        None => (symbol, None),
+    }
+}
+
+fn is_mostly_room(finding: &Finding) -> bool {
+    finding.class == Class::Slab
+        && matches!((finding.allocated_objects, finding.total_objects),
+            (Some(live), Some(total)) if live < total / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_of_a_module_blames_the_module() {
+        assert_eq!(split_module("ops [bonding]"), ("ops", Some("bonding")));
+        assert_eq!(split_module("inotify_fsnotify_ops"), ("inotify_fsnotify_ops", None));
+    }
+}

@@ -1,0 +1,188 @@
+//! The verdict in one sentence.
+
+use sysak_base::Stage;
+
+use crate::catalogue as say;
+use crate::figures::{bytes, count};
+use crate::words::{counted, more_every, rate, span};
+use crate::{Finding, FindingVerdict, Lang, Report, TargetKind, Verdict};
+
+/// Names listed in a sentence.
+const NAMED: usize = 3;
+
+pub(super) fn summary(report: &Report, lang: Lang) -> String {
+    let known = match report.verdict {
+        Verdict::Leak => leak(report, lang),
+        Verdict::Suspected => suspected(report, lang),
+        Verdict::NoLeak => no_leak(report, lang),
+        Verdict::Undetermined => match report.interrupted {
+            Some(stage) => return say::stopped_undetermined(lang, &stage_name(stage, lang)),
+            None => {
+                let unknown = say::reason_unknown(lang);
+                return say::undetermined(lang, report.reason.as_deref().unwrap_or(&unknown));
+            }
+        },
+    };
+    match report.interrupted {
+        Some(stage) => say::stopped_known(lang, &stage_name(stage, lang)) + &known,
+        None => known,
+    }
+}
+
+fn machine(report: &Report, lang: Lang) -> String {
+    match report.target.kind {
+        TargetKind::Live => say::this_machine(lang),
+        TargetKind::Vmcore => say::dumped_machine(lang),
+    }
+}
+
+fn leak(report: &Report, lang: Lang) -> String {
+    let machine = machine(report, lang);
+    let mut leaks = report.findings.iter().filter(|f| f.verdict == FindingVerdict::Leak);
+    let Some((first, cache)) = leaks.by_ref().find_map(|f| Some((f, f.cache.as_ref()?))) else {
+        return say::leak_elsewhere(lang, &machine);
+    };
+    let objects = count(first.unreachable_objects.unwrap_or(0));
+    let size = bytes(first.unreachable_bytes.unwrap_or(0));
+    let others: Vec<_> = leaks.filter_map(|finding| finding.cache.as_deref()).collect();
+    let mut sentence = match first.leaking_function() {
+        Some(function) => {
+            let function = function.title();
+            let goes_on = match &report.trend {
+                // The rate is of all that is lost: it is this function's only if no other leaks.
+                Some(trend) if others.is_empty() => more_every(trend.leak_bytes_per_s, lang),
+                _ => None,
+            };
+            say::leak_by(lang, &machine, &function, cache, &objects, &size)
+                + &goes_on.map_or(String::new(), |rate| say::leak_goes_on(lang, &rate))
+                + &say::full_stop(lang)
+        }
+        None => say::leak(lang, &machine, &objects, cache, &size),
+    };
+    if !others.is_empty() {
+        sentence += &say::leak_too(lang, &list(&others, lang));
+    }
+    sentence
+}
+
+/// `a, b and c`; the rest as a number.
+fn list(names: &[&str], lang: Lang) -> String {
+    let (shown, rest) = names.split_at(names.len().min(NAMED));
+    let mut parts: Vec<String> = shown.iter().map(|name| (*name).to_owned()).collect();
+    if !rest.is_empty() {
+        parts.push(format!("… (+{})", rest.len()));
+    }
+    match parts.split_last() {
+        Some((last, before)) if !before.is_empty() => {
+            before.join(&say::comma(lang)) + &say::and(lang) + last
+        }
+        _ => parts.concat(),
+    }
+}
+
+fn suspected(report: &Report, lang: Lang) -> String {
+    let machine = machine(report, lang);
+    let suspect = report.findings.iter().find(|f| f.verdict == FindingVerdict::Suspected);
+    let cache = suspect.and_then(|f| f.cache.as_deref()).unwrap_or("?");
+    let size = bytes(suspect.and_then(size_of).unwrap_or(0));
+    let grew = suspect.and_then(|finding| rate(finding.growth_bytes_per_s, lang));
+    let mut sentence = match (grew, &report.trend) {
+        (Some(rate), Some(trend)) => {
+            let span = span(trend.watched_s, lang);
+            say::suspected_grew(lang, &machine, cache, &size, &rate, &span)
+        }
+        _ => say::suspected(lang, &machine, cache, &size),
+    };
+    if let Some(function) = suspect.and_then(|finding| finding.functions.first()) {
+        sentence += &say::suspected_by(lang, &function.title());
+    }
+    sentence
+}
+
+fn no_leak(report: &Report, lang: Lang) -> String {
+    if let Some(cache) = &report.method.only_cache {
+        let finding = report.findings.first();
+        let live = finding.and_then(|f| f.allocated_objects).filter(|live| *live > 0);
+        let lost = finding.and_then(|f| f.unreachable_objects).unwrap_or(0);
+        return match live {
+            Some(live) => say::no_leak_in(lang, cache, &count(lost), &count(live)),
+            None => say::no_leak_in_empty(lang, cache),
+        };
+    }
+    let objects = count(report.coverage.objects_walked);
+    let sentence = match report.coverage.objects_unreachable {
+        Some(0) => say::no_leak_at_all(lang, &objects),
+        Some(lost) => say::no_leak(lang, &count(lost), &objects),
+        None => say::no_leak_walked(lang, &objects),
+    };
+    let ending = match biggest(report, lang) {
+        Some((what, size)) => say::biggest(lang, &what, &bytes(size)),
+        None => say::full_stop(lang),
+    };
+    sentence + &ending + &grew_explained(report, lang)
+}
+
+/// What grew, and why that is no leak.
+fn grew_explained(report: &Report, lang: Lang) -> String {
+    let explained = report.findings.iter().find_map(|finding| {
+        let why = finding.explained_by.as_ref()?;
+        Some(say::grew_explained(lang, finding.cache.as_deref()?, &counted(why.count, lang)))
+    });
+    explained.unwrap_or_default()
+}
+
+/// The biggest part of kernel memory whose user is known. The image and the page structs
+/// are the kernel itself: they are the same on the first day and the last.
+fn biggest(report: &Report, lang: Lang) -> Option<(String, u64)> {
+    let kernel = &report.census.kernel;
+    let caches = report.findings.iter().filter_map(|finding| {
+        Some((say::the_cache(lang, finding.cache.as_ref()?), size_of(finding)?))
+    });
+    let leaves = [
+        (say::the_page_tables(lang), kernel.page_table_bytes),
+        (say::the_vmalloc_areas(lang), kernel.vmalloc_bytes),
+        (say::the_percpu_memory(lang), kernel.percpu_bytes),
+        (say::the_kernel_stacks(lang), kernel.kernel_stack_bytes),
+    ];
+    let leaves = leaves.into_iter().filter_map(|(what, size)| Some((what, size?)));
+    caches.chain(leaves).max_by_key(|(_, size)| *size)
+}
+
+/// What a finding takes from the machine.
+pub(super) fn size_of(finding: &Finding) -> Option<u64> {
+    finding.slab_bytes.or(finding.allocated_bytes)
+}
+
+pub(crate) fn stage_name(stage: Stage, lang: Lang) -> String {
+    match stage {
+        Stage::Open => say::stage_open(lang),
+        Stage::Census => say::stage_census(lang),
+        Stage::Walk => say::stage_walk(lang),
+        Stage::Reach => say::stage_reach(lang),
+        Stage::Alike => say::stage_alike(lang),
+        Stage::Settle => say::stage_settle(lang),
+        Stage::SecondLook => say::stage_second_look(lang),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_short() {
+        assert_eq!(list(&["a"], Lang::En), "a");
+        assert_eq!(list(&["a", "b"], Lang::En), "a and b");
+        assert_eq!(list(&["a", "b", "c", "d", "e"], Lang::En), "a, b, c and … (+2)");
+    }
+
+    #[test]
+    fn an_interrupted_look_says_so_first() {
+        let mut report = Report { interrupted: Some(Stage::Reach), ..Report::default() };
+        report.render_sentences(Lang::En);
+        assert!(report.summary.starts_with("Stopped before the end, while following pointers"));
+        report.verdict = Verdict::Leak;
+        report.render_sentences(Lang::Zh);
+        assert!(report.summary.starts_with("提前终止（当时正在沿指针查找对象）。目前已知：本机"));
+    }
+}

@@ -1,0 +1,81 @@
+//! How memory grew, and how allocations were watched.
+
+use std::io::{self, Write};
+
+use super::finding::shown;
+use super::page::{Page, Paint};
+use crate::catalogue as say;
+use crate::figures::count;
+use crate::words::{self, span, watched_s};
+use crate::{Lang, Report, TargetKind, Trace, TraceEnd};
+
+/// `-i` takes any number of seconds; people like round ones.
+const ROUND_S: f64 = 10.0;
+
+/// How memory grew; nothing where it did not.
+pub(super) fn trend<W: Write>(
+    page: &mut Page<'_, W>,
+    report: &Report,
+    lang: Lang,
+) -> io::Result<()> {
+    let grew = report.trend.as_ref().and_then(|t| words::trend(t, report.target.page_size, lang));
+    grew.map_or(Ok(()), |grew| page.sentence(Paint::Plain, "", &grew))
+}
+
+/// What was watched and what that is worth.
+pub(super) fn trace<W: Write>(
+    page: &mut Page<'_, W>,
+    report: &Report,
+    lang: Lang,
+) -> io::Result<()> {
+    if report.target.kind == TargetKind::Vmcore {
+        return page.sentence(Paint::Plain, "", &say::dump_has_no_future(lang));
+    }
+    let Some(trace) = &report.trace else { return Ok(()) };
+    if let Some(reason) = &trace.refused {
+        return page.sentence(Paint::Plain, "", &say::refused(lang, reason));
+    }
+    page.sentence(Paint::Plain, "", &watched(trace, lang))?;
+    let limits = [
+        (trace.lost_records > 0).then(|| say::lost_records(lang, &count(trace.lost_records))),
+        (trace.one_in > 1).then(|| say::one_in(lang, &count(trace.one_in.into()))),
+        trace.stacks_thinned.then(|| say::stacks_thinned(lang)),
+        wait_more(trace, lang),
+    ];
+    limits.iter().flatten().try_for_each(|limit| page.sentence(Paint::Plain, "", limit))
+}
+
+/// What was watched for how long, what was seen, why it ended, what it cost.
+fn watched(trace: &Trace, lang: Lang) -> String {
+    let caches = match trace.caches.is_empty() {
+        true => say::all_slab_caches(lang),
+        false => say::followed_caches(lang, &shown(&trace.caches, &say::comma(lang))),
+    };
+    let collect = span(trace.collect_s, lang);
+    let mut text = match trace.drain_s > 0.0 {
+        true => say::watched(lang, &caches, &collect, &span(trace.drain_s, lang)),
+        false => say::watched_collect(lang, &caches, &collect),
+    };
+    let [events, recorded, outstanding] =
+        [trace.events, trace.recorded, trace.outstanding].map(count);
+    text += &say::seen(lang, &events, &recorded, &outstanding);
+    text += &match trace.ended {
+        TraceEnd::Conclusive => say::ended_conclusive(lang),
+        TraceEnd::Quiet => say::ended_quiet(lang),
+        TraceEnd::TimeLimit => say::ended_time_limit(lang),
+        TraceEnd::Interrupted => say::ended_interrupted(lang),
+    };
+    if let Some(percent) = trace.overhead_percent.filter(|percent| *percent >= 0.0) {
+        let percent = if percent < 0.1 { "< 0.1".to_owned() } else { format!("{percent:.1}") };
+        text += &say::overhead(lang, &percent);
+    }
+    text
+}
+
+/// What to wait for, and the option that does.
+fn wait_more(trace: &Trace, lang: Lang) -> Option<String> {
+    let more = trace.wait_more_s.filter(|more| more.is_finite() && *more > 0.0)?;
+    let all = watched_s(trace).unwrap_or(0.0) + more;
+    let seconds = ((all / ROUND_S).ceil() * ROUND_S) as u64;
+    Some(say::wait_more(lang, &span(more, lang), &seconds.to_string()))
+}
