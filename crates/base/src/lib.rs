@@ -9,4 +9,4 @@ mod progress;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
 pub use memory::{Anchors, Fault, Memory, Why};
-pub use progress::{Cancel, Progress, Quiet, Stage};
+pub use progress::{Cancel, Progress, Quiet, Stage, Watching};

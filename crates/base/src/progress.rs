@@ -16,6 +16,10 @@ pub enum Stage {
     Reach,
     /// Groups of like content.
     Alike,
+    /// Watching allocations and frees.
+    Collect,
+    /// Watching frees only, so that what is in flight drains.
+    Drain,
     /// Waiting for the second look.
     Settle,
     /// The second look.
@@ -26,6 +30,20 @@ pub enum Stage {
 pub trait Progress {
     /// `done` of `total` units of `stage` are done.
     fn tell(&self, stage: Stage, done: u64, total: u64);
+
+    /// What was seen so far while allocations are watched.
+    fn watching(&self, _: &Watching<'_>) {}
+}
+
+/// What watching allocations has seen so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watching<'a> {
+    /// Allocations and frees.
+    pub events: u64,
+    /// Allocations that were recorded and not freed yet.
+    pub outstanding: u64,
+    /// The function with most of those.
+    pub front_runner: Option<&'a str>,
 }
 
 /// Progress that nobody looks at.
