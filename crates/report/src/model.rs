@@ -257,6 +257,8 @@ fn stage<S: Serializer>(stage: &Option<Stage>, out: S) -> Result<S::Ok, S::Error
         Stage::Walk => "walk",
         Stage::Reach => "reach",
         Stage::Alike => "similarity",
+        Stage::Collect => "collect",
+        Stage::Drain => "drain",
         Stage::Settle => "settle",
         Stage::SecondLook => "second_look",
     });

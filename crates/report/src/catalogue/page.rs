@@ -42,7 +42,7 @@ messages! {
         "probably leaking function: {function}", "疑似泄漏函数: {function}"
     }
     leaking_function_unseen() { "leaking function: not seen yet", "泄漏函数: 尚未观察到" }
-    growing_function(function) { "growing function: {function}", "增长函数: {function}" }
+    growing_function(function) { "growing function: {function}", "增长来源函数: {function}" }
     allocating_function(function) { "allocated by: {function}", "分配函数: {function}" }
     ways_title() { "How they are allocated:", "分配途径：" }
     called_through(site) {

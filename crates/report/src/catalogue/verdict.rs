@@ -85,5 +85,7 @@ messages! {
     stage_reach() { "following pointers", "沿指针查找对象" }
     stage_alike() { "comparing contents", "比较对象内容" }
     stage_settle() { "waiting to confirm suspects", "等待复查可疑对象" }
+    stage_collect() { "watching allocations", "跟踪内存分配" }
+    stage_drain() { "letting short-lived objects drain away", "等待短期对象释放" }
     stage_second_look() { "looking a second time", "复查" }
 }

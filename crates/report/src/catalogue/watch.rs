@@ -27,7 +27,7 @@ messages! {
         "提前结束：没有可疑之处，内存也没有增长。"
     }
     ended_time_limit() { " Ended when the time was over.", "到达时限后结束。" }
-    ended_interrupted() { " Was ended by hand.", "被手动终止。" }
+    ended_interrupted() { " Was ended by hand.", "由用户手动终止。" }
     overhead(percent) {
         " This cost an estimated {percent} % of one CPU.", "估计占用单个 CPU 的 {percent}%。"
     }

@@ -107,13 +107,17 @@ impl Function {
 impl Finding {
     /// The function that is proved to lose what it allocates.
     pub fn leaking_function(&self) -> Option<&Function> {
-        let leaks = self.verdict == FindingVerdict::Leak;
-        self.functions.first().filter(|function| leaks && function.loses())
+        self.functions.first().filter(|function| self.is_root() && function.loses())
+    }
+
+    /// Whether the fault is here: what is lost through another cache is that one's fault.
+    pub(crate) fn is_root(&self) -> bool {
+        self.verdict == FindingVerdict::Leak && self.lost_through.is_none()
     }
 
     /// The function whose objects look like the lost ones, where nothing is proved.
     pub(crate) fn probable_function(&self) -> Option<&Function> {
-        let unproved = self.verdict == FindingVerdict::Leak && self.leaking_function().is_none();
+        let unproved = self.is_root() && self.leaking_function().is_none();
         let looks_alike = |function: &&Function| function.marked.unwrap_or(0) > 0;
         self.functions.first().filter(looks_alike).filter(|_| unproved)
     }
@@ -140,7 +144,13 @@ mod tests {
         for other in [leak(Some(0), Some(19)), leak(None, None)] {
             assert!(other.leaking_function().is_none() && other.probable_function().is_none());
         }
-        let held = Finding { verdict: FindingVerdict::Held, ..leak(Some(62), Some(62)) };
-        assert!(held.leaking_function().is_none() && held.probable_function().is_none());
+        let all_lost = || leak(Some(62), Some(62));
+        let held = Finding { verdict: FindingVerdict::Held, ..all_lost() };
+        let through = Some("kmalloc-32".to_owned());
+        let child = Finding { lost_through: through, ..all_lost() };
+        for innocent in [held, child] {
+            assert!(innocent.leaking_function().is_none());
+            assert!(innocent.probable_function().is_none());
+        }
     }
 }

@@ -91,7 +91,7 @@ fn none_lost_now(report: &Report, finding: &Finding) -> bool {
     let Some(trace) = &report.trace else { return false };
     let ran = trace.refused.is_none() && trace.ended != TraceEnd::Interrupted;
     let follows = |cache: &String| trace.caches.is_empty() || trace.caches.contains(cache);
-    finding.verdict == FindingVerdict::Leak
+    finding.is_root()
         && ran
         && finding.cache.as_ref().is_some_and(follows)
         && finding.functions.iter().all(|function| function.unreachable == Some(0))

@@ -161,6 +161,8 @@ pub(crate) fn stage_name(stage: Stage, lang: Lang) -> String {
         Stage::Reach => say::stage_reach(lang),
         Stage::Alike => say::stage_alike(lang),
         Stage::Settle => say::stage_settle(lang),
+        Stage::Collect => say::stage_collect(lang),
+        Stage::Drain => say::stage_drain(lang),
         Stage::SecondLook => say::stage_second_look(lang),
     }
 }

@@ -55,13 +55,20 @@ pub(super) fn last_line<W: Write>(
 ) -> io::Result<()> {
     let Some(first) = found.functions.first() else { return Ok(()) };
     let (paint, line) = match found.verdict {
-        FindingVerdict::Leak => match (found.leaking_function(), found.probable_function()) {
-            (Some(function), _) => (Paint::Bad, say::leaking_function(lang, &function.place())),
-            (_, Some(function)) => (Paint::Doubt, say::probable_function(lang, &function.place())),
-            _ => (Paint::Plain, say::leaking_function_unseen(lang)),
-        },
+        FindingVerdict::Leak if found.is_root() => {
+            match (found.leaking_function(), found.probable_function()) {
+                (Some(function), _) => (Paint::Bad, say::leaking_function(lang, &function.place())),
+                (_, Some(function)) => {
+                    (Paint::Doubt, say::probable_function(lang, &function.place()))
+                }
+                _ => (Paint::Plain, say::leaking_function_unseen(lang)),
+            }
+        }
         FindingVerdict::Suspected => (Paint::Doubt, say::growing_function(lang, &first.place())),
-        FindingVerdict::Held => (Paint::Plain, say::allocating_function(lang, &first.place())),
+        // What is lost through another cache is that cache's fault.
+        FindingVerdict::Held | FindingVerdict::Leak => {
+            (Paint::Plain, say::allocating_function(lang, &first.place()))
+        }
     };
     page.line(paint, &line)
 }
