@@ -5,7 +5,8 @@
  * The record itself must not keep a lost object reachable: addresses are stored XOR-masked, in vmalloc memory, and
  * /proc/sysaktest_NAME prints them masked as well. The reader of the truth takes the mask off on another machine.
  *
- * /proc/sysaktest_NAME:  "ROLE CACHE OBJECT_SIZE COUNT MASK\n", then one masked address a line.
+ * /proc/sysaktest_NAME:  "ROLE CACHE OBJECT_SIZE COUNT MASK\n", then one masked address a line; where the module goes on
+ * losing objects, perhaps more lines than the COUNT at the time.
  */
 #ifndef SYSAKTEST_H
 #define SYSAKTEST_H
@@ -21,6 +22,12 @@
 
 /* Flips the sign bits too, so that a masked kernel address is no canonical address of any kind. */
 #define SYSAKTEST_MASK 0x5aa5c33c96695aa5ULL
+
+/*
+ * A function that a report has to name: a frame and a symbol of its own, whatever it is called with. That no tail call
+ * takes the frame away is the Kbuild file's part.
+ */
+#define SYSAKTEST_NAMED noinline __noclone
 
 struct sysaktest_truth {
 	const char *role; /* "lost" or "held" */
@@ -49,19 +56,45 @@ static inline void sysaktest_record(const void *object)
 		truth.masked[truth.count++] = (u64)(unsigned long)object ^ SYSAKTEST_MASK;
 }
 
-static int sysaktest_show(struct seq_file *m, void *unused)
+/* A line for each position, so that the first line of a long record costs no more than that of a short one. */
+static void *sysaktest_at(struct seq_file *m, loff_t *line)
 {
-	unsigned int i;
+	/* Any pointer but NULL means that there is a line; what it shows goes by the position. */
+	return *line <= truth.count ? line : NULL;
+}
 
-	seq_printf(m, "%s %s %u %u 0x%llx\n", truth.role, truth.cache, truth.object_size, truth.count, SYSAKTEST_MASK);
-	for (i = 0; i < truth.count; i++)
-		seq_printf(m, "%llx\n", truth.masked[i]);
+static void *sysaktest_next(struct seq_file *m, void *unused, loff_t *line)
+{
+	++*line;
+	return sysaktest_at(m, line);
+}
+
+static void sysaktest_stop(struct seq_file *m, void *unused)
+{
+}
+
+static int sysaktest_show(struct seq_file *m, void *line)
+{
+	loff_t at = *(loff_t *)line;
+
+	if (at == 0)
+		seq_printf(m, "%s %s %u %u 0x%llx\n", truth.role, truth.cache, truth.object_size, truth.count,
+			   SYSAKTEST_MASK);
+	else
+		seq_printf(m, "%llx\n", truth.masked[at - 1]);
 	return 0;
 }
 
+static const struct seq_operations sysaktest_lines = {
+	.start = sysaktest_at,
+	.next = sysaktest_next,
+	.stop = sysaktest_stop,
+	.show = sysaktest_show,
+};
+
 static int sysaktest_publish(const char *name)
 {
-	return proc_create_single(name, 0400, NULL, sysaktest_show) ? 0 : -ENOMEM;
+	return proc_create_seq(name, 0400, NULL, &sysaktest_lines) ? 0 : -ENOMEM;
 }
 
 static inline void sysaktest_retract(const char *name)

@@ -26,7 +26,7 @@ pub struct Bracket {
 pub fn live(stage: &mut Stage) -> Result<()> {
     let command = format!(
         "(while :; do {MEMINFO}; sleep 0.3; done) >/tmp/meminfo 2>/dev/null & sampler=$!; \
-         timeout {} sysak memleak --format json --all-caches; status=$?; \
+         timeout {} sysak memleak --check --format json --all-caches; status=$?; \
          kill $sampler; exit $status",
         stage.args.timeout_s
     );

@@ -11,13 +11,13 @@ pub fn clean(stage: &mut Stage) -> Result<Vec<Truth>> {
     let busy = stage.guest.text("busy >/dev/null 2>&1 & echo $!")?.trim().to_owned();
     for run in 1..=stage.args.clean_runs {
         let scenario = format!("clean, busy, run {run}");
-        if let Some((code, report)) = stage.diagnose(&scenario, "")? {
+        if let Some((code, report)) = stage.look(&scenario, "")? {
             stage.expect_no_leak(&scenario, code, &report);
         }
     }
     let held = HOLDING.iter().map(|module| stage.guest.load(module));
     let held: Vec<Truth> = held.collect::<Result<_>>()?;
-    if let Some((code, report)) = stage.diagnose("holders, busy", "")? {
+    if let Some((code, report)) = stage.look("holders, busy", "")? {
         stage.expect_no_leak("holders, busy", code, &report);
     }
     stage.guest.text(&format!("kill {busy}; sleep 3; rm -rf /tmp/busy"))?;
@@ -48,20 +48,20 @@ fn lost_in_a_look(
     scenario: &str,
     truths: &[Truth],
 ) -> Result<Option<(i32, Report)>> {
-    let first = stage.diagnose(scenario, "")?;
+    let first = stage.look(scenario, "")?;
     let Some(((_, report), newest)) = first.as_ref().zip(truths.last()) else { return Ok(first) };
     let found = report.unreachable(&newest.cache);
     if newest.nearly_all(found) {
         return Ok(first);
     }
     stage.note(scenario, &format!("one look found {found} of {}; once more", newest.count));
-    stage.diagnose(scenario, "")
+    stage.look(scenario, "")
 }
 
 /// The same diagnosis through both readers.
 pub fn readers_agree(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
-    let kcore = stage.diagnose("reader kcore", "--reader kcore")?;
-    let bpf = stage.diagnose("reader bpf", "--reader bpf")?;
+    let kcore = stage.look("reader kcore", "--reader kcore")?;
+    let bpf = stage.look("reader bpf", "--reader bpf")?;
     let (Some((kcore_code, kcore)), Some((bpf_code, bpf))) = (kcore, bpf) else { return Ok(()) };
     let say = |code: i32, verdict: &str| format!("{verdict} (exit {code})");
     let (expected, got) = (say(kcore_code, &kcore.verdict), say(bpf_code, &bpf.verdict));

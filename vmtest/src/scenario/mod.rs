@@ -48,10 +48,11 @@ impl Stage<'_> {
         self.checks.note(&format!("{} {scenario}", self.kernel.name), what);
     }
 
-    /// Runs `sysak memleak` in the guest; `None`, and a failed check, where it gives no report.
-    fn diagnose(&mut self, scenario: &str, options: &str) -> Result<Option<(i32, Report)>> {
+    /// Runs `sysak memleak` in the guest, by looks at memory alone; `None`, and a failed check, where
+    /// it gives no report.
+    fn look(&mut self, scenario: &str, options: &str) -> Result<Option<(i32, Report)>> {
         let patience = self.args.timeout_s;
-        let command = format!("timeout {patience} sysak memleak --format json {options}");
+        let command = format!("timeout {patience} sysak memleak --check --format json {options}");
         self.diagnose_by(scenario, &command)
     }
 
