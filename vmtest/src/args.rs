@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::qemu::Threads;
+
 pub const USAGE: &str = "\
 usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
        vmtest --quick-guest NAME --run COMMAND [options]    run one command in a guest
@@ -11,15 +13,22 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
 
   --kernel NAME      5.10, 6.1, 6.12, trixie or sid (default: 6.1 and 6.12)
   --sysak FILE       the static binary to test; /bin/sysak in the guest
+  --only NAME        static, trace, or one run of the latter: rcu, wrapper, slow, churn or bond;
+                     may be given several times (default: all)
   --clean-runs N     looks at the busy clean guest (default 2)
   --memory MIB       the guest's memory (default 2048)
   --la57             give the guest five-level page tables
-  --keep FOLDER      keep the vmcore, its truth and the guest's /proc files there
+  --one-thread       with --quick-guest: emulate the guest's CPUs in turns; needed by whatever
+                     switches tracepoints on
+  --keep FOLDER      keep the vmcore, its truth, the guest's /proc files and the traced reports there
   --drgn             compare the vmcore's live objects with drgn's (downloads 1 GB a kernel)
   --timeout SECONDS  for one command in the guest (default 300)
 
 In the guest the test modules are /test/sysaktest_*.ko, and `busy` makes forks, files and sockets.
 ";
+
+/// The modules that are watched while they go on, in this order.
+pub const TRACED: [&str; 5] = ["rcu", "wrapper", "slow", "churn", "bond"];
 
 /// What to do.
 pub enum Mode {
@@ -33,9 +42,11 @@ pub struct Args {
     pub mode: Mode,
     pub kernels: Vec<String>,
     pub sysak: Option<PathBuf>,
+    only: Vec<String>,
     pub clean_runs: u32,
     pub memory_mib: u64,
     pub la57: bool,
+    pub threads: Threads,
     pub keep: Option<PathBuf>,
     pub drgn: bool,
     pub timeout_s: u64,
@@ -47,9 +58,11 @@ impl Args {
             mode: Mode::Test,
             kernels: Vec::new(),
             sysak: None,
+            only: Vec::new(),
             clean_runs: 2,
             memory_mib: 2048,
             la57: false,
+            threads: Threads::Two,
             keep: None,
             drgn: false,
             timeout_s: 300,
@@ -60,9 +73,11 @@ impl Args {
             match word.as_str() {
                 "--kernel" => args.kernels.push(value()?),
                 "--sysak" => args.sysak = Some(value()?.into()),
+                "--only" => args.only.push(part(value()?)?),
                 "--clean-runs" => args.clean_runs = value()?.parse().context("--clean-runs")?,
                 "--memory" => args.memory_mib = value()?.parse().context("--memory")?,
                 "--la57" => args.la57 = true,
+                "--one-thread" => args.threads = Threads::One,
                 "--keep" => args.keep = Some(value()?.into()),
                 "--timeout" => args.timeout_s = value()?.parse().context("--timeout")?,
                 "--drgn" => args.drgn = true,
@@ -84,5 +99,37 @@ impl Args {
             bail!("--sysak FILE is missing (see --help)");
         }
         Ok(args)
+    }
+
+    /// Whether this part of the tests is to run: `static` or one of [`TRACED`].
+    pub fn wants(&self, part: &str) -> bool {
+        let asks = |only: &String| only == part || (only == "trace" && TRACED.contains(&part));
+        self.only.is_empty() || self.only.iter().any(asks)
+    }
+}
+
+fn part(name: String) -> Result<String> {
+    if ["static", "trace"].contains(&name.as_str()) || TRACED.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    bail!("there is no part called {name} (see --help)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Args;
+
+    fn only(words: &[&str]) -> Args {
+        let words = ["--sysak", "x"].iter().chain(words).map(|&word| word.to_owned());
+        Args::parse(words).unwrap()
+    }
+
+    #[test]
+    fn everything_runs_unless_parts_are_named() {
+        assert!(only(&[]).wants("static") && only(&[]).wants("bond"));
+        let bond = only(&["--only", "bond"]);
+        assert!(bond.wants("bond") && !bond.wants("slow") && !bond.wants("static"));
+        let trace = only(&["--only", "trace"]);
+        assert!(trace.wants("bond") && trace.wants("rcu") && !trace.wants("static"));
     }
 }

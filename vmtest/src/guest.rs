@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::cache::{self, Scratch};
 use crate::distro::Kernel;
 use crate::initramfs::Archive;
-use crate::qemu::{Machine, Setup};
+use crate::qemu::{Machine, Setup, Threads};
 use crate::truth::Truth;
 use crate::{build, truth};
 
@@ -37,16 +37,26 @@ pub struct Guest {
     agent: Agent,
     pub folder: Scratch,
     pub boot_s: f64,
-    loaded: Vec<String>,
 }
 
 impl Guest {
-    pub fn boot(kernel: &Kernel, args: &Args) -> Result<Guest> {
+    /// Boots a guest. An emulated CPU that misses a patch of the kernel's code (see [`Threads`]) can
+    /// end any boot, so that the second try decides.
+    pub fn boot(kernel: &Kernel, args: &Args, threads: Threads) -> Result<Guest> {
+        Guest::boot_once(kernel, args, threads).or_else(|error| {
+            let first = format!("{error:#}");
+            eprintln!("vmtest: {}; once more", first.lines().next().unwrap_or_default());
+            Guest::boot_once(kernel, args, threads).with_context(|| format!("at first: {first}"))
+        })
+    }
+
+    fn boot_once(kernel: &Kernel, args: &Args, threads: Threads) -> Result<Guest> {
         let initramfs = initramfs(kernel, args.sysak.as_deref())?;
         let folder = Scratch::new(&cache::root()?)?;
         let began = Instant::now();
         let (memory_mib, la57) = (args.memory_mib, args.la57);
-        let setup = Setup { image: &kernel.image, initramfs: &initramfs, memory_mib, la57 };
+        let image = &kernel.image;
+        let setup = Setup { image, initramfs: &initramfs, memory_mib, la57, threads };
         let mut machine = Machine::start(&folder.0, &setup)?;
         let mut agent = Agent::new(machine.connect("agent")?);
         let first = agent.run("uname -r", BOOT_PATIENCE);
@@ -55,7 +65,7 @@ impl Guest {
             bail!("booted {:?} instead of {}", first.text(), kernel.release);
         }
         let boot_s = began.elapsed().as_secs_f64();
-        Ok(Guest { machine, agent, folder, boot_s, loaded: Vec::new() })
+        Ok(Guest { machine, agent, folder, boot_s })
     }
 
     pub fn run(&mut self, command: &str, patience: Duration) -> Result<Output> {
@@ -74,10 +84,23 @@ impl Guest {
 
     /// Loads a test module and returns what it made.
     pub fn load(&mut self, module: &str) -> Result<Truth> {
-        let proc = format!("/proc/sysaktest_{module}");
-        let text = self.text(&format!("insmod /test/sysaktest_{module}.ko && cat {proc}"))?;
-        self.loaded.push(module.to_owned());
-        truth::parse(module, &text)
+        self.insert(module)?;
+        truth::parse(module, &self.text(&format!("cat /proc/sysaktest_{module}"))?)
+    }
+
+    /// Loads a test module.
+    pub fn insert(&mut self, module: &str) -> Result<()> {
+        self.text(&format!("insmod /test/sysaktest_{module}.ko")).map(drop)
+    }
+
+    /// Unloads a test module; what it lost stays lost.
+    pub fn remove(&mut self, module: &str) -> Result<()> {
+        self.text(&format!("rmmod sysaktest_{module}")).map(drop)
+    }
+
+    /// How many objects a module has made for its record so far.
+    pub fn recorded(&mut self, module: &str) -> Result<u64> {
+        truth::count(&self.text(&format!("head -n 1 /proc/sysaktest_{module}"))?)
     }
 
     /// The truths of whatever modules are loaded.

@@ -21,6 +21,7 @@ mod qemu;
 mod scenario;
 mod slabinfo;
 mod sysak;
+mod text;
 mod truth;
 
 use std::io::Write;
@@ -69,7 +70,7 @@ fn fetch(args: &Args) -> Result<ExitCode> {
 /// Boots, runs one command, prints what it printed, and ends the guest.
 fn quick_guest(args: &Args, kernel: &str, command: &str) -> Result<ExitCode> {
     let kernel = distro::kernel(kernel)?;
-    let mut guest = Guest::boot(&kernel, args)?;
+    let mut guest = Guest::boot(&kernel, args, args.threads)?;
     let output = guest.run(command, Duration::from_secs(args.timeout_s))?;
     std::io::stdout().write_all(&output.stdout)?;
     std::io::stderr().write_all(&output.stderr)?;

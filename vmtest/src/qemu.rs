@@ -25,6 +25,17 @@ pub struct Setup<'a> {
     pub initramfs: &'a [u8],
     pub memory_mib: u64,
     pub la57: bool,
+    pub threads: Threads,
+}
+
+/// How the guest's two CPUs are emulated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// A thread each: faster. But a CPU may go on for a while with code that the other one has
+    /// patched, which the kernel does to switch its tracepoints; it panics on its own `int3`.
+    Two,
+    /// In turns. Needed wherever tracepoints are switched on.
+    One,
 }
 
 impl Machine {
@@ -33,9 +44,13 @@ impl Machine {
         let initramfs = folder.join("initramfs");
         fs::write(&initramfs, setup.initramfs)?;
         let cpu = if setup.la57 { "max" } else { "max,la57=off" };
+        let accel = match setup.threads {
+            Threads::Two => "tcg,thread=multi",
+            Threads::One => "tcg,thread=single",
+        };
         let at = |name: &str| folder.join(name).display().to_string();
         let child = Command::new("qemu-system-x86_64")
-            .args(["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", cpu])
+            .args(["-accel", accel, "-smp", "2", "-cpu", cpu])
             .args(["-m", &setup.memory_mib.to_string()])
             .args(["-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")

@@ -32,7 +32,20 @@ pub struct Finding {
     pub cache: Option<String>,
     pub aliases: Vec<String>,
     pub unreachable_objects: Option<u64>,
+    pub functions: Vec<Function>,
     pub content_symbols: Vec<ContentSymbol>,
+}
+
+/// Who allocates the objects of a finding.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Function {
+    pub name: String,
+    pub module: Option<String>,
+    pub source: String,
+    pub outstanding: Option<u64>,
+    pub marked: Option<u64>,
+    pub unreachable: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +65,7 @@ pub struct Coverage {
 #[serde(default)]
 pub struct Timings {
     pub total_s: f64,
+    pub trace_s: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,8 +76,16 @@ pub struct Cache {
     pub objects_total: u64,
 }
 
+impl Function {
+    /// `bond_vminfo_add [bonding]`
+    pub fn title(&self) -> String {
+        let module = self.module.as_ref().map_or(String::new(), |module| format!(" [{module}]"));
+        self.name.clone() + &module
+    }
+}
+
 impl Finding {
-    fn is_about(&self, cache: &str) -> bool {
+    pub fn is_about(&self, cache: &str) -> bool {
         self.cache.as_deref() == Some(cache) || self.aliases.iter().any(|alias| alias == cache)
     }
 }

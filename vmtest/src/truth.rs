@@ -51,9 +51,21 @@ pub fn parse(name: &str, text: &str) -> Result<Truth> {
     Ok(truth)
 }
 
+/// The number of objects that the first line of `/proc/sysaktest_NAME` gives.
+pub fn count(head: &str) -> Result<u64> {
+    let count = head.split_whitespace().nth(3).context("a truth without a count")?;
+    count.parse().with_context(|| format!("the truth begins with {head:?}"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{count, parse};
+
+    #[test]
+    fn the_first_line_alone_has_the_count() {
+        assert_eq!(count("lost kmalloc-64 64 590001 0x0\n").unwrap(), 590_001);
+        assert!(count("").is_err());
+    }
 
     #[test]
     fn the_mask_comes_off() {

@@ -8,7 +8,7 @@ use crate::truth::Truth;
 
 /// A busy guest without leaks, then the same with every module that holds its objects.
 pub fn clean(stage: &mut Stage) -> Result<Vec<Truth>> {
-    let busy = stage.guest.text("busy >/dev/null 2>&1 & echo $!")?.trim().to_owned();
+    let busy = keep_busy(stage)?;
     for run in 1..=stage.args.clean_runs {
         let scenario = format!("clean, busy, run {run}");
         if let Some((code, report)) = stage.look(&scenario, "")? {
@@ -20,8 +20,18 @@ pub fn clean(stage: &mut Stage) -> Result<Vec<Truth>> {
     if let Some((code, report)) = stage.look("holders, busy", "")? {
         stage.expect_no_leak("holders, busy", code, &report);
     }
-    stage.guest.text(&format!("kill {busy}; sleep 3; rm -rf /tmp/busy"))?;
+    calm_down(stage, &busy)?;
     Ok(held)
+}
+
+/// Starts the load of forks, files and sockets; returns its process.
+pub fn keep_busy(stage: &mut Stage) -> Result<String> {
+    Ok(stage.guest.text("busy >/dev/null 2>&1 & echo $!")?.trim().to_owned())
+}
+
+/// Ends the load.
+pub fn calm_down(stage: &mut Stage, busy: &str) -> Result<()> {
+    stage.guest.text(&format!("kill {busy}; sleep 3; rm -rf /tmp/busy")).map(drop)
 }
 
 /// One losing module after the other; what the earlier ones lost stays lost.

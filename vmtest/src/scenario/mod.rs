@@ -1,18 +1,21 @@
-//! What is tried on one kernel, all of it in one boot: a busy guest without leaks, modules that
-//! hold objects, modules that lose them, both readers, the kernel's own counts, and the vmcore.
+//! What is tried on one kernel. In one boot, by looks at memory alone: a busy guest without leaks,
+//! modules that hold objects, modules that lose them, both readers, the kernel's own counts, and the
+//! vmcore. In a second boot, by watching allocations: modules that go on losing objects.
 
 mod counts;
 mod live;
+mod trace;
 mod vmcore;
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::args::Args;
+use crate::args::{Args, TRACED};
 use crate::checks::Checks;
 use crate::distro::Kernel;
 use crate::guest::Guest;
+use crate::qemu::Threads;
 use crate::sysak::Report;
 use crate::truth::Truth;
 
@@ -21,14 +24,34 @@ const LOSING: [&str; 3] = ["bulk", "own", "ring"];
 
 /// Runs everything on one kernel. `Err` is for what keeps the scenarios from going on.
 pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
-    let mut guest = Guest::boot(kernel, args)?;
+    if args.wants("static") {
+        boot(kernel, args, checks, Threads::Two, by_looks)?;
+    }
+    if TRACED.iter().any(|module| args.wants(module)) {
+        boot(kernel, args, checks, Threads::One, trace::run)?;
+    }
+    Ok(())
+}
+
+/// One guest from its boot to its end.
+fn boot(
+    kernel: &Kernel,
+    args: &Args,
+    checks: &mut Checks,
+    threads: Threads,
+    scenarios: fn(&mut Stage) -> Result<()>,
+) -> Result<()> {
+    let mut guest = Guest::boot(kernel, args, threads)?;
     checks.note(&kernel.name, &format!("{} booted in {:.1} s", kernel.release, guest.boot_s));
-    let mut stage = Stage { kernel, args, checks, guest: &mut guest };
-    let mut truths = live::clean(&mut stage)?;
-    truths.extend(live::lose(&mut stage)?);
-    live::readers_agree(&mut stage, &truths)?;
-    counts::live(&mut stage)?;
-    vmcore::run(&mut stage, &truths)
+    scenarios(&mut Stage { kernel, args, checks, guest: &mut guest })
+}
+
+fn by_looks(stage: &mut Stage) -> Result<()> {
+    let mut truths = live::clean(stage)?;
+    truths.extend(live::lose(stage)?);
+    live::readers_agree(stage, &truths)?;
+    counts::live(stage)?;
+    vmcore::run(stage, &truths)
 }
 
 /// What every scenario works with.
