@@ -5,9 +5,12 @@
 //! benchmarks go through the same code.
 
 pub mod alike;
+pub mod blame;
 pub mod confirm;
 pub mod content;
 mod fingerprint;
 pub mod lost;
+pub mod rank;
 pub mod reach;
+pub mod trend;
 pub mod verdict;
