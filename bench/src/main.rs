@@ -3,10 +3,12 @@
 //! Absolute times on a shared machine mean little; compare the ratios inside one run.
 
 mod child;
+mod load;
 mod made_up;
 mod peers;
 mod scale;
 mod speed;
+mod tracing;
 
 use std::path::PathBuf;
 
@@ -26,6 +28,8 @@ fn main() -> Result<()> {
         match arg.to_str() {
             Some("--vmcore") => vmcore = Some(PathBuf::from(value()?)),
             Some("--many-objects-vmcore") => million = Some(PathBuf::from(value()?)),
+            Some("--only-tracing") => return tracing::measure(),
+            Some(load::FLAG) => return load::run(),
             Some("--sysak") => sysak = PathBuf::from(value()?),
             Some("--objects") => {
                 objects =
@@ -40,5 +44,6 @@ fn main() -> Result<()> {
     } else {
         println!("(no --vmcore FILE: the comparison on a real image is left out)");
     }
-    scale::measure(objects, million.as_deref())
+    scale::measure(objects, million.as_deref())?;
+    tracing::measure()
 }

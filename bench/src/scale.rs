@@ -65,8 +65,8 @@ fn made_up(objects: u64) -> Result<Scaled> {
     )?;
     let pages = objects * PAGES_PER_OBJECT.0 / PAGES_PER_OBJECT.1;
     let target = MadeUp::new(Shape::resolve(&types)?, objects, pages);
-    let kernel = Kernel::new(&target, &target.anchors(), &types, &symbols)?;
-    let mut scaled = run(&kernel)?;
+    let mut kernel = Kernel::new(&target, &target.anchors(), &types, &symbols)?;
+    let mut scaled = run(&mut kernel)?;
     scaled.expected = Some(target.lost());
     anyhow::ensure!(scaled.objects == target.objects(), "not every made-up object was found");
     Ok(scaled)
@@ -76,13 +76,14 @@ fn of_vmcore(vmcore: &Path) -> Result<Scaled> {
     let vmcore = Some(vmcore.to_owned());
     let options = Options { reader: Choice::Auto, vmcore, btf: None, kallsyms: None };
     let target = sysak_target::open(&options, &Cancel::default())?;
-    let kernel =
+    let mut kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
-    run(&kernel)
+    run(&mut kernel)
 }
 
-fn run(kernel: &Kernel<'_>) -> Result<Scaled> {
-    let plan = Plan { only_cache: None, similarity_percent: 65, settle: None, biggest: 10 };
+fn run(kernel: &mut Kernel<'_>) -> Result<Scaled> {
+    let plan =
+        Plan { only_cache: None, similarity_percent: 65, settle: None, biggest: 10, watch: None };
     let before = Resident::now()?;
     std::fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak of memory")?;
     let start = Instant::now();

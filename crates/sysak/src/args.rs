@@ -35,18 +35,29 @@ pub struct Memleak {
     #[arg(short = 't', long = "type", value_name = "KIND", default_value = "auto")]
     pub kind: Kind,
 
-    /// Judge this slab cache only (a name of /proc/slabinfo, or of a cache merged into it)
+    /// Judge this slab cache only (a name of /proc/slabinfo, or of a cache merged into it);
+    /// "all" judges every cache, and watches the allocations of every cache
     #[arg(short = 'n', long, value_name = "CACHE")]
     pub name: Option<String>,
 
-    /// Check only: judge from looks at memory, trace nothing (at present always so)
+    /// Check only: judge from looks at memory, watch no allocations
     #[arg(short = 'c', long)]
     pub check: bool,
 
-    /// Seconds between the first look and the one that confirms suspects (live machines)
-    #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 5,
-          value_parser = clap::value_parser!(u64).range(5..=3600))]
-    pub interval: u64,
+    /// Show the whole call stacks of the functions that allocate
+    #[arg(short = 's', long)]
+    pub stacks: bool,
+
+    /// Watch a live machine for so many seconds at most [default: 200]; with --check, seconds
+    /// between the look that finds suspects and the one that confirms them [default: 5]
+    #[arg(short = 'i', long, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(5..=86400))]
+    pub interval: Option<u64>,
+
+    /// Percent of one CPU that watching may cost; above it stacks are thinned first, then
+    /// records
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
+    pub max_overhead: f64,
 
     /// How to read a live kernel's memory
     #[arg(long, value_name = "READER", default_value = "auto", conflicts_with = "vmcore")]
@@ -93,6 +104,14 @@ pub struct Memleak {
     /// Write the cache and address of every unreachable slab object to this file
     #[arg(long, value_name = "FILE")]
     pub dump_lost: Option<PathBuf>,
+}
+
+/// A share that is no nonsense.
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.1..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("not a number from 0.1 to 100".to_owned()),
+    }
 }
 
 /// Kinds of kernel memory.

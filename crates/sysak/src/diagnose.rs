@@ -1,20 +1,23 @@
-//! The static diagnosis: looks, groups what is alike, and judges.
+//! The diagnosis: looks, watches, looks again, and judges.
 //!
-//! On a live machine a second look confirms each suspect; where the first finds
-//! no group above the noise there is nothing to confirm.
+//! A crash dump gets one look. On a live machine allocations are watched between the
+//! first look and the last; without that a second look confirms each suspect, where there is one.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sysak_analysis::alike::{self, Chosen, Likeness};
+use sysak_analysis::alike::Likeness;
 use sysak_analysis::confirm::Suspects;
-use sysak_analysis::content::{self, Held};
+use sysak_analysis::content::Held;
 use sysak_analysis::lost::{self, Tally};
-use sysak_analysis::verdict;
-use sysak_base::{Cancel, Progress, Quiet, Stage, Va};
+use sysak_analysis::rank::Ranked;
+use sysak_base::{Cancel, Progress, Stage};
+use sysak_kernel::shape::EventShape;
 use sysak_kernel::{Kernel, KernelError};
 
 use crate::look::{Look, look};
+use crate::suspects::{sift, suspects, wait};
+use crate::watch::rounds::{self, Start, Watched};
+use crate::watch::{FunctionId, Growth, Watch};
 
 /// How to diagnose.
 #[derive(Clone, Debug)]
@@ -27,10 +30,25 @@ pub struct Plan {
     pub settle: Option<Duration>,
     /// How many of the biggest caches are described where nothing leaks.
     pub biggest: usize,
+    /// How to watch allocations; `None` to judge from looks alone.
+    pub watch: Option<WatchPlan>,
 }
 
-/// Pages of a cache that are looked at where it is shown, but not suspected: 4 MiB.
-const SHOWN_PAGES: u64 = 1024;
+/// How to watch allocations of a live machine.
+#[derive(Clone, Debug)]
+pub struct WatchPlan {
+    /// No longer than this.
+    pub limit: Duration,
+    /// What it may cost, in percent of one CPU.
+    pub budget_percent: f64,
+    /// Whether every cache is followed, whatever is suspect.
+    pub all: bool,
+    /// The kernel's allocation events; `None` where it has none.
+    pub events: Option<EventShape>,
+}
+
+/// The tracer follows no more caches by name.
+const MOST_FOLLOWED: usize = 8;
 
 /// Why there is no diagnosis.
 #[derive(Debug, thiserror::Error)]
@@ -49,15 +67,19 @@ pub enum DiagnoseError {
 }
 
 /// What was found out.
-pub struct Diagnosis {
-    /// The look that counts: the second one where there were two.
+pub struct Diagnosis<'a> {
+    /// The look that counts: the last one.
     pub look: Look,
     /// Objects of each cache.
     pub tallies: Vec<Tally>,
     /// Caches worth telling about, worst first.
     pub cases: Vec<Case>,
-    /// Whether suspects were confirmed in a second look.
-    pub confirmed: bool,
+    /// How often memory was looked at.
+    pub looks: u32,
+    /// What watching allocations told; `None` where nothing was watched.
+    pub watched: Option<Watched<'a>>,
+    /// Why nothing was watched although it was wanted.
+    pub refused: Option<String>,
     /// The step in which it was ended early.
     pub interrupted: Option<Stage>,
 }
@@ -76,225 +98,201 @@ pub struct Case {
     pub sampled: u64,
     /// The cache whose lost objects alone lead to these.
     pub lost_through: Option<u16>,
+    /// Who allocated what is outstanding, most guilty first.
+    pub functions: Vec<Ranked<FunctionId>>,
+    /// How it grew while it was watched.
+    pub growth: Option<Growth>,
 }
 
-impl Diagnosis {
+impl Diagnosis<'_> {
     /// Whether anything leaks.
     pub fn leaks(&self) -> bool {
         self.cases.iter().any(|case| case.leaks)
     }
+
+    /// Whether anything grows that nobody accounts for.
+    pub fn suspects(&self) -> bool {
+        self.cases.iter().any(Case::is_suspected)
+    }
+}
+
+impl Case {
+    /// Whether it grows, and no count that user space sees explains it.
+    pub fn is_suspected(&self) -> bool {
+        !self.leaks && self.growth.as_ref().is_some_and(Growth::is_suspicious)
+    }
 }
 
 /// Diagnoses a kernel.
-pub fn diagnose(
-    kernel: &Kernel<'_>,
+pub fn diagnose<'a>(
+    kernel: &mut Kernel<'a>,
     plan: &Plan,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<Diagnosis, DiagnoseError> {
+) -> Result<Diagnosis<'a>, DiagnoseError> {
     let mut seen = look(kernel, progress, cancel)?;
     let only = match &plan.only_cache {
         Some(name) => Some(find_cache(&seen, name)?),
         None => None,
     };
     let mut tallies = lost::tally(&seen.heap);
-    let mut interrupted = seen.interrupted;
-    let mut confirmed = false;
-    if let Some(settle) = plan.settle
-        && interrupted.is_none()
-        && let Some(suspects) = sift(&mut seen, &mut tallies, kernel, plan, only, cancel)
-    {
-        if wait(settle, progress, cancel) {
-            let first = seen.times;
-            // The first look's memory is given back before the second needs as much.
-            drop(seen);
-            seen = look(kernel, progress, cancel)?;
-            seen.times.census += first.census;
-            seen.times.walk += first.walk;
-            seen.times.reach += first.reach;
-            interrupted = seen.interrupted;
-            suspects.confirm(&mut seen.heap, kernel.memory);
-            confirmed = interrupted.is_none();
-        } else {
-            interrupted = Some(Stage::Settle);
+    let mut diagnosis = match (plan.settle, seen.interrupted) {
+        (Some(settle), None) => {
+            let suspects = sift(&mut seen, &mut tallies, kernel, plan, only, cancel);
+            let first = First { seen, tallies, suspects, only };
+            further(kernel, plan, settle, first, progress, cancel)?
         }
-        tallies = lost::tally(&seen.heap);
-    }
-    let mut diagnosis =
-        Diagnosis { look: seen, tallies, cases: Vec::new(), confirmed, interrupted };
-    if interrupted.is_none_or(|stage| matches!(stage, Stage::Reach | Stage::Settle)) {
+        (_, interrupted) => Diagnosis::of(seen, tallies, 1, interrupted),
+    };
+    if diagnosis.interrupted.is_none_or(|stage| matches!(stage, Stage::Reach | Stage::Settle)) {
         diagnosis.examine(kernel, plan, only, progress, cancel);
     }
     Ok(diagnosis)
 }
 
-impl Diagnosis {
-    /// Groups the objects of suspects and of the biggest caches, and judges them.
-    fn examine(
-        &mut self,
-        kernel: &Kernel<'_>,
-        plan: &Plan,
-        only: Option<u16>,
-        progress: &dyn Progress,
-        cancel: &Cancel,
-    ) {
-        let start = Instant::now();
-        if self.interrupted == Some(Stage::Reach) {
-            // Marking did not end: what is unmarked proves nothing.
-            self.tallies.iter_mut().for_each(|tally| tally.white = 0);
-        }
-        let chosen = self.choose(plan, only);
-        let percent = plan.similarity_percent;
-        let depths: Vec<_> = chosen.iter().map(|cache| self.depth(*cache, only)).collect();
-        let mut groups =
-            alike::group(&self.look.heap, kernel.memory, &depths, percent, progress, cancel);
-        let through = if suspects(&self.look, &self.tallies, only).next().is_some() {
-            lost::lost_through(&mut self.look.heap, kernel.memory, &self.tallies, cancel)
-        } else {
-            HashMap::new()
-        };
-        let cases: Vec<_> = chosen
-            .iter()
-            .map(|cache| {
-                let likeness = groups.remove(cache).unwrap_or_default();
-                self.case(kernel, *cache, likeness, through.get(cache).copied())
-            })
-            .collect();
-        if self.interrupted.is_none() && cases.iter().any(|case| case.likeness.interrupted) {
-            self.interrupted = Some(Stage::Alike);
-        }
-        self.cases = cases;
-        self.sort_cases();
-        self.look.times.alike += start.elapsed();
-    }
-
-    /// Suspects, and the cache asked for, are counted to the last object. Of a huge cache
-    /// that is only shown as a user of memory, so much is looked at as tells what it holds.
-    fn depth(&self, cache: u16, only: Option<u16>) -> Chosen {
-        let tally = &self.tallies[usize::from(cache)];
-        let stride = u64::from(self.look.heap.caches[usize::from(cache)].stride);
-        let whole = only == Some(cache) || verdict::is_suspect(tally, stride);
-        let every = if whole { 1 } else { tally.pages.div_ceil(SHOWN_PAGES).max(1) };
-        Chosen { cache, every }
-    }
-
-    fn choose(&self, plan: &Plan, only: Option<u16>) -> Vec<u16> {
-        if let Some(cache) = only {
-            return vec![cache];
-        }
-        let heap = &self.look.heap;
-        let mut biggest: Vec<u16> = (0..heap.caches.len() as u16)
-            .filter(|cache| self.tallies[usize::from(*cache)].slabs > 0)
-            .collect();
-        biggest.sort_by_key(|cache| std::cmp::Reverse(self.tallies[usize::from(*cache)].pages));
-        let (shown, rest) = biggest.split_at(plan.biggest.min(biggest.len()));
-        let suspect = |cache: &&u16| {
-            let size = u64::from(heap.caches[usize::from(**cache)].stride);
-            verdict::is_suspect(&self.tallies[usize::from(**cache)], size)
-        };
-        shown.iter().chain(rest.iter().filter(suspect)).copied().collect()
-    }
-
-    fn case(
-        &self,
-        kernel: &Kernel<'_>,
-        cache: u16,
-        likeness: Likeness,
-        lost_through: Option<u16>,
-    ) -> Case {
-        let heap = &self.look.heap;
-        let tally = &self.tallies[usize::from(cache)];
-        let info = &heap.caches[usize::from(cache)];
-        let leaks = self.interrupted.is_none()
-            && !likeness.interrupted
-            && verdict::is_leak(tally, &likeness, u64::from(info.stride));
-        let (mut held, mut sampled) = (Vec::new(), 0);
-        if let Some(group) = likeness.groups.first() {
-            let only_white = group.unreachable > 0;
-            let print = group.fingerprint;
-            let objects = content::sample(heap, kernel.memory, cache, print, only_white);
-            let size = u64::from(info.object_size);
-            let is_named = |at: Va| is_named(kernel, at);
-            held = content::held(heap, kernel.memory, &objects, size, &is_named);
-            sampled = objects.len() as u64;
-        }
-        Case { cache, leaks, likeness, held, sampled, lost_through }
-    }
-
-    /// Leaks first, the root of a lost tree before its children, then by bytes.
-    fn sort_cases(&mut self) {
-        let heap = &self.look.heap;
-        let tallies = &self.tallies;
-        self.cases.sort_by_key(|case| {
-            let tally = &tallies[usize::from(case.cache)];
-            let stride = u64::from(heap.caches[usize::from(case.cache)].stride);
-            let lost = if case.leaks { tally.white * stride } else { 0 };
-            let child = case.leaks && case.lost_through.is_some();
-            (!case.leaks, child, std::cmp::Reverse(lost), std::cmp::Reverse(tally.pages))
-        });
-    }
-}
-
-/// What is written to within this time is in use, however torn the list that it is on.
-const GLANCE: Duration = Duration::from_millis(300);
-
-/// The suspects of the first look, if a group of them is above the noise. What somebody
-/// writes to at this very moment is none; and objects unlike each other are no leak in
-/// any look.
-fn sift(
-    seen: &mut Look,
-    tallies: &mut Vec<Tally>,
-    kernel: &Kernel<'_>,
-    plan: &Plan,
+/// What the first look of a live machine saw.
+struct First {
+    seen: Look,
+    tallies: Vec<Tally>,
+    suspects: Option<Suspects>,
     only: Option<u16>,
+}
+
+/// On a live machine: watches allocations, or confirms suspects in a second look.
+fn further<'a>(
+    kernel: &mut Kernel<'a>,
+    plan: &Plan,
+    settle: Duration,
+    first: First,
+    progress: &dyn Progress,
     cancel: &Cancel,
-) -> Option<Suspects> {
-    suspects(seen, tallies, only).next()?;
-    let found = Suspects::of(&seen.heap, kernel.memory);
-    std::thread::sleep(GLANCE);
-    found.confirm(&mut seen.heap, kernel.memory);
-    *tallies = lost::tally(&seen.heap);
-    let chosen: Vec<_> =
-        suspects(seen, tallies, only).map(|cache| Chosen { cache, every: 1 }).collect();
-    let percent = plan.similarity_percent;
-    let groups = alike::group(&seen.heap, kernel.memory, &chosen, percent, &Quiet, cancel);
-    let is_leak = |(cache, likeness): (&u16, &Likeness)| {
-        let stride = u64::from(seen.heap.caches[usize::from(*cache)].stride);
-        verdict::is_leak(&tallies[usize::from(*cache)], likeness, stride)
-    };
-    groups.iter().any(is_leak).then_some(found)
-}
-
-/// Caches with more unreached objects than noise.
-fn suspects(seen: &Look, tallies: &[Tally], only: Option<u16>) -> impl Iterator<Item = u16> {
-    let caches = seen.heap.caches.iter().zip(tallies).enumerate();
-    caches.filter_map(move |(index, (cache, tally))| {
-        let index = index as u16;
-        let judged = only.is_none_or(|only| only == index);
-        (judged && verdict::is_suspect(tally, u64::from(cache.stride))).then_some(index)
-    })
-}
-
-/// Constant strings and the like follow the last symbol of their section by far: only
-/// what begins near the address names it.
-const NEAR_BYTES: u64 = 4096;
-
-fn is_named(kernel: &Kernel<'_>, at: Va) -> bool {
-    kernel.symbols.symbolize(at).is_some_and(|symbol| symbol.offset < NEAR_BYTES)
-}
-
-/// Waits, telling progress; false when cancelled.
-fn wait(settle: Duration, progress: &dyn Progress, cancel: &Cancel) -> bool {
-    let start = Instant::now();
-    while start.elapsed() < settle {
-        if cancel.is_set() {
-            return false;
+) -> Result<Diagnosis<'a>, DiagnoseError> {
+    let mut refused = None;
+    if let Some(wanted) = &plan.watch {
+        let followed = followed(&first, wanted);
+        match start_watch(kernel, wanted, &first, &followed) {
+            Ok(watch) => {
+                return watched(kernel, plan, watch, wanted, first, followed, progress, cancel);
+            }
+            Err(error) => refused = Some(error),
         }
-        let (done, total) = (start.elapsed().as_millis() as u64, settle.as_millis() as u64);
-        progress.tell(Stage::Settle, done, total);
-        std::thread::sleep(Duration::from_millis(50).min(settle));
     }
-    !cancel.is_set()
+    let diagnosis = match first.suspects {
+        Some(suspects) => {
+            confirm(kernel, settle, first.seen, first.tallies, &suspects, progress, cancel)?
+        }
+        None => Diagnosis::of(first.seen, first.tallies, 1, None),
+    };
+    Ok(Diagnosis { refused, ..diagnosis })
+}
+
+/// Looks again after a while; what is a suspect in both looks stays one.
+fn confirm<'a>(
+    kernel: &Kernel<'a>,
+    settle: Duration,
+    seen: Look,
+    tallies: Vec<Tally>,
+    suspects: &Suspects,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Diagnosis<'a>, DiagnoseError> {
+    if !wait(settle, progress, cancel) {
+        return Ok(Diagnosis::of(seen, tallies, 1, Some(Stage::Settle)));
+    }
+    let before = seen.times;
+    // The first look's memory is given back before the second needs as much.
+    drop(seen);
+    let mut seen = look(kernel, progress, cancel)?;
+    seen.times.add(before);
+    suspects.confirm(&mut seen.heap, kernel.memory);
+    let (tallies, interrupted) = (lost::tally(&seen.heap), seen.interrupted);
+    Ok(Diagnosis::of(seen, tallies, 2, interrupted))
+}
+
+/// The caches to follow: those asked for, else those that look lost, else all.
+fn followed(first: &First, wanted: &WatchPlan) -> Vec<u16> {
+    if wanted.all {
+        return Vec::new();
+    }
+    if let Some(only) = first.only {
+        return vec![only];
+    }
+    if first.suspects.is_none() {
+        return Vec::new();
+    }
+    let mut caches: Vec<u16> = suspects(&first.seen, &first.tallies, None).collect();
+    caches.sort_by_key(|cache| std::cmp::Reverse(first.tallies[usize::from(*cache)].white));
+    caches.truncate(MOST_FOLLOWED);
+    caches
+}
+
+fn start_watch<'a>(
+    kernel: &mut Kernel<'a>,
+    wanted: &WatchPlan,
+    first: &First,
+    followed: &[u16],
+) -> Result<Watch<'a>, String> {
+    let events = wanted.events.ok_or(
+        "the kernel's BTF has no allocation events (is it built with CONFIG_TRACEPOINTS?)",
+    )?;
+    let caches = &first.seen.heap.caches;
+    let follow = (!followed.is_empty()).then_some(followed);
+    let watch = Watch::start(kernel, events, caches, follow, wanted.budget_percent)
+        .map_err(|error| error.to_string())?;
+    // What is kept about a lost object must not lead to it.
+    kernel.own_pages.extend(watch.own_pages());
+    kernel.own_pages.sort_unstable();
+    Ok(watch)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn watched<'a>(
+    kernel: &Kernel<'a>,
+    plan: &Plan,
+    watch: Watch<'a>,
+    wanted: &WatchPlan,
+    first: First,
+    followed: Vec<u16>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Diagnosis<'a>, DiagnoseError> {
+    let is_suspect = first.suspects.is_some();
+    let suspects = match first.suspects {
+        Some(suspects) => suspects,
+        None => Suspects::of(&first.seen.heap, kernel.memory),
+    };
+    let start = Start {
+        kernel,
+        plan,
+        limit: wanted.limit,
+        only: first.only,
+        first: first.seen,
+        suspects,
+        followed,
+        is_suspect,
+    };
+    let rounds = rounds::run(watch, start, progress, cancel)?;
+    let interrupted = match rounds.look.interrupted {
+        // Nothing has confirmed the suspects.
+        None if is_suspect && rounds.looks == 0 => Some(Stage::Settle),
+        stage => stage,
+    };
+    let diagnosis = Diagnosis::of(rounds.look, rounds.tallies, 1 + rounds.looks, interrupted);
+    Ok(Diagnosis { watched: Some(rounds.watched), ..diagnosis })
+}
+
+impl Diagnosis<'_> {
+    fn of(look: Look, tallies: Vec<Tally>, looks: u32, interrupted: Option<Stage>) -> Self {
+        Diagnosis {
+            look,
+            tallies,
+            cases: Vec::new(),
+            looks,
+            watched: None,
+            refused: None,
+            interrupted,
+        }
+    }
 }
 
 fn find_cache(seen: &Look, name: &str) -> Result<u16, DiagnoseError> {

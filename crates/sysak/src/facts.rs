@@ -1,5 +1,7 @@
 //! Turns a diagnosis into the report: figures only, the sentences are the report's own.
 
+mod watched;
+
 use std::time::Duration;
 
 use sysak::diagnose::{Case, Diagnosis, Plan};
@@ -14,7 +16,7 @@ use sysak_target::{Identity, Reader};
 pub fn report(
     identity: &Identity,
     kernel: &Kernel<'_>,
-    diagnosis: &Diagnosis,
+    diagnosis: &Diagnosis<'_>,
     plan: &Plan,
     total: Duration,
 ) -> report::Report {
@@ -27,13 +29,15 @@ pub fn report(
         verdict: verdict(diagnosis),
         interrupted: diagnosis.interrupted,
         method: report::Method {
-            looks: if diagnosis.confirmed { 2 } else { 1 },
-            settle_s: plan.settle.filter(|_| diagnosis.confirmed).map(|wait| wait.as_secs()),
+            looks: diagnosis.looks,
+            settle_s: settle(diagnosis, plan),
             similarity_percent: plan.similarity_percent,
             only_cache: plan.only_cache.clone(),
         },
         census: census(diagnosis),
         findings: diagnosis.cases.iter().map(|case| finding(kernel, diagnosis, case)).collect(),
+        trace: watched::trace(diagnosis),
+        trend: watched::trend(diagnosis),
         coverage: coverage(diagnosis),
         timings: timings(diagnosis, total),
         ..report::Report::default()
@@ -41,7 +45,7 @@ pub fn report(
 }
 
 /// Totals of every cache that has slabs.
-pub fn all_caches(diagnosis: &Diagnosis) -> Vec<report::CacheTotals> {
+pub fn all_caches(diagnosis: &Diagnosis<'_>) -> Vec<report::CacheTotals> {
     let caches = diagnosis.look.heap.caches.iter().zip(&diagnosis.tallies);
     let totals = caches.map(|(cache, tally)| report::CacheTotals {
         name: cache.name.clone(),
@@ -75,15 +79,25 @@ fn target(identity: &Identity) -> report::Target {
 }
 
 /// Grouping that was cut short still knows what is lost; anything earlier does not.
-fn verdict(diagnosis: &Diagnosis) -> report::Verdict {
+fn verdict(diagnosis: &Diagnosis<'_>) -> report::Verdict {
     match diagnosis.interrupted {
         Some(_) => report::Verdict::Undetermined,
         None if diagnosis.leaks() => report::Verdict::Leak,
+        None if diagnosis.suspects() => report::Verdict::Suspected,
         None => report::Verdict::NoLeak,
     }
 }
 
-fn census(diagnosis: &Diagnosis) -> report::Census {
+/// Seconds between the last two looks.
+fn settle(diagnosis: &Diagnosis<'_>, plan: &Plan) -> Option<u64> {
+    let between = match &diagnosis.watched {
+        Some(watched) => watched.between_looks,
+        None => plan.settle?,
+    };
+    (diagnosis.looks > 1).then_some(between.as_secs())
+}
+
+fn census(diagnosis: &Diagnosis<'_>) -> report::Census {
     let census = &diagnosis.look.census;
     if diagnosis.interrupted == Some(Stage::Census) {
         return report::Census::default();
@@ -125,7 +139,7 @@ fn census(diagnosis: &Diagnosis) -> report::Census {
     }
 }
 
-fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis, case: &Case) -> report::Finding {
+fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> report::Finding {
     let heap = &diagnosis.look.heap;
     let cache = &heap.caches[usize::from(case.cache)];
     let tally = &diagnosis.tallies[usize::from(case.cache)];
@@ -146,9 +160,10 @@ fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis, case: &Case) -> report::F
     };
     report::Finding {
         class: report::Class::Slab,
-        verdict: match case.leaks {
-            true => report::FindingVerdict::Leak,
-            false => report::FindingVerdict::Held,
+        verdict: match () {
+            () if case.leaks => report::FindingVerdict::Leak,
+            () if case.is_suspected() => report::FindingVerdict::Suspected,
+            () => report::FindingVerdict::Held,
         },
         cache: Some(cache.name.clone()),
         aliases: cache.aliases.clone(),
@@ -168,13 +183,16 @@ fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis, case: &Case) -> report::F
         sample_object: case.likeness.groups.first().map(|group| group.sample),
         groups: case.likeness.groups.iter().enumerate().filter(|_| counted).map(group).collect(),
         content_symbols: case.held.iter().map(content).collect(),
+        growth_bytes_per_s: case.growth.as_ref().map(|growth| growth.bytes_per_s.round()),
+        functions: watched::functions(kernel, diagnosis, case),
+        explained_by: watched::explanation(case),
         ..report::Finding::default()
     }
 }
 
 fn content_symbol(
     kernel: &Kernel<'_>,
-    diagnosis: &Diagnosis,
+    diagnosis: &Diagnosis<'_>,
     case: &Case,
     held: &Held,
 ) -> report::ContentSymbol {
@@ -199,7 +217,7 @@ fn content_symbol(
     }
 }
 
-fn coverage(diagnosis: &Diagnosis) -> report::Coverage {
+fn coverage(diagnosis: &Diagnosis<'_>) -> report::Coverage {
     let seen = &diagnosis.look.coverage;
     let walked = !matches!(diagnosis.interrupted, Some(Stage::Census | Stage::Walk));
     let skipped = seen.skipped.iter();
@@ -218,7 +236,7 @@ fn coverage(diagnosis: &Diagnosis) -> report::Coverage {
     }
 }
 
-fn timings(diagnosis: &Diagnosis, total: Duration) -> report::Timings {
+fn timings(diagnosis: &Diagnosis<'_>, total: Duration) -> report::Timings {
     let times = diagnosis.look.times;
     let seconds = |time: Duration| (!time.is_zero()).then(|| rounded(time));
     report::Timings {
@@ -227,7 +245,10 @@ fn timings(diagnosis: &Diagnosis, total: Duration) -> report::Timings {
         walk_s: seconds(times.walk),
         reach_s: seconds(times.reach),
         similarity_s: seconds(times.alike),
-        trace_s: None,
+        trace_s: diagnosis
+            .watched
+            .as_ref()
+            .and_then(|watched| seconds(watched.watch.collected + watched.watch.drained)),
     }
 }
 

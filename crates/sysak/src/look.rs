@@ -39,6 +39,16 @@ pub struct Times {
     pub alike: Duration,
 }
 
+impl Times {
+    /// Counts an earlier look's times in.
+    pub fn add(&mut self, earlier: Times) {
+        self.census += earlier.census;
+        self.walk += earlier.walk;
+        self.reach += earlier.reach;
+        self.alike += earlier.alike;
+    }
+}
+
 /// Pages of slabs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SlabPages {

@@ -5,12 +5,21 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sysak_base::{Progress, Stage};
+use sysak_base::{Progress, Stage, Watching};
+
+/// What the line says, in one language.
+#[derive(Clone, Copy)]
+pub struct Words {
+    /// What a step does.
+    pub stage: fn(Stage) -> &'static str,
+    /// What watching has seen so far.
+    pub watching: fn(&Watching<'_>) -> String,
+}
 
 /// The line on the terminal.
 pub struct Line {
     bar: ProgressBar,
-    name: fn(Stage) -> &'static str,
+    words: Words,
     last: RefCell<Option<(Stage, Instant)>>,
 }
 
@@ -18,8 +27,8 @@ pub struct Line {
 const EVERY: Duration = Duration::from_millis(80);
 
 impl Line {
-    /// A line on stderr, if that is a terminal. `name` says what a step does.
-    pub fn new(name: fn(Stage) -> &'static str) -> Line {
+    /// A line on stderr, if that is a terminal.
+    pub fn new(words: Words) -> Line {
         let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr());
         if !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -28,7 +37,7 @@ impl Line {
         {
             bar.set_style(style.progress_chars("=> "));
         }
-        Line { bar, name, last: RefCell::new(None) }
+        Line { bar, words, last: RefCell::new(None) }
     }
 
     /// Takes the line off the screen.
@@ -44,8 +53,16 @@ impl Progress for Line {
             return;
         }
         *last = Some((stage, Instant::now()));
-        self.bar.set_message((self.name)(stage));
+        // What watching has seen follows at once.
+        if stage != Stage::Collect {
+            self.bar.set_message((self.words.stage)(stage));
+        }
         self.bar.set_length(total.max(1));
         self.bar.set_position(done.min(total));
+    }
+
+    fn watching(&self, seen: &Watching<'_>) {
+        let stage = (self.words.stage)(Stage::Collect);
+        self.bar.set_message(format!("{stage}: {}", (self.words.watching)(seen)));
     }
 }

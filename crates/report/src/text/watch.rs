@@ -12,13 +12,14 @@ use crate::{Lang, Report, TargetKind, Trace, TraceEnd};
 /// `-i` takes any number of seconds; people like round ones.
 const ROUND_S: f64 = 10.0;
 
-/// How memory grew; nothing where it did not.
+/// How memory grew; nothing where it did not, or where that is the sway of any machine.
 pub(super) fn trend<W: Write>(
     page: &mut Page<'_, W>,
     report: &Report,
     lang: Lang,
 ) -> io::Result<()> {
-    let grew = report.trend.as_ref().and_then(|t| words::trend(t, report.target.page_size, lang));
+    let trend = report.trend.as_ref().filter(|trend| trend.full_in_s.is_some());
+    let grew = trend.and_then(|t| words::trend(t, report.target.page_size, lang));
     grew.map_or(Ok(()), |grew| page.sentence(Paint::Plain, "", &grew))
 }
 

@@ -6,16 +6,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sysak::diagnose::{Plan, diagnose};
+use sysak::diagnose::{Plan, WatchPlan, diagnose};
 use sysak_base::heap::{Heap, Object};
-use sysak_base::{Cancel, Stage};
+use sysak_base::{Cancel, Stage, Watching};
 use sysak_kernel::Kernel;
+use sysak_kernel::shape::EventShape;
 use sysak_report::{Lang, Style};
+use sysak_symbols::TypeInfo;
 use sysak_target::{Choice, Options};
 
 use crate::args::{Format, Kind, Memleak, Reader};
 use crate::facts;
-use crate::progress::Line;
+use crate::progress::{Line, Words};
 
 /// Caches that are described where nothing leaks.
 const BIGGEST: usize = 10;
@@ -30,8 +32,8 @@ pub fn run(args: &Memleak) -> Result<u8> {
         stay_out_of_the_way();
     }
     let line = Line::new(match lang {
-        Lang::En => stage_en,
-        Lang::Zh => stage_zh,
+        Lang::En => Words { stage: stage_en, watching: watching_en },
+        Lang::Zh => Words { stage: stage_zh, watching: watching_zh },
     });
     let progress: &dyn sysak_base::Progress = &line;
     progress.tell(Stage::Open, 0, 1);
@@ -41,15 +43,10 @@ pub fn run(args: &Memleak) -> Result<u8> {
         let memory = target.memory.as_ref();
         sysak_kernel::modules::read_modules(memory, &target.types, &mut target.symbols);
     }
-    let kernel =
+    let mut kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
-    let plan = Plan {
-        only_cache: args.name.clone(),
-        similarity_percent: args.similarity,
-        settle: target.identity.live.then(|| Duration::from_secs(args.interval)),
-        biggest: BIGGEST,
-    };
-    let diagnosis = diagnose(&kernel, &plan, progress, &cancel)?;
+    let plan = plan(args, target.identity.live, &target.types);
+    let diagnosis = diagnose(&mut kernel, &plan, progress, &cancel)?;
     line.clear();
     let heap = &diagnosis.look.heap;
     if let Some(file) = &args.dump_objects {
@@ -63,6 +60,33 @@ pub fn run(args: &Memleak) -> Result<u8> {
         report.caches = facts::all_caches(&diagnosis);
     }
     print(report, args, lang)
+}
+
+/// Stands for every cache where a cache's name is asked for.
+const ALL: &str = "all";
+/// How long a live machine is watched at most.
+const WATCH_SECONDS: u64 = 200;
+/// Between two looks where nothing is watched.
+const SETTLE_SECONDS: u64 = 5;
+
+fn plan(args: &Memleak, live: bool, types: &TypeInfo) -> Plan {
+    let seconds = |default| Duration::from_secs(args.interval.unwrap_or(default));
+    let all = args.name.as_deref() == Some(ALL);
+    Plan {
+        only_cache: args.name.clone().filter(|_| !all),
+        similarity_percent: args.similarity,
+        settle: live.then(|| match args.check {
+            true => seconds(SETTLE_SECONDS),
+            false => Duration::from_secs(SETTLE_SECONDS),
+        }),
+        biggest: BIGGEST,
+        watch: (live && !args.check).then(|| WatchPlan {
+            limit: seconds(WATCH_SECONDS),
+            budget_percent: args.max_overhead,
+            all,
+            events: EventShape::find(types),
+        }),
+    }
 }
 
 /// What later releases will do answers now with a clear error, never silently.
@@ -151,9 +175,12 @@ fn print(mut report: sysak_report::Report, args: &Memleak, lang: Lang) -> Result
     let width = rustix::termios::tcgetwinsize(&stdout).map_or(100, |size| size.ws_col.into());
     let mut out = BufWriter::new(stdout.lock());
     match args.format {
-        Format::Text => {
-            sysak_report::text(&report, lang, Style { colour, width, stacks: false }, &mut out)?
-        }
+        Format::Text => sysak_report::text(
+            &report,
+            lang,
+            Style { colour, width, stacks: args.stacks },
+            &mut out,
+        )?,
         Format::Json => sysak_report::json(&report, &mut out)?,
     }
     out.flush()?;
@@ -173,6 +200,8 @@ fn stage_en(stage: Stage) -> &'static str {
         Stage::Walk => "finding the live objects of every slab",
         Stage::Reach => "following pointers from the roots",
         Stage::Alike => "grouping objects of like content",
+        Stage::Collect => "watching allocations",
+        Stage::Drain => "letting short-lived objects go",
         Stage::Settle => "waiting to confirm suspects",
         Stage::SecondLook => "looking again",
     }
@@ -185,7 +214,19 @@ fn stage_zh(stage: Stage) -> &'static str {
         Stage::Walk => "遍历每个 slab 的对象",
         Stage::Reach => "从根开始沿指针标记",
         Stage::Alike => "按内容对对象分组",
+        Stage::Collect => "跟踪分配和释放",
+        Stage::Drain => "等待短期对象释放",
         Stage::Settle => "等待复查可疑对象",
         Stage::SecondLook => "复查",
     }
+}
+
+fn watching_en(seen: &Watching<'_>) -> String {
+    let front = seen.front_runner.map_or(String::new(), |name| format!(", most by {name}"));
+    format!("{} events, {} not freed yet{front}", seen.events, seen.outstanding)
+}
+
+fn watching_zh(seen: &Watching<'_>) -> String {
+    let front = seen.front_runner.map_or(String::new(), |name| format!("，最多：{name}"));
+    format!("{} 次事件，{} 个未释放{front}", seen.events, seen.outstanding)
 }

@@ -1,0 +1,188 @@
+//! What watching allocations adds to each allocate-and-free pair, beside its floor and its peers.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sysak::look::look;
+use sysak_base::{Cancel, Quiet};
+use sysak_bpf::Aligned;
+use sysak_kernel::Kernel;
+use sysak_kernel::shape::EventShape;
+use sysak_target::{Choice, Options};
+use sysak_trace::{Events, Follow, Followed, Mode, Tracer};
+
+use crate::load::Load;
+
+const LEN: usize = include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")).len();
+static EMPTY: Aligned<LEN> = Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")));
+
+const EVENTS: [&str; 4] = ["kmalloc", "kmem_cache_alloc", "kfree", "kmem_cache_free"];
+const ROUNDS: usize = 9;
+const TURNS: u64 = 200_000;
+/// The cache of `struct file`: the load allocates one in each turn.
+const USED: &str = "filp";
+/// A cache that the load leaves alone.
+const UNUSED: &str = "task_struct";
+/// From libbpf-tools; with everything that it does by default, a stack for each allocation.
+const PEER: [&str; 2] = ["memleak", "3600"];
+
+/// Prints what each way to watch adds.
+pub fn measure() -> Result<()> {
+    println!(
+        "watching allocations on this machine; each turn of the load opens and closes an eventfd"
+    );
+    match Machine::open() {
+        Ok(machine) => machine.measure(),
+        Err(error) => {
+            println!("  left out: {error:#}");
+            Ok(())
+        }
+    }
+}
+
+struct Machine {
+    events: Events,
+    used: Followed,
+    unused: Followed,
+}
+
+/// One way to watch.
+enum Way {
+    Nothing,
+    Empty,
+    Tracer(Follow, u32),
+    Peer,
+}
+
+/// What keeps a way watching.
+#[allow(dead_code)] // Held for their ends.
+enum Held {
+    Nothing,
+    Empty(libbpf_rs::Object, Vec<libbpf_rs::Link>),
+    Tracer(Box<Tracer>),
+    Peer(Peer),
+}
+
+struct Peer(Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Machine {
+    fn open() -> Result<Machine> {
+        let options = Options { reader: Choice::Auto, vmcore: None, btf: None, kallsyms: None };
+        let target = sysak_target::open(&options, &Cancel::default())?;
+        let kernel =
+            Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+        let heap = look(&kernel, &Quiet, &Cancel::default())?.heap;
+        let shape = EventShape::find(&target.types).context("no allocation events")?;
+        let followed = |name: &str| {
+            let is_it = |other: &str| other == name;
+            let cache = heap
+                .caches
+                .iter()
+                .find(|cache| is_it(&cache.name) || cache.aliases.iter().any(|a| is_it(a)))
+                .with_context(|| format!("no cache {name}"))?;
+            let bytes = shape.alloc_bytes.map(|_| u64::from(cache.stride));
+            anyhow::Ok(Followed { cache: cache.va, bytes })
+        };
+        Ok(Machine {
+            used: followed(USED)?,
+            unused: followed(UNUSED)?,
+            events: Events {
+                kmalloc_bytes: shape.kmalloc_bytes.unwrap_or(0),
+                alloc_bytes: shape.alloc_bytes.unwrap_or(0),
+                alloc_cache: shape.alloc_cache.unwrap_or(0),
+                free_cache: shape.free_cache.unwrap_or(0),
+                node_events: shape.node_events,
+            },
+        })
+    }
+
+    fn measure(&self) -> Result<()> {
+        let mut load = Load::start()?;
+        let pairs = self.pairs_a_turn(&mut load)?;
+        let one = |followed| Follow::Caches(vec![followed]);
+        let ways = [
+            ("nothing", Way::Nothing),
+            ("empty program, the floor", Way::Empty),
+            ("sysak, another cache", Way::Tracer(one(self.unused), 0)),
+            ("sysak, the load's cache", Way::Tracer(one(self.used), 0)),
+            ("  with a stack each", Way::Tracer(one(self.used), u32::MAX)),
+            ("sysak, every cache", Way::Tracer(Follow::All, 0)),
+            ("libbpf-tools memleak", Way::Peer),
+        ];
+        let mut times = vec![Vec::new(); ways.len()];
+        for _ in 0..ROUNDS {
+            for ((_, way), times) in ways.iter().zip(&mut times) {
+                let Ok(_held) = self.begin(way) else { continue };
+                load.turn_ns(TURNS / 10)?;
+                times.push(load.turn_ns(TURNS)?);
+            }
+        }
+        let medians: Vec<Option<f64>> = times.iter_mut().map(|times| median(times)).collect();
+        let added = |at: usize| Some((medians[at]? - medians[0]?) / pairs);
+        println!("  {pairs:.2} allocate-and-free pairs a turn; medians of {ROUNDS} rounds in turn");
+        for (at, (name, _)) in ways.iter().enumerate() {
+            match (medians[at], added(at), added(1)) {
+                (Some(turn), Some(added), Some(floor)) => println!(
+                    "  {name:26} {turn:8.0} ns a turn   adds {added:7.1} ns a pair   {:6.2} times the floor",
+                    added / floor
+                ),
+                _ => println!("  {name:26} left out: cannot run it (is it installed?)"),
+            }
+        }
+        println!("      {}", PEER.join(" "));
+        Ok(())
+    }
+
+    /// Allocations in one turn, counted by the tracer itself.
+    fn pairs_a_turn(&self, load: &mut Load) -> Result<f64> {
+        let tracer = Tracer::start(self.events, &Follow::Caches(vec![self.unused]))?;
+        let before = tracer.seen().allocs;
+        load.turn_ns(TURNS)?;
+        Ok((tracer.seen().allocs - before) as f64 / TURNS as f64)
+    }
+
+    fn begin(&self, way: &Way) -> Result<Held> {
+        Ok(match way {
+            Way::Nothing => Held::Nothing,
+            Way::Empty => {
+                let object = sysak_bpf::open(&EMPTY)?.load()?;
+                let program = object.progs_mut().next().context("no program")?;
+                let links = EVENTS.map(|event| program.attach_raw_tracepoint(event));
+                let links = links.into_iter().collect::<Result<Vec<_>, _>>()?;
+                Held::Empty(object, links)
+            }
+            Way::Tracer(follow, stacks) => {
+                let tracer = Tracer::start(self.events, follow)?;
+                tracer.allow_stacks(*stacks);
+                tracer.set_mode(Mode::Record);
+                Held::Tracer(Box::new(tracer))
+            }
+            Way::Peer => {
+                let child = Command::new(PEER[0])
+                    .args(&PEER[1..])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()?;
+                let mut peer = Peer(child);
+                // It attaches within a second.
+                std::thread::sleep(Duration::from_secs(3));
+                anyhow::ensure!(peer.0.try_wait()?.is_none(), "it ended");
+                Held::Peer(peer)
+            }
+        })
+    }
+}
+
+fn median(times: &mut [f64]) -> Option<f64> {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied()
+}

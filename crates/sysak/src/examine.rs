@@ -1,0 +1,214 @@
+//! Groups the objects of suspects and of the biggest caches, and judges each cache.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use sysak_analysis::alike::{self, Chosen, Likeness};
+use sysak_analysis::rank::{self, Ranked};
+use sysak_analysis::{content, lost, verdict};
+use sysak_base::{Cancel, Progress, Stage, Va};
+use sysak_kernel::Kernel;
+
+use crate::diagnose::{Case, Diagnosis, Plan};
+use crate::suspects::suspects;
+use crate::watch::{FunctionId, Growth};
+
+/// Pages of a cache that are looked at where it is shown, but not suspected: 4 MiB.
+const SHOWN_PAGES: u64 = 1024;
+/// Caches that are shown because much of what was allocated stayed.
+const WATCHED: usize = 3;
+/// Fewer objects that stayed are not worth showing.
+const MANY: u64 = 20;
+
+impl Diagnosis<'_> {
+    /// Groups the objects of suspects and of the biggest caches, and judges them.
+    pub(crate) fn examine(
+        &mut self,
+        kernel: &Kernel<'_>,
+        plan: &Plan,
+        only: Option<u16>,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) {
+        let start = Instant::now();
+        if self.interrupted == Some(Stage::Reach) {
+            // Marking did not end: what is unmarked proves nothing.
+            self.tallies.iter_mut().for_each(|tally| tally.white = 0);
+        }
+        let chosen = self.choose(plan, only);
+        let percent = plan.similarity_percent;
+        let depths: Vec<_> = chosen.iter().map(|cache| self.depth(*cache, only)).collect();
+        let mut groups =
+            alike::group(&self.look.heap, kernel.memory, &depths, percent, progress, cancel);
+        let through = if suspects(&self.look, &self.tallies, only).next().is_some() {
+            lost::lost_through(&mut self.look.heap, kernel.memory, &self.tallies, cancel)
+        } else {
+            HashMap::new()
+        };
+        let mut functions = self.functions(kernel, &groups, percent);
+        let cases: Vec<_> = chosen
+            .iter()
+            .map(|cache| {
+                let likeness = groups.remove(cache).unwrap_or_default();
+                let case = self.case(kernel, *cache, likeness, through.get(cache).copied());
+                let functions = functions.remove(cache).unwrap_or_default();
+                Case { functions, growth: self.growth(*cache), ..case }
+            })
+            .collect();
+        if self.interrupted.is_none() && cases.iter().any(|case| case.likeness.interrupted) {
+            self.interrupted = Some(Stage::Alike);
+        }
+        self.cases = cases;
+        self.sort_cases();
+        self.look.times.alike += start.elapsed();
+    }
+
+    /// Suspects, and the cache asked for, are counted to the last object. Of a huge cache
+    /// that is only shown as a user of memory, so much is looked at as tells what it holds.
+    fn depth(&self, cache: u16, only: Option<u16>) -> Chosen {
+        let tally = &self.tallies[usize::from(cache)];
+        let stride = u64::from(self.look.heap.caches[usize::from(cache)].stride);
+        let whole = only == Some(cache) || verdict::is_suspect(tally, stride);
+        let every = if whole { 1 } else { tally.pages.div_ceil(SHOWN_PAGES).max(1) };
+        Chosen { cache, every }
+    }
+
+    fn choose(&self, plan: &Plan, only: Option<u16>) -> Vec<u16> {
+        if let Some(cache) = only {
+            return vec![cache];
+        }
+        let heap = &self.look.heap;
+        let mut biggest: Vec<u16> = (0..heap.caches.len() as u16)
+            .filter(|cache| self.tallies[usize::from(*cache)].slabs > 0)
+            .collect();
+        biggest.sort_by_key(|cache| std::cmp::Reverse(self.tallies[usize::from(*cache)].pages));
+        let (shown, rest) = biggest.split_at(plan.biggest.min(biggest.len()));
+        let suspect = |cache: &&u16| {
+            let size = u64::from(heap.caches[usize::from(**cache)].stride);
+            verdict::is_suspect(&self.tallies[usize::from(**cache)], size)
+        };
+        let watched = self.watched_caches();
+        let told = |cache: &&u16| suspect(cache) || watched.contains(cache);
+        shown.iter().chain(rest.iter().filter(told)).copied().collect()
+    }
+
+    /// Caches of which watching has something to tell: a function that loses objects, growth,
+    /// or most of what was allocated and stayed.
+    fn watched_caches(&self) -> HashSet<u16> {
+        let Some(watched) = &self.watched else { return HashSet::new() };
+        let mut stayed: HashMap<u16, u64> = HashMap::new();
+        for proof in &watched.proofs {
+            *stayed.entry(proof.traced.cache).or_insert(0) += 1;
+        }
+        let mut most: Vec<_> = stayed.into_iter().filter(|(_, n)| *n >= MANY).collect();
+        most.sort_by_key(|(cache, n)| (std::cmp::Reverse(*n), *cache));
+        let most = most.into_iter().take(WATCHED).map(|(cache, _)| cache);
+        let grows = (0..self.look.heap.caches.len() as u16)
+            .filter(|cache| self.growth(*cache).is_some_and(|growth| growth.is_suspicious()));
+        watched.proved.iter().copied().chain(most).chain(grows).collect()
+    }
+
+    /// Of each cache, who allocated what is outstanding.
+    fn functions(
+        &self,
+        kernel: &Kernel<'_>,
+        groups: &HashMap<u16, Likeness>,
+        percent: u32,
+    ) -> HashMap<u16, Vec<Ranked<FunctionId>>> {
+        let Some(watched) = &self.watched else { return HashMap::new() };
+        let heap = &self.look.heap;
+        let read = |at: Va, cache: u16| {
+            let mut bytes = vec![0; heap.caches[usize::from(cache)].object_size as usize];
+            kernel.memory.read(at, &mut bytes).ok().map(|()| bytes)
+        };
+        let templates: HashMap<u16, Vec<u8>> = groups
+            .iter()
+            .filter_map(|(cache, likeness)| {
+                Some((*cache, read(likeness.groups.first()?.sample, *cache)?))
+            })
+            .collect();
+        let outstanding = watched.proofs.iter().map(|proof| {
+            let traced = &proof.traced;
+            let template = templates.get(&traced.cache);
+            let marked = template.is_some_and(|template| {
+                let bytes = read(traced.va(), traced.cache);
+                bytes.is_some_and(|bytes| alike::is_similar(template, &bytes, percent))
+            });
+            rank::Outstanding {
+                key: traced.function,
+                cache: traced.cache,
+                unreachable: proof.unreachable,
+                marked,
+                bytes: heap.caches[usize::from(traced.cache)].stride,
+                pid: traced.record.pid,
+                comm: traced.record.comm,
+                stack: traced.record.stack,
+            }
+        });
+        rank::rank(outstanding)
+    }
+
+    /// How a cache grew while it was watched.
+    fn growth(&self, cache: u16) -> Option<Growth> {
+        let info = &self.look.heap.caches[usize::from(cache)];
+        let samples = &self.watched.as_ref()?.watch.samples;
+        Growth::of(samples, cache, u64::from(info.stride), info.reclaimable)
+    }
+
+    fn case(
+        &self,
+        kernel: &Kernel<'_>,
+        cache: u16,
+        likeness: Likeness,
+        lost_through: Option<u16>,
+    ) -> Case {
+        let heap = &self.look.heap;
+        let tally = &self.tallies[usize::from(cache)];
+        let info = &heap.caches[usize::from(cache)];
+        let proved = self.watched.as_ref().is_some_and(|watched| watched.proved.contains(&cache));
+        let leaks = self.interrupted.is_none()
+            && !likeness.interrupted
+            && (proved || verdict::is_leak(tally, &likeness, u64::from(info.stride)));
+        let (mut held, mut sampled) = (Vec::new(), 0);
+        if let Some(group) = likeness.groups.first() {
+            let only_white = group.unreachable > 0;
+            let print = group.fingerprint;
+            let objects = content::sample(heap, kernel.memory, cache, print, only_white);
+            let size = u64::from(info.object_size);
+            let is_named = |at: Va| is_named(kernel, at);
+            held = content::held(heap, kernel.memory, &objects, size, &is_named);
+            sampled = objects.len() as u64;
+        }
+        Case {
+            cache,
+            leaks,
+            likeness,
+            held,
+            sampled,
+            lost_through,
+            functions: Vec::new(),
+            growth: None,
+        }
+    }
+
+    /// Leaks first, the root of a lost tree before its children, then by bytes.
+    fn sort_cases(&mut self) {
+        let heap = &self.look.heap;
+        let tallies = &self.tallies;
+        self.cases.sort_by_key(|case| {
+            let tally = &tallies[usize::from(case.cache)];
+            let stride = u64::from(heap.caches[usize::from(case.cache)].stride);
+            let lost = if case.leaks { tally.white * stride } else { 0 };
+            let child = case.leaks && case.lost_through.is_some();
+            (!case.leaks, child, std::cmp::Reverse(lost), std::cmp::Reverse(tally.pages))
+        });
+    }
+}
+
+/// Constant strings and the like follow the last symbol of their section by far: only
+/// what begins near the address names it.
+const NEAR_BYTES: u64 = 4096;
+
+fn is_named(kernel: &Kernel<'_>, at: Va) -> bool {
+    kernel.symbols.symbolize(at).is_some_and(|symbol| symbol.offset < NEAR_BYTES)
+}

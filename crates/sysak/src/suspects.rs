@@ -1,0 +1,87 @@
+//! Suspects: caches with more unreached objects than noise, and what a second look leaves of them.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use sysak_analysis::alike::{self, Chosen, Likeness};
+use sysak_analysis::confirm::Suspects;
+use sysak_analysis::lost::{self, Tally};
+use sysak_analysis::verdict;
+use sysak_base::{Cancel, Progress, Quiet, Stage};
+use sysak_kernel::Kernel;
+
+use crate::diagnose::Plan;
+use crate::look::Look;
+
+/// What is written to within this time is in use, however torn the list that it is on.
+const GLANCE: Duration = Duration::from_millis(300);
+
+/// The suspects of the first look, if a group of them is above the noise. What somebody
+/// writes to at this very moment is none; and objects unlike each other are no leak in
+/// any look.
+pub fn sift(
+    seen: &mut Look,
+    tallies: &mut Vec<Tally>,
+    kernel: &Kernel<'_>,
+    plan: &Plan,
+    only: Option<u16>,
+    cancel: &Cancel,
+) -> Option<Suspects> {
+    suspects(seen, tallies, only).next()?;
+    let found = glance(seen, kernel);
+    *tallies = lost::tally(&seen.heap);
+    let leaking = leaking_caches(seen, tallies, kernel, plan, only, cancel);
+    (!leaking.is_empty()).then_some(found)
+}
+
+/// Every unreached object, and clears of suspicion those that are written to meanwhile.
+pub fn glance(seen: &mut Look, kernel: &Kernel<'_>) -> Suspects {
+    let found = Suspects::of(&seen.heap, kernel.memory);
+    std::thread::sleep(GLANCE);
+    found.confirm(&mut seen.heap, kernel.memory);
+    found
+}
+
+/// Caches that leak by their unreached objects alone.
+pub fn leaking_caches(
+    seen: &Look,
+    tallies: &[Tally],
+    kernel: &Kernel<'_>,
+    plan: &Plan,
+    only: Option<u16>,
+    cancel: &Cancel,
+) -> HashSet<u16> {
+    let chosen: Vec<_> =
+        suspects(seen, tallies, only).map(|cache| Chosen { cache, every: 1 }).collect();
+    let percent = plan.similarity_percent;
+    let groups = alike::group(&seen.heap, kernel.memory, &chosen, percent, &Quiet, cancel);
+    let is_leak = |(cache, likeness): (u16, Likeness)| {
+        let stride = u64::from(seen.heap.caches[usize::from(cache)].stride);
+        verdict::is_leak(&tallies[usize::from(cache)], &likeness, stride).then_some(cache)
+    };
+    groups.into_iter().filter_map(is_leak).collect()
+}
+
+/// Caches with more unreached objects than noise.
+pub fn suspects(seen: &Look, tallies: &[Tally], only: Option<u16>) -> impl Iterator<Item = u16> {
+    let caches = seen.heap.caches.iter().zip(tallies).enumerate();
+    caches.filter_map(move |(index, (cache, tally))| {
+        let index = index as u16;
+        let judged = only.is_none_or(|only| only == index);
+        (judged && verdict::is_suspect(tally, u64::from(cache.stride))).then_some(index)
+    })
+}
+
+/// Waits, telling progress; false when cancelled.
+pub fn wait(settle: Duration, progress: &dyn Progress, cancel: &Cancel) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < settle {
+        if cancel.is_set() {
+            return false;
+        }
+        let (done, total) = (start.elapsed().as_millis() as u64, settle.as_millis() as u64);
+        progress.tell(Stage::Settle, done, total);
+        std::thread::sleep(Duration::from_millis(50).min(settle));
+    }
+    !cancel.is_set()
+}

@@ -1,0 +1,243 @@
+//! Watches a live machine: records allocations, lets the short-lived drain, samples growth.
+//!
+//! **Invariant:** a record proves nothing by itself. It counts when a look that was
+//! taken after the drain finds its object allocated, and accuses when nothing leads there.
+
+mod growth;
+mod names;
+mod pace;
+pub mod rounds;
+mod samples;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use sysak_base::heap::{Cache, Heap, Object};
+use sysak_base::{Cancel, Progress, Stage, Va, Watching};
+use sysak_kernel::Kernel;
+use sysak_kernel::shape::EventShape;
+use sysak_trace::{Events, Follow, Followed, Mode, Record, TraceError, Tracer};
+
+pub use growth::{Growth, Known};
+pub use names::{Blamed, FunctionId, Names};
+pub use pace::Pace;
+pub use samples::{Sample, Samples};
+
+/// How long what is in flight may drain.
+pub const DRAIN: Duration = Duration::from_secs(5);
+/// From one look at the records to the next.
+const TICK: Duration = Duration::from_millis(250);
+/// What is older than this is not in flight any more, most of it.
+const AGED: Duration = Duration::from_secs(3);
+/// Records are searched for the front-runner this often: symbols cost time.
+const TICKS_A_COUNT: u32 = 4;
+
+/// What collecting waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Until {
+    /// No longer than this.
+    pub most: Duration,
+    /// Not before this.
+    pub least: Duration,
+    /// Enough when one function has so many aged records.
+    pub enough: u64,
+}
+
+/// Watching goes on.
+pub struct Watch<'a> {
+    tracer: Tracer,
+    /// Who is blamed for what.
+    pub names: Names<'a>,
+    /// What it costs.
+    pub pace: Pace,
+    /// How the machine grows.
+    pub samples: Samples,
+    /// Seconds of collecting.
+    pub collected: Duration,
+    /// Seconds in which only frees were recorded.
+    pub drained: Duration,
+    last_tick: Instant,
+    ticks: u32,
+    front: Option<(FunctionId, u64)>,
+}
+
+/// An object that is recorded, still allocated, and of the cache that the record says.
+#[derive(Clone, Copy, Debug)]
+pub struct Traced {
+    /// What was recorded.
+    pub record: Record,
+    /// Its place in the heap.
+    pub object: Object,
+    /// Its cache.
+    pub cache: u16,
+    /// Who is blamed for it.
+    pub function: FunctionId,
+}
+
+impl<'a> Watch<'a> {
+    /// Attaches the tracer; nothing is recorded before [`Watch::collect`].
+    pub fn start(
+        kernel: &Kernel<'a>,
+        events: EventShape,
+        caches: &[Cache],
+        follow: Option<&[u16]>,
+        budget_percent: f64,
+    ) -> Result<Watch<'a>, TraceError> {
+        let shape = events;
+        let number = |argument: Option<u32>| argument.unwrap_or(0);
+        let events = Events {
+            kmalloc_bytes: number(shape.kmalloc_bytes),
+            alloc_bytes: number(shape.alloc_bytes),
+            alloc_cache: number(shape.alloc_cache),
+            free_cache: number(shape.free_cache),
+            node_events: shape.node_events,
+        };
+        let followed = |cache: &u16| {
+            let cache = &caches[usize::from(*cache)];
+            // Events of kmalloc, and before v6.1 of all caches, tell only the size.
+            let by_size = events.alloc_cache == 0 || cache.name.contains("kmalloc");
+            Followed { cache: cache.va, bytes: by_size.then_some(cache.stride.into()) }
+        };
+        let follow = match follow {
+            Some(some) => Follow::Caches(some.iter().map(followed).collect()),
+            None => Follow::All,
+        };
+        let tracer = Tracer::start(events, &follow)?;
+        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
+        Ok(Watch {
+            tracer,
+            names: Names::new(kernel.symbols),
+            pace: Pace::new(budget_percent, cpus as u64),
+            samples: Samples::start(kernel, caches),
+            collected: Duration::ZERO,
+            drained: Duration::ZERO,
+            last_tick: Instant::now(),
+            ticks: 0,
+            front: None,
+        })
+    }
+
+    /// The pages that the records lie in: they must be no roots.
+    pub fn own_pages(&self) -> Vec<sysak_base::Pfn> {
+        self.tracer.own_pages()
+    }
+
+    /// What was counted since the start.
+    pub fn seen(&self) -> sysak_trace::Seen {
+        self.tracer.seen()
+    }
+
+    /// Records allocations until there is enough; false when cancelled.
+    pub fn collect(
+        &mut self,
+        kernel: &Kernel<'_>,
+        until: Until,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> bool {
+        self.pace.begin(&self.tracer);
+        self.tracer.set_mode(Mode::Record);
+        self.last_tick = Instant::now();
+        let start = Instant::now();
+        let is_enough = |watch: &Watch<'_>| {
+            let front = watch.front.map_or(0, |(_, aged)| aged);
+            start.elapsed() >= until.least && front >= until.enough
+        };
+        while !cancel.is_set() && start.elapsed() < until.most && !is_enough(self) {
+            let total = until.most.as_millis() as u64;
+            progress.tell(Stage::Collect, start.elapsed().as_millis() as u64, total);
+            self.tick(kernel, progress);
+            std::thread::sleep(TICK.min(until.most.saturating_sub(start.elapsed())));
+        }
+        self.collected += start.elapsed();
+        !cancel.is_set()
+    }
+
+    /// Lets what is in flight drain; false when cancelled.
+    pub fn drain(&mut self, kernel: &Kernel<'_>, progress: &dyn Progress, cancel: &Cancel) -> bool {
+        self.tracer.set_mode(Mode::Drain);
+        let start = Instant::now();
+        while !cancel.is_set() && start.elapsed() < DRAIN {
+            let total = DRAIN.as_millis() as u64;
+            progress.tell(Stage::Drain, start.elapsed().as_millis() as u64, total);
+            self.tick(kernel, progress);
+            std::thread::sleep(TICK);
+        }
+        self.drained += start.elapsed();
+        !cancel.is_set()
+    }
+
+    fn tick(&mut self, kernel: &Kernel<'_>, progress: &dyn Progress) {
+        let seen = self.tracer.seen();
+        let passed = self.last_tick.elapsed().as_nanos() as u64;
+        self.last_tick = Instant::now();
+        self.pace.tick(&self.tracer, &seen, passed);
+        self.samples.tick(kernel);
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(TICKS_A_COUNT) {
+            self.count();
+        }
+        let front = self.front.map(|(id, _)| self.names.name(id));
+        progress.watching(&Watching {
+            events: seen.allocs + seen.frees,
+            outstanding: self.tracer.outstanding(),
+            front_runner: front,
+        });
+    }
+
+    /// Finds the function with most aged records.
+    fn count(&mut self) {
+        let mut records = Vec::new();
+        self.tracer.for_each_record(|record| records.push(record));
+        let newest = records.iter().map(|record| record.time_ns).max().unwrap_or(0);
+        let aged = newest.saturating_sub(AGED.as_nanos() as u64);
+        let mut counts: HashMap<FunctionId, u64> = HashMap::new();
+        for record in &records {
+            let function = self.names.of(&self.tracer, record);
+            if record.time_ns <= aged {
+                *counts.entry(function).or_insert(0) += 1;
+            }
+        }
+        self.front = counts.into_iter().max_by_key(|(id, count)| (*count, std::cmp::Reverse(*id)));
+    }
+
+    /// The records whose objects a look found allocated, in the cache that they say; and how
+    /// many records there were, and how many of them were damaged.
+    pub fn traced(&mut self, heap: &Heap) -> (Vec<Traced>, Counted) {
+        let mut records = Vec::new();
+        let damaged = self.tracer.for_each_record(|record| records.push(record));
+        let counted = Counted { outstanding: records.len() as u64, damaged };
+        let traced = records.into_iter().filter_map(|record| {
+            let object = heap.find_object(record.object.0)?;
+            let cache = heap.slabs[object.slab as usize].cache;
+            let known = &heap.caches[usize::from(cache)];
+            let same = record.cache == known.va.0 || record.cache == u64::from(known.stride);
+            let start = heap.object_va(object) == record.object;
+            let function = self.names.of(&self.tracer, &record);
+            (same && start && heap.is_live(object)).then_some(Traced {
+                record,
+                object,
+                cache,
+                function,
+            })
+        });
+        (traced.collect(), counted)
+    }
+}
+
+/// How many records there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Records that could be read.
+    pub outstanding: u64,
+    /// Records that two CPUs wrote at once.
+    pub damaged: u64,
+}
+
+/// The address that a traced object starts at.
+impl Traced {
+    /// Where the object lies.
+    pub fn va(&self) -> Va {
+        self.record.object
+    }
+}
