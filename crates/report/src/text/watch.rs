@@ -7,7 +7,7 @@ use super::page::{Page, Paint};
 use crate::catalogue as say;
 use crate::figures::count;
 use crate::words::{self, span, watched_s};
-use crate::{Lang, Report, TargetKind, Trace, TraceEnd};
+use crate::{Lang, Report, TargetKind, Trace, TraceEnd, Trend};
 
 /// `-i` takes any number of seconds; people like round ones.
 const ROUND_S: f64 = 10.0;
@@ -18,7 +18,8 @@ pub(super) fn trend<W: Write>(
     report: &Report,
     lang: Lang,
 ) -> io::Result<()> {
-    let trend = report.trend.as_ref().filter(|trend| trend.full_in_s.is_some());
+    let is_habit = |trend: &&Trend| trend.full_in_s.or(trend.leak_bytes_per_s).is_some();
+    let trend = report.trend.as_ref().filter(is_habit);
     let grew = trend.and_then(|t| words::trend(t, report.target.page_size, lang));
     grew.map_or(Ok(()), |grew| page.sentence(Paint::Plain, "", &grew))
 }
