@@ -27,8 +27,8 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
 In the guest the test modules are /test/sysaktest_*.ko, and `busy` makes forks, files and sockets.
 ";
 
-/// The modules that are watched while they go on, in this order.
-pub const TRACED: [&str; 5] = ["rcu", "wrapper", "slow", "churn", "bond"];
+/// The modules that are watched while they go on.
+const TRACED: [&str; 5] = ["rcu", "wrapper", "slow", "churn", "bond"];
 
 /// What to do.
 pub enum Mode {

@@ -20,18 +20,13 @@ pub fn clean(stage: &mut Stage) -> Result<Vec<Truth>> {
     if let Some((code, report)) = stage.look("holders, busy", "")? {
         stage.expect_no_leak("holders, busy", code, &report);
     }
-    calm_down(stage, &busy)?;
+    stage.guest.text(&format!("kill {busy}; sleep 3; rm -rf /tmp/busy"))?;
     Ok(held)
 }
 
 /// Starts the load of forks, files and sockets; returns its process.
 pub fn keep_busy(stage: &mut Stage) -> Result<String> {
     Ok(stage.guest.text("busy >/dev/null 2>&1 & echo $!")?.trim().to_owned())
-}
-
-/// Ends the load.
-pub fn calm_down(stage: &mut Stage, busy: &str) -> Result<()> {
-    stage.guest.text(&format!("kill {busy}; sleep 3; rm -rf /tmp/busy")).map(drop)
 }
 
 /// One losing module after the other; what the earlier ones lost stays lost.

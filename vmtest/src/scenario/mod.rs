@@ -1,6 +1,7 @@
 //! What is tried on one kernel. In one boot, by looks at memory alone: a busy guest without leaks,
 //! modules that hold objects, modules that lose them, both readers, the kernel's own counts, and the
-//! vmcore. In a second boot, by watching allocations: modules that go on losing objects.
+//! vmcore. By watching allocations, in a second boot: a busy guest without leaks; in a third: modules
+//! that go on losing objects.
 
 mod counts;
 mod live;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::args::{Args, TRACED};
+use crate::args::Args;
 use crate::checks::Checks;
 use crate::distro::Kernel;
 use crate::guest::Guest;
@@ -27,8 +28,11 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
     if args.wants("static") {
         boot(kernel, args, checks, Threads::Two, by_looks)?;
     }
-    if TRACED.iter().any(|module| args.wants(module)) {
-        boot(kernel, args, checks, Threads::One, trace::run)?;
+    if args.wants("rcu") {
+        boot(kernel, args, checks, Threads::One, trace::clean)?;
+    }
+    if trace::wants_leaks(args) {
+        boot(kernel, args, checks, Threads::One, trace::leaks)?;
     }
     Ok(())
 }
