@@ -67,7 +67,15 @@ impl Growth {
             trend::explains(grew_by, objects).then_some((*known, grew_by))
         };
         let is_steady = !reclaimable && trend::is_steady(&sizes);
-        Some(Growth { bytes_per_s, is_steady, explained: COUNTS.iter().find_map(grew) })
+        // The sway of any machine needs no explanation.
+        let is_much = !reclaimable && trend::growth_bytes(&sizes) >= trend::MIN_GROWTH_BYTES;
+        let explained = COUNTS
+            .iter()
+            .filter(|_| is_much)
+            .filter_map(grew)
+            // Of several, the one that grew most like the cache.
+            .min_by_key(|(_, grew_by)| grew_by.abs_diff(objects));
+        Some(Growth { bytes_per_s, is_steady, explained })
     }
 
     /// Whether it grows and nothing explains it.

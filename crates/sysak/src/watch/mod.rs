@@ -153,6 +153,11 @@ impl<'a> Watch<'a> {
         !cancel.is_set()
     }
 
+    /// From now on every cache's allocations are recorded.
+    pub fn follow_all(&self) {
+        self.tracer.follow(&Follow::All);
+    }
+
     /// Lets what is in flight drain; false when cancelled.
     pub fn drain(&mut self, kernel: &Kernel<'_>, progress: &dyn Progress, cancel: &Cancel) -> bool {
         self.tracer.set_mode(Mode::Drain);

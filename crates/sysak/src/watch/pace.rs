@@ -77,8 +77,7 @@ impl Pace {
             self.one_in /= 2;
         }
         self.thinnest = self.thinnest.max(self.one_in);
-        // What was allowed for this tick was used up.
-        self.stacks_thinned |= stacks < records && stacks >= self.allowed;
+        self.stacks_thinned |= stacks < records && self.allowed < *STACKS.end();
         self.before = Seen { sites: Default::default(), ..seen.clone() };
         let left_ns = budget_ns.saturating_sub(plain_ns);
         self.allowed = (left_ns / STACK_NS / self.cpus).clamp(*STACKS.start(), *STACKS.end());

@@ -34,7 +34,7 @@ const MOST_CONFIRMING: u32 = 2;
 /// Why watching ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// A function is proved to lose objects.
+    /// A function is proved to lose objects, or growth was watched for long enough.
     Conclusive,
     /// Nothing was lost while it was watched.
     Quiet,
@@ -116,15 +116,17 @@ pub fn run<'a>(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Rounds<'a>, KernelError> {
-    let Start { kernel, plan, limit, only, first, mut suspects, followed, is_suspect } = start;
+    let Start { kernel, plan, limit, only, first, mut suspects, mut followed, mut is_suspect } =
+        start;
     let mut seen = first;
     let (mut looks, mut confirming) = (0, 0);
     let mut ended = Instant::now();
     let mut until = first_round(is_suspect, limit);
+    let mut is_quiet_round = !is_suspect;
     loop {
         let mut going = watch.collect(kernel, until, progress, cancel);
-        if going && !is_suspect && looks == 0 && watch.grows() {
-            let most = GROWTH.min(limit).saturating_sub(watch.collected);
+        if going && is_quiet_round && watch.grows() {
+            let most = GROWTH.min(limit.saturating_sub(watch.collected));
             let longer = Until { most, least: most, enough: u64::MAX };
             going = watch.collect(kernel, longer, progress, cancel);
         }
@@ -160,12 +162,15 @@ pub fn run<'a>(
         let proved = proved(&proofs);
         let seen_once = count(&proofs, |index, _| fresh[index]).into_values().max().unwrap_or(0);
         let left = limit.saturating_sub(watch.collected + watch.drained);
+        is_quiet_round = false;
         let next = match () {
             () if !proved.is_empty() => Next::End(End::Conclusive),
             () if seen_once >= PROVED_OBJECTS && confirming < MOST_CONFIRMING => Next::Confirm,
             () if seen_once >= PROMISING && confirming == 0 => {
                 wait_for(seen_once, watch.collected, left)
             }
+            () if is_suspect && leaking.is_empty() => Next::Widen,
+            () if watch.grows() => Next::End(End::Conclusive),
             () => Next::End(End::Quiet),
         };
         let (end, wait_more) = match next {
@@ -177,6 +182,15 @@ pub fn run<'a>(
             }
             Next::Collect(most) => {
                 until = Until { most, least: most, enough: u64::MAX };
+                suspects = now;
+                continue;
+            }
+            Next::Widen => {
+                // The suspicion was none: what grows is watched as on any machine.
+                (is_suspect, is_quiet_round) = (false, true);
+                until = first_round(false, left.max(DRAIN));
+                followed.clear();
+                watch.follow_all();
                 suspects = now;
                 continue;
             }
@@ -202,6 +216,7 @@ enum Next {
     End(End),
     Confirm,
     Collect(Duration),
+    Widen,
     OutOfTime(Duration),
 }
 
