@@ -8,6 +8,8 @@
 //! entry from user space, an interrupt, a thread's loop. They call by pointer and own nothing.
 
 mod entry;
+mod kernel;
+mod modules;
 mod wrappers;
 
 pub use entry::is_entry;
@@ -97,8 +99,33 @@ mod tests {
 
     #[test]
     fn an_entry_is_not_blamed_for_what_a_wrapper_under_it_allocates() {
-        assert_eq!(blame(&["__alloc_skb", "do_syscall_64"]), Some("__alloc_skb"));
+        let by_interrupt = ["kmalloc_reserve", "__alloc_skb", "asm_common_interrupt", "f"];
+        assert_eq!(blame(&by_interrupt), Some("__alloc_skb"));
         assert_eq!(blame(&["kmemdup", "process_one_work", "kthread"]), Some("kmemdup"));
+        assert_eq!(blame(&["skb_clone", "net_rx_action", "handle_softirqs"]), Some("skb_clone"));
+    }
+
+    #[test]
+    fn what_an_entry_allocates_itself_is_its_own() {
+        assert_eq!(blame(&["kthread", "ret_from_fork"]), Some("kthread"));
+    }
+
+    #[test]
+    fn the_body_of_a_system_call_is_blamed_where_the_compiler_put_it() {
+        let mount = ["memdup_user", "strndup_user", "__x64_sys_mount", "do_syscall_64"];
+        assert_eq!(blame(&mount), Some("__x64_sys_mount"));
+    }
+
+    #[test]
+    fn whole_chains_of_wrappers_are_left() {
+        let file = ["alloc_empty_file", "alloc_file_pseudo", "__anon_inode_getfile", "do_eventfd"];
+        assert_eq!(blame(&file), Some("do_eventfd"));
+        let inode = ["ext4_alloc_inode ext4", "alloc_inode", "new_inode", "__ext4_new_inode ext4"];
+        assert_eq!(blame(&inode), Some("__ext4_new_inode"));
+        let urb = ["usb_alloc_urb usbcore", "gs_can_open gs_usb"];
+        assert_eq!(blame(&urb), Some("gs_can_open"));
+        let reply = ["kmalloc_reserve", "__alloc_skb", "crypto_report crypto_user"];
+        assert_eq!(blame(&reply), Some("crypto_report"));
     }
 
     #[test]

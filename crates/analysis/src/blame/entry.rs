@@ -40,7 +40,6 @@ const EXACT: &[&str] = &[
     "__hrtimer_run_queues",
     "call_on_irq_stack",
     "common_interrupt",
-    "do_interrupt_handler",
     "generic_handle_domain_irq",
     "generic_handle_irq",
     "handle_edge_irq",
