@@ -43,6 +43,13 @@ pub struct Until {
     pub enough: u64,
 }
 
+impl Until {
+    /// So long, whatever is seen.
+    pub fn exactly(time: Duration) -> Until {
+        Until { most: time, least: time, enough: u64::MAX }
+    }
+}
+
 /// Watching goes on.
 pub struct Watch<'a> {
     tracer: Tracer,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sysak_analysis::confirm::Suspects;
 use sysak_analysis::lost::{self, Tally};
 use sysak_analysis::rank::PROVED_OBJECTS;
-use sysak_base::{Cancel, Progress, Stage};
+use sysak_base::{Cancel, Memory, Progress, Stage};
 use sysak_kernel::{Kernel, KernelError};
 use sysak_trace::Seen;
 
@@ -116,21 +116,15 @@ pub fn run<'a>(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Rounds<'a>, KernelError> {
-    let Start { kernel, plan, limit, only, first, mut suspects, mut followed, mut is_suspect } =
-        start;
+    let Start { kernel, plan, limit, only, first, mut suspects, mut followed, is_suspect } = start;
     let mut seen = first;
-    let (mut looks, mut confirming) = (0, 0);
+    let mut looks = 0;
     let mut ended = Instant::now();
+    let mut so_far = SoFar { is_suspect, confirming: 0, has_waited: false };
     let mut until = first_round(is_suspect, limit);
-    let mut is_quiet_round = !is_suspect;
     loop {
-        let mut going = watch.collect(kernel, until, progress, cancel);
-        if going && is_quiet_round && watch.grows() {
-            let most = GROWTH.min(limit.saturating_sub(watch.collected));
-            let longer = Until { most, least: most, enough: u64::MAX };
-            going = watch.collect(kernel, longer, progress, cancel);
-        }
-        going = going && watch.drain(kernel, progress, cancel);
+        let going =
+            watch.collect(kernel, until, progress, cancel) && watch.drain(kernel, progress, cancel);
         let between_looks = ended.elapsed();
         if going {
             let before = seen.times;
@@ -145,58 +139,27 @@ pub fn run<'a>(
             return Ok(interrupted(watch, seen, looks, followed));
         }
         let now = glance(&mut seen, kernel);
-        let (traced, counted) = watch.traced(&seen.heap);
-        let fresh: Vec<bool> = traced.iter().map(|t| seen.heap.is_white(t.object)).collect();
-        suspects.confirm(&mut seen.heap, kernel.memory);
-        let tallies = lost::tally(&seen.heap);
-        let leaking = leaking_caches(&seen, &tallies, kernel, plan, only, cancel);
-        let proofs: Vec<Proof> = traced
-            .into_iter()
-            .zip(&fresh)
-            .map(|(traced, fresh)| {
-                let twice = seen.heap.is_white(traced.object);
-                let unreachable = twice || (*fresh && leaking.contains(&traced.cache));
-                Proof { traced, unreachable }
-            })
-            .collect();
-        let proved = proved(&proofs);
-        let seen_once = count(&proofs, |index, _| fresh[index]).into_values().max().unwrap_or(0);
+        let judged = judge(
+            &mut watch,
+            &mut seen,
+            &suspects,
+            |seen, tallies| leaking_caches(seen, tallies, kernel, plan, only, cancel),
+            kernel.memory,
+        );
         let left = limit.saturating_sub(watch.collected + watch.drained);
-        is_quiet_round = false;
-        let next = match () {
-            () if !proved.is_empty() => Next::End(End::Conclusive),
-            () if seen_once >= PROVED_OBJECTS && confirming < MOST_CONFIRMING => Next::Confirm,
-            () if seen_once >= PROMISING && confirming == 0 => {
-                wait_for(seen_once, watch.collected, left)
-            }
-            () if is_suspect && leaking.is_empty() => Next::Widen,
-            () if watch.grows() => Next::End(End::Conclusive),
-            () => Next::End(End::Quiet),
-        };
-        let (end, wait_more) = match next {
-            Next::Confirm => {
-                confirming += 1;
-                until = Until { most: Duration::ZERO, least: Duration::ZERO, enough: 0 };
-                suspects = now;
-                continue;
-            }
-            Next::Collect(most) => {
-                until = Until { most, least: most, enough: u64::MAX };
-                suspects = now;
-                continue;
-            }
-            Next::Widen => {
-                // The suspicion was none: what grows is watched as on any machine.
-                (is_suspect, is_quiet_round) = (false, true);
-                until = first_round(false, left.max(DRAIN));
-                followed.clear();
-                watch.follow_all();
-                suspects = now;
+        let (end, wait_more) = match so_far.next(&judged, &watch, left) {
+            Next::Round(again) => {
+                if !so_far.is_suspect && !followed.is_empty() && only.is_none() {
+                    followed.clear();
+                    watch.follow_all();
+                }
+                (until, suspects) = (again, now);
                 continue;
             }
             Next::End(end) => (end, None),
             Next::OutOfTime(more) => (End::TimeLimit, Some(more)),
         };
+        let Judged { tallies, proofs, proved, counted, .. } = judged;
         let watched = Watched {
             proofs,
             proved,
@@ -212,12 +175,81 @@ pub fn run<'a>(
     }
 }
 
+/// What a round found.
+struct Judged {
+    tallies: Vec<Tally>,
+    proofs: Vec<Proof>,
+    proved: HashSet<u16>,
+    counted: Counted,
+    /// Whether a cache leaks by its unreached objects alone.
+    leaks: bool,
+    /// The most objects of one function that this look found unreachable, confirmed or not.
+    seen_once: u64,
+}
+
+fn judge(
+    watch: &mut Watch<'_>,
+    seen: &mut Look,
+    suspects: &Suspects,
+    leaking: impl Fn(&Look, &[Tally]) -> HashSet<u16>,
+    memory: &dyn Memory,
+) -> Judged {
+    let (traced, counted) = watch.traced(&seen.heap);
+    let fresh: Vec<bool> = traced.iter().map(|t| seen.heap.is_white(t.object)).collect();
+    suspects.confirm(&mut seen.heap, memory);
+    let tallies = lost::tally(&seen.heap);
+    let leaking = leaking(seen, &tallies);
+    let of = |(traced, fresh): (Traced, &bool)| {
+        let twice = seen.heap.is_white(traced.object);
+        Proof { traced, unreachable: twice || (*fresh && leaking.contains(&traced.cache)) }
+    };
+    let proofs: Vec<Proof> = traced.into_iter().zip(&fresh).map(of).collect();
+    let proved = proved(&proofs);
+    let seen_once = count(&proofs, |index, _| fresh[index]).into_values().max().unwrap_or(0);
+    Judged { tallies, proofs, proved, counted, leaks: !leaking.is_empty(), seen_once }
+}
+
+/// What the rounds so far were for.
+struct SoFar {
+    is_suspect: bool,
+    confirming: u32,
+    has_waited: bool,
+}
+
 enum Next {
+    Round(Until),
     End(End),
-    Confirm,
-    Collect(Duration),
-    Widen,
     OutOfTime(Duration),
+}
+
+impl SoFar {
+    /// What would change the answer.
+    fn next(&mut self, judged: &Judged, watch: &Watch<'_>, left: Duration) -> Next {
+        let promising = if judged.leaks { 1 } else { PROMISING };
+        if !judged.proved.is_empty() {
+            return Next::End(End::Conclusive);
+        }
+        if judged.seen_once >= PROVED_OBJECTS && self.confirming < MOST_CONFIRMING {
+            self.confirming += 1;
+            return Next::Round(Until::exactly(Duration::ZERO));
+        }
+        if judged.seen_once >= promising && self.confirming == 0 {
+            return wait_for(judged.seen_once, watch.collected, left);
+        }
+        if self.is_suspect && !judged.leaks {
+            // The suspicion was none: what grows is watched as on any machine.
+            self.is_suspect = false;
+            return Next::Round(first_round(false, left));
+        }
+        if !watch.grows() {
+            return Next::End(End::Quiet);
+        }
+        if self.has_waited || judged.leaks {
+            return Next::End(End::Conclusive);
+        }
+        self.has_waited = true;
+        Next::Round(Until::exactly(GROWTH.min(left.saturating_sub(DRAIN))))
+    }
 }
 
 fn first_round(is_suspect: bool, limit: Duration) -> Until {
@@ -225,7 +257,7 @@ fn first_round(is_suspect: bool, limit: Duration) -> Until {
     if is_suspect {
         Until { most: FIRST_ROUND.min(room), least: DRAIN.min(room), enough: ENOUGH }
     } else {
-        Until { most: QUIET.min(room), least: QUIET.min(room), enough: u64::MAX }
+        Until::exactly(QUIET.min(room))
     }
 }
 
@@ -234,7 +266,7 @@ fn wait_for(so_far: u64, collected: Duration, left: Duration) -> Next {
     let missing = ENOUGH.saturating_sub(so_far) as f64;
     let rate = so_far as f64 / collected.as_secs_f64().max(0.001);
     let more = Duration::from_secs_f64((missing / rate).clamp(1.0, 86_400.0));
-    if more + DRAIN > left { Next::OutOfTime(more) } else { Next::Collect(more) }
+    if more + DRAIN > left { Next::OutOfTime(more) } else { Next::Round(Until::exactly(more)) }
 }
 
 fn count(proofs: &[Proof], counts: impl Fn(usize, &Proof) -> bool) -> Counts {
