@@ -4,8 +4,8 @@
 //! `__d_alloc` allocate for whoever called them. The frame to name is the first outside of
 //! such wrappers; how it got there is shown beside it.
 //!
-//! **Invariant:** skipping wrappers never reaches the frames where every stack begins: the
-//! entry from user space, an interrupt, a thread's loop. They call by pointer and own nothing.
+//! **Invariant:** skipping wrappers never reaches the frames that every stack of a kind passes:
+//! the entry from user space, an interrupt, a thread's loop. They call by pointer and own nothing.
 
 mod entry;
 mod kernel;
@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(blame(&by_interrupt), Some("__alloc_skb"));
         assert_eq!(blame(&["kmemdup", "process_one_work", "kthread"]), Some("kmemdup"));
         assert_eq!(blame(&["skb_clone", "net_rx_action", "handle_softirqs"]), Some("skb_clone"));
+        let jumped = ["seq_open", "single_open", "do_dentry_open", "path_openat"];
+        assert_eq!(blame(&jumped), Some("single_open"));
     }
 
     #[test]

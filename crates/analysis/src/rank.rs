@@ -18,17 +18,17 @@ use top::Top;
 /// So many objects of one function, allocated while it was watched and unreachable after the
 /// drain, prove that it leaks.
 ///
-/// A walk of a clean machine finds a few dozen objects in a thousand times as many that only
-/// look lost, each of another function and most of them older than the watch.
-/// Twenty of one function and of one short watch are not among them; and a leak of one object
-/// a second is proved within half a minute.
+/// A look at a clean machine finds at most a few dozen objects of a cache that only look lost
+/// (see [`crate::verdict::LEAK_OBJECTS`]): of several functions, and most of them older than
+/// the watch. Twenty of one function and of one short watch are not among them; and
+/// a leak of one object a second is proved within half a minute.
 pub const PROVED_OBJECTS: u64 = 20;
 
 /// A front-runner leads by at least so many objects: fewer change from one moment to the next.
 pub const FRONT_RUNNER_OBJECTS: u64 = 3;
 
-/// Functions that are told apart, of all caches together. A kernel has some ten thousand
-/// call sites, of which a machine uses some hundreds.
+/// Functions that are told apart, of all caches together. Some 3,000 functions of a
+/// distribution's kernel call an allocator themselves, modules apart; few machines use half.
 const MOST_FUNCTIONS: usize = 1 << 13;
 
 /// An allocation that was seen and is not freed.

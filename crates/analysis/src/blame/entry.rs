@@ -102,6 +102,16 @@ const EXACT: &[&str] = &[
     "kernel_init_freeable",
     "start_kernel",
     "start_secondary",
+    // Opening a file: the file's own function often ends with a jump to a wrapper, and then has
+    // no frame.
+    "chrdev_open",
+    "do_dentry_open",
+    "full_proxy_open",
+    "full_proxy_open_regular",
+    "full_proxy_open_short",
+    "misc_open",
+    "proc_reg_open",
+    "vfs_open",
     // Chains of callbacks.
     "atomic_notifier_call_chain",
     "blocking_notifier_call_chain",
