@@ -28,15 +28,17 @@ pub enum Known {
 
 type Count = fn(&Pulse) -> Option<u64>;
 
-const COUNTS: [(Known, Count); 8] = [
-    (Known::Files, |pulse| pulse.files),
-    (Known::Sockets, |pulse| pulse.sockets),
-    (Known::Threads, |pulse| pulse.threads),
-    (Known::Connections, |pulse| pulse.connections),
-    (Known::Keys, |pulse| pulse.keys),
-    (Known::Mounts, |pulse| pulse.mounts),
-    (Known::Inodes, |pulse| pulse.inodes),
-    (Known::Dentries, |pulse| pulse.dentries),
+/// A count, where it is kept, and how many objects of one cache each of its things may have: a
+/// thread brings its address space with it, a file or a socket little more than itself.
+const COUNTS: [(Known, Count, u64); 8] = [
+    (Known::Files, |pulse| pulse.files, 1),
+    (Known::Sockets, |pulse| pulse.sockets, 2),
+    (Known::Threads, |pulse| pulse.threads, 64),
+    (Known::Connections, |pulse| pulse.connections, 2),
+    (Known::Keys, |pulse| pulse.keys, 1),
+    (Known::Mounts, |pulse| pulse.mounts, 2),
+    (Known::Inodes, |pulse| pulse.inodes, 1),
+    (Known::Dentries, |pulse| pulse.dentries, 1),
 ];
 
 /// How a cache grew.
@@ -62,9 +64,9 @@ impl Growth {
         }
         let objects = (last - first) / stride.max(1);
         let (before, after) = samples.ends()?;
-        let grew = |(known, count): &(Known, Count)| {
+        let grew = |(known, count, each): &(Known, Count, u64)| {
             let grew_by = count(after)?.saturating_sub(count(before)?);
-            trend::explains(grew_by, objects).then_some((*known, grew_by))
+            trend::explains(grew_by * each, objects).then_some((*known, grew_by))
         };
         let is_steady = !reclaimable && trend::is_steady(&sizes);
         // The sway of any machine needs no explanation.
