@@ -11,7 +11,7 @@ image() {
     if [ ! -e "$folder/6.12.vmcore" ]; then
         echo "bench: making the image $1" >&2
         tools/with-libelf.sh cargo run --quiet --release -p vmtest -- --quick-guest 6.12 --memory "$2" --timeout 1800 \
-            --keep "$folder" --run "insmod /test/sysaktest_hash.ko count=$3" >&2 </dev/null
+            --keep "$folder" --run "insmod /test/sysaktest_hash.ko count=$3 recorded=1000" >&2 </dev/null
     fi
     echo "$folder/6.12.vmcore"
 }

@@ -6,6 +6,9 @@
 
 static unsigned int count = 30000;
 module_param(count, uint, 0400);
+/* Of millions of objects, a list of all would be as large as they are. */
+static unsigned int recorded = UINT_MAX;
+module_param(recorded, uint, 0400);
 
 struct hash_object {
 	u64 key;
@@ -45,7 +48,7 @@ static int sysaktest_hash_fill(void)
 
 static int __init sysaktest_hash_init(void)
 {
-	int err = sysaktest_truth_init("held", "kmalloc-64", sizeof(struct hash_object), count);
+	int err = sysaktest_truth_init("held", "kmalloc-64", sizeof(struct hash_object), min(count, recorded));
 
 	if (!err)
 		err = sysaktest_hash_fill();
