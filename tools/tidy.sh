@@ -14,7 +14,7 @@ declare -A allowed=(
     [sysak-kernel]="sysak-base sysak-symbols"
     [sysak-report]="sysak-base sysak-analysis"
     [sysak]="sysak-base sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-report"
-    [bench]="sysak sysak-base sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-report"
+    [bench]="sysak sysak-base sysak-bpf sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-report"
     [vmtest]=""
 )
 wrong=0

@@ -24,8 +24,10 @@ const TURNS: u64 = 200_000;
 const USED: &str = "filp";
 /// A cache that the load leaves alone.
 const UNUSED: &str = "task_struct";
-/// From libbpf-tools; with everything that it does by default, a stack for each allocation.
-const PEER: [&str; 2] = ["memleak", "3600"];
+/// memleak of libbpf-tools, by Debian's name; `SYSAK_BENCH_MEMLEAK` gives another. As it is by
+/// default, it takes a stack for each allocation; it prints once an hour.
+const PEER: &str = "memleak-libbpf";
+const PEER_ARGS: [&str; 1] = ["3600"];
 
 /// Prints what each way to watch adds.
 pub fn measure() -> Result<()> {
@@ -137,7 +139,7 @@ impl Machine {
                 _ => println!("  {name:26} left out: cannot run it (is it installed?)"),
             }
         }
-        println!("      {}", PEER.join(" "));
+        println!("      {} {}", peer(), PEER_ARGS.join(" "));
         Ok(())
     }
 
@@ -166,8 +168,8 @@ impl Machine {
                 Held::Tracer(Box::new(tracer))
             }
             Way::Peer => {
-                let child = Command::new(PEER[0])
-                    .args(&PEER[1..])
+                let child = Command::new(peer())
+                    .args(PEER_ARGS)
                     .stdin(Stdio::null())
                     .stdout(Stdio::null())
                     .stderr(Stdio::null())
@@ -180,6 +182,10 @@ impl Machine {
             }
         })
     }
+}
+
+fn peer() -> String {
+    std::env::var("SYSAK_BENCH_MEMLEAK").unwrap_or_else(|_| PEER.to_owned())
 }
 
 fn median(times: &mut [f64]) -> Option<f64> {

@@ -10,6 +10,7 @@ pub mod confirm;
 pub mod content;
 mod fingerprint;
 pub mod lost;
+pub mod newborn;
 pub mod rank;
 pub mod reach;
 pub mod trend;

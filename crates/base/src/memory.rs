@@ -23,6 +23,11 @@ pub trait Memory {
         256 << 10
     }
 
+    /// Whether it changes while it is read.
+    fn is_live(&self) -> bool {
+        false
+    }
+
     /// Reads a little-endian word.
     fn read_u64(&self, at: Va) -> Result<u64, Fault> {
         let mut word = [0; 8];

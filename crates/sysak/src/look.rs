@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sysak_analysis::reach::{self, Reach, Roots};
+use sysak_analysis::{lost, newborn};
 use sysak_base::heap::{Heap, PageSet};
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
 use sysak_kernel::page::{Census, Owner};
@@ -99,6 +100,9 @@ pub fn look(
         let roots = Roots { pages: &census.roots, ranges: &mut memmap, words: &kernel.registers };
         reach::mark(&mut heap, kernel.memory, roots, progress, cancel)
     };
+    if !reach.interrupted && is_worth_it(kernel, &heap) {
+        catch_up(kernel, &census, &mut heap, progress, cancel)?;
+    }
     times.reach = start.elapsed();
     coverage.bytes_scanned = reach.bytes_scanned;
     if reach.unreadable > 0 {
@@ -113,6 +117,46 @@ pub fn look(
     };
     let slab_pages = slab_pages(&heap, &census);
     Ok(Look { census, heap, reach, coverage, times, interrupted, slab_pages })
+}
+
+/// Fewer unreached objects of a cache than this accuse nobody, watched or not.
+const WORTH_OBJECTS: u64 = 20;
+/// A heap that is larger leaves no room for a second one beside it.
+const ROOM_BYTES: u64 = 160 << 20;
+
+fn is_worth_it(kernel: &Kernel<'_>, heap: &Heap) -> bool {
+    kernel.memory.is_live()
+        && heap.footprint_bytes() <= ROOM_BYTES
+        && lost::tally(heap).iter().any(|tally| tally.white >= WORTH_OBJECTS)
+}
+
+/// Goes on marking from what a live kernel has allocated since the walk.
+fn catch_up(
+    kernel: &Kernel<'_>,
+    before: &Census,
+    heap: &mut Heap,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), KernelError> {
+    // What this walk cannot see was told by the first one.
+    let mut untold = Coverage::default();
+    let free = FreePages::find(kernel, &mut untold);
+    let after = Census::take(kernel, &free, &mut untold, progress, cancel);
+    drop(free);
+    if after.interrupted {
+        return Ok(());
+    }
+    let slabs = slub::walk(kernel, &after.slabs, &mut untold, progress, cancel)?;
+    let objects = newborn::ranges(heap, &slabs.heap);
+    drop(slabs);
+    let pages = after.roots.without(&before.roots);
+    let in_use = after.in_use.without(&before.in_use);
+    let size = kernel.shape.page.size;
+    let memmap = in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
+    let mut ranges = memmap.chain(objects);
+    let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[] };
+    reach::mark(heap, kernel.memory, roots, progress, cancel);
+    Ok(())
 }
 
 fn slab_pages(heap: &Heap, census: &Census) -> SlabPages {

@@ -100,6 +100,10 @@ fn elf_header_bytes(head: &[u8]) -> u64 {
 }
 
 impl Memory for Kcore {
+    fn is_live(&self) -> bool {
+        true
+    }
+
     fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
         let fault = |why| Fault { at, why };
         let mut done = 0;

@@ -27,7 +27,7 @@ typedef long long s64;
 #define SITES 128
 #define HINTS 4096
 #define FRAMES 32
-#define STACKS 4096
+#define STACKS 16384
 
 /* What `mode` says. */
 #define OFF 0

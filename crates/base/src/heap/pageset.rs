@@ -44,6 +44,12 @@ impl PageSet {
         self.words.iter().all(|word| *word == 0)
     }
 
+    /// The members that are none of `other`'s.
+    pub fn without(&self, other: &PageSet) -> PageSet {
+        let theirs = other.words.iter().chain(std::iter::repeat(&0));
+        PageSet { words: self.words.iter().zip(theirs).map(|(own, other)| own & !other).collect() }
+    }
+
     /// Bytes that the set occupies.
     pub fn bytes(&self) -> u64 {
         self.words.len() as u64 * 8

@@ -141,6 +141,10 @@ impl BpfReader {
 }
 
 impl Memory for BpfReader {
+    fn is_live(&self) -> bool {
+        true
+    }
+
     fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
         match self.space.reach(at, buf.len() as u64) {
             Reach::Straight => self.read_straight(at, buf),
