@@ -18,8 +18,8 @@ const LEN: usize = include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")).len(
 static EMPTY: Aligned<LEN> = Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")));
 
 const EVENTS: [&str; 4] = ["kmalloc", "kmem_cache_alloc", "kfree", "kmem_cache_free"];
-const ROUNDS: usize = 9;
-const TURNS: u64 = 200_000;
+const ROUNDS: usize = 15;
+const TURNS: u64 = 100_000;
 /// The cache of `struct file`: the load allocates one in each turn.
 const USED: &str = "filp";
 /// A cache that the load leaves alone.
@@ -119,19 +119,22 @@ impl Machine {
             ("sysak, every cache", Way::Tracer(Follow::All, 0)),
             ("libbpf-tools memleak", Way::Peer),
         ];
-        let mut times = vec![Vec::new(); ways.len()];
+        // What each way adds to the first one in the same round: the machine's moods cancel out.
+        let (mut turns, mut added) = (vec![Vec::new(); ways.len()], vec![Vec::new(); ways.len()]);
         for _ in 0..ROUNDS {
-            for ((_, way), times) in ways.iter().zip(&mut times) {
+            let mut plain = None;
+            for (at, (_, way)) in ways.iter().enumerate() {
                 let Ok(_held) = self.begin(way) else { continue };
                 load.turn_ns(TURNS / 10)?;
-                times.push(load.turn_ns(TURNS)?);
+                let turn = load.turn_ns(TURNS)?;
+                turns[at].push(turn);
+                added[at].push((turn - *plain.get_or_insert(turn)) / pairs);
             }
         }
-        let medians: Vec<Option<f64>> = times.iter_mut().map(|times| median(times)).collect();
-        let added = |at: usize| Some((medians[at]? - medians[0]?) / pairs);
+        let floor = median(&mut added[1]);
         println!("  {pairs:.2} allocate-and-free pairs a turn; medians of {ROUNDS} rounds in turn");
         for (at, (name, _)) in ways.iter().enumerate() {
-            match (medians[at], added(at), added(1)) {
+            match (median(&mut turns[at]), median(&mut added[at]), floor) {
                 (Some(turn), Some(added), Some(floor)) => println!(
                     "  {name:26} {turn:8.0} ns a turn   adds {added:7.1} ns a pair   {:6.2} times the floor",
                     added / floor
@@ -163,7 +166,7 @@ impl Machine {
             }
             Way::Tracer(follow, stacks) => {
                 let tracer = Tracer::start(self.events, follow)?;
-                tracer.allow_stacks(*stacks);
+                tracer.tick(*stacks);
                 tracer.set_mode(Mode::Record);
                 Held::Tracer(Box::new(tracer))
             }

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
-use libbpf_rs::{MapCore, Object, ObjectBuilder, OpenObject};
+use libbpf_rs::{Map, MapCore, Object, ObjectBuilder, OpenObject};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::LoadError;
@@ -33,9 +33,15 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Maps the first `len` bytes of a map that was made with BPF_F_MMAPABLE.
+    /// Maps the first `len` bytes of a map that was made with BPF_F_MMAPABLE. The name of a section
+    /// (`.bss`) stands for the map that libbpf made of it.
     pub fn of_map(object: &Object, name: &str, len: usize) -> io::Result<Mapping> {
-        let map = object.maps().find(|map| map.name() == name).ok_or(io::ErrorKind::NotFound)?;
+        let is_it = |map: &Map<'_>| {
+            // libbpf puts the object's name before the section's.
+            let known = map.name().to_string_lossy();
+            known == name || (name.starts_with('.') && known.ends_with(name))
+        };
+        let map = object.maps().find(is_it).ok_or(io::ErrorKind::NotFound)?;
         let len = len.next_multiple_of(rustix::param::page_size());
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at a place of the kernel's choice aliases nothing.

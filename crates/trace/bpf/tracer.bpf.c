@@ -40,7 +40,6 @@ typedef long long s64;
 
 /* Numbers of the kernel's interface (enum bpf_func_id, enum bpf_map_type, flags). */
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
-static u64 (*ktime_get_ns)(void) = (void *)5;
 static u32 (*get_prandom_u32)(void) = (void *)7;
 static u64 (*get_current_pid_tgid)(void) = (void *)14;
 static long (*get_current_comm)(void *to, u32 len) = (void *)16;
@@ -109,7 +108,7 @@ struct {
 	struct frames *value;
 } stacks SEC(".maps");
 
-/* What user space tells the programs while they run. */
+/* What user space tells the programs while they run; a global, because its address is a constant. */
 struct control {
 	u32 mode;
 	u32 own_tgid;
@@ -117,21 +116,12 @@ struct control {
 	u32 one_in; /* one of so many allocations is recorded; a power of two */
 	u32 tick; /* counts up; each CPU may take `stacks` stacks between two ticks */
 	u32 stacks;
-	u32 followed;
-	u32 pad;
+	u64 now_ns; /* user space's clock: a few times a second is enough, and costs nothing here */
 	u64 caches[FOLLOWED];
 	u64 sizes[FOLLOWED];
 	u8 hints[HINTS];
 	u8 tags[SETS * WAYS];
-};
-
-struct {
-	NUMBER(type, MAP_TYPE_ARRAY);
-	NUMBER(map_flags, MAP_MMAPABLE);
-	NUMBER(max_entries, 1);
-	u32 *key;
-	struct control *value;
-} control SEC(".maps");
+} control;
 
 /*
  * Which arguments the events of this kernel have: the number of the one that is the bytes
@@ -180,7 +170,9 @@ INLINE u32 set_of(u64 hash)
 /* Never 0, which says that the record is not in use. */
 INLINE u8 tag_of(u64 hash)
 {
-	return (hash >> 24) % 255 + 1;
+	u8 tag = hash >> 24;
+
+	return tag ? tag : 1;
 }
 
 INLINE struct record *record_at(u32 set, u32 way)
@@ -205,11 +197,11 @@ INLINE u64 check_of(const struct record *r)
 }
 
 /* Takes an object out of the table, if it is in it. */
-INLINE void forget(struct control *c, u64 ptr, u64 hash)
+INLINE void forget(u64 ptr, u64 hash)
 {
 	u32 set = set_of(hash) % SETS;
 	u8 tag = tag_of(hash);
-	u8 *tags = &c->tags[set * WAYS];
+	u8 *tags = &control.tags[set * WAYS];
 
 	if (!any_tag(*(volatile u64 *)tags, tag))
 		return;
@@ -219,30 +211,35 @@ INLINE void forget(struct control *c, u64 ptr, u64 hash)
 		if (tags[way] != tag)
 			continue;
 		r = record_at(set, way);
-		if (r && r->key == ~ptr)
+		if (r && r->key == ~ptr) {
 			tags[way] = 0;
+			return;
+		}
 	}
 }
 
-INLINE int follows(const struct control *c, const u64 *list, u64 what)
+/* The list ends with its first 0. */
+INLINE int follows(const u64 *list, u64 what)
 {
-	for (u32 i = 0; i < FOLLOWED; i++)
+	for (u32 i = 0; i < FOLLOWED && list[i]; i++)
 		if (list[i] == what)
 			return 1;
 	return 0;
 }
 
 /* Whether a stack may be taken; sites that a person would not blame come first. */
-INLINE int may_take_stack(struct control *c, struct seen *cpu, u64 site)
+INLINE int may_take_stack(struct seen *cpu, u64 site)
 {
 	u64 reserve = 0;
 
-	if (cpu->tick != c->tick) {
-		cpu->tick = c->tick;
-		cpu->tokens = c->stacks;
+	if (cpu->tick != control.tick) {
+		cpu->tick = control.tick;
+		cpu->tokens = control.stacks;
 	}
-	if (c->hints[(u32)(hash_of(site) >> 52) % HINTS] == HINT_NAMES_ITSELF)
-		reserve = c->stacks / 2;
+	if (!cpu->tokens)
+		return 0;
+	if (control.hints[(u32)(hash_of(site) >> 52) % HINTS] == HINT_NAMES_ITSELF)
+		reserve = control.stacks / 2;
 	if (cpu->tokens <= reserve)
 		return 0;
 	cpu->tokens--;
@@ -259,78 +256,82 @@ INLINE void count_site(struct seen *cpu, u64 site)
 		cpu->sites[slot].allocs++;
 }
 
-/* `cache` is the cache's address where the event tells it, else the bytes allocated. */
-INLINE int allocated(struct args *ctx, u64 cache, int by_size)
+INLINE void record(struct args *ctx, struct seen *cpu, u64 ptr, u64 hash, u64 cache)
 {
-	u32 zero = 0, set, free_way = WAYS;
-	struct control *c = map_lookup(&control, &zero);
-	struct seen *cpu = map_lookup(&seen, &zero);
-	u64 site = ctx->arg[0], ptr = ctx->arg[1], hash = hash_of(ptr >> 3);
-	u32 pid;
+	u32 set = set_of(hash) % SETS, free_way = WAYS, pid = get_current_pid_tgid() >> 32;
+	u8 *tags = &control.tags[set * WAYS];
+	u64 site = ctx->arg[0];
 	struct record *r;
-	u8 *tags;
 
-	if (!c || !cpu)
-		return 0;
-	cpu->allocs++;
-	if (c->mode == OFF || ptr < 4096)
-		return 0;
-	if (!c->all && !follows(c, by_size ? c->sizes : c->caches, cache))
-		return 0;
-	/* It was freed without an event if it is in the table: the record is another's. */
-	forget(c, ptr, hash);
-	pid = get_current_pid_tgid() >> 32;
-	if (c->mode != RECORD || pid == c->own_tgid)
-		return 0;
+	if (pid == control.own_tgid)
+		return;
 	count_site(cpu, site);
-	if (c->one_in > 1 && (get_prandom_u32() & (c->one_in - 1))) {
+	if (control.one_in > 1 && (get_prandom_u32() & (control.one_in - 1))) {
 		cpu->thinned++;
-		return 0;
+		return;
 	}
-	set = set_of(hash) % SETS;
-	tags = &c->tags[set * WAYS];
 	for (u32 way = 0; way < WAYS; way++)
 		if (tags[way] == 0)
 			free_way = way;
 	if (free_way >= WAYS) {
 		cpu->lost++;
-		return 0;
+		return;
 	}
 	r = record_at(set, free_way);
 	if (!r)
-		return 0;
+		return;
 	r->key = ~ptr;
 	r->site = site;
-	r->time_ns = ktime_get_ns();
+	r->time_ns = control.now_ns;
 	r->pid = pid;
 	r->cache = cache;
 	get_current_comm(r->comm, sizeof(r->comm));
 	r->stack = -1;
-	if (may_take_stack(c, cpu, site)) {
+	if (may_take_stack(cpu, site)) {
 		r->stack = get_stackid(ctx, &stacks, FAST_STACK_CMP);
 		cpu->stacks++;
 	}
 	r->check = check_of(r);
 	asm volatile("" ::: "memory");
-	c->tags[(set * WAYS + free_way) % (SETS * WAYS)] = tag_of(hash);
+	control.tags[(set * WAYS + free_way) % (SETS * WAYS)] = tag_of(hash);
 	cpu->recorded++;
+}
+
+/* `cache` is the cache's address where the event tells it, else the bytes allocated. */
+INLINE int allocated(struct args *ctx, u64 cache, const u64 *followed)
+{
+	u32 zero = 0;
+	struct seen *cpu = map_lookup(&seen, &zero);
+	u64 ptr = ctx->arg[1], hash;
+
+	if (!cpu)
+		return 0;
+	cpu->allocs++;
+	if (control.mode == OFF || ptr < 4096)
+		return 0;
+	if (!control.all && !follows(followed, cache))
+		return 0;
+	hash = hash_of(ptr >> 3);
+	/* It was freed without an event if it is in the table: the record is another's. */
+	forget(ptr, hash);
+	if (control.mode == RECORD)
+		record(ctx, cpu, ptr, hash, cache);
 	return 0;
 }
 
 INLINE int freed(u64 ptr, u64 cache)
 {
 	u32 zero = 0;
-	struct control *c = map_lookup(&control, &zero);
 	struct seen *cpu = map_lookup(&seen, &zero);
 
-	if (!c || !cpu)
+	if (!cpu)
 		return 0;
 	cpu->frees++;
-	if (c->mode == OFF || ptr < 4096)
+	if (control.mode == OFF || ptr < 4096)
 		return 0;
-	if (cache && !c->all && !follows(c, c->caches, cache))
+	if (cache && !control.all && !follows(control.caches, cache))
 		return 0;
-	forget(c, ptr, hash_of(ptr >> 3));
+	forget(ptr, hash_of(ptr >> 3));
 	return 0;
 }
 
@@ -338,7 +339,7 @@ INLINE int freed(u64 ptr, u64 cache)
 SEC("raw_tp")
 int on_kmalloc(struct args *ctx)
 {
-	return allocated(ctx, arg(ctx, numbers.kmalloc_bytes), 1);
+	return allocated(ctx, arg(ctx, numbers.kmalloc_bytes), control.sizes);
 }
 
 /* kmem_cache_alloc(call_site, ptr, …): has the cache since v6.1, the bytes before. */
@@ -346,8 +347,8 @@ SEC("raw_tp")
 int on_cache_alloc(struct args *ctx)
 {
 	if (numbers.alloc_cache)
-		return allocated(ctx, arg(ctx, numbers.alloc_cache), 0);
-	return allocated(ctx, arg(ctx, numbers.alloc_bytes), 1);
+		return allocated(ctx, arg(ctx, numbers.alloc_cache), control.caches);
+	return allocated(ctx, arg(ctx, numbers.alloc_bytes), control.sizes);
 }
 
 SEC("raw_tp")

@@ -25,6 +25,7 @@ pub(crate) mod control {
     pub const ONE_IN: usize = 12;
     pub const TICK: usize = 16;
     pub const STACKS: usize = 20;
+    pub const NOW_NS: usize = 24;
     pub const CACHES: usize = 32;
     pub const SIZES: usize = CACHES + 8 * FOLLOWED;
     pub const HINTS_AT: usize = SIZES + 8 * FOLLOWED;
@@ -39,7 +40,7 @@ pub struct Record {
     pub object: Va,
     /// Where the allocator was called from.
     pub site: Va,
-    /// When, in nanoseconds of CLOCK_MONOTONIC.
+    /// When, in nanoseconds since the tracer's start, to the last [`crate::Tracer::tick`].
     pub time_ns: u64,
     /// The process that it was allocated in; in an interrupt, the interrupted one.
     pub pid: u32,

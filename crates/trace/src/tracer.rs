@@ -1,6 +1,8 @@
 //! Loads, attaches and steers the programs, and reads what they keep.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, OpenObject};
 use sysak_base::{Pfn, Va};
@@ -79,7 +81,8 @@ pub struct Tracer {
     object: Object,
     records: Mapping,
     control: Mapping,
-    tick: std::cell::Cell<u32>,
+    tick: Cell<u32>,
+    start: Instant,
 }
 
 /// Program and event.
@@ -103,9 +106,9 @@ impl Tracer {
         let object = object.load().map_err(|error| LoadError::load(&error))?;
         let map = |name, len| Mapping::of_map(&object, name, len).map_err(LoadError::setup);
         let records = map("records", RECORDS * RECORD_BYTES)?;
-        let control = map("control", control::BYTES)?;
-        let mut tracer =
-            Tracer { links: Vec::new(), object, records, control, tick: Default::default() };
+        let control = map(".bss", control::BYTES)?;
+        let (tick, start) = (Cell::new(0), Instant::now());
+        let mut tracer = Tracer { links: Vec::new(), object, records, control, tick, start };
         tracer.put(control::OWN_TGID, std::process::id());
         tracer.put(control::ONE_IN, 1);
         tracer.follow(follow);
@@ -154,16 +157,23 @@ impl Tracer {
         self.put(control::ONE_IN, one_in.clamp(1, 1 << 20).next_power_of_two());
     }
 
-    /// Begins a new period in which each CPU may take this many stacks.
-    pub fn allow_stacks(&self, each_cpu: u32) {
+    /// Begins a new period, in which each CPU may take this many stacks. Records get the time of
+    /// the period's beginning: their age is known no better than these calls are frequent.
+    pub fn tick(&self, stacks_each_cpu: u32) {
         self.tick.set(self.tick.get().wrapping_add(1));
-        self.put(control::STACKS, each_cpu);
+        self.control.put(control::NOW_NS, &self.now_ns().to_ne_bytes());
+        self.put(control::STACKS, stacks_each_cpu);
         self.put(control::TICK, self.tick.get());
     }
 
     /// Notes that a call site is the function to blame itself: others need a stack more.
     pub fn names_itself(&self, site: Va) {
         self.control.put(control::HINTS_AT + hint_slot(site), &[1]);
+    }
+
+    /// Nanoseconds since the start, as [`Record::time_ns`] has them.
+    pub fn now_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
     }
 
     /// What was counted since the start.

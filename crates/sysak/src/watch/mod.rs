@@ -201,8 +201,7 @@ impl<'a> Watch<'a> {
     fn count(&mut self) {
         let mut records = Vec::new();
         self.tracer.for_each_record(|record| records.push(record));
-        let newest = records.iter().map(|record| record.time_ns).max().unwrap_or(0);
-        let aged = newest.saturating_sub(AGED.as_nanos() as u64);
+        let aged = self.tracer.now_ns().saturating_sub(AGED.as_nanos() as u64);
         let mut counts: HashMap<FunctionId, u64> = HashMap::new();
         for record in &records {
             let function = self.names.of(&self.tracer, record);

@@ -49,14 +49,14 @@ impl Pace {
 
     /// Lets the first tick take stacks.
     pub fn begin(&self, tracer: &Tracer) {
-        tracer.allow_stacks(self.allowed as u32);
+        tracer.tick(self.allowed as u32);
     }
 
     /// Takes what was seen so far; `tick_ns` have passed since the last time.
     pub fn tick(&mut self, tracer: &Tracer, seen: &Seen, tick_ns: u64) {
         let allowed = self.judge(seen, tick_ns);
         tracer.thin(self.one_in);
-        tracer.allow_stacks(allowed as u32);
+        tracer.tick(allowed as u32);
     }
 
     /// How many stacks each CPU may take until the next tick.
