@@ -16,7 +16,7 @@ use sysak_kernel::{Kernel, KernelError};
 
 use crate::look::{Look, look};
 use crate::suspects::{sift, suspects, wait};
-use crate::watch::rounds::{self, Start, Watched};
+use crate::watch::rounds::{self, End, Start, Watched};
 use crate::watch::{FunctionId, Growth, Watch};
 
 /// How to diagnose.
@@ -145,6 +145,11 @@ pub fn diagnose<'a>(
         (_, interrupted) => Diagnosis::of(seen, tallies, 1, interrupted),
     };
     if diagnosis.interrupted.is_none_or(|stage| matches!(stage, Stage::Reach | Stage::Settle)) {
+        // Whoever ends the watch wants the report of what was seen, not the end of everything.
+        let patient = Cancel::default();
+        let by_hand =
+            diagnosis.watched.as_ref().is_some_and(|watched| watched.end == End::Interrupted);
+        let cancel = if by_hand { &patient } else { cancel };
         diagnosis.examine(kernel, plan, only, progress, cancel);
     }
     Ok(diagnosis)

@@ -75,7 +75,7 @@ messages! {
     }
     groups_title() { "Objects of like content:", "内容相似的 object：" }
     group_line(objects, lost, sample) {
-        "{objects} objects, {lost} of them lost, for example {sample}",
+        "{objects} alike, {lost} of them lost, for example {sample}",
         "{objects} 个，其中 {lost} 个不可达，例如 {sample}"
     }
     holders_title() { "Who holds them:", "由谁持有：" }

@@ -14,7 +14,7 @@ messages! {
         "{machine}存在内核内存泄漏：{function} 分配的 slab 缓存 {cache} 对象不断丢失，已丢失 {objects} 个（{size}）"
     }
     leak_goes_on(rate) { ", {rate}", "，{rate}" }
-    leak_too(caches) { " It loses objects of {caches} too.", "同样在泄漏的还有：{caches}。" }
+    leak_too(caches) { " The machine loses objects of {caches} too.", "同样在泄漏的还有：{caches}。" }
     leak_elsewhere(machine) {
         "{machine} leaks kernel memory that is no slab object.",
         "{machine}存在内核内存泄漏，泄漏的不是 slab 对象。"
