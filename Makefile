@@ -9,7 +9,8 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 help:
-	@echo 'make run           build, then diagnose this machine (needs root); ARGS="--lang zh"'
+	@echo 'make run           build, then look at this machine (needs root); ARGS= also watches'
+	@echo '                   allocations, for some 15 s more; ARGS="--lang zh" in Chinese'
 	@echo 'make build         the fully static binary: target/dist/sysak'
 	@echo 'make test          all tests; boots Linux 6.1 and 6.12 in QEMU'
 	@echo 'make vmtest        the guests only; KERNEL=5.10 chooses one, ARGS="--clean-runs 10"'
@@ -18,6 +19,7 @@ help:
 	@echo 'make lint          format, clippy, rules of the project, licences'
 	@echo 'make clean         removes target/'
 
+run: ARGS ?= --check
 run: build
 	@tools/run.sh $(ARGS)
 

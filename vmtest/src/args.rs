@@ -13,8 +13,8 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
 
   --kernel NAME      5.10, 6.1, 6.12, trixie or sid (default: 6.1 and 6.12)
   --sysak FILE       the static binary to test; /bin/sysak in the guest
-  --only NAME        static, trace, or one run of the latter: rcu, wrapper, slow, churn or bond;
-                     may be given several times (default: all)
+  --only NAME        static, trace, or one run of the latter: rcu, grow, wrapper, slow, churn or
+                     bond; may be given several times (default: all)
   --clean-runs N     looks at the busy clean guest (default 2)
   --memory MIB       the guest's memory (default 2048)
   --la57             give the guest five-level page tables
@@ -28,7 +28,7 @@ In the guest the test modules are /test/sysaktest_*.ko, and `busy` makes forks, 
 ";
 
 /// The modules that are watched while they go on.
-const TRACED: [&str; 5] = ["rcu", "wrapper", "slow", "churn", "bond"];
+const TRACED: [&str; 6] = ["rcu", "grow", "wrapper", "slow", "churn", "bond"];
 
 /// What to do.
 pub enum Mode {

@@ -28,8 +28,8 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
     if args.wants("static") {
         boot(kernel, args, checks, Threads::Two, by_looks)?;
     }
-    if args.wants("rcu") {
-        boot(kernel, args, checks, Threads::One, trace::clean)?;
+    if args.wants("rcu") || args.wants("grow") {
+        boot(kernel, args, checks, Threads::One, trace::innocent)?;
     }
     if trace::wants_leaks(args) {
         boot(kernel, args, checks, Threads::One, trace::leaks)?;

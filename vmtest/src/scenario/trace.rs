@@ -65,11 +65,22 @@ pub fn leaks(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// What loses nothing.
+pub fn innocent(stage: &mut Stage) -> Result<()> {
+    if stage.args.wants("rcu") {
+        clean(stage)?;
+    }
+    if stage.args.wants("grow") {
+        grows(stage)?;
+    }
+    Ok(())
+}
+
 /// Forks, files, sockets, and thousands of objects a second through `kfree_rcu`: nobody is to blame.
 ///
 /// Wants a boot of its own: the kernel keeps a few spare pages for `kfree_rcu`, which still hold the
 /// addresses of what was freed. Where objects are lost later, they make some of them reachable.
-pub fn clean(stage: &mut Stage) -> Result<()> {
+fn clean(stage: &mut Stage) -> Result<()> {
     let scenario = "traced: rcu, busy";
     let busy = live::keep_busy(stage)?;
     stage.guest.insert("rcu")?;
@@ -77,7 +88,29 @@ pub fn clean(stage: &mut Stage) -> Result<()> {
         stage.expect_no_leak(scenario, code, &report);
         expect_no_other_leak(stage, scenario, &report, &[]);
     }
-    stage.guest.text(&format!("kill {busy}")).map(drop)
+    stage.guest.text(&format!("kill {busy}"))?;
+    stage.guest.remove("rcu")
+}
+
+/// A module that grows without bound and loses nothing: suspected, and named.
+fn grows(stage: &mut Stage) -> Result<()> {
+    let (scenario, cache, function) = ("traced: grow", "kmalloc-1k", "grow_add [sysaktest_grow]");
+    stage.guest.insert("grow")?;
+    if let Some((code, report)) = watch(stage, scenario, "grow")? {
+        let got = format!("{} (exit {code})", report.verdict);
+        let ok = code == 1 && report.verdict == "suspected";
+        stage.check(scenario, "verdict", "suspected (exit 1)", &got, ok);
+        let finding = report.finding(cache);
+        let got = finding.map_or("no finding", |finding| finding.verdict.as_str());
+        let what = format!("finding about {cache}");
+        stage.check(scenario, &what, "suspected", got, got == "suspected");
+        let first = finding.and_then(|finding| finding.functions.first());
+        let got = first.map_or("no function".to_owned(), Function::title);
+        let what = format!("first function of {cache}");
+        stage.check(scenario, &what, function, &got, got == function);
+        expect_no_other_leak(stage, scenario, &report, &[]);
+    }
+    stage.guest.remove("grow")
 }
 
 /// The JSON report about one module. `lossy` are the caches that lost objects so far.
