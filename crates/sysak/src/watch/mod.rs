@@ -32,6 +32,9 @@ const AGED: Duration = Duration::from_secs(3);
 /// Records are searched for the front-runner this often: symbols cost time.
 const TICKS_A_COUNT: u32 = 4;
 
+/// So many stacks of one process at one call site that agree speak for those not taken.
+const UNANIMOUS: u64 = 8;
+
 /// What collecting waits for.
 #[derive(Clone, Copy, Debug)]
 pub struct Until {
@@ -142,7 +145,7 @@ impl<'a> Watch<'a> {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> bool {
-        self.pace.begin(&self.tracer);
+        self.pace.begin(&self.tracer, self.tracer.seen());
         self.tracer.set_mode(Mode::Record);
         self.last_tick = Instant::now();
         let start = Instant::now();
@@ -218,13 +221,14 @@ impl<'a> Watch<'a> {
         let mut records = Vec::new();
         let damaged = self.tracer.for_each_record(|record| records.push(record));
         let counted = Counted { outstanding: records.len() as u64, damaged };
-        let traced = records.into_iter().filter_map(|record| {
+        let functions = self.functions(&records);
+        let records = records.into_iter().zip(functions);
+        let traced = records.filter_map(|(record, function)| {
             let object = heap.find_object(record.object.0)?;
             let cache = heap.slabs[object.slab as usize].cache;
             let known = &heap.caches[usize::from(cache)];
             let same = record.cache == known.va.0 || record.cache == u64::from(known.stride);
             let start = heap.object_va(object) == record.object;
-            let function = self.names.of(&self.tracer, &record);
             (same && start && heap.is_live(object)).then_some(Traced {
                 record,
                 object,
@@ -233,6 +237,30 @@ impl<'a> Watch<'a> {
             })
         });
         (traced.collect(), counted)
+    }
+
+    /// Who is blamed for each record. One without a stack, at a call site that only allocates for
+    /// others, is put down to the function that all the others of its process there belong to.
+    fn functions(&mut self, records: &[Record]) -> Vec<FunctionId> {
+        let own = records.iter().map(|record| self.names.of(&self.tracer, record));
+        let own: Vec<FunctionId> = own.collect();
+        let mut ways: HashMap<(Va, u32), HashMap<FunctionId, u64>> = HashMap::new();
+        for (record, function) in records.iter().zip(&own) {
+            if record.stack.is_some() {
+                let way = ways.entry((record.site, record.pid)).or_default();
+                *way.entry(*function).or_insert(0) += 1;
+            }
+        }
+        let only = |record: &Record| {
+            let mut way = ways.get(&(record.site, record.pid))?.iter();
+            let (function, many) = way.next()?;
+            (way.next().is_none() && *many >= UNANIMOUS).then_some(*function)
+        };
+        let of = |(record, own): (&Record, &FunctionId)| match record.stack {
+            None if self.names.function(*own).is_wrapper => only(record).unwrap_or(*own),
+            _ => *own,
+        };
+        records.iter().zip(&own).map(of).collect()
     }
 }
 

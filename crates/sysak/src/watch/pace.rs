@@ -47,8 +47,9 @@ impl Pace {
         }
     }
 
-    /// Lets the first tick take stacks.
-    pub fn begin(&self, tracer: &Tracer) {
+    /// Begins after a pause: what was seen meanwhile is no burst. Lets the first tick take stacks.
+    pub fn begin(&mut self, tracer: &Tracer, seen: Seen) {
+        self.before = seen;
         tracer.tick(self.allowed as u32);
     }
 
