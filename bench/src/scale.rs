@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use sysak::diagnose::{Plan, diagnose};
+use sysak::diagnose::diagnose;
+use sysak::plan::Plan;
 use sysak_base::{Cancel, Quiet};
 use sysak_kernel::Kernel;
 use sysak_kernel::shape::Shape;

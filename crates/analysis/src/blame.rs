@@ -8,6 +8,7 @@
 //! the entry from user space, an interrupt, a thread's loop. They call by pointer and own nothing.
 
 mod entry;
+mod group;
 mod kernel;
 mod modules;
 mod wrappers;

@@ -11,41 +11,13 @@ use sysak_analysis::content::Held;
 use sysak_analysis::lost::{self, Tally};
 use sysak_analysis::rank::Ranked;
 use sysak_base::{Cancel, Progress, Stage};
-use sysak_kernel::shape::EventShape;
 use sysak_kernel::{Kernel, KernelError};
 
 use crate::look::{Look, look};
+use crate::plan::{Plan, WatchPlan};
 use crate::suspects::{sift, suspects, wait};
 use crate::watch::rounds::{self, End, Start, Watched};
 use crate::watch::{FunctionId, Growth, Watch};
-
-/// How to diagnose.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Only this cache is judged and shown.
-    pub only_cache: Option<String>,
-    /// From how many percent of equal bytes two objects are alike.
-    pub similarity_percent: u32,
-    /// How long after the first look the second one comes; `None` where time stands still.
-    pub settle: Option<Duration>,
-    /// How many of the biggest caches are described where nothing leaks.
-    pub biggest: usize,
-    /// How to watch allocations; `None` to judge from looks alone.
-    pub watch: Option<WatchPlan>,
-}
-
-/// How to watch allocations of a live machine.
-#[derive(Clone, Debug)]
-pub struct WatchPlan {
-    /// No longer than this.
-    pub limit: Duration,
-    /// What it may cost, in percent of one CPU.
-    pub budget_percent: f64,
-    /// Whether every cache is followed, whatever is suspect.
-    pub all: bool,
-    /// The kernel's allocation events; `None` where it has none.
-    pub events: Option<EventShape>,
-}
 
 /// The tracer follows no more caches by name.
 const MOST_FOLLOWED: usize = 8;

@@ -9,7 +9,8 @@ use sysak_analysis::{content, lost, verdict};
 use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::Kernel;
 
-use crate::diagnose::{Case, Diagnosis, Plan};
+use crate::diagnose::{Case, Diagnosis};
+use crate::plan::Plan;
 use crate::suspects::suspects;
 use crate::watch::{FunctionId, Growth};
 

@@ -4,7 +4,8 @@ mod watched;
 
 use std::time::Duration;
 
-use sysak::diagnose::{Case, Diagnosis, Plan};
+use sysak::diagnose::{Case, Diagnosis};
+use sysak::plan::Plan;
 use sysak_analysis::content::Held;
 use sysak_base::{PAGE_SIZE, Stage};
 use sysak_kernel::Kernel;

@@ -3,5 +3,6 @@
 pub mod diagnose;
 mod examine;
 pub mod look;
+pub mod plan;
 mod suspects;
 pub mod watch;

@@ -10,8 +10,8 @@ use sysak_analysis::verdict;
 use sysak_base::{Cancel, Progress, Quiet, Stage};
 use sysak_kernel::Kernel;
 
-use crate::diagnose::Plan;
 use crate::look::Look;
+use crate::plan::Plan;
 
 /// What is written to within this time is in use, however torn the list that it is on.
 const GLANCE: Duration = Duration::from_millis(300);

@@ -1,6 +1,6 @@
 //! The table of the kernel's own wrappers.
 
-use super::wrappers::Group;
+use super::group::Group;
 
 pub(super) const GROUPS: &[Group] = &[
     // Slab: the allocators themselves, their fallbacks, and copies of what the caller has.

@@ -1,7 +1,7 @@
 //! The table of wrappers that are modules' as a rule: what a core module allocates for the
 //! drivers and file systems above it.
 
-use super::wrappers::Group;
+use super::group::Group;
 
 pub(super) const GROUPS: &[(&str, Group)] = &[
     // Transfers and their memory belong to the driver of the device.

@@ -9,6 +9,7 @@
 //! has inlined, does no harm. What is static and bears a common name (`alloc_buf`) is left
 //! out: it may be anybody's.
 
+use super::group::Group;
 use super::plain;
 
 /// Whether a function of the kernel itself only allocates for its caller.
@@ -34,20 +35,6 @@ pub(super) fn is_wrapper_of(module: &str, name: &str) -> bool {
 /// file system's callback by which `alloc_inode` gets one (`ext4_alloc_inode`).
 fn is_by_convention(name: &str) -> bool {
     name.trim_start_matches('_').starts_with("devm_") || name.ends_with("_alloc_inode")
-}
-
-/// Functions that belong together.
-pub(super) struct Group {
-    /// Whole names.
-    pub exact: &'static [&'static str],
-    /// Beginnings of names, where all that begin so are wrappers.
-    pub prefixes: &'static [&'static str],
-}
-
-impl Group {
-    fn has(&self, name: &str) -> bool {
-        self.exact.contains(&name) || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
-    }
 }
 
 #[cfg(test)]

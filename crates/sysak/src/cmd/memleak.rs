@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sysak::diagnose::{Plan, WatchPlan, diagnose};
+use sysak::diagnose::diagnose;
+use sysak::plan::{Plan, WatchPlan};
 use sysak_base::heap::{Heap, Object};
 use sysak_base::{Cancel, Stage, Watching};
 use sysak_kernel::Kernel;

@@ -14,8 +14,8 @@ use sysak_kernel::{Kernel, KernelError};
 use sysak_trace::Seen;
 
 use super::{Counted, DRAIN, FunctionId, Traced, Until, Watch};
-use crate::diagnose::Plan;
 use crate::look::{Look, look};
+use crate::plan::Plan;
 use crate::suspects::{glance, leaking_caches};
 
 /// Where nothing is suspect, so long is enough to see what is allocated and stays.
