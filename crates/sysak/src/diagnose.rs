@@ -112,7 +112,7 @@ pub fn diagnose<'a>(
         (Some(settle), None) => {
             let suspects = sift(&mut seen, &mut tallies, kernel, plan, only, cancel);
             let first = First { seen, tallies, suspects, only };
-            further(kernel, plan, settle, first, progress, cancel)?
+            further(kernel, &Run { plan, progress, cancel }, settle, first)?
         }
         (_, interrupted) => Diagnosis::of(seen, tallies, 1, interrupted),
     };
@@ -135,51 +135,47 @@ struct First {
     only: Option<u16>,
 }
 
+/// What every step is handed on.
+struct Run<'r> {
+    plan: &'r Plan,
+    progress: &'r dyn Progress,
+    cancel: &'r Cancel,
+}
+
 /// On a live machine: watches allocations, or confirms suspects in a second look.
 fn further<'a>(
     kernel: &mut Kernel<'a>,
-    plan: &Plan,
+    run: &Run<'_>,
     settle: Duration,
     first: First,
-    progress: &dyn Progress,
-    cancel: &Cancel,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
-    let mut refused = None;
-    if let Some(wanted) = &plan.watch {
-        let followed = followed(&first, wanted);
-        match start_watch(kernel, wanted, &first, &followed) {
-            Ok(watch) => {
-                return watched(kernel, plan, watch, wanted, first, followed, progress, cancel);
-            }
-            Err(error) => refused = Some(error),
+    let Some(wanted) = &run.plan.watch else { return confirm(kernel, run, settle, first) };
+    let followed = followed(&first, wanted);
+    match start_watch(kernel, wanted, &first, &followed) {
+        Ok(watch) => watched(kernel, run, wanted.limit, watch, first, followed),
+        Err(refused) => {
+            let diagnosis = confirm(kernel, run, settle, first)?;
+            Ok(Diagnosis { refused: Some(refused), ..diagnosis })
         }
     }
-    let diagnosis = match first.suspects {
-        Some(suspects) => {
-            confirm(kernel, settle, first.seen, first.tallies, &suspects, progress, cancel)?
-        }
-        None => Diagnosis::of(first.seen, first.tallies, 1, None),
-    };
-    Ok(Diagnosis { refused, ..diagnosis })
 }
 
-/// Looks again after a while; what is a suspect in both looks stays one.
+/// Looks again after a while, where there are suspects; what is one in both looks stays one.
 fn confirm<'a>(
     kernel: &Kernel<'a>,
+    run: &Run<'_>,
     settle: Duration,
-    seen: Look,
-    tallies: Vec<Tally>,
-    suspects: &Suspects,
-    progress: &dyn Progress,
-    cancel: &Cancel,
+    first: First,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
-    if !wait(settle, progress, cancel) {
+    let First { seen, tallies, suspects, .. } = first;
+    let Some(suspects) = suspects else { return Ok(Diagnosis::of(seen, tallies, 1, None)) };
+    if !wait(settle, run.progress, run.cancel) {
         return Ok(Diagnosis::of(seen, tallies, 1, Some(Stage::Settle)));
     }
     let before = seen.times;
     // The first look's memory is given back before the second needs as much.
     drop(seen);
-    let mut seen = look(kernel, progress, cancel)?;
+    let mut seen = look(kernel, run.progress, run.cancel)?;
     seen.times.add(before);
     suspects.confirm(&mut seen.heap, kernel.memory);
     let (tallies, interrupted) = (lost::tally(&seen.heap), seen.interrupted);
@@ -222,16 +218,13 @@ fn start_watch<'a>(
     Ok(watch)
 }
 
-#[allow(clippy::too_many_arguments)]
 fn watched<'a>(
     kernel: &Kernel<'a>,
-    plan: &Plan,
+    run: &Run<'_>,
+    limit: Duration,
     watch: Watch<'a>,
-    wanted: &WatchPlan,
     first: First,
     followed: Vec<u16>,
-    progress: &dyn Progress,
-    cancel: &Cancel,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
     let is_suspect = first.suspects.is_some();
     let suspects = match first.suspects {
@@ -240,15 +233,15 @@ fn watched<'a>(
     };
     let start = Start {
         kernel,
-        plan,
-        limit: wanted.limit,
+        plan: run.plan,
+        limit,
         only: first.only,
         first: first.seen,
         suspects,
         followed,
         is_suspect,
     };
-    let rounds = rounds::run(watch, start, progress, cancel)?;
+    let rounds = rounds::run(watch, start, run.progress, run.cancel)?;
     let interrupted = match rounds.look.interrupted {
         // Nothing has confirmed the suspects.
         None if is_suspect && rounds.looks == 0 => Some(Stage::Settle),
