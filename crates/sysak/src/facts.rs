@@ -9,7 +9,7 @@ use sysak::plan::Plan;
 use sysak_analysis::content::Held;
 use sysak_base::{PAGE_SIZE, Stage};
 use sysak_kernel::Kernel;
-use sysak_kernel::page::Owner;
+use sysak_kernel::page::{Census, Owner};
 use sysak_report as report;
 use sysak_target::{Identity, Reader};
 
@@ -35,7 +35,10 @@ pub fn report(
             similarity_percent: plan.similarity_percent,
             only_cache: plan.only_cache.clone(),
         },
-        census: census(diagnosis),
+        census: match diagnosis.interrupted {
+            Some(Stage::Census) => report::Census::default(),
+            _ => census(&diagnosis.look.census, diagnosis.look.slab_pages),
+        },
         findings: diagnosis.cases.iter().map(|case| finding(kernel, diagnosis, case)).collect(),
         trace: watched::trace(diagnosis),
         trend: watched::trend(diagnosis),
@@ -98,13 +101,9 @@ fn settle(diagnosis: &Diagnosis<'_>, plan: &Plan) -> Option<u64> {
     (diagnosis.looks > 1).then_some(between.as_secs())
 }
 
-fn census(diagnosis: &Diagnosis<'_>) -> report::Census {
-    let census = &diagnosis.look.census;
-    if diagnosis.interrupted == Some(Stage::Census) {
-        return report::Census::default();
-    }
+/// Every byte of RAM in exactly one leaf.
+fn census(census: &Census, slab: SlabPages) -> report::Census {
     let bytes = |owner| Some(census.pages(owner) * PAGE_SIZE);
-    let slab = diagnosis.look.slab_pages;
     let counted = census.counted_pages();
     let present = census.present_pages.unwrap_or(counted).max(counted);
     // Where the array of struct page was not found it is among the reserved pages.

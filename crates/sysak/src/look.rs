@@ -59,12 +59,33 @@ pub struct SlabPages {
     pub unreclaimable: u64,
 }
 
-/// Looks once.
-pub fn look(
+/// What is known before any pointer is followed.
+pub struct Survey {
+    /// Every page's owner.
+    pub census: Census,
+    /// Every slab, and which of its objects are allocated.
+    pub heap: Heap,
+    /// What was left out.
+    pub coverage: Coverage,
+    /// How long it took.
+    pub times: Times,
+    /// The step in which it was ended early.
+    pub interrupted: Option<Stage>,
+}
+
+impl Survey {
+    /// Pages of slabs, by whether reclaim can shrink them.
+    pub fn slab_pages(&self) -> SlabPages {
+        slab_pages(&self.heap, &self.census)
+    }
+}
+
+/// Census and slab walk: cheap, where nothing needs to be judged.
+pub fn survey(
     kernel: &Kernel<'_>,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<Look, KernelError> {
+) -> Result<Survey, KernelError> {
     let mut coverage = Coverage::default();
     let mut times = Times::default();
 
@@ -86,12 +107,26 @@ pub fn look(
         }
     }
     census.slabs = PageSet::new(0);
-    let mut heap = slabs.heap;
     times.walk = start.elapsed();
+    let interrupted = match () {
+        () if census.interrupted => Some(Stage::Census),
+        () if slabs.interrupted => Some(Stage::Walk),
+        () => None,
+    };
+    Ok(Survey { census, heap: slabs.heap, coverage, times, interrupted })
+}
+
+/// Looks once.
+pub fn look(
+    kernel: &Kernel<'_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Look, KernelError> {
+    let surveyed = survey(kernel, progress, cancel)?;
+    let Survey { census, mut heap, mut coverage, mut times, interrupted } = surveyed;
 
     let start = Instant::now();
-    let cut_short = census.interrupted || slabs.interrupted;
-    let reach = if cut_short {
+    let reach = if interrupted.is_some() {
         Reach { interrupted: true, ..Reach::default() }
     } else {
         let size = kernel.shape.page.size;
@@ -109,12 +144,7 @@ pub fn look(
         let what = format!("{} pieces of memory", reach.unreadable);
         coverage.skip(what, "the reader could not read them");
     }
-    let interrupted = match () {
-        () if census.interrupted => Some(Stage::Census),
-        () if slabs.interrupted => Some(Stage::Walk),
-        () if reach.interrupted => Some(Stage::Reach),
-        () => None,
-    };
+    let interrupted = interrupted.or(reach.interrupted.then_some(Stage::Reach));
     let slab_pages = slab_pages(&heap, &census);
     Ok(Look { census, heap, reach, coverage, times, interrupted, slab_pages })
 }
