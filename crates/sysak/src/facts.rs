@@ -5,6 +5,7 @@ mod watched;
 use std::time::Duration;
 
 use sysak::diagnose::{Case, Diagnosis};
+use sysak::look::SlabPages;
 use sysak::plan::Plan;
 use sysak_analysis::content::Held;
 use sysak_base::{PAGE_SIZE, Stage};
