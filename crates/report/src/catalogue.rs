@@ -16,12 +16,14 @@ macro_rules! messages {
     )*};
 }
 
+mod memgraph;
 mod page;
 mod reasons;
 mod skipped;
 mod verdict;
 mod watch;
 
+pub(crate) use memgraph::*;
 pub(crate) use page::*;
 pub(crate) use reasons::*;
 pub(crate) use skipped::translated;

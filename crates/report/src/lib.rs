@@ -1,4 +1,4 @@
-//! The report of `sysak memleak`: its shape, its JSON, its text in two languages.
+//! The reports of `sysak`'s commands: their shape, their JSON, their text in two languages.
 //!
 //! The figures come from elsewhere; this crate makes the sentences from them, so
 //! that no fact is ever told in one language only.
@@ -19,4 +19,4 @@ mod words;
 pub use json::json;
 pub use lang::Lang;
 pub use model::*;
-pub use text::{Style, text};
+pub use text::{Style, graph_text, text};

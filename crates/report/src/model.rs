@@ -13,6 +13,7 @@ use crate::lang::Lang;
 mod census;
 mod finding;
 mod function;
+mod memgraph;
 mod trace;
 
 pub use census::{Census, KernelMemory, UserMemory};
@@ -21,6 +22,10 @@ pub use finding::{
     HolderKind, ObjectType,
 };
 pub use function::{Function, FunctionSource, Process, Stack};
+pub use memgraph::{
+    CgroupMemory, DeletedFile, HugePool, MemGraph, ProcessHolders, ProcessMemory, TmpfsMount,
+    UserHolders,
+};
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.
@@ -247,6 +252,8 @@ pub struct CacheTotals {
     pub objects_live: u64,
     /// Bytes of its slabs.
     pub bytes: u64,
+    /// Whether the kernel gives its memory back when programs need it.
+    pub reclaimable: bool,
 }
 
 /// The step's name in JSON.

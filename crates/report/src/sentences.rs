@@ -7,6 +7,7 @@ use crate::{Lang, Report};
 
 mod advice;
 mod evidence;
+mod graph;
 mod summary;
 
 impl Report {

@@ -9,9 +9,12 @@ mod census;
 mod finding;
 mod foot;
 mod functions;
+mod graph;
+mod holders;
 mod page;
 mod watch;
 
+pub use graph::graph_text;
 use page::{Page, Paint};
 
 /// How the text looks.
@@ -41,7 +44,8 @@ pub fn text(report: &Report, lang: Lang, style: Style, out: &mut impl Write) -> 
     };
     page.sentence(paint, "", &report.summary)?;
     page.gap()?;
-    foot::machine(page, report, lang)?;
+    foot::machine(page, &report.target, lang)?;
+    foot::looks(page, report, lang)?;
     watch::trend(page, report, lang)?;
     let accused = |verdict| verdict != FindingVerdict::Held;
     for found in report.findings.iter().filter(|found| accused(found.verdict)) {

@@ -101,7 +101,12 @@ pub(crate) fn trend(trend: &Trend, page_size: u64, lang: Lang) -> Option<String>
 
 /// `nginx (812)`
 pub(crate) fn process(process: &Process) -> String {
-    format!("{} ({})", process.comm, process.pid)
+    named(&process.comm, process.pid)
+}
+
+/// `nginx (812)`
+pub(crate) fn named(comm: &str, pid: u32) -> String {
+    format!("{comm} ({pid})")
 }
 
 /// `open files`

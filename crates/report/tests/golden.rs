@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use golden_reports as made;
-use sysak_report::{Lang, Report, Style, json, text};
+use sysak_report::{Lang, MemGraph, Report, Style, graph_text, json, text};
 
 /// No terminal, 100 columns.
 const PLAIN: Style = Style { colour: false, width: 100, stacks: false };
@@ -125,6 +125,40 @@ fn one_cache_that_was_asked_for() {
 fn a_look_that_was_stopped() {
     check_texts("stopped", &made::stopped());
     check_json("stopped.en.json", made::stopped(), Lang::En);
+}
+
+fn check_graph(name: &str, graph: &MemGraph) {
+    for (lang, end) in [(Lang::En, "en.txt"), (Lang::Zh, "zh.txt")] {
+        let mut out = Vec::new();
+        graph_text(graph, lang, PLAIN, &mut out).unwrap();
+        check(&format!("{name}.{end}"), &out);
+    }
+}
+
+#[test]
+fn a_memory_graph_of_a_live_machine() {
+    let mut graph = made::graph();
+    check_graph("graph", &graph);
+    graph.render_sentences(Lang::En);
+    let mut out = Vec::new();
+    json(&graph, &mut out).unwrap();
+    check("graph.en.json", &out);
+}
+
+#[test]
+fn a_memory_graph_of_a_dump_has_no_holders_in_user_space() {
+    check_graph("graph_dump", &made::dump_graph());
+}
+
+#[test]
+fn a_memory_graph_that_was_stopped_shows_what_is_known() {
+    check_graph("graph_stopped", &made::stopped_graph());
+}
+
+#[test]
+fn the_figures_of_the_graph_add_up() {
+    let census = made::graph().census;
+    assert_eq!(census.leaves_bytes(), census.total_bytes);
 }
 
 #[test]

@@ -60,6 +60,7 @@ pub fn all_caches(diagnosis: &Diagnosis<'_>) -> Vec<report::CacheTotals> {
         objects_total: tally.total,
         objects_live: tally.live,
         bytes: tally.pages * PAGE_SIZE,
+        reclaimable: cache.reclaimable,
     });
     totals.collect()
 }

@@ -67,6 +67,11 @@ fn sum<const N: usize>(leaves: [Option<u64>; N]) -> Option<u64> {
 }
 
 impl UserMemory {
+    /// All but the page cache of files.
+    pub fn programs_bytes(&self) -> Option<u64> {
+        sum([self.anon_bytes, self.shmem_bytes, self.hugetlb_bytes, self.unevictable_bytes])
+    }
+
     /// All of it.
     pub fn total_bytes(&self) -> Option<u64> {
         sum([
@@ -80,6 +85,11 @@ impl UserMemory {
 }
 
 impl KernelMemory {
+    /// All of it.
+    pub fn total_bytes(&self) -> Option<u64> {
+        sum([self.slab_bytes(), self.other_bytes()])
+    }
+
     /// All slabs.
     pub fn slab_bytes(&self) -> Option<u64> {
         sum([self.slab_reclaimable_bytes, self.slab_unreclaimable_bytes])

@@ -20,10 +20,9 @@ pub(super) fn census<W: Write>(
     page.gap()?;
     page.line(Paint::Title, &say::census_title(lang, &bytes(total)))?;
     let (user, kernel) = (&census.user, &census.kernel);
-    let programs = user.total_bytes().map(|all| all.saturating_sub(user.file_bytes.unwrap_or(0)));
     let leaves = [
         (say::leaf_free(lang), census.free_bytes),
-        (say::leaf_programs(lang), programs),
+        (say::leaf_programs(lang), user.programs_bytes()),
         (say::leaf_files(lang), user.file_bytes),
         (say::leaf_slab(lang), kernel.slab_bytes()),
         (say::leaf_kernel(lang), kernel.other_bytes()),
@@ -39,7 +38,7 @@ pub(super) fn census<W: Write>(
 }
 
 /// As many marks as the share is big; one at least for something.
-fn bar(part: u64, whole: u64) -> String {
+pub(super) fn bar(part: u64, whole: u64) -> String {
     let marks = u128::from(part) * u128::from(BAR) / u128::from(whole.max(1));
     "#".repeat((marks as usize).clamp(1, BAR as usize))
 }

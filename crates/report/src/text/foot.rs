@@ -5,36 +5,47 @@ use std::io::{self, Write};
 use super::page::{Page, Paint};
 use crate::catalogue as say;
 use crate::figures::{bytes, count, seconds};
-use crate::{Coverage, Lang, Reader, Report, Skipped, Timings};
+use crate::{Coverage, Lang, Reader, Report, Skipped, Target, Timings};
 
 /// Things left out that are named; JSON has them all.
 const SHOWN: usize = 5;
 
-/// The machine and the reader, a line each.
+/// Which machine.
 pub(super) fn machine<W: Write>(
     page: &mut Page<'_, W>,
-    report: &Report,
+    target: &Target,
     lang: Lang,
 ) -> io::Result<()> {
-    let target = &report.target;
     let nameless = say::nameless(lang);
     let host = target.hostname.as_deref().unwrap_or(&nameless);
     let mut line = say::machine_line(lang, host, &target.kernel_release, &target.arch);
     if let Some(uptime_s) = target.uptime_s {
         line += &say::up(lang, &uptime(uptime_s, lang));
     }
-    page.sentence(Paint::Plain, "", &line)?;
-    let mut line = match target.reader {
+    page.sentence(Paint::Plain, "", &line)
+}
+
+/// How it was read.
+pub(super) fn reader(target: &Target, lang: Lang) -> String {
+    match target.reader {
         Reader::Kcore => say::read_kcore(lang),
         Reader::Bpf => say::read_bpf(lang),
         Reader::Elf => say::read_elf(lang),
         Reader::Kdump => say::read_kdump(lang),
-    };
-    line += &match (report.method.looks, report.method.settle_s) {
+    }
+}
+
+/// How it was read, and how often.
+pub(super) fn looks<W: Write>(
+    page: &mut Page<'_, W>,
+    report: &Report,
+    lang: Lang,
+) -> io::Result<()> {
+    let looks = match (report.method.looks, report.method.settle_s) {
         (2.., Some(seconds)) => say::two_looks(lang, &seconds.to_string()),
         _ => say::one_look(lang),
     };
-    page.sentence(Paint::Plain, "", &line)
+    page.sentence(Paint::Plain, "", &(reader(&report.target, lang) + &looks))
 }
 
 fn uptime(uptime_s: u64, lang: Lang) -> String {
@@ -58,6 +69,15 @@ pub(super) fn coverage<W: Write>(
     let walked = count(coverage.slabs_walked);
     let looked = say::looked_at(lang, &walked, &total, &objects, &scanned);
     page.sentence(Paint::Plain, "", &looked)?;
+    left_out(page, coverage, lang)
+}
+
+/// What was left out.
+pub(super) fn left_out<W: Write>(
+    page: &mut Page<'_, W>,
+    coverage: &Coverage,
+    lang: Lang,
+) -> io::Result<()> {
     if coverage.skipped.is_empty() {
         return Ok(());
     }

@@ -6,13 +6,15 @@ use sysak_report::{
     Method, Reader, Report, Skipped, Target, TargetKind, Timings, Tool, UserMemory, Verdict,
 };
 
+mod memgraph;
 mod watched;
 
+pub use memgraph::{dump_graph, graph, stopped_graph};
 pub use watched::{ended_leak, explained, refused, suspected, thinned, trace_only, traced};
 
 const MIB: u64 = 1 << 20;
 
-fn frame() -> Report {
+pub(super) fn frame() -> Report {
     Report {
         tool: Tool { name: "sysak".into(), version: "0.1.0".into() },
         target: Target {
@@ -46,7 +48,7 @@ fn frame() -> Report {
     }
 }
 
-fn census() -> Census {
+pub(super) fn census() -> Census {
     Census {
         total_bytes: Some(2048 * MIB),
         free_bytes: Some(1200 * MIB),
@@ -168,6 +170,7 @@ pub fn no_leak() -> Report {
         objects_total: total,
         objects_live: live,
         bytes: total * size,
+        reclaimable: name == "dentry",
     };
     report.caches = vec![totals("kmalloc-8", 8, 512, 400), totals("dentry", 192, 60_000, 58_012)];
     report

@@ -1,0 +1,75 @@
+//! What `sysak memgraph` says.
+
+use crate::lang::Lang;
+
+messages! {
+    graph_summary(total, programs, files, kernel, free) {
+        "Of {total} of memory, programs hold {programs}, the file cache {files} (given back when programs need it) and the kernel {kernel}; {free} is free.",
+        "内存共 {total}：程序占用 {programs}，文件缓存 {files}（程序需要内存时会自动回收），内核占用 {kernel}，空闲 {free}。"
+    }
+    graph_stopped(stage) {
+        "Stopped before the end, while {stage}; what is known so far follows.",
+        "提前终止（当时正在{stage}），以下是目前已知的情况。"
+    }
+    graph_unknown() {
+        "Could not find out whose the memory is.", "无法统计内存的归属。"
+    }
+    leaf_anon() { "private data (anonymous)", "私有数据（匿名页）" }
+    leaf_shmem() { "shared memory and tmpfs", "共享内存和 tmpfs" }
+    leaf_hugetlb() { "huge pages (hugetlb)", "大页（hugetlb）" }
+    leaf_unevictable() { "other memory that must stay (unevictable)", "其他不可回收内存（unevictable）" }
+    leaf_whole_kernel() { "kernel", "内核" }
+    leaf_slab_reclaimable() { "slab, given back if needed", "slab（可回收）" }
+    leaf_slab_unreclaimable() { "slab, cannot be given back", "slab（不可回收）" }
+    leaf_vmalloc() { "vmalloc areas", "vmalloc 区域" }
+    leaf_percpu() { "per-CPU memory", "每 CPU 内存" }
+    leaf_page_table() { "page tables", "页表" }
+    leaf_kernel_stack() { "kernel stacks", "内核栈" }
+    leaf_image() { "kernel image (code and data)", "内核映像（代码和数据）" }
+    leaf_vmemmap() { "page structures (vmemmap)", "页描述结构（vmemmap）" }
+    leaf_page_alloc() { "pages taken directly", "直接分配的页" }
+    not_told_apart(list, leaf) {
+        "Not told apart yet: {list}; what they take is in \"{leaf}\".",
+        "尚未单独统计：{list}；它们占用的内存计入“{leaf}”。"
+    }
+    processes_title(count, total) {
+        "Programs by private memory ({count} processes, {total} in all)",
+        "进程私有内存排名（共 {count} 个进程，{total}）"
+    }
+    head_swapped() { "swapped out", "已换出" }
+    head_process_name() { "process", "进程" }
+    tmpfs_title() {
+        "File systems in memory (tmpfs): their files take memory until they are deleted",
+        "内存文件系统（tmpfs）：其中的文件在删除之前一直占用内存"
+    }
+    head_limit() { "limit", "上限" }
+    no_limit() { "none", "无" }
+    head_mount() { "mounted at", "挂载点" }
+    huge_title() {
+        "Pools of huge pages: set apart, whether programs use them or not",
+        "大页池：无论是否使用，都已从普通内存中划出"
+    }
+    head_unused() { "unused", "未使用" }
+    head_promised() { "of it promised", "其中已预留" }
+    head_page_size() { "page size", "页大小" }
+    deleted_title() {
+        "Deleted files that are still open: what they take comes back when they are closed",
+        "已删除但仍被打开的文件：关闭之后才会释放"
+    }
+    head_memory_or_disk() { "size", "大小" }
+    head_lies() { "lies in", "位于" }
+    lies_in_memory() { "memory", "内存" }
+    lies_on_disk() { "a disk", "磁盘" }
+    head_opened_by() { "opened by", "打开者" }
+    head_file() { "file", "文件" }
+    cgroups_title() {
+        "Memory cgroups by what is charged to themselves",
+        "内存 cgroup 排名（不含下级 cgroup）"
+    }
+    head_of_it_files() { "of it file cache", "其中文件缓存" }
+    head_cgroup() { "cgroup", "cgroup" }
+    dying_cgroups(count) {
+        "{count} memory cgroups were removed and still hold memory (\"dying\"): they go only when what is charged to them, mostly file cache, is given back.",
+        "有 {count} 个内存 cgroup 已被删除但仍占用内存（dying）：要等记在其名下的内存（多为文件缓存）回收后才会消失。"
+    }
+}

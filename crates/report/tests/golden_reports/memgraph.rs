@@ -1,0 +1,149 @@
+//! Handmade memory graphs; every figure and name is invented.
+
+use sysak_base::Stage;
+use sysak_report::{
+    CacheTotals, Census, CgroupMemory, Coverage, DeletedFile, HugePool, MemGraph, ProcessHolders,
+    ProcessMemory, Reader, Skipped, Target, TargetKind, Timings, TmpfsMount, UserHolders,
+};
+
+use super::{MIB, census, frame};
+
+/// A live machine on which every section has something to say.
+pub fn graph() -> MemGraph {
+    let frame = frame();
+    MemGraph {
+        tool: frame.tool,
+        target: frame.target,
+        census: all_leaves(),
+        caches: caches(),
+        holders: Some(holders()),
+        coverage: Coverage {
+            skipped: vec![Skipped {
+                what: "12000 processes".into(),
+                why: "there was no time to look at them".into(),
+            }],
+            ..frame.coverage
+        },
+        timings: Timings {
+            total_s: Some(0.612),
+            reach_s: None,
+            similarity_s: None,
+            ..frame.timings
+        },
+        ..MemGraph::default()
+    }
+}
+
+/// A dump, of whose leaves some are not told apart.
+pub fn dump_graph() -> MemGraph {
+    let graph = graph();
+    MemGraph {
+        target: Target {
+            kind: TargetKind::Vmcore,
+            reader: Reader::Elf,
+            hostname: None,
+            uptime_s: None,
+            ..graph.target
+        },
+        census: census(),
+        holders: None,
+        coverage: Coverage::default(),
+        ..graph
+    }
+}
+
+/// Ctrl-C during the census: what user space holds was known by then.
+pub fn stopped_graph() -> MemGraph {
+    MemGraph {
+        interrupted: Some(Stage::Census),
+        census: Census::default(),
+        caches: Vec::new(),
+        coverage: Coverage::default(),
+        timings: Timings { total_s: Some(0.21), ..Timings::default() },
+        ..graph()
+    }
+}
+
+/// The census once every leaf is known.
+fn all_leaves() -> Census {
+    let mut census = census();
+    census.user.hugetlb_bytes = Some(64 * MIB);
+    census.user.unevictable_bytes = Some(0);
+    let kernel = &mut census.kernel;
+    kernel.vmalloc_bytes = Some(21 * MIB);
+    kernel.percpu_bytes = Some(9 * MIB);
+    kernel.kernel_stack_bytes = Some(6 * MIB);
+    kernel.vmemmap_bytes = Some(32 * MIB);
+    kernel.page_alloc_bytes = Some(28 * MIB);
+    census
+}
+
+fn caches() -> Vec<CacheTotals> {
+    let cache = |name: &str, size, total: u64, live, reclaimable| CacheTotals {
+        name: name.into(),
+        object_size_bytes: size,
+        slabs: total * size / 4096,
+        objects_total: total,
+        objects_live: live,
+        bytes: total * size,
+        reclaimable,
+        ..CacheTotals::default()
+    };
+    vec![
+        cache("ext4_inode_cache", 1184, 18_000, 17_210, true),
+        cache("dentry", 192, 60_000, 58_012, true),
+        cache("kmalloc-512", 512, 9000, 900, false),
+    ]
+}
+
+fn holders() -> UserHolders {
+    let process = |pid, comm: &str, anon, swap| ProcessMemory {
+        pid,
+        comm: comm.into(),
+        anon_bytes: anon * MIB,
+        swap_bytes: swap * MIB,
+    };
+    let deleted = |path: &str, mib, in_memory, processes| DeletedFile {
+        path: path.into(),
+        bytes: mib * MIB,
+        in_memory,
+        pid: 1402,
+        comm: "java".into(),
+        processes,
+    };
+    let cgroup = |path: &str, mib, file: Option<u64>| CgroupMemory {
+        path: path.into(),
+        bytes: mib * MIB,
+        file_bytes: file.map(|mib| mib * MIB),
+    };
+    UserHolders {
+        processes: ProcessHolders {
+            count: 134,
+            anon_bytes: 301 * MIB,
+            top: vec![process(1402, "java", 180, 96), process(811, "postgres\x1b[2J", 64, 0)],
+        },
+        tmpfs: vec![
+            TmpfsMount {
+                mount: "/dev/shm".into(),
+                used_bytes: 7 * MIB,
+                limit_bytes: Some(1024 * MIB),
+            },
+            TmpfsMount { mount: "/run".into(), used_bytes: 4096, limit_bytes: None },
+        ],
+        huge_pools: vec![HugePool {
+            page_bytes: 2 * MIB,
+            pages: 32,
+            free_pages: 30,
+            reserved_pages: 4,
+        }],
+        deleted_files: vec![
+            deleted("memfd:ring", 5, true, 3),
+            deleted("/var/log/app.log", 2200, false, 1),
+        ],
+        cgroups: vec![
+            cgroup("/system.slice/app.service", 210, Some(24)),
+            cgroup("/user.slice", 12, None),
+        ],
+        dying_cgroups: Some(812),
+    }
+}
