@@ -19,6 +19,9 @@ pub enum Command {
     /// Tells whether the kernel leaks memory, and if not, where the memory is.
     #[command(after_help = MEMLEAK_NOTES)]
     Memleak(Box<Memleak>),
+    /// Shows where the memory is: the kernel's, the file cache's, and whose programs'.
+    #[command(after_help = MEMGRAPH_NOTES)]
+    Memgraph(Memgraph),
 }
 
 const MEMLEAK_NOTES: &str = "\
@@ -59,35 +62,16 @@ pub struct Memleak {
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
     pub max_overhead: f64,
 
-    /// How to read a live kernel's memory
-    #[arg(long, value_name = "READER", default_value = "auto", conflicts_with = "vmcore")]
-    pub reader: Reader,
-
-    /// Diagnose this crash dump (ELF vmcore) instead of the live machine
-    #[arg(long, value_name = "FILE")]
-    pub vmcore: Option<PathBuf>,
-
-    /// Type information of the kernel (a BTF file, or a vmlinux with a .BTF section), where
-    /// the target has none
-    #[arg(long, value_name = "FILE")]
-    pub btf: Option<PathBuf>,
-
-    /// Symbols of the kernel (a copy of its /proc/kallsyms), where the target has none
-    #[arg(long, value_name = "FILE")]
-    pub kallsyms: Option<PathBuf>,
+    #[command(flatten)]
+    pub source: Source,
 
     /// Objects are alike from this many percent of equal bytes
     #[arg(long, value_name = "PERCENT", default_value_t = 65,
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub similarity: u32,
 
-    /// Shape of the report
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: Format,
-
-    /// Language of the report [default: from the locale]
-    #[arg(long, value_name = "LANG")]
-    pub lang: Option<Lang>,
+    #[command(flatten)]
+    pub shape: Shape,
 
     /// Replace kernel addresses and memory contents by hashes
     #[arg(long)]
@@ -104,6 +88,61 @@ pub struct Memleak {
     /// Write the cache and address of every unreachable slab object to this file
     #[arg(long, value_name = "FILE")]
     pub dump_lost: Option<PathBuf>,
+}
+
+const MEMGRAPH_NOTES: &str = "\
+Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
+and nothing but read permission for a crash dump. Memory of programs is shown, never judged:
+use `sysak memleak` to find out whether the kernel loses memory.
+
+Exit status: 0; 2 bad usage, no privilege, or a kernel that cannot be read (the reason is on
+stderr).";
+
+/// Options of `sysak memgraph`.
+#[derive(Args, Debug)]
+pub struct Memgraph {
+    /// Lines in each list [default: 5, and 10 slab caches]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub top: Option<u16>,
+
+    #[command(flatten)]
+    pub source: Source,
+
+    #[command(flatten)]
+    pub shape: Shape,
+}
+
+/// What to look at.
+#[derive(Args, Debug)]
+pub struct Source {
+    /// How to read a live kernel's memory
+    #[arg(long, value_name = "READER", default_value = "auto", conflicts_with = "vmcore")]
+    pub reader: Reader,
+
+    /// Look at this crash dump (ELF vmcore) instead of the live machine
+    #[arg(long, value_name = "FILE")]
+    pub vmcore: Option<PathBuf>,
+
+    /// Type information of the kernel (a BTF file, or a vmlinux with a .BTF section), where
+    /// the target has none
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+
+    /// Symbols of the kernel (a copy of its /proc/kallsyms), where the target has none
+    #[arg(long, value_name = "FILE")]
+    pub kallsyms: Option<PathBuf>,
+}
+
+/// How to tell it.
+#[derive(Args, Debug)]
+pub struct Shape {
+    /// Shape of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+
+    /// Language of the report [default: from the locale]
+    #[arg(long, value_name = "LANG")]
+    pub lang: Option<Lang>,
 }
 
 /// A share that is no nonsense.
@@ -173,5 +212,13 @@ mod tests {
         let parsed =
             Cli::try_parse_from(["sysak", "memleak", "--vmcore", "f", "--reader", "kcore"]);
         assert!(parsed.is_err());
+    }
+
+    #[test]
+    fn lists_of_no_lines_are_refused() {
+        for bad in ["0", "1001", "-3", "many"] {
+            assert!(Cli::try_parse_from(["sysak", "memgraph", "--top", bad]).is_err(), "{bad}");
+        }
+        assert!(Cli::try_parse_from(["sysak", "memgraph", "--top", "20"]).is_ok());
     }
 }

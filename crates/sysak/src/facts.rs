@@ -1,5 +1,6 @@
 //! Turns a diagnosis into the report: figures only, the sentences are the report's own.
 
+mod graph;
 mod watched;
 
 use std::time::Duration;
@@ -13,6 +14,8 @@ use sysak_kernel::Kernel;
 use sysak_kernel::page::{Census, Owner};
 use sysak_report as report;
 use sysak_target::{Identity, Reader};
+
+pub use graph::graph;
 
 /// The report of a diagnosis.
 pub fn report(
@@ -51,18 +54,7 @@ pub fn report(
 
 /// Totals of every cache that has slabs.
 pub fn all_caches(diagnosis: &Diagnosis<'_>) -> Vec<report::CacheTotals> {
-    let caches = diagnosis.look.heap.caches.iter().zip(&diagnosis.tallies);
-    let totals = caches.map(|(cache, tally)| report::CacheTotals {
-        name: cache.name.clone(),
-        aliases: cache.aliases.clone(),
-        object_size_bytes: cache.object_size.into(),
-        slabs: tally.slabs,
-        objects_total: tally.total,
-        objects_live: tally.live,
-        bytes: tally.pages * PAGE_SIZE,
-        reclaimable: cache.reclaimable,
-    });
-    totals.collect()
+    graph::caches_of(&diagnosis.look.heap, &diagnosis.tallies)
 }
 
 fn target(identity: &Identity) -> report::Target {

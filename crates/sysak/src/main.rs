@@ -6,6 +6,7 @@
 mod args;
 mod cmd;
 mod facts;
+mod holders;
 mod progress;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
         Command::Memleak(args) => cmd::memleak::run(&args),
+        Command::Memgraph(args) => cmd::memgraph::run(&args),
     };
     match ended {
         Ok(status) => ExitCode::from(status),

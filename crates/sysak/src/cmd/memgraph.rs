@@ -1,0 +1,61 @@
+//! `sysak memgraph`: the owners of all memory, and the biggest holders in user space.
+//!
+//! No pointer is followed: a look at every page and every slab is enough, and quick.
+
+use std::io::{BufWriter, Write};
+use std::time::Instant;
+
+use anyhow::Result;
+use sysak::look::survey;
+use sysak_base::Stage;
+use sysak_kernel::Kernel;
+use sysak_report::{Lang, MemGraph};
+
+use super::session;
+use crate::args::{Format, Memgraph};
+use crate::facts;
+use crate::holders::Search;
+
+/// Slab caches that are shown.
+const CACHES: usize = 10;
+/// Lines of each other list.
+const LINES: usize = 5;
+
+/// Runs the command; the result is the exit status.
+pub fn run(args: &Memgraph) -> Result<u8> {
+    let start = Instant::now();
+    let lang = session::language(args.shape.lang);
+    let cancel = session::cancel_on_signals()?;
+    let live = args.source.vmcore.is_none();
+    if live {
+        session::stay_out_of_the_way();
+    }
+    let line = session::line(lang);
+    let progress: &dyn sysak_base::Progress = &line;
+    progress.tell(Stage::Open, 0, 1);
+    let target = sysak_target::open(&session::options(&args.source), &cancel)?;
+    // Beside the look: both mostly wait, for different things.
+    let top = args.top.map(usize::from);
+    let search = live.then(|| Search::begin(top.unwrap_or(LINES), &cancel));
+    let kernel =
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+    let seen = survey(&kernel, progress, &cancel)?;
+    let found = search.map(Search::finish);
+    line.clear();
+    let caches = top.unwrap_or(CACHES);
+    let graph = facts::graph(&target.identity, &seen, caches, found, start.elapsed());
+    print(graph, args, lang)
+}
+
+fn print(mut graph: MemGraph, args: &Memgraph, lang: Lang) -> Result<u8> {
+    graph.render_sentences(lang);
+    let stdout = std::io::stdout();
+    let style = session::style(&stdout, false);
+    let mut out = BufWriter::new(stdout.lock());
+    match args.shape.format {
+        Format::Text => sysak_report::graph_text(&graph, lang, style, &mut out)?,
+        Format::Json => sysak_report::json(&graph, &mut out)?,
+    }
+    out.flush()?;
+    Ok(0)
+}

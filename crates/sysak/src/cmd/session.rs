@@ -1,0 +1,114 @@
+//! What every command does before and after its own work.
+
+use std::io::IsTerminal;
+
+use anyhow::{Context, Result};
+use sysak_base::{Cancel, Stage, Watching};
+use sysak_report::{Lang, Style};
+use sysak_target::{Choice, Options};
+
+use crate::args::{self, Reader, Source};
+use crate::progress::{Line, Words};
+
+/// How to open what was asked for.
+pub fn options(args: &Source) -> Options {
+    Options {
+        reader: match args.reader {
+            Reader::Auto => Choice::Auto,
+            Reader::Kcore => Choice::Kcore,
+            Reader::Bpf => Choice::Bpf,
+        },
+        vmcore: args.vmcore.clone(),
+        btf: args.btf.clone(),
+        kallsyms: args.kallsyms.clone(),
+    }
+}
+
+/// The language asked for, else the locale's.
+pub fn language(asked: Option<args::Lang>) -> Lang {
+    match asked {
+        Some(args::Lang::En) => Lang::En,
+        Some(args::Lang::Zh) => Lang::Zh,
+        None => {
+            let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+            let locale = set("LC_ALL").or_else(|| set("LC_MESSAGES")).or_else(|| set("LANG"));
+            Lang::from_locale(&locale.unwrap_or_default())
+        }
+    }
+}
+
+/// The first Ctrl-C ends the work and prints what is known; the second one ends at once.
+pub fn cancel_on_signals() -> Result<Cancel> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let cancel = Cancel::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_default(signal, cancel.0.clone())
+            .and_then(|_| signal_hook::flag::register(signal, cancel.0.clone()))
+            .context("cannot watch for Ctrl-C")?;
+    }
+    Ok(cancel)
+}
+
+/// How far behind the machine's own work: a quarter of a normal share. The lowest priority
+/// would draw a look out over minutes on a busy machine, and what moves meanwhile looks lost.
+const NICENESS: i32 = 5;
+
+/// On a starved machine this process dies before its users' do, and it yields to them.
+pub fn stay_out_of_the_way() {
+    // Refused in some containers; the diagnosis is worth having all the same.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// The progress line in a language.
+pub fn line(lang: Lang) -> Line {
+    Line::new(match lang {
+        Lang::En => Words { stage: stage_en, watching: watching_en },
+        Lang::Zh => Words { stage: stage_zh, watching: watching_zh },
+    })
+}
+
+/// How text looks on this standard output.
+pub fn style(stdout: &std::io::Stdout, stacks: bool) -> Style {
+    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let width = rustix::termios::tcgetwinsize(stdout).map_or(100, |size| size.ws_col.into());
+    Style { colour, width, stacks }
+}
+
+fn stage_en(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Open => "opening the target",
+        Stage::Census => "finding the owner of every page",
+        Stage::Walk => "finding the live objects of every slab",
+        Stage::Reach => "following pointers from the roots",
+        Stage::Alike => "grouping objects of like content",
+        Stage::Collect => "watching allocations",
+        Stage::Drain => "letting short-lived objects go",
+        Stage::Settle => "waiting to confirm suspects",
+        Stage::SecondLook => "looking again",
+    }
+}
+
+fn stage_zh(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Open => "打开目标",
+        Stage::Census => "统计每个页面的归属",
+        Stage::Walk => "遍历每个 slab 的对象",
+        Stage::Reach => "从根开始沿指针标记",
+        Stage::Alike => "按内容对对象分组",
+        Stage::Collect => "跟踪分配和释放",
+        Stage::Drain => "等待短期对象释放",
+        Stage::Settle => "等待复查可疑对象",
+        Stage::SecondLook => "复查",
+    }
+}
+
+fn watching_en(seen: &Watching<'_>) -> String {
+    let front = seen.front_runner.map_or(String::new(), |name| format!(", most by {name}"));
+    format!("{} events, {} not freed yet{front}", seen.events, seen.outstanding)
+}
+
+fn watching_zh(seen: &Watching<'_>) -> String {
+    let front = seen.front_runner.map_or(String::new(), |name| format!("，最多：{name}"));
+    format!("{} 次事件，{} 个未释放{front}", seen.events, seen.outstanding)
+}
