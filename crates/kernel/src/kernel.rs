@@ -108,6 +108,11 @@ impl<'a> Kernel<'a> {
         lies_in(&self.memmap, pfn)
     }
 
+    /// Whether the address lies in the kernel's own image.
+    pub(crate) fn is_image(&self, at: Va) -> bool {
+        self.image_virtual.is_some_and(|(start, end)| start <= at && at < end)
+    }
+
     /// The page that a `struct page` address stands for.
     pub fn page_of(&self, page: Va) -> Option<Pfn> {
         let offset = page.checked_sub(self.vmemmap)?;

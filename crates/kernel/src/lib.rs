@@ -1,4 +1,4 @@
-//! What the structures of a Linux kernel mean: pages, slabs, free lists.
+//! What the structures of a Linux kernel mean: pages, slabs, free lists, vmalloc areas.
 //!
 //! Sees a target only as [`sysak_base::Memory`]; live machine and crash dump
 //! go through the same walks. All of it is untrusted: every walk is bounded,
@@ -15,6 +15,7 @@ pub mod modules;
 pub mod page;
 pub mod shape;
 pub mod slub;
+pub mod vmalloc;
 
 pub use free::FreePages;
 pub use kernel::{Coverage, Kernel, KernelError};

@@ -100,8 +100,9 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
     let bytes = |owner| Some(census.pages(owner) * PAGE_SIZE);
     let counted = census.counted_pages();
     let present = census.present_pages.unwrap_or(counted).max(counted);
-    // Where the array of struct page was not found it is among the reserved pages.
-    let vmemmap = bytes(Owner::Memmap).filter(|bytes| *bytes > 0);
+    // No kernel is without these: where none was found, its pages are in another leaf (the
+    // array of struct page is among the reserved ones, the rest among page_alloc).
+    let found = |owner| bytes(owner).filter(|bytes| *bytes > 0);
     report::Census {
         total_bytes: Some(present * PAGE_SIZE),
         free_bytes: bytes(Owner::Free),
@@ -121,7 +122,9 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
             ),
             page_table_bytes: bytes(Owner::PageTable),
             image_bytes: bytes(Owner::Image),
-            vmemmap_bytes: vmemmap,
+            vmemmap_bytes: found(Owner::Memmap),
+            vmalloc_bytes: found(Owner::Vmalloc),
+            kernel_stack_bytes: found(Owner::Stack),
             page_alloc_bytes: Some(
                 [Owner::Kernel, Owner::Untouchable, Owner::Own]
                     .iter()

@@ -7,7 +7,7 @@ use sysak_analysis::{lost, newborn};
 use sysak_base::heap::{Heap, PageSet};
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
 use sysak_kernel::page::{Census, Owner};
-use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, slub};
+use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, slub, vmalloc};
 
 /// What one look saw.
 pub struct Look {
@@ -108,6 +108,14 @@ pub fn survey(
     }
     census.slabs = PageSet::new(0);
     times.walk = start.elapsed();
+
+    let start = Instant::now();
+    if !census.interrupted && !slabs.interrupted {
+        let areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
+        vmalloc::claim(kernel, &areas, &mut census);
+    }
+    census.unclaimed = PageSet::new(0);
+    times.census += start.elapsed();
     let interrupted = match () {
         () if census.interrupted => Some(Stage::Census),
         () if slabs.interrupted => Some(Stage::Walk),

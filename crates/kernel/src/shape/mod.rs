@@ -7,6 +7,7 @@ mod event;
 mod module;
 mod page;
 mod slab;
+mod vmalloc;
 mod zone;
 
 pub use event::EventShape;
@@ -16,6 +17,7 @@ pub use module::{
 };
 pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
 pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
+pub use vmalloc::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 pub use zone::ZoneShape;
 
 use sysak_symbols::TypeInfo;
@@ -36,6 +38,8 @@ pub struct Shape {
     pub cache: CacheShape,
     /// Nodes, zones and free lists.
     pub zone: ZoneShape,
+    /// The vmalloc address space; `None` where its areas cannot be told.
+    pub vmalloc: Option<VmallocShape>,
 }
 
 impl Shape {
@@ -47,6 +51,7 @@ impl Shape {
             slab: SlabShape::resolve(names)?,
             cache: CacheShape::resolve(names)?,
             zone: ZoneShape::resolve(names)?,
+            vmalloc: VmallocShape::find(names),
         })
     }
 }

@@ -1,0 +1,169 @@
+//! Whose a page is, by its `struct page`.
+
+use std::collections::{HashMap, HashSet};
+
+use sysak_base::{Pfn, Va};
+
+use super::{Census, Owner};
+use crate::list::{half, word};
+use crate::shape::PageKind;
+use crate::{FreePages, Kernel};
+
+/// Pages whose `struct page`s are read at once.
+const WINDOW_PAGES: u64 = 4096;
+
+/// A census under way.
+pub(super) struct Counter<'a, 'k> {
+    pub(super) kernel: &'a Kernel<'k>,
+    pub(super) free: &'a FreePages,
+    pub(super) own: HashSet<Pfn>,
+    pub(super) files: HashMap<u64, bool>,
+    pub(super) census: Census,
+    pub(super) unreadable: u64,
+}
+
+impl Counter<'_, '_> {
+    /// Classifies one window of pages; returns where the next one starts.
+    pub(super) fn window(&mut self, start: Pfn, end: Pfn) -> Pfn {
+        let stop = Pfn(end.0.min(start.0 + WINDOW_PAGES));
+        self.readable(start, stop, end)
+    }
+
+    fn readable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Pfn {
+        let size = self.kernel.shape.page.size;
+        // One more, for the second page of a block that begins with the last.
+        let pages = (stop.0 - start.0 + 1).min(end.0 - start.0);
+        let mut scratch = Vec::new();
+        let bytes = (pages * size) as usize;
+        let Ok(bytes) =
+            self.kernel.memory.view(self.kernel.struct_page(start), bytes, &mut scratch)
+        else {
+            return self.unreadable(start, stop, end);
+        };
+        let mut pfn = start;
+        while pfn < stop {
+            let at = ((pfn.0 - start.0) * size) as usize;
+            let head = &bytes[at..];
+            let (owner, pages) = self.classify(pfn, head);
+            let pages = pages.min(end.0 - pfn.0);
+            self.census.assign(pfn, pages, owner);
+            pfn = Pfn(pfn.0 + pages);
+        }
+        pfn
+    }
+
+    /// A window that cannot be read whole is read page by page.
+    fn unreadable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Pfn {
+        if stop.0 - start.0 > 1 {
+            return self.readable(start, Pfn(start.0 + (stop.0 - start.0) / 2), end);
+        }
+        self.unreadable += 1;
+        self.census.assign(start, 1, Owner::Untouchable);
+        stop
+    }
+
+    /// Whose the block that begins at `pfn` is, and how many pages it has.
+    fn classify(&mut self, pfn: Pfn, head: &[u8]) -> (Owner, u64) {
+        let shape = &self.kernel.shape.page;
+        if self.kernel.is_memmap(pfn) {
+            return (Owner::Memmap, 1);
+        }
+        let flags = word(head, shape.flags);
+        let has = |bit: u32| flags >> bit & 1 != 0;
+        if self.free.is_deferred(pfn) && !(has(shape.bits.reserved) && self.is_fresh(pfn, head)) {
+            return (Owner::Free, 1);
+        }
+        if shape.bits.hwpoison.is_some_and(has) {
+            return (Owner::Untouchable, 1);
+        }
+        let is_slab = shape.bits.slab.is_some_and(has);
+        let kind =
+            if is_slab { PageKind::Slab } else { shape.types.kind(half(head, shape.page_type)) };
+        let compound = if has(shape.bits.head) { 1 << shape.compound_order(head) } else { 1 };
+        match kind {
+            PageKind::Buddy => {
+                let order = word(head, shape.private);
+                let fits = order < self.kernel.shape.zone.orders;
+                return (Owner::Free, if fits { 1 << order } else { 1 });
+            }
+            PageKind::Guard => return (Owner::Free, 1),
+            PageKind::Slab => return (Owner::Slab, compound),
+            PageKind::Offline => return (Owner::Untouchable, compound),
+            PageKind::Unaccepted => return (Owner::Free, 1),
+            PageKind::Table => return (Owner::PageTable, compound),
+            PageKind::Hugetlb => return (Owner::Hugetlb, compound),
+            PageKind::LargeKmalloc => return (Owner::LargeKmalloc, compound),
+            PageKind::Other => return (Owner::Kernel, compound),
+            PageKind::Plain => {}
+        }
+        if self.free.per_cpu.contains(pfn) && half(head, shape.refcount) == 0 {
+            // The set has every page of a block: its tails look plain otherwise.
+            return (Owner::Free, 1);
+        }
+        if self.own.contains(&pfn) {
+            return (Owner::Own, 1);
+        }
+        if compound > 1 && self.is_hugetlb(head) {
+            return (Owner::Hugetlb, compound);
+        }
+        if has(shape.bits.reserved) {
+            let image = self.kernel.image.iter().any(|run| run.contains(pfn));
+            return (if image { Owner::Image } else { Owner::Reserved }, 1);
+        }
+        (self.user(head, flags), compound)
+    }
+
+    /// Whether a `struct page` is as its initialisation left it, linked to itself. In the
+    /// deferred range only those of memory that was reserved at boot are initialised;
+    /// the others hold whatever was in that memory.
+    fn is_fresh(&self, pfn: Pfn, head: &[u8]) -> bool {
+        let shape = &self.kernel.shape.page;
+        let link = self.kernel.struct_page(pfn).at(shape.lru);
+        half(head, shape.refcount) == 1 && word(head, shape.lru) == link.0
+    }
+
+    /// User memory by its mapping; anything else is the kernel's.
+    fn user(&mut self, head: &[u8], flags: u64) -> Owner {
+        const ANON: u64 = 1;
+        const MOVABLE: u64 = 2;
+        let shape = &self.kernel.shape.page;
+        let (lru, swapbacked) =
+            (flags >> shape.bits.lru & 1 != 0, flags >> shape.bits.swapbacked & 1 != 0);
+        let tail = word(head, shape.compound_head) & 1 != 0;
+        if tail || half(head, shape.refcount) == 0 {
+            return Owner::Kernel;
+        }
+        let mapping = word(head, shape.mapping);
+        let file = if swapbacked { Owner::Shmem } else { Owner::File };
+        match mapping & (ANON | MOVABLE) {
+            MOVABLE => Owner::Kernel,
+            0 if lru => file,
+            // Not on a list of the page reclaim yet, or isolated from it.
+            0 if mapping != 0 && self.is_file(mapping) => file,
+            0 => Owner::Kernel,
+            _ if lru || swapbacked => Owner::Anon,
+            // KSM's pages and those of an anonymous mapping that was isolated.
+            _ if self.kernel.direct_pfn(Va(mapping & !(ANON | MOVABLE))).is_some() => Owner::Anon,
+            _ => Owner::Kernel,
+        }
+    }
+
+    /// Whether an address is really the `address_space` of an inode.
+    fn is_file(&mut self, mapping: u64) -> bool {
+        let Some([host, i_mapping, i_data]) = self.kernel.shape.page.file else { return false };
+        let memory = self.kernel.memory;
+        *self.files.entry(mapping).or_insert_with(|| {
+            let Ok(inode) = memory.read_u64(Va(mapping).at(host)) else { return false };
+            inode != 0
+                && (inode.wrapping_add(i_data) == mapping
+                    || memory.read_u64(Va(inode).at(i_mapping)) == Ok(mapping))
+        })
+    }
+
+    fn is_hugetlb(&self, head: &[u8]) -> bool {
+        let shape = &self.kernel.shape.page;
+        let second = word(head, shape.size + shape.flags);
+        shape.bits.hugetlb.is_some_and(|bit| second >> bit & 1 != 0)
+            || shape.hugetlb_dtor.is_some_and(|(at, dtor)| head.get(at as usize) == Some(&dtor))
+    }
+}

@@ -1,0 +1,237 @@
+//! The areas of the vmalloc address space: who asked for them, and the pages they hold.
+//!
+//! On a live machine areas come and go: a list that does not come back to its head
+//! is walked again. An area without an array of pages holds none of its own: it
+//! shows a device, or pages that somebody else has.
+//!
+//! **Invariant:** a page changes its owner only from "the kernel's, nobody knows
+//! whose": what an area claims and is a slab, free or a user's stays that.
+
+use std::collections::HashSet;
+
+use sysak_base::heap::{Heap, Object};
+use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
+
+use crate::list::{Stop, Walk, half, word};
+use crate::page::{Census, Owner};
+use crate::shape::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
+use crate::{Coverage, Kernel};
+
+/// `vm.max_map_count` and pid_max keep real machines far below.
+const MOST_AREAS: usize = 4 << 20;
+/// How often a list that changed under the walk is walked again.
+const RETRIES: u32 = 4;
+/// Where the kernel's half of the address space starts on x86-64.
+const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
+/// Pointers to pages that are read at once.
+const PIECE_PAGES: u64 = 4096;
+
+/// What an area is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A thread's stack.
+    Stack,
+    /// A chunk of the per-CPU allocator; its pages are in no array.
+    PerCpu,
+    /// A module's text or data.
+    Module,
+    /// A program or map of BPF.
+    Bpf,
+    /// Memory of a device: no RAM, and must not be read.
+    Device,
+    /// Pages that somebody else has, seen at another address.
+    Borrowed,
+    /// Any other.
+    Plain,
+}
+
+/// One area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// Its first byte.
+    pub address: Va,
+    /// Its length, without the guard page.
+    pub bytes: u64,
+    /// Pages that it holds itself.
+    pub pages: u64,
+    /// Where it keeps the pointers to their `struct page`s.
+    pub array: Va,
+    /// Where the function that asked for it goes on.
+    pub caller: Va,
+    /// What it is for.
+    pub kind: Kind,
+}
+
+/// Every area in use, by address; `heap` leads to them where the kernel lists no symbol of theirs.
+pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Area> {
+    let Some(shape) = &kernel.shape.vmalloc else {
+        coverage.skip("vmalloc areas", "the kernel's type information does not tell of them");
+        return Vec::new();
+    };
+    let lists = shape.find_lists(kernel.memory, kernel.symbols);
+    let mut areas = Vec::new();
+    for head in &lists {
+        let walk = patiently(kernel.memory.is_live(), || walk(kernel, shape, *head));
+        if let Some(stop) = walk.stopped {
+            coverage.skip("some vmalloc areas", stop.to_string());
+        }
+        areas.extend(walk.seen);
+    }
+    if lists.is_empty() {
+        areas = search(kernel, shape, heap);
+    }
+    areas.sort_unstable_by_key(|area| area.address);
+    areas.dedup_by_key(|area| area.address);
+    if areas.is_empty() {
+        coverage.skip("vmalloc areas", "they were not found; they are among the other pages");
+    }
+    areas
+}
+
+/// Gives the areas' pages to them.
+pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) {
+    let mut raw = Vec::new();
+    for area in areas {
+        let owner = if area.kind == Kind::Stack { Owner::Stack } else { Owner::Vmalloc };
+        let mut done = 0;
+        while done < area.pages && is_ram(kernel, areas, area.array) {
+            let many = (area.pages - done).min(PIECE_PAGES);
+            raw.resize((many * 8) as usize, 0);
+            if kernel.memory.read(area.array.at(done * 8), &mut raw).is_err() {
+                break;
+            }
+            for page in raw.chunks_exact(8) {
+                if let Some(pfn) = kernel.page_of(Va(word(page, 0))) {
+                    census.claim(pfn, owner);
+                }
+            }
+            done += many;
+        }
+    }
+}
+
+/// Whether an address can be read without touching a device.
+fn is_ram(kernel: &Kernel<'_>, areas: &[Area], at: Va) -> bool {
+    let next = areas.partition_point(|area| area.address <= at);
+    let holder = next.checked_sub(1).map(|before| &areas[before]);
+    kernel.direct_pfn(at).is_some()
+        || holder.is_some_and(|area| area.pages > 0 && at.0 - area.address.0 < area.bytes)
+}
+
+/// Walks until a walk comes to its end; keeps the one that saw most.
+fn patiently(live: bool, mut walk: impl FnMut() -> Walk<Area>) -> Walk<Area> {
+    let mut best = walk();
+    for _ in 0..RETRIES {
+        if best.stopped.is_none() || !live {
+            break;
+        }
+        let again = walk();
+        if again.stopped.is_none() || again.seen.len() > best.seen.len() {
+            best = again;
+        }
+    }
+    best
+}
+
+/// The areas on one list, in one read for each and one for what it leads to.
+fn walk(kernel: &Kernel<'_>, shape: &VmallocShape, head: Va) -> Walk<Area> {
+    let mut found = Walk { seen: Vec::new(), stopped: None };
+    let mut known = HashSet::new();
+    let mut raw = vec![0; shape.range_bytes.min(PAGE_SIZE) as usize];
+    let mut at = match kernel.memory.read_u64(head) {
+        Ok(first) => Va(first),
+        Err(fault) => {
+            found.stopped = Some(Stop::Unreadable(fault.at));
+            return found;
+        }
+    };
+    while at != head {
+        found.stopped = match () {
+            () if known.len() >= MOST_AREAS => Some(Stop::Limit(MOST_AREAS)),
+            () if !known.insert(at) => Some(Stop::Cycle(at)),
+            () => {
+                let read = kernel.memory.read(Va(at.0.wrapping_sub(shape.list)), &mut raw);
+                read.err().map(|fault| Stop::Unreadable(fault.at))
+            }
+        };
+        if found.stopped.is_some() {
+            break;
+        }
+        found.seen.extend(area(kernel, shape, &raw));
+        at = Va(word(&raw, shape.list));
+    }
+    found
+}
+
+/// The areas among the objects of the cache that they are taken from. Objects of free
+/// ranges are there too: of theirs, no live object of the heap says the same address.
+fn search(kernel: &Kernel<'_>, shape: &VmallocShape, heap: &Heap) -> Vec<Area> {
+    let is_it = |name: &String| name == AREA_CACHE;
+    let caches: Vec<bool> =
+        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
+    let mut found = Vec::new();
+    let mut raw = vec![0; shape.range_bytes.min(PAGE_SIZE) as usize];
+    for (index, slab) in heap.slabs.iter().enumerate() {
+        if !caches[usize::from(slab.cache)] || found.len() >= MOST_AREAS {
+            continue;
+        }
+        heap.for_each_live(index as u32, |object| {
+            let at = heap.object_va(Object { slab: index as u32, index: object });
+            let is_live = |vm| heap.find_object(vm).is_some_and(|object| heap.is_live(object));
+            if kernel.memory.read(at, &mut raw).is_ok() && is_live(word(&raw, shape.vm)) {
+                found.extend(area(kernel, shape, &raw));
+            }
+        });
+    }
+    found
+}
+
+/// The area that a range of the address space belongs to; `None` for one without, and for
+/// what is no range at all.
+fn area(kernel: &Kernel<'_>, shape: &VmallocShape, range: &[u8]) -> Option<Area> {
+    let (start, end) = (word(range, shape.start), word(range, shape.end));
+    let vm = Va(word(range, shape.vm));
+    let sane = start >= KERNEL_HALF && start < end && (start | end) % PAGE_SIZE == 0;
+    if !sane || kernel.direct_pfn(vm).is_none() && !kernel.is_image(vm) {
+        return None;
+    }
+    let mut raw = vec![0; shape.area_bytes.min(PAGE_SIZE) as usize];
+    kernel.memory.read(vm, &mut raw).ok()?;
+    let (address, size) = (word(&raw, shape.address), word(&raw, shape.size));
+    if address != start || size > end - start || size % PAGE_SIZE != 0 {
+        return None;
+    }
+    let flags = word(&raw, shape.flags);
+    let guard = if flags & NO_GUARD == 0 { PAGE_SIZE } else { 0 };
+    let bytes = size.checked_sub(guard)?;
+    let pages = u64::from(half(&raw, shape.page_count)).min(bytes >> PAGE_SHIFT);
+    let caller = Va(word(&raw, shape.caller));
+    let function = kernel.symbols.symbolize(caller);
+    let asker = function.map_or(Asker::Other, |symbol| Asker::of(symbol.name));
+    let kind = kind(asker, flags, start, bytes, pages);
+    Some(Area {
+        address: Va(start),
+        bytes,
+        pages,
+        array: Va(word(&raw, shape.pages)),
+        caller,
+        kind,
+    })
+}
+
+fn kind(asker: Asker, flags: u64, start: u64, bytes: u64, pages: u64) -> Kind {
+    // The only thing that a fork takes from here, and aligned to its size.
+    let like_a_stack = bytes.is_power_of_two() && start.is_multiple_of(bytes) && pages > 1;
+    match asker {
+        _ if flags & IOREMAP != 0 => Kind::Device,
+        Asker::Fork if like_a_stack => Kind::Stack,
+        Asker::PerCpu => Kind::PerCpu,
+        _ if pages == 0 => Kind::Borrowed,
+        Asker::Module => Kind::Module,
+        Asker::Bpf => Kind::Bpf,
+        Asker::Fork | Asker::Other => Kind::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests;
