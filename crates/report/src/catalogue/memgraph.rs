@@ -30,7 +30,7 @@ messages! {
     leaf_page_alloc() { "pages taken directly", "直接分配的页" }
     not_told_apart(list, leaf) {
         "Not told apart yet: {list}; what they take is in \"{leaf}\".",
-        "尚未单独统计：{list}；它们占用的内存计入“{leaf}”。"
+        "尚未单独统计：{list}，其占用的内存计入“{leaf}”。"
     }
     processes_title(count, total) {
         "Programs by private memory ({count} processes, {total} in all)",
