@@ -32,9 +32,9 @@ messages! {
         "Not told apart yet: {list}; what they take is in \"{leaf}\".",
         "尚未单独统计：{list}，其占用的内存计入“{leaf}”。"
     }
-    processes_title(count, total) {
-        "Programs by private memory ({count} processes, {total} in all)",
-        "进程私有内存排名（共 {count} 个进程，{total}）"
+    processes_title(count) {
+        "Programs by private memory, of {count} processes (pages shared since a fork count for each)",
+        "进程私有内存排名（共 {count} 个进程；fork 后共享的页在各进程中重复计入）"
     }
     head_swapped() { "swapped out", "已换出" }
     head_process_name() { "process", "进程" }

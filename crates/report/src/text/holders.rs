@@ -69,7 +69,7 @@ fn processes<W: Write>(
     });
     let head = cells(say::head_memory(lang), say::head_swapped(lang), say::head_process_name(lang));
     let leans: &[Lean] = if swap { &[RIGHT, RIGHT, LEFT] } else { &[RIGHT, LEFT] };
-    let title = say::processes_title(lang, &count(processes.count), &bytes(processes.anon_bytes));
+    let title = say::processes_title(lang, &count(processes.count));
     section(page, &title, leans, head, rows.collect())
 }
 
