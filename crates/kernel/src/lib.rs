@@ -1,4 +1,5 @@
-//! What the structures of a Linux kernel mean: pages, slabs, free lists, vmalloc areas.
+//! What the structures of a Linux kernel mean: pages, slabs, free lists, vmalloc areas,
+//! per-CPU memory.
 //!
 //! Sees a target only as [`sysak_base::Memory`]; live machine and crash dump
 //! go through the same walks. All of it is untrusted: every walk is bounded,
@@ -13,6 +14,7 @@ mod kernel;
 mod list;
 pub mod modules;
 pub mod page;
+pub mod percpu;
 pub mod shape;
 pub mod slub;
 pub mod vmalloc;

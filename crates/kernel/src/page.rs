@@ -44,6 +44,8 @@ pub enum Owner {
     Vmalloc,
     /// A thread's stack, where stacks are areas.
     Stack,
+    /// Per-CPU memory, that of boot time included.
+    PerCpu,
     /// In use by the kernel otherwise.
     Kernel,
     /// Logically offline or poisoned: must not be read.
@@ -66,7 +68,9 @@ pub struct Census {
     /// First pages of slabs.
     pub slabs: PageSet,
     /// Pages of [`Owner::Kernel`], so that who knows more can [`Census::claim`] them.
-    pub unclaimed: PageSet,
+    pub(crate) unclaimed: PageSet,
+    /// Pages of [`Owner::Reserved`], likewise.
+    reserved: PageSet,
     /// Present pages, as the nodes say; `None` where they were not found.
     pub present_pages: Option<u64>,
     /// Whether it was ended early.
@@ -92,19 +96,30 @@ impl Census {
             in_use: PageSet::new(end),
             slabs: PageSet::new(end),
             unclaimed: PageSet::new(end),
+            reserved: PageSet::new(end),
             present_pages: None,
             interrupted: false,
         }
     }
 
-    /// Gives a page of [`Owner::Kernel`] to an owner that the `struct page` does not show;
-    /// it stays a root. A page of any other owner keeps it.
+    /// Gives a page of [`Owner::Kernel`] or [`Owner::Reserved`] to an owner that the
+    /// `struct page` does not show; it stays a root. A page of any other owner keeps it.
     pub fn claim(&mut self, pfn: Pfn, owner: Owner) {
-        if self.unclaimed.contains(pfn) {
-            self.unclaimed.remove(pfn);
-            self.pages[Owner::Kernel as usize] -= 1;
-            self.pages[owner as usize] += 1;
-        }
+        let before = match () {
+            () if self.unclaimed.contains(pfn) => Owner::Kernel,
+            () if self.reserved.contains(pfn) => Owner::Reserved,
+            () => return,
+        };
+        self.unclaimed.remove(pfn);
+        self.reserved.remove(pfn);
+        self.pages[before as usize] -= 1;
+        self.pages[owner as usize] += 1;
+    }
+
+    /// Ends the claiming.
+    pub fn seal(&mut self) {
+        self.unclaimed = PageSet::new(0);
+        self.reserved = PageSet::new(0);
     }
 
     /// Counts a block of pages as its owner's.
@@ -124,10 +139,13 @@ impl Census {
             }
             _ => {}
         }
-        if owner == Owner::Kernel {
-            for page in start.0..start.0 + pages {
-                self.unclaimed.insert(Pfn(page));
-            }
+        let claimable = match owner {
+            Owner::Kernel => &mut self.unclaimed,
+            Owner::Reserved => &mut self.reserved,
+            _ => return,
+        };
+        for page in start.0..start.0 + pages {
+            claimable.insert(Pfn(page));
         }
     }
 

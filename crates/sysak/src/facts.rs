@@ -124,6 +124,7 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
             image_bytes: bytes(Owner::Image),
             vmemmap_bytes: found(Owner::Memmap),
             vmalloc_bytes: found(Owner::Vmalloc),
+            percpu_bytes: found(Owner::PerCpu),
             kernel_stack_bytes: found(Owner::Stack),
             page_alloc_bytes: Some(
                 [Owner::Kernel, Owner::Untouchable, Owner::Own]
@@ -131,7 +132,6 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
                     .map(|owner| census.pages(*owner) * PAGE_SIZE)
                     .sum(),
             ),
-            ..report::KernelMemory::default()
         },
     }
 }

@@ -7,7 +7,7 @@ use sysak_analysis::{lost, newborn};
 use sysak_base::heap::{Heap, PageSet};
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
 use sysak_kernel::page::{Census, Owner};
-use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, slub, vmalloc};
+use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, percpu, slub, vmalloc};
 
 /// What one look saw.
 pub struct Look {
@@ -113,8 +113,9 @@ pub fn survey(
     if !census.interrupted && !slabs.interrupted {
         let areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
         vmalloc::claim(kernel, &areas, &mut census);
+        percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
     }
-    census.unclaimed = PageSet::new(0);
+    census.seal();
     times.census += start.elapsed();
     let interrupted = match () {
         () if census.interrupted => Some(Stage::Census),

@@ -6,6 +6,7 @@
 mod event;
 mod module;
 mod page;
+mod percpu;
 mod slab;
 mod vmalloc;
 mod zone;
@@ -16,6 +17,7 @@ pub use module::{
     find_modules,
 };
 pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
+pub use percpu::{PerCpuShape, find_first_chunk, find_first_unit};
 pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
 pub use vmalloc::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 pub use zone::ZoneShape;
@@ -40,6 +42,8 @@ pub struct Shape {
     pub zone: ZoneShape,
     /// The vmalloc address space; `None` where its areas cannot be told.
     pub vmalloc: Option<VmallocShape>,
+    /// The per-CPU allocator; `None` where its chunks cannot be told.
+    pub percpu: Option<PerCpuShape>,
 }
 
 impl Shape {
@@ -52,6 +56,7 @@ impl Shape {
             cache: CacheShape::resolve(names)?,
             zone: ZoneShape::resolve(names)?,
             vmalloc: VmallocShape::find(names),
+            percpu: PerCpuShape::find(names),
         })
     }
 }
