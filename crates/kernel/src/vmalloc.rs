@@ -21,8 +21,9 @@ use crate::{Coverage, Kernel};
 const MOST_AREAS: usize = 4 << 20;
 /// How often a list that changed under the walk is walked again.
 const RETRIES: u32 = 4;
-/// Where the kernel's half of the address space starts on x86-64.
-const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
+/// Where the kernel's half of the address space starts on x86-64 with five-level page tables;
+/// with four there is nothing in the lower part of it.
+const KERNEL_HALF: u64 = 0xff00_0000_0000_0000;
 /// Pointers to pages that are read at once.
 const PIECE_PAGES: u64 = 4096;
 

@@ -148,6 +148,17 @@ fn what_contradicts_itself_is_no_area() {
 }
 
 #[test]
+fn areas_of_five_level_page_tables_are_found_too() {
+    const LOW: u64 = 0xffa0_0000_0000_0000;
+    let (shape, mut ram) = (shape(), ram(&[STACK], HEAD));
+    let range = DIRECT + PAGE_SIZE;
+    ram.put(range + shape.start, LOW, 8);
+    ram.put(range + shape.end, LOW + 0x5000, 8);
+    ram.put(range + 1024 + shape.address, LOW, 8);
+    assert_eq!(with_kernel(&ram, find_all).0[0].address, Va(LOW));
+}
+
+#[test]
 fn a_count_larger_than_the_area_is_cut() {
     let mut ram = ram(&[STACK], HEAD);
     ram.put(DIRECT + PAGE_SIZE + 1024 + shape().page_count, u64::MAX, 4);
