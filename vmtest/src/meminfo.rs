@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// A leaf of the census and the meminfo fields that add up to it (`-` subtracts). Only the leaves
 /// whose counterpart meminfo shows.
-const MAPPING: [(&str, &[&str]); 7] = [
+const MAPPING: [(&str, &[&str]); 10] = [
     ("/free_bytes", &["MemFree", "PcpFree"]),
     ("/user/anon_bytes", &["AnonPages"]),
     ("/user/shmem_bytes", &["Shmem"]),
@@ -14,6 +14,10 @@ const MAPPING: [(&str, &[&str]); 7] = [
     ("/kernel/slab_reclaimable_bytes", &["SReclaimable"]),
     ("/kernel/slab_unreclaimable_bytes", &["SUnreclaim"]),
     ("/kernel/page_table_bytes", &["PageTables"]),
+    // Stacks are vmalloc areas, and counted in both fields.
+    ("/kernel/vmalloc_bytes", &["VmallocUsed", "-KernelStack"]),
+    ("/kernel/kernel_stack_bytes", &["KernelStack"]),
+    ("/kernel/percpu_bytes", &["Percpu"]),
 ];
 
 const SLACK_BYTES: i64 = 2 << 20;
