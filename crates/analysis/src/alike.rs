@@ -123,7 +123,8 @@ impl Tally {
             && let Some(object) = heap.find_object(winner.sample.0)
         {
             let mut template = vec![0; heap.cache_of(object).object_size as usize];
-            if memory.read(winner.sample, &mut template).is_ok() {
+            let at = heap.content_va(object);
+            if at.is_some_and(|at| memory.read(at, &mut template).is_ok()) {
                 self.template = template;
             }
         }
@@ -169,11 +170,8 @@ impl Pass<'_> {
                 continue;
             }
             let index = index as u32;
-            let Ok(bytes) =
-                self.memory.view(self.heap.slab_va(slab), slab.bytes() as usize, &mut scratch)
-            else {
-                continue;
-            };
+            let Some((start, bytes)) = self.heap.contents(index) else { continue };
+            let Ok(bytes) = self.memory.view(start, bytes, &mut scratch) else { continue };
             let cache = &self.heap.caches[usize::from(slab.cache)];
             let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
             let size = (cache.object_size as usize).min(stride - pad);

@@ -6,7 +6,9 @@
 //! still allocated, still unreachable and *unchanged* seconds later counts: nobody
 //! can write to an object that is lost.
 
-use sysak_base::heap::{Bits, Heap, Object, Slab};
+use std::collections::HashSet;
+
+use sysak_base::heap::{Bits, Class, Heap, Object, Slab};
 use sysak_base::{Memory, Va};
 
 /// The unreached objects of one look: a bit for each object of the slabs that have any.
@@ -23,6 +25,8 @@ pub struct Suspects {
     hashes: Vec<u16>,
     /// How many suspects lie in the slabs before each of `slabs`.
     before: Vec<u64>,
+    /// Of per-CPU allocations, their pointers: their number in a row changes.
+    pointers: HashSet<Va>,
 }
 
 /// 16 MiB of hashes; what churns has thousands of objects, not millions.
@@ -36,7 +40,12 @@ impl Suspects {
         let mut total = 0;
         let mut buffer = Vec::new();
         for (index, slab) in heap.slabs.iter().enumerate() {
-            if heap.count(index as u32).white > 0 {
+            if heap.caches[usize::from(slab.cache)].class == Class::PerCpu {
+                heap.for_each_white(index as u32, |object| {
+                    let object = Object { slab: index as u32, index: object };
+                    suspects.pointers.insert(heap.object_va(object));
+                });
+            } else if heap.count(index as u32).white > 0 {
                 let first = suspects.white.len();
                 suspects.slabs.push(Slab { first, ..*slab });
                 suspects.white.grow(u64::from(slab.objects), false);
@@ -67,6 +76,10 @@ impl Suspects {
                 continue;
             }
             let slab = heap.slabs[index as usize];
+            if heap.caches[usize::from(slab.cache)].class == Class::PerCpu {
+                self.confirm_per_cpu(heap, index);
+                continue;
+            }
             while before.next_if(|(old, _)| old.pfn < slab.pfn).is_some() {}
             let old = before.peek().filter(|(old, _)| self.is_same(old, &slab, heap));
             let now = Contents::read(heap, memory, index, &mut buffer);
@@ -79,6 +92,19 @@ impl Suspects {
             for object in &cleared {
                 heap.mark(Object { slab: index, index: *object });
             }
+        }
+    }
+
+    fn confirm_per_cpu(&self, heap: &mut Heap, slab: u32) {
+        let mut cleared = Vec::new();
+        heap.for_each_white(slab, |index| {
+            let object = Object { slab, index };
+            if !self.pointers.contains(&heap.object_va(object)) {
+                cleared.push(object);
+            }
+        });
+        for object in cleared {
+            heap.mark(object);
         }
     }
 
@@ -123,9 +149,11 @@ impl<'a> Contents<'a> {
         let place = heap.slabs[slab as usize];
         let cache = &heap.caches[usize::from(place.cache)];
         let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
-        let bytes = memory.view(heap.slab_va(&place), place.bytes() as usize, buffer);
         let size = (cache.object_size as usize).min(stride - pad);
-        Contents { bytes: bytes.unwrap_or_default(), stride, pad, size }
+        let none = Contents { bytes: &[], stride, pad, size };
+        let Some((start, bytes)) = heap.contents(slab) else { return none };
+        let bytes = memory.view(start, bytes, buffer).unwrap_or_default();
+        Contents { bytes, ..none }
     }
 
     /// A hash of an object's bytes; that of nothing where they cannot be read.

@@ -52,12 +52,12 @@ pub fn sample(
     let every = (slabs().count() / SAMPLE).max(1);
     let mut found = Vec::new();
     let mut buffer = Vec::new();
-    for (index, slab) in slabs().step_by(every) {
+    for (index, _) in slabs().step_by(every) {
         if found.len() >= SAMPLE {
             break;
         }
-        let start = heap.slab_va(slab);
-        let Ok(bytes) = memory.view(start, slab.bytes() as usize, &mut buffer) else { continue };
+        let Some((start, bytes)) = heap.contents(index as u32) else { continue };
+        let Ok(bytes) = memory.view(start, bytes, &mut buffer) else { continue };
         let mut take = |object: u16| {
             let at = usize::from(object) * stride + pad;
             if found.len() < SAMPLE && fingerprint::of(heap, &bytes[at..at + size]) == print {
@@ -146,7 +146,7 @@ fn follow(
     let Some(object) = heap.find_object(word).filter(|object| heap.is_live(*object)) else {
         return Vec::new();
     };
-    let start = heap.object_va(object);
+    let Some(start) = heap.content_va(object) else { return Vec::new() };
     let cache = heap.slabs[object.slab as usize].cache;
     let size = u64::from(heap.cache_of(object).object_size).min(SEARCHED_BYTES);
     let mut bytes = vec![0; size as usize];

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
-use sysak_base::heap::Heap;
+use sysak_base::heap::{Class, Heap};
 
 /// The kernel's half of the address space on x86-64 ends with image and modules.
 pub const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
@@ -46,11 +46,12 @@ fn classify(heap: &Heap, word: u64) -> Word {
     }
     if let Some(object) = heap.find_object(word) {
         let cache = heap.slabs[object.slab as usize].cache;
-        let offset = word.wrapping_sub(heap.object_va(object).0);
+        // Where in a page or an area tells nothing: they have all sizes.
+        let is_slab = heap.cache_of(object).class == Class::Slab;
+        let offset = if is_slab { word.wrapping_sub(heap.object_va(object).0) } else { 0 };
         return Word::Object { cache, offset };
     }
-    let (base, _) = heap.window();
-    if word >= base { Word::Address } else { Word::Other }
+    if word >= heap.page_offset().0 { Word::Address } else { Word::Other }
 }
 
 /// The fingerprint of an object's bytes; never 0.
@@ -156,7 +157,7 @@ mod tests {
     fn numbers_and_links_may_differ_but_symbols_may_not() {
         let ram = Ram::new(16);
         let heap = ram.heap(&[(4, 0)]);
-        let (base, _) = heap.window();
+        let base = heap.page_offset().0;
         let object = |link: u64, number: u64, symbol: u64| -> u64 {
             let words = [base + 0x4000 + link * 64, number, symbol, 0];
             of(&heap, &words.map(u64::to_le_bytes).concat())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sysak_base::heap::Heap;
+use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Memory};
 
 /// Objects of one cache.
@@ -18,19 +18,32 @@ pub struct Tally {
     pub live: u64,
     /// Allocated objects that nothing leads to.
     pub white: u64,
+    /// Bytes of the allocated objects.
+    pub live_bytes: u64,
+    /// Bytes of those that nothing leads to.
+    pub white_bytes: u64,
 }
 
 /// Counts every cache's objects.
 pub fn tally(heap: &Heap) -> Vec<Tally> {
     let mut tallies = vec![Tally::default(); heap.caches.len()];
-    for (index, slab) in heap.slabs.iter().enumerate() {
-        let count = heap.count(index as u32);
+    for (slab_index, slab) in (0..).zip(&heap.slabs) {
+        let count = heap.count(slab_index);
         let tally = &mut tallies[usize::from(slab.cache)];
         tally.slabs += 1;
-        tally.pages += 1 << slab.order;
+        let cache = &heap.caches[usize::from(slab.cache)];
+        tally.pages += u64::from(slab.pages);
         tally.total += u64::from(slab.objects);
         tally.live += count.live;
         tally.white += count.white;
+        if cache.class == Class::Slab {
+            tally.live_bytes += count.live * u64::from(cache.object_size);
+            tally.white_bytes += count.white * u64::from(cache.object_size);
+        } else {
+            let bytes = |index| heap.object_bytes(Object { slab: slab_index, index });
+            heap.for_each_live(slab_index, |index| tally.live_bytes += bytes(index));
+            heap.for_each_white(slab_index, |index| tally.white_bytes += bytes(index));
+        }
     }
     tallies
 }
@@ -88,8 +101,8 @@ fn edges_between_lost(
         let info = &heap.caches[usize::from(cache)];
         let (stride, pad) = (info.stride as usize, info.left_pad as usize);
         let size = (info.object_size as usize).min(stride - pad);
-        let slab = memory.view(heap.slab_va(&place), place.bytes() as usize, &mut buffer);
-        let Ok(slab) = slab else { continue };
+        let Some((start, bytes)) = heap.contents(index) else { continue };
+        let Ok(slab) = memory.view(start, bytes, &mut buffer) else { continue };
         for object in &lost {
             let at = usize::from(*object) * stride + pad;
             let bytes = &slab[at..at + size];

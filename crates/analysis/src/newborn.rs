@@ -5,18 +5,28 @@
 //! put in front a moment ago, was not there yet. A second walk finds these objects; they
 //! count as roots.
 
-use sysak_base::Va;
-use sysak_base::heap::{Heap, Slab};
+use sysak_base::heap::{Class, Heap, Slab};
+use sysak_base::{PAGE_SHIFT, Va};
 
-/// Address and length of every object that is allocated in `after` and was not in `before`.
+/// Address and length of every object that is allocated in `after` and was not in `before`;
+/// of pages and areas, of their `struct page`s too.
 pub fn ranges(before: &Heap, after: &Heap) -> Vec<(Va, u64)> {
     let mut found = Vec::new();
     // Both rows of slabs ascend: one walk along both.
     let mut old = before.slabs.iter().peekable();
-    for slab in &after.slabs {
+    for (index, slab) in (0..).zip(&after.slabs) {
         while old.next_if(|old| old.pfn < slab.pfn).is_some() {}
         let same = old.peek().filter(|old| is_same(before, old, after, slab));
         let cache = &after.caches[usize::from(slab.cache)];
+        if cache.class != Class::Slab {
+            if same.is_none() {
+                found.extend(after.pieces(index).flat_map(|(pfn, pages)| {
+                    let start = after.page_offset().at(pfn.0 << PAGE_SHIFT);
+                    [(start, pages << PAGE_SHIFT), after.struct_pages(pfn, pages)]
+                }));
+            }
+            continue;
+        }
         let start = after.slab_va(slab).at(u64::from(cache.left_pad));
         for at in (0..slab.objects).step_by(64) {
             let was = same.map_or(0, |old| before.live_word(old, at));

@@ -4,12 +4,13 @@
 //! are found. Every word that points into an allocated object counts, interior
 //! or not. A mark puts the *slab* on the queue, a bit each, and one read of a
 //! slab scans all of its newly marked objects: no edges and no addresses are
-//! stored, and reads go up through memory.
+//! stored, and reads go up through memory. A block of pages and a vmalloc area are
+//! objects too; their `struct page`s belong to them, so that pages on a list are found.
 //!
 //! **Invariant:** the words of free objects and of user pages are never read as
 //! references; what cannot be read is counted, never guessed.
 
-use sysak_base::heap::{Bits, Heap, PageSet};
+use sysak_base::heap::{Bits, Class, Heap, PageSet};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Stage, Va};
 
 /// Where marking starts.
@@ -53,7 +54,7 @@ pub fn mark(
     for word in roots.words {
         marker.follow(*word);
     }
-    let base = Va(marker.heap.window().0);
+    let base = marker.heap.page_offset();
     let pages =
         roots.pages.runs().map(|(pfn, many)| (base.at(pfn.0 << PAGE_SHIFT), many << PAGE_SHIFT));
     marker.roots(&mut pages.chain(roots.ranges), total_bytes);
@@ -129,14 +130,21 @@ impl Marker<'_> {
     /// Scans the waiting slabs from `first` on that lie close together, with one read;
     /// returns the slab after the last one.
     fn batch(&mut self, first: u32, grey: &mut Vec<u16>, scratch: &mut Vec<u8>) -> u64 {
+        if self.class(first) != Class::Slab {
+            self.queue.clear(u64::from(first));
+            self.waiting -= 1;
+            self.whole(first, scratch);
+            return u64::from(first) + 1;
+        }
         let start = self.heap.slabs[first as usize];
         let most = self.memory.best_read_bytes() as u64 >> PAGE_SHIFT;
-        let mut end = start.pfn.0 + (1 << start.order);
+        let mut end = start.end().0;
         let mut after = first + 1;
         while let Some(next) = self.queue.next_set(u64::from(after)) {
             let slab = self.heap.slabs[next as usize];
-            let slab_end = slab.pfn.0 + (1 << slab.order);
-            if slab.pfn.0 > end + CLOSE_PAGES || slab_end > start.pfn.0 + most {
+            let slab_end = slab.end().0;
+            let is_far = slab.pfn.0 > end + CLOSE_PAGES || slab_end > start.pfn.0 + most;
+            if is_far || self.class(next as u32) != Class::Slab {
                 break;
             }
             end = slab_end;
@@ -158,6 +166,27 @@ impl Marker<'_> {
             }
         }
         u64::from(after)
+    }
+
+    fn class(&self, slab: u32) -> Class {
+        let cache = self.heap.slabs[slab as usize].cache;
+        self.heap.caches[usize::from(cache)].class
+    }
+
+    /// Scans a marked block or area, and its `struct page`s. Per-CPU memory was a root.
+    fn whole(&mut self, slab: u32, scratch: &mut Vec<u8>) {
+        self.heap.take_grey(slab, |_| ());
+        let pieces: Vec<_> = self.heap.pieces(slab).collect();
+        let base = self.heap.page_offset();
+        let most = self.memory.best_read_bytes() as u64;
+        for (pfn, pages) in pieces {
+            let memmap = self.heap.struct_pages(pfn, pages);
+            for (start, bytes) in [(base.at(pfn.0 << PAGE_SHIFT), pages << PAGE_SHIFT), memmap] {
+                for at in (0..bytes).step_by(most.max(PAGE_SIZE) as usize) {
+                    self.root(start.at(at), (bytes - at).min(most), scratch);
+                }
+            }
+        }
     }
 
     /// Takes the first waiting slab of `first..after` off the queue.
@@ -198,13 +227,12 @@ impl Marker<'_> {
     #[inline]
     fn scan(&mut self, bytes: &[u8]) {
         self.done.bytes_scanned += bytes.len() as u64;
-        let (base, span) = self.heap.window();
         let mut lines = bytes.chunks_exact(64);
         for line in &mut lines {
-            // Most lines hold no address of the direct map: one test for eight words.
+            // Most lines hold no address of an object: one test for eight words.
             let mut any = false;
             for word in line.chunks_exact(8) {
-                any |= to_word(word).wrapping_sub(base) < span;
+                any |= self.heap.may_be_object(to_word(word));
             }
             if any {
                 for word in line.chunks_exact(8) {
@@ -240,7 +268,7 @@ fn to_word(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use crate::lost::tests::{BASE, Ram};
-    use sysak_base::heap::Object;
+    use sysak_base::heap::{AreaPages, Block, Object, Others};
     use sysak_base::{Pfn, Quiet};
 
     fn mark_all(ram: &Ram, heap: &mut Heap, registers: &[u64]) -> Reach {
@@ -309,6 +337,36 @@ mod tests {
         let word = heap.object_va(held).0;
         mark_all(&ram, &mut heap, &[word]);
         assert!(!heap.is_white(held));
+    }
+
+    #[test]
+    fn pages_on_a_list_and_what_an_area_holds_are_reached_and_lost_ones_are_not() {
+        // Frame 15 has the struct pages; frames 8 to 11 are blocks, 12 and 13 those of an area.
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0)]);
+        let (area, memmap) = (Va(0xffff_c900_0000_0000), BASE.at(15 << 12));
+        heap.adopt(Others {
+            blocks: (8..12).map(|pfn| Block { pfn: Pfn(pfn), pages: 1 }).collect(),
+            areas: vec![AreaPages { address: area, pages: vec![Pfn(13), Pfn(12)] }],
+            memmap,
+            struct_page_bytes: 64,
+            ..Others::default()
+        });
+        let page = |pfn: u64| memmap.at(pfn * 64).0;
+        let held = |heap: &Heap, index| heap.object_va(ram_object(0, index)).0;
+        // root → page 8's lru → page 9's lru; page 9 → the area's second page → an object
+        ram.put(0x40, page(8) + 8);
+        ram.put_va(page(8) + 8, page(9) + 8);
+        ram.put_va(BASE.at(9 << 12).0 + 64, area.0 + 0x1008);
+        ram.put_va(BASE.at(12 << 12).0 + 8, held(&heap, 3));
+        // lost page 10 → lost page 11 → an object
+        ram.put_va(BASE.at(10 << 12).0, BASE.at(11 << 12).0);
+        ram.put_va(BASE.at(11 << 12).0, held(&heap, 5));
+        mark_all(&ram, &mut heap, &[]);
+        let white = |address| heap.is_white(heap.find_object(address).unwrap());
+        let reached = [page(8), page(9), area.0, held(&heap, 3)];
+        assert_eq!(reached.map(white), [false; 4]);
+        assert_eq!([page(10), page(11), held(&heap, 5)].map(white), [true; 3]);
     }
 
     fn ram_object(slab: u32, index: u16) -> Object {

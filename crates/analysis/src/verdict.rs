@@ -1,5 +1,7 @@
 //! When lost objects are a leak.
 
+use sysak_base::heap::{Cache, Class};
+
 use crate::alike::Likeness;
 use crate::lost::Tally;
 
@@ -13,17 +15,21 @@ pub const LEAK_OBJECTS: u64 = 1000;
 pub const LEAK_BYTES: u64 = 1 << 20;
 
 /// Whether a cache's unreached objects are worth a second look.
-pub fn is_suspect(tally: &Tally, object_size: u64) -> bool {
-    tally.white >= LEAK_OBJECTS || tally.white * object_size >= LEAK_BYTES
+pub fn is_suspect(tally: &Tally) -> bool {
+    tally.white >= LEAK_OBJECTS || tally.white_bytes >= LEAK_BYTES
 }
 
-/// Whether the biggest group of alike objects that nothing leads to is a leak.
-pub fn is_leak(tally: &Tally, likeness: &Likeness, object_size: u64) -> bool {
+/// Whether the biggest group of alike objects that nothing leads to is a leak. Outside of
+/// slabs, where so few are unreached on clean machines, all of them count.
+pub fn is_leak(tally: &Tally, likeness: &Likeness, cache: &Cache) -> bool {
+    if cache.class != Class::Slab {
+        return is_suspect(tally);
+    }
     let alike = likeness.groups.iter().map(|group| group.unreachable).max().unwrap_or(0);
     // A leak of many kinds of content is told by its share of the whole cache.
     let most = tally.live > 0 && tally.white * 2 >= tally.live;
     let counted = if most { tally.white } else { alike };
-    counted >= LEAK_OBJECTS || counted * object_size >= LEAK_BYTES
+    counted >= LEAK_OBJECTS || counted * u64::from(cache.stride) >= LEAK_BYTES
 }
 
 #[cfg(test)]
@@ -37,18 +43,22 @@ mod tests {
         Likeness { groups: vec![group], ..Likeness::default() }
     }
 
+    fn cache(size: u32) -> Cache {
+        Cache::new(Va(1), "kmalloc".into(), size, size).unwrap()
+    }
+
     #[test]
     fn a_few_lost_objects_are_noise_and_many_unlike_ones_in_a_big_cache_too() {
         let tally = |white| Tally { live: 1_000_000, white, ..Tally::default() };
-        assert!(!is_leak(&tally(999), &with_group(999), 64));
-        assert!(is_leak(&tally(1000), &with_group(1000), 64));
-        assert!(!is_leak(&tally(5000), &with_group(40), 64), "unlike each other");
-        assert!(is_leak(&tally(260), &with_group(256), 4096), "a MiB");
+        assert!(!is_leak(&tally(999), &with_group(999), &cache(64)));
+        assert!(is_leak(&tally(1000), &with_group(1000), &cache(64)));
+        assert!(!is_leak(&tally(5000), &with_group(40), &cache(64)), "unlike each other");
+        assert!(is_leak(&tally(260), &with_group(256), &cache(4096)), "a MiB");
     }
 
     #[test]
     fn a_cache_that_is_lost_as_a_whole_needs_no_likeness() {
         let tally = Tally { live: 3000, white: 2000, ..Tally::default() };
-        assert!(is_leak(&tally, &with_group(10), 64));
+        assert!(is_leak(&tally, &with_group(10), &cache(64)));
     }
 }

@@ -4,85 +4,50 @@
 //! an object, 24 bytes a slab, no array of addresses and no stored edges. An
 //! object is found from an address by a rank over page bitmaps.
 //!
+//! Memory that is no slab fits in too: a block of pages and a vmalloc area are each a
+//! slab of one object, and per-CPU allocations are the objects of slabs without pages.
+//! [`Class`] tells them apart; only reading and looking up differ.
+//!
 //! **Invariant:** slabs are pushed in ascending page order and never overlap.
 
-use crate::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
+use crate::{PAGE_SHIFT, Pfn, Va};
 
 mod bits;
+mod cache;
+mod others;
 mod pageset;
 
 pub use bits::Bits;
+pub use cache::{Cache, Class};
+pub use others::{AreaPages, Block, Others, PerCpuObject};
 pub use pageset::PageSet;
 
-/// One slab cache (`struct kmem_cache`).
-#[derive(Clone, Debug)]
-pub struct Cache {
-    /// Where its `struct kmem_cache` lies.
-    pub va: Va,
-    /// Its name in `/proc/slabinfo`.
-    pub name: String,
-    /// Names of the caches that were merged into it.
-    pub aliases: Vec<String>,
-    /// Bytes from one object to the next.
-    pub stride: u32,
-    /// Bytes that a user of the object may touch.
-    pub object_size: u32,
-    /// Bytes of red zone before the object inside its slot.
-    pub left_pad: u32,
-    /// Whether reclaim can shrink it (`SLAB_RECLAIM_ACCOUNT`).
-    pub reclaimable: bool,
-    reciprocal: u64,
-}
-
-/// Objects larger than this are no slab objects; the reciprocal is exact up to here
-/// for every offset into a slab of order 10.
-const MAX_STRIDE: u32 = 1 << 20;
-const RECIPROCAL_SHIFT: u32 = 42;
-
-impl Cache {
-    /// A cache of objects `stride` bytes apart; `None` for a size that no slab can have.
-    pub fn new(va: Va, name: String, stride: u32, object_size: u32) -> Option<Cache> {
-        if !(8..=MAX_STRIDE).contains(&stride) || object_size == 0 || object_size > stride {
-            return None;
-        }
-        let reciprocal = (1u64 << RECIPROCAL_SHIFT).div_ceil(u64::from(stride));
-        Some(Cache {
-            va,
-            name,
-            aliases: Vec::new(),
-            stride,
-            object_size,
-            left_pad: 0,
-            reclaimable: false,
-            reciprocal,
-        })
-    }
-
-    /// The object that byte `offset` of a slab belongs to.
-    fn index_of(&self, offset: u64) -> u64 {
-        (offset * self.reciprocal) >> RECIPROCAL_SHIFT
-    }
-}
+use others::Lookup;
 
 /// One slab: a run of pages cut into objects of one cache.
 #[derive(Clone, Copy, Debug)]
 pub struct Slab {
-    /// Its first page.
+    /// Its first page; of a vmalloc area, the number of the page in the address space.
     pub pfn: Pfn,
     /// Index of its first object in the heap's bitmaps.
     pub first: u64,
+    /// Pages of it.
+    pub pages: u32,
     /// Index into [`Heap::caches`].
     pub cache: u16,
     /// How many objects it is cut into.
     pub objects: u16,
-    /// log2 of its pages.
-    pub order: u8,
 }
 
 impl Slab {
     /// Its length in bytes.
     pub fn bytes(&self) -> u64 {
-        PAGE_SIZE << self.order
+        u64::from(self.pages) << PAGE_SHIFT
+    }
+
+    /// The page behind its last one.
+    pub fn end(&self) -> Pfn {
+        Pfn(self.pfn.0 + u64::from(self.pages))
     }
 }
 
@@ -117,6 +82,7 @@ pub struct Heap {
     ranks: Vec<u32>,
     high: Bits,
     low: Bits,
+    others: Lookup,
 }
 
 impl Heap {
@@ -132,6 +98,7 @@ impl Heap {
             ranks: Vec::new(),
             high: Bits::default(),
             low: Bits::default(),
+            others: Lookup::of_slabs(page_offset, pages),
         }
     }
 
@@ -144,12 +111,12 @@ impl Heap {
         objects: u16,
     ) -> Result<u32, OutOfOrder> {
         let end = pfn.0 + (1 << order);
-        let in_order = self.slabs.last().is_none_or(|s| s.pfn.0 + (1 << s.order) <= pfn.0);
+        let in_order = self.slabs.last().is_none_or(|slab| slab.end() <= pfn);
         if !in_order || end > self.span >> PAGE_SHIFT || self.slabs.len() >= u32::MAX as usize {
             return Err(OutOfOrder(pfn));
         }
         let first = self.low.len();
-        self.slabs.push(Slab { pfn, first, cache, objects, order });
+        self.slabs.push(Slab { pfn, first, pages: 1 << order, cache, objects });
         self.low.grow(u64::from(objects), true);
         self.high.grow(u64::from(objects), false);
         self.heads.insert(pfn);
@@ -166,11 +133,17 @@ impl Heap {
 
     /// The address of a slab's first byte.
     pub fn slab_va(&self, slab: &Slab) -> Va {
-        self.page_offset.at(slab.pfn.0 << PAGE_SHIFT)
+        match slab.pfn.0 < self.span >> PAGE_SHIFT {
+            true => self.page_offset.at(slab.pfn.0 << PAGE_SHIFT),
+            false => Va(slab.pfn.0 << PAGE_SHIFT),
+        }
     }
 
-    /// Where an object starts, past any red zone.
+    /// Where an object starts, past any red zone; of a per-CPU allocation, its pointer.
     pub fn object_va(&self, object: Object) -> Va {
+        if let Some(found) = self.per_cpu_object(object) {
+            return Va(found.pointer);
+        }
         let slab = &self.slabs[object.slab as usize];
         let cache = &self.caches[slab.cache as usize];
         let offset = u64::from(object.index) * u64::from(cache.stride) + u64::from(cache.left_pad);
@@ -182,16 +155,14 @@ impl Heap {
         &self.caches[self.slabs[object.slab as usize].cache as usize]
     }
 
-    /// The object, free or live, that the address lies in (interior addresses count).
+    /// The object, free or live, that the address lies in (interior addresses count); what
+    /// is no slab is found by its `struct page` and its per-CPU pointer too.
     #[inline]
     pub fn find_object(&self, address: u64) -> Option<Object> {
         let linear = address.wrapping_sub(self.page_offset.0);
-        if linear >= self.span {
-            return None;
-        }
         let pfn = Pfn(linear >> PAGE_SHIFT);
-        if !self.pages.contains(pfn) {
-            return None;
+        if linear >= self.span || !self.pages.contains(pfn) {
+            return self.find_other(address);
         }
         let slab_index = self.heads.rank(&self.ranks, pfn).checked_sub(1)?;
         let slab = self.slabs.get(slab_index as usize)?;
@@ -201,13 +172,21 @@ impl Heap {
             .then_some(Object { slab: slab_index, index: index as u16 })
     }
 
-    /// Lowest address that can be an object's, and how many bytes on.
-    #[inline]
-    pub fn window(&self) -> (u64, u64) {
-        (self.page_offset.0, self.span)
+    /// Whether a word can be an object's address at all: a quick test before the look-up.
+    #[inline(always)]
+    pub fn may_be_object(&self, word: u64) -> bool {
+        let [kernel, near, far] = self.others.windows;
+        (word.wrapping_sub(kernel.0) < kernel.1)
+            | (word.wrapping_sub(near.0) < near.1)
+            | (word.wrapping_sub(far.0) < far.1)
     }
 
-    /// Whether the page belongs to any slab.
+    /// Where the direct map starts.
+    pub fn page_offset(&self) -> Va {
+        self.page_offset
+    }
+
+    /// Whether the page belongs to any slab or block.
     pub fn is_slab_page(&self, pfn: Pfn) -> bool {
         self.pages.contains(pfn)
     }
@@ -224,6 +203,7 @@ impl Heap {
             + self.pages.bytes()
             + self.heads.bytes()
             + (self.ranks.len() * 4 + self.slabs.capacity() * size_of::<Slab>()) as u64
+            + self.others.footprint_bytes()
     }
 
     #[inline]
@@ -277,6 +257,13 @@ impl Heap {
             }
             at += many;
         }
+    }
+
+    /// The object counts as done: it is in use, and its words lead nowhere.
+    pub fn blacken(&mut self, object: Object) {
+        let bit = self.bit(object);
+        self.low.set(bit);
+        self.high.set(bit);
     }
 
     /// Every live object becomes white again.
@@ -423,18 +410,6 @@ mod tests {
         heap.set_free(object);
         assert!(!heap.mark(object) && !heap.is_live(object));
         assert_eq!(heap.count(0), Count { live: 41, white: 41 });
-    }
-
-    #[test]
-    fn the_reciprocal_divides_exactly_for_every_stride() {
-        for stride in (8u32..20_000).step_by(8).chain([1 << 16, MAX_STRIDE - 8, MAX_STRIDE]) {
-            let cache = Cache::new(Va(0), String::new(), stride, stride).unwrap();
-            let stride = u64::from(stride);
-            for k in 0..(1u64 << 22) / stride {
-                assert_eq!(cache.index_of(k * stride), k);
-                assert_eq!(cache.index_of(k * stride + stride - 1), k);
-            }
-        }
     }
 
     #[test]

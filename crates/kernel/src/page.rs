@@ -9,7 +9,7 @@ mod counter;
 
 use std::collections::HashMap;
 
-use sysak_base::heap::PageSet;
+use sysak_base::heap::{Block, PageSet};
 use sysak_base::{Cancel, Pfn, PfnRange, Progress, Stage};
 
 use crate::{Coverage, FreePages, Kernel};
@@ -54,6 +54,8 @@ pub enum Owner {
     Own,
 }
 
+/// The buddy allocator's largest block has 2¹⁰ pages.
+const LARGEST_BLOCK: u64 = 1 << 10;
 /// How many owners there are.
 const OWNERS: usize = Owner::Own as usize + 1;
 
@@ -71,6 +73,13 @@ pub struct Census {
     pub(crate) unclaimed: PageSet,
     /// Pages of [`Owner::Reserved`], likewise.
     reserved: PageSet,
+    /// First pages of blocks that somebody allocated and only references tell whose they are.
+    heads: PageSet,
+    /// Pages of blocks that were split up: in use each by itself, but never on a list of
+    /// free pages, so that they came with the block before them.
+    split: PageSet,
+    /// Those blocks that say themselves how long they are.
+    sized: Vec<Block>,
     /// Present pages, as the nodes say; `None` where they were not found.
     pub present_pages: Option<u64>,
     /// Whether it was ended early.
@@ -97,29 +106,65 @@ impl Census {
             slabs: PageSet::new(end),
             unclaimed: PageSet::new(end),
             reserved: PageSet::new(end),
+            heads: PageSet::new(end),
+            split: PageSet::new(end),
+            sized: Vec::new(),
             present_pages: None,
             interrupted: false,
         }
     }
 
     /// Gives a page of [`Owner::Kernel`] or [`Owner::Reserved`] to an owner that the
-    /// `struct page` does not show; it stays a root. A page of any other owner keeps it.
-    pub fn claim(&mut self, pfn: Pfn, owner: Owner) {
+    /// `struct page` does not show; it stays a root. A page of any other owner keeps it,
+    /// and the answer is false.
+    pub fn claim(&mut self, pfn: Pfn, owner: Owner) -> bool {
         let before = match () {
             () if self.unclaimed.contains(pfn) => Owner::Kernel,
             () if self.reserved.contains(pfn) => Owner::Reserved,
-            () => return,
+            () => return false,
         };
         self.unclaimed.remove(pfn);
         self.reserved.remove(pfn);
         self.pages[before as usize] -= 1;
         self.pages[owner as usize] += 1;
+        true
     }
 
-    /// Ends the claiming.
-    pub fn seal(&mut self) {
-        self.unclaimed = PageSet::new(0);
-        self.reserved = PageSet::new(0);
+    /// The page's words, and those of its `struct page`, are references no longer, but only
+    /// where something leads to the page.
+    pub fn uproot(&mut self, pfn: Pfn) {
+        self.roots.remove(pfn);
+        self.in_use.remove(pfn);
+    }
+
+    /// Ends the claiming: the blocks of pages that nobody claimed are roots no longer.
+    ///
+    /// Only the first page of a block that is not a compound one says that it is in use. What
+    /// follows up to the next such page is its rest, if that makes a block of the buddy
+    /// allocator; if not, all of it stays a root. So does one that was split up since, as
+    /// `alloc_pages_exact` does: what it gives out only its first page leads to.
+    pub fn take_blocks(&mut self) -> Vec<Block> {
+        let mut blocks = std::mem::take(&mut self.sized);
+        let runs: Vec<_> = self.heads.runs().collect();
+        for pfn in runs.into_iter().flat_map(|(first, many)| first.0..first.0 + many) {
+            let is_rest = |page: &u64| {
+                self.unclaimed.contains(Pfn(*page)) && !self.heads.contains(Pfn(*page))
+            };
+            let rest = (pfn + 1..=pfn + LARGEST_BLOCK).take_while(is_rest).count() as u64;
+            let pages = rest + 1;
+            let is_split = || (pfn..pfn + pages).any(|page| self.split.contains(Pfn(page)));
+            let whole = pages.is_power_of_two() && pfn.is_multiple_of(pages) && !is_split();
+            if whole && self.unclaimed.contains(Pfn(pfn)) {
+                blocks.push(Block { pfn: Pfn(pfn), pages: pages as u32 });
+            }
+        }
+        for Block { pfn, pages } in &blocks {
+            (pfn.0..pfn.0 + u64::from(*pages)).for_each(|page| self.uproot(Pfn(page)));
+        }
+        blocks.sort_unstable_by_key(|block| block.pfn);
+        let sets = [&mut self.unclaimed, &mut self.reserved, &mut self.heads, &mut self.split];
+        sets.into_iter().for_each(|set| *set = PageSet::default());
+        blocks
     }
 
     /// Counts a block of pages as its owner's.
@@ -132,7 +177,11 @@ impl Census {
         }
         match owner {
             Owner::Slab => self.slabs.insert(start),
-            Owner::Kernel | Owner::LargeKmalloc | Owner::Image | Owner::Reserved => {
+            Owner::LargeKmalloc => {
+                self.sized.push(Block { pfn: start, pages: pages as u32 });
+                (start.0..start.0 + pages).for_each(|page| self.roots.insert(Pfn(page)));
+            }
+            Owner::Kernel | Owner::Image | Owner::Reserved => {
                 for page in start.0..start.0 + pages {
                     self.roots.insert(Pfn(page));
                 }
@@ -196,5 +245,38 @@ impl Census {
             coverage.skip(what, "their struct page cannot be read");
         }
         counter.census
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocks(pages: std::ops::Range<u64>, heads: &[u64], split: &[u64]) -> Vec<(u64, u32)> {
+        let mut census = Census::of_kernel_pages(pages.map(Pfn));
+        heads.iter().for_each(|pfn| census.heads.insert(Pfn(*pfn)));
+        split.iter().for_each(|pfn| census.split.insert(Pfn(*pfn)));
+        let found = census.take_blocks();
+        for block in &found {
+            assert!(!census.roots.contains(block.pfn), "a node is no root");
+        }
+        found.into_iter().map(|block| (block.pfn.0, block.pages)).collect()
+    }
+
+    #[test]
+    fn a_block_is_its_first_page_and_those_behind_it_that_do_not_say_they_are_in_use() {
+        assert_eq!(blocks(16..24, &[16, 20, 21, 22], &[]), [(16, 4), (20, 1), (21, 1), (22, 2)]);
+    }
+
+    #[test]
+    fn what_is_no_block_of_the_buddy_allocator_stays_a_root() {
+        assert_eq!(blocks(16..19, &[16], &[]), [], "three pages");
+        assert_eq!(blocks(17..19, &[17], &[]), [], "not aligned");
+        assert_eq!(blocks(16..18, &[], &[]), [], "nobody says it is in use");
+    }
+
+    #[test]
+    fn a_block_that_was_split_up_stays_a_root() {
+        assert_eq!(blocks(16..24, &[16, 20], &[21, 22, 23]), [(16, 4)]);
     }
 }

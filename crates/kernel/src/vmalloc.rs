@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use sysak_base::heap::{Heap, Object};
+use sysak_base::heap::{AreaPages, Heap, Object};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 
 use crate::list::{Stop, Walk, half, word};
@@ -51,6 +51,8 @@ pub enum Kind {
 pub struct Area {
     /// Its first byte.
     pub address: Va,
+    /// The kernel's note of it, a `struct vm_struct`.
+    pub note: Va,
     /// Its length, without the guard page.
     pub bytes: u64,
     /// Pages that it holds itself.
@@ -89,11 +91,14 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Ar
     areas
 }
 
-/// Gives the areas' pages to them.
-pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) {
+/// Gives the areas' pages to them. What is returned holds references only where something
+/// leads to it: areas that somebody asked for, with nobody else's pages in them.
+pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<AreaPages> {
     let mut raw = Vec::new();
+    let mut found = Vec::new();
     for area in areas {
         let owner = if area.kind == Kind::Stack { Owner::Stack } else { Owner::Vmalloc };
+        let mut own = AreaPages { address: area.address, pages: Vec::new() };
         let mut done = 0;
         while done < area.pages && is_ram(kernel, areas, area.array) {
             let many = (area.pages - done).min(PIECE_PAGES);
@@ -102,13 +107,42 @@ pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) {
                 break;
             }
             for page in raw.chunks_exact(8) {
-                if let Some(pfn) = kernel.page_of(Va(word(page, 0))) {
-                    census.claim(pfn, owner);
-                }
+                let pfn = kernel.page_of(Va(word(page, 0)));
+                own.pages.extend(pfn.filter(|pfn| census.claim(*pfn, owner)));
             }
             done += many;
         }
+        let is_asked_for = matches!(area.kind, Kind::Plain | Kind::Module | Kind::Bpf);
+        if is_asked_for && area.pages > 0 && own.pages.len() as u64 == area.pages {
+            own.pages.iter().for_each(|pfn| census.uproot(*pfn));
+            found.push(own);
+        }
     }
+    found
+}
+
+/// The kernel's own notes of areas, which prove nothing.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// Ranges of the address space: each names its area, and a free one its neighbours.
+    pub ranges: Vec<Object>,
+    /// What describes an area: somebody may keep that instead of the address.
+    pub areas: Vec<Object>,
+}
+
+/// Finds the notes among the objects of the heap.
+pub fn notes(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area]) -> Notes {
+    let mut notes = Notes::default();
+    let Some(shape) = &kernel.shape.vmalloc else { return notes };
+    each_range(kernel, shape, heap, |object, raw| {
+        let (start, end) = (word(raw, shape.start), word(raw, shape.end));
+        if start >= KERNEL_HALF && start < end && (start | end).is_multiple_of(PAGE_SIZE) {
+            notes.ranges.push(object);
+        }
+    });
+    let of_area = areas.iter().flat_map(|area| [area.note, area.array]);
+    notes.areas = of_area.filter_map(|at| heap.find_object(at.0)).collect();
+    notes
 }
 
 /// Whether an address can be read without touching a device.
@@ -167,24 +201,38 @@ fn walk(kernel: &Kernel<'_>, shape: &VmallocShape, head: Va) -> Walk<Area> {
 /// The areas among the objects of the cache that they are taken from. Objects of free
 /// ranges are there too: of theirs, no live object of the heap says the same address.
 fn search(kernel: &Kernel<'_>, shape: &VmallocShape, heap: &Heap) -> Vec<Area> {
+    let mut found = Vec::new();
+    let is_live = |vm| heap.find_object(vm).is_some_and(|object| heap.is_live(object));
+    each_range(kernel, shape, heap, |_, raw| {
+        if found.len() < MOST_AREAS && is_live(word(raw, shape.vm)) {
+            found.extend(area(kernel, shape, raw));
+        }
+    });
+    found
+}
+
+/// Every live object of the cache that ranges are taken from.
+fn each_range(
+    kernel: &Kernel<'_>,
+    shape: &VmallocShape,
+    heap: &Heap,
+    mut each: impl FnMut(Object, &[u8]),
+) {
     let is_it = |name: &String| name == AREA_CACHE;
     let caches: Vec<bool> =
         heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
-    let mut found = Vec::new();
     let mut raw = vec![0; shape.range_bytes.min(PAGE_SIZE) as usize];
     for (index, slab) in heap.slabs.iter().enumerate() {
-        if !caches[usize::from(slab.cache)] || found.len() >= MOST_AREAS {
+        if !caches[usize::from(slab.cache)] {
             continue;
         }
         heap.for_each_live(index as u32, |object| {
-            let at = heap.object_va(Object { slab: index as u32, index: object });
-            let is_live = |vm| heap.find_object(vm).is_some_and(|object| heap.is_live(object));
-            if kernel.memory.read(at, &mut raw).is_ok() && is_live(word(&raw, shape.vm)) {
-                found.extend(area(kernel, shape, &raw));
+            let object = Object { slab: index as u32, index: object };
+            if kernel.memory.read(heap.object_va(object), &mut raw).is_ok() {
+                each(object, &raw);
             }
         });
     }
-    found
 }
 
 /// The area that a range of the address space belongs to; `None` for one without, and for
@@ -212,6 +260,7 @@ fn area(kernel: &Kernel<'_>, shape: &VmallocShape, range: &[u8]) -> Option<Area>
     let kind = kind(asker, flags, start, bytes, pages);
     Some(Area {
         address: Va(start),
+        note: vm,
         bytes,
         pages,
         array: Va(word(&raw, shape.pages)),

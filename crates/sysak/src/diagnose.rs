@@ -10,6 +10,7 @@ use sysak_analysis::confirm::Suspects;
 use sysak_analysis::content::Held;
 use sysak_analysis::lost::{self, Tally};
 use sysak_analysis::rank::Ranked;
+use sysak_base::heap::Class;
 use sysak_base::{Cancel, Progress, Stage};
 use sysak_kernel::{Kernel, KernelError};
 
@@ -193,7 +194,9 @@ fn followed(first: &First, wanted: &WatchPlan) -> Vec<u16> {
     if first.suspects.is_none() {
         return Vec::new();
     }
-    let mut caches: Vec<u16> = suspects(&first.seen, &first.tallies, None).collect();
+    let is_slab = |cache: &u16| first.seen.heap.caches[usize::from(*cache)].class == Class::Slab;
+    let caches = suspects(&first.seen, &first.tallies, None);
+    let mut caches: Vec<u16> = caches.filter(is_slab).collect();
     caches.sort_by_key(|cache| std::cmp::Reverse(first.tallies[usize::from(*cache)].white));
     caches.truncate(MOST_FOLLOWED);
     caches
@@ -268,7 +271,8 @@ impl Diagnosis<'_> {
 fn find_cache(seen: &Look, name: &str) -> Result<u16, DiagnoseError> {
     let caches = &seen.heap.caches;
     let named = |cache: &sysak_base::heap::Cache| {
-        cache.name == name || cache.aliases.iter().any(|alias| alias == name)
+        cache.class == Class::Slab
+            && (cache.name == name || cache.aliases.iter().any(|alias| alias == name))
     };
     if let Some(index) = caches.iter().position(named) {
         return Ok(index as u16);

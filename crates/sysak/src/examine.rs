@@ -6,6 +6,7 @@ use std::time::Instant;
 use sysak_analysis::alike::{self, Chosen, Likeness};
 use sysak_analysis::rank::{self, Ranked};
 use sysak_analysis::{content, lost, verdict};
+use sysak_base::heap::Class;
 use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::Kernel;
 
@@ -68,8 +69,7 @@ impl Diagnosis<'_> {
     /// that is only shown as a user of memory, so much is looked at as tells what it holds.
     fn depth(&self, cache: u16, only: Option<u16>) -> Chosen {
         let tally = &self.tallies[usize::from(cache)];
-        let stride = u64::from(self.look.heap.caches[usize::from(cache)].stride);
-        let whole = only == Some(cache) || verdict::is_suspect(tally, stride);
+        let whole = only == Some(cache) || verdict::is_suspect(tally);
         let every = if whole { 1 } else { tally.pages.div_ceil(SHOWN_PAGES).max(1) };
         Chosen { cache, every }
     }
@@ -81,13 +81,11 @@ impl Diagnosis<'_> {
         let heap = &self.look.heap;
         let mut biggest: Vec<u16> = (0..heap.caches.len() as u16)
             .filter(|cache| self.tallies[usize::from(*cache)].slabs > 0)
+            .filter(|cache| heap.caches[usize::from(*cache)].class == Class::Slab)
             .collect();
         biggest.sort_by_key(|cache| std::cmp::Reverse(self.tallies[usize::from(*cache)].pages));
         let (shown, rest) = biggest.split_at(plan.biggest.min(biggest.len()));
-        let suspect = |cache: &&u16| {
-            let size = u64::from(heap.caches[usize::from(**cache)].stride);
-            verdict::is_suspect(&self.tallies[usize::from(**cache)], size)
-        };
+        let suspect = |cache: &&u16| verdict::is_suspect(&self.tallies[usize::from(**cache)]);
         let watched = self.watched_caches();
         let told = |cache: &&u16| suspect(cache) || watched.contains(cache);
         shown.iter().chain(rest.iter().filter(told)).copied().collect()
@@ -153,6 +151,9 @@ impl Diagnosis<'_> {
     fn growth(&self, cache: u16) -> Option<Growth> {
         let info = &self.look.heap.caches[usize::from(cache)];
         let samples = &self.watched.as_ref()?.watch.samples;
+        if info.class != Class::Slab {
+            return None;
+        }
         Growth::of(samples, cache, u64::from(info.stride), info.reclaimable)
     }
 
@@ -169,7 +170,7 @@ impl Diagnosis<'_> {
         let proved = self.watched.as_ref().is_some_and(|watched| watched.proved.contains(&cache));
         let leaks = self.interrupted.is_none()
             && !likeness.interrupted
-            && (proved || verdict::is_leak(tally, &likeness, u64::from(info.stride)));
+            && (proved || verdict::is_leak(tally, &likeness, info));
         let (mut held, mut sampled) = (Vec::new(), 0);
         if let Some(group) = likeness.groups.first() {
             let only_white = group.unreachable > 0;
@@ -194,12 +195,10 @@ impl Diagnosis<'_> {
 
     /// Leaks first, the root of a lost tree before its children, then by bytes.
     fn sort_cases(&mut self) {
-        let heap = &self.look.heap;
         let tallies = &self.tallies;
         self.cases.sort_by_key(|case| {
             let tally = &tallies[usize::from(case.cache)];
-            let stride = u64::from(heap.caches[usize::from(case.cache)].stride);
-            let lost = if case.leaks { tally.white * stride } else { 0 };
+            let lost = if case.leaks { tally.white_bytes } else { 0 };
             let child = case.leaks && case.lost_through.is_some();
             (!case.leaks, child, std::cmp::Reverse(lost), std::cmp::Reverse(tally.pages))
         });

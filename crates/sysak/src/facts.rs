@@ -9,6 +9,7 @@ use sysak::diagnose::{Case, Diagnosis};
 use sysak::look::SlabPages;
 use sysak::plan::Plan;
 use sysak_analysis::content::Held;
+use sysak_base::heap::Class;
 use sysak_base::{PAGE_SIZE, Stage};
 use sysak_kernel::Kernel;
 use sysak_kernel::page::{Census, Owner};
@@ -140,7 +141,7 @@ fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> repor
     let heap = &diagnosis.look.heap;
     let cache = &heap.caches[usize::from(case.cache)];
     let tally = &diagnosis.tallies[usize::from(case.cache)];
-    let size = u64::from(cache.object_size);
+    let is_slab = cache.class == Class::Slab;
     // Without an end of marking, what is unmarked says nothing.
     let unreachable = diagnosis.interrupted.is_none().then_some(tally.white);
     // Of a sample, only what its objects hold is worth telling.
@@ -156,22 +157,22 @@ fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> repor
         },
     };
     report::Finding {
-        class: report::Class::Slab,
+        class: class(cache.class),
         verdict: match () {
             () if case.leaks => report::FindingVerdict::Leak,
             () if case.is_suspected() => report::FindingVerdict::Suspected,
             () => report::FindingVerdict::Held,
         },
-        cache: Some(cache.name.clone()),
+        cache: is_slab.then(|| cache.name.clone()),
         aliases: cache.aliases.clone(),
-        object_size_bytes: Some(size),
-        reclaimable: Some(cache.reclaimable),
-        total_objects: Some(tally.total),
-        slab_bytes: Some(tally.pages * PAGE_SIZE),
+        object_size_bytes: is_slab.then_some(cache.object_size.into()),
+        reclaimable: is_slab.then_some(cache.reclaimable),
+        total_objects: is_slab.then_some(tally.total),
+        slab_bytes: is_slab.then_some(tally.pages * PAGE_SIZE),
         allocated_objects: Some(tally.live),
-        allocated_bytes: Some(tally.live * size),
+        allocated_bytes: Some(tally.live_bytes),
         unreachable_objects: unreachable,
-        unreachable_bytes: unreachable.map(|objects| objects * size),
+        unreachable_bytes: unreachable.map(|_| tally.white_bytes),
         lost_through: case
             .lost_through
             .filter(|_| case.leaks)
@@ -184,6 +185,15 @@ fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> repor
         functions: watched::functions(kernel, diagnosis, case),
         explained_by: watched::explanation(case),
         ..report::Finding::default()
+    }
+}
+
+fn class(class: Class) -> report::Class {
+    match class {
+        Class::Slab => report::Class::Slab,
+        Class::Page => report::Class::Page,
+        Class::Vmalloc => report::Class::Vmalloc,
+        Class::PerCpu => report::Class::Percpu,
     }
 }
 

@@ -4,17 +4,20 @@ use std::time::{Duration, Instant};
 
 use sysak_analysis::reach::{self, Reach, Roots};
 use sysak_analysis::{lost, newborn};
-use sysak_base::heap::{Heap, PageSet};
+use sysak_base::heap::{Class, Heap, Others, PageSet};
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
 use sysak_kernel::page::{Census, Owner};
+use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, percpu, slub, vmalloc};
 
 /// What one look saw.
 pub struct Look {
     /// Every page's owner.
     pub census: Census,
-    /// Every slab and the state of its objects.
+    /// Everything that was allocated, and the state of each object.
     pub heap: Heap,
+    /// Areas of the vmalloc address space, by address.
+    pub areas: Vec<Area>,
     /// What marking did.
     pub reach: Reach,
     /// What was left out.
@@ -65,6 +68,10 @@ pub struct Survey {
     pub census: Census,
     /// Every slab, and which of its objects are allocated.
     pub heap: Heap,
+    /// What is no slab and somebody allocated all the same.
+    pub others: Others,
+    /// Areas of the vmalloc address space, by address.
+    pub areas: Vec<Area>,
     /// What was left out.
     pub coverage: Coverage,
     /// How long it took.
@@ -110,19 +117,25 @@ pub fn survey(
     times.walk = start.elapsed();
 
     let start = Instant::now();
+    let mut areas = Vec::new();
+    let mut others = Others {
+        memmap: kernel.struct_page(Pfn(0)),
+        struct_page_bytes: kernel.shape.page.size,
+        ..Others::default()
+    };
     if !census.interrupted && !slabs.interrupted {
-        let areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
-        vmalloc::claim(kernel, &areas, &mut census);
+        areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
+        others.areas = vmalloc::claim(kernel, &areas, &mut census);
         percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
+        others.blocks = census.take_blocks();
     }
-    census.seal();
     times.census += start.elapsed();
     let interrupted = match () {
         () if census.interrupted => Some(Stage::Census),
         () if slabs.interrupted => Some(Stage::Walk),
         () => None,
     };
-    Ok(Survey { census, heap: slabs.heap, coverage, times, interrupted })
+    Ok(Survey { census, heap: slabs.heap, others, areas, coverage, times, interrupted })
 }
 
 /// Looks once.
@@ -132,7 +145,10 @@ pub fn look(
     cancel: &Cancel,
 ) -> Result<Look, KernelError> {
     let surveyed = survey(kernel, progress, cancel)?;
-    let Survey { census, mut heap, mut coverage, mut times, interrupted } = surveyed;
+    let Survey { census, mut heap, others, areas, mut coverage, mut times, interrupted } = surveyed;
+    heap.adopt(others);
+    let notes = vmalloc::notes(kernel, &heap, &areas);
+    notes.ranges.iter().for_each(|range| heap.blacken(*range));
 
     let start = Instant::now();
     let reach = if interrupted.is_some() {
@@ -147,6 +163,11 @@ pub fn look(
     if !reach.interrupted && is_worth_it(kernel, &heap) {
         catch_up(kernel, &census, &mut heap, progress, cancel)?;
     }
+    for note in notes.areas.into_iter().filter(|_| interrupted.is_none()) {
+        if heap.is_white(note) {
+            heap.blacken(note);
+        }
+    }
     times.reach = start.elapsed();
     coverage.bytes_scanned = reach.bytes_scanned;
     if reach.unreadable > 0 {
@@ -155,7 +176,7 @@ pub fn look(
     }
     let interrupted = interrupted.or(reach.interrupted.then_some(Stage::Reach));
     let slab_pages = slab_pages(&heap, &census);
-    Ok(Look { census, heap, reach, coverage, times, interrupted, slab_pages })
+    Ok(Look { census, heap, areas, reach, coverage, times, interrupted, slab_pages })
 }
 
 /// Fewer unreached objects of a cache than this accuse nobody, watched or not.
@@ -177,17 +198,16 @@ fn catch_up(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(), KernelError> {
-    // What this walk cannot see was told by the first one.
-    let mut untold = Coverage::default();
-    let free = FreePages::find(kernel, &mut untold);
-    let after = Census::take(kernel, &free, &mut untold, progress, cancel);
-    drop(free);
-    if after.interrupted {
+    let again = survey(kernel, progress, cancel)?;
+    if again.interrupted.is_some() {
         return Ok(());
     }
-    let slabs = slub::walk(kernel, &after.slabs, &mut untold, progress, cancel)?;
-    let objects = newborn::ranges(heap, &slabs.heap);
-    drop(slabs);
+    let Survey { census: after, heap: mut now, others, areas, .. } = again;
+    now.adopt(others);
+    let notes = vmalloc::notes(kernel, &now, &areas);
+    notes.ranges.into_iter().chain(notes.areas).for_each(|note| now.set_free(note));
+    let objects = newborn::ranges(heap, &now);
+    drop(now);
     let pages = after.roots.without(&before.roots);
     let in_use = after.in_use.without(&before.in_use);
     let size = kernel.shape.page.size;
@@ -202,6 +222,9 @@ fn slab_pages(heap: &Heap, census: &Census) -> SlabPages {
     let mut pages = SlabPages::default();
     for slab in &heap.slabs {
         let cache = &heap.caches[usize::from(slab.cache)];
+        if cache.class != Class::Slab {
+            continue;
+        }
         let count = slab.bytes() >> PAGE_SHIFT;
         match cache.reclaimable {
             true => pages.reclaimable += count,

@@ -56,19 +56,18 @@ pub fn leaking_caches(
     let percent = plan.similarity_percent;
     let groups = alike::group(&seen.heap, kernel.memory, &chosen, percent, &Quiet, cancel);
     let is_leak = |(cache, likeness): (u16, Likeness)| {
-        let stride = u64::from(seen.heap.caches[usize::from(cache)].stride);
-        verdict::is_leak(&tallies[usize::from(cache)], &likeness, stride).then_some(cache)
+        let info = &seen.heap.caches[usize::from(cache)];
+        verdict::is_leak(&tallies[usize::from(cache)], &likeness, info).then_some(cache)
     };
     groups.into_iter().filter_map(is_leak).collect()
 }
 
 /// Caches with more unreached objects than noise.
 pub fn suspects(seen: &Look, tallies: &[Tally], only: Option<u16>) -> impl Iterator<Item = u16> {
-    let caches = seen.heap.caches.iter().zip(tallies).enumerate();
-    caches.filter_map(move |(index, (cache, tally))| {
-        let index = index as u16;
+    let caches = (0..seen.heap.caches.len() as u16).zip(tallies);
+    caches.filter_map(move |(index, tally)| {
         let judged = only.is_none_or(|only| only == index);
-        (judged && verdict::is_suspect(tally, u64::from(cache.stride))).then_some(index)
+        (judged && verdict::is_suspect(tally)).then_some(index)
     })
 }
 

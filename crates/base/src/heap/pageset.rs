@@ -3,7 +3,7 @@
 use crate::Pfn;
 
 /// A set of page frames.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PageSet {
     words: Vec<u64>,
 }

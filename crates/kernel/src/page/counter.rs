@@ -110,7 +110,31 @@ impl Counter<'_, '_> {
             let image = self.kernel.image.iter().any(|run| run.contains(pfn));
             return (if image { Owner::Image } else { Owner::Reserved }, 1);
         }
-        (self.user(head, flags), compound)
+        let owner = self.user(head, flags);
+        if owner == Owner::Kernel && self.is_used_plainly(head) {
+            let set = match self.was_never_listed(pfn, head) {
+                true => &mut self.census.split,
+                false => &mut self.census.heads,
+            };
+            set.insert(pfn);
+        }
+        (owner, compound)
+    }
+
+    /// Whether somebody allocated the page and did not give it to any mapping.
+    fn is_used_plainly(&self, head: &[u8]) -> bool {
+        let shape = &self.kernel.shape.page;
+        let is_tail = word(head, shape.compound_head) & 1 != 0;
+        !is_tail && half(head, shape.refcount) != 0 && word(head, shape.mapping) == 0
+    }
+
+    /// Whether the page was on no list since it was initialised: whoever takes one off a list
+    /// poisons the link, and what a compound page keeps in its tails is no address.
+    fn was_never_listed(&self, pfn: Pfn, head: &[u8]) -> bool {
+        let shape = &self.kernel.shape.page;
+        let before = word(head, shape.lru + 8);
+        let own = self.kernel.struct_page(pfn);
+        before.wrapping_sub(own.0) < shape.size || before == u64::MAX
     }
 
     /// Whether a `struct page` is as its initialisation left it, linked to itself. In the

@@ -115,6 +115,7 @@ fn claimed(image: &Image, symbols: &str) -> (Vec<Chunk>, Census, Coverage) {
     heap.seal();
     let area = Area {
         address: Va(AREA),
+        note: Va(0),
         bytes: 1 << 21,
         pages: 0,
         array: Va(0),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sysak::look::{Survey, Times};
 use sysak_analysis::lost::{self, Tally};
-use sysak_base::heap::Heap;
+use sysak_base::heap::{Class, Heap};
 use sysak_base::{PAGE_SIZE, Stage};
 use sysak_report as report;
 use sysak_target::Identity;
@@ -78,7 +78,8 @@ fn timings(times: Times, total: Duration) -> report::Timings {
 
 /// Totals of every cache.
 pub(super) fn caches_of(heap: &Heap, tallies: &[Tally]) -> Vec<report::CacheTotals> {
-    let totals = heap.caches.iter().zip(tallies).map(|(cache, tally)| report::CacheTotals {
+    let slabs = heap.caches.iter().zip(tallies).filter(|(cache, _)| cache.class == Class::Slab);
+    let totals = slabs.map(|(cache, tally)| report::CacheTotals {
         name: cache.name.clone(),
         aliases: cache.aliases.clone(),
         object_size_bytes: cache.object_size.into(),
