@@ -39,7 +39,7 @@ pub struct Outstanding<K> {
     /// The cache that the object is part of.
     pub cache: u16,
     /// Bytes that the object takes.
-    pub bytes: u32,
+    pub bytes: u64,
     /// Nothing leads to it.
     pub unreachable: bool,
     /// Its content is alike to the suspects'.
@@ -76,6 +76,8 @@ pub struct Ranked<K> {
     pub marked: u64,
     /// Those of them that nothing leads to.
     pub unreachable: u64,
+    /// Bytes of these.
+    pub unreachable_bytes: u64,
     /// Who allocated them, most first.
     pub processes: Vec<Process>,
     /// Stacks and their objects, most first; objects without a stack are not among them.
@@ -138,6 +140,7 @@ struct Counting {
     bytes: u64,
     marked: u64,
     unreachable: u64,
+    unreachable_bytes: u64,
     processes: Top<u32, Comm>,
     stacks: Top<u32, ()>,
 }
@@ -145,9 +148,10 @@ struct Counting {
 impl Counting {
     fn add<K>(&mut self, object: &Outstanding<K>) {
         self.outstanding += 1;
-        self.bytes += u64::from(object.bytes);
+        self.bytes += object.bytes;
         self.marked += u64::from(object.marked);
         self.unreachable += u64::from(object.unreachable);
+        self.unreachable_bytes += if object.unreachable { object.bytes } else { 0 };
         self.processes.count(object.pid).vote(object.comm);
         if let Some(stack) = object.stack {
             self.stacks.count(stack);
@@ -165,6 +169,7 @@ impl Counting {
             bytes: self.bytes,
             marked: self.marked,
             unreachable: self.unreachable,
+            unreachable_bytes: self.unreachable_bytes,
             processes: processes.map(process).collect(),
             stacks: stacks.map(|(stack, count, ())| (stack, count)).collect(),
         }

@@ -2,7 +2,7 @@
 
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
-use crate::{CountKind, Lang, Process, Trace, Trend};
+use crate::{Class, CountKind, Finding, Lang, Process, Trace, Trend};
 
 /// Names a sentence of the catalogue, made with one fact.
 type Say = fn(Lang, &str) -> String;
@@ -20,6 +20,26 @@ const READABLE_BYTES: f64 = 104_857.6;
 const FAR_S: f64 = 100.0 * YEAR;
 /// A watch of fewer seconds gives a rough rate.
 const SHORT_S: f64 = 60.0;
+
+/// `objects of slab cache kmalloc-64`, `vmalloc areas`
+pub(crate) fn things(finding: &Finding, lang: Lang) -> String {
+    match (&finding.cache, finding.class) {
+        (Some(cache), _) => say::objects_of_cache(lang, cache),
+        (None, Class::Vmalloc) => say::areas(lang),
+        (None, Class::Percpu) => say::percpu(lang),
+        (None, _) => say::blocks(lang),
+    }
+}
+
+/// The same by the name of a cache, or of a class that is no cache's.
+pub(crate) fn things_of(name: &str, lang: Lang) -> String {
+    match name {
+        "page" => say::blocks(lang),
+        "vmalloc" => say::areas(lang),
+        "percpu" => say::percpu(lang),
+        cache => say::objects_of_cache(lang, cache),
+    }
+}
 
 /// `2.1 MiB an hour`; nothing for what does not grow.
 pub(crate) fn rate(bytes_per_s: Option<f64>, lang: Lang) -> Option<String> {

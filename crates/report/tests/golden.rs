@@ -78,6 +78,12 @@ fn a_leak_that_nobody_adds_to_any_more() {
 }
 
 #[test]
+fn leaks_of_several_classes_at_once() {
+    check_texts("classes", &made::classes());
+    check_json("classes.en.json", made::classes(), Lang::En);
+}
+
+#[test]
 fn a_cache_that_only_grows() {
     check_texts("suspected", &made::suspected());
     check_json("suspected.zh.json", made::suspected(), Lang::Zh);

@@ -11,11 +11,11 @@ use sysak_analysis::content::Held;
 use sysak_analysis::lost::{self, Tally};
 use sysak_analysis::rank::Ranked;
 use sysak_base::heap::Class;
-use sysak_base::{Cancel, Progress, Stage};
+use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::{Kernel, KernelError};
 
 use crate::look::{Look, look};
-use crate::plan::{Plan, WatchPlan};
+use crate::plan::{Plan, Scope, WatchPlan};
 use crate::suspects::{sift, suspects, wait};
 use crate::watch::rounds::{self, End, Start, Watched};
 use crate::watch::{FunctionId, Growth, Watch};
@@ -73,8 +73,23 @@ pub struct Case {
     pub lost_through: Option<u16>,
     /// Who allocated what is outstanding, most guilty first.
     pub functions: Vec<Ranked<FunctionId>>,
+    /// Who asked for the memory, where the kernel itself notes that: most lost bytes first.
+    pub callers: Vec<Caller>,
     /// How it grew while it was watched.
     pub growth: Option<Growth>,
+}
+
+/// A function that asked for vmalloc areas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Where it goes on: a return address.
+    pub at: Va,
+    /// Areas of its.
+    pub areas: u64,
+    /// Those that nothing leads to.
+    pub lost: u64,
+    /// Bytes of these.
+    pub lost_bytes: u64,
 }
 
 impl Diagnosis<'_> {
@@ -104,15 +119,16 @@ pub fn diagnose<'a>(
     cancel: &Cancel,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
     let mut seen = look(kernel, progress, cancel)?;
-    let only = match &plan.only_cache {
-        Some(name) => Some(find_cache(&seen, name)?),
-        None => None,
+    let scope = match (&plan.only_cache, plan.only_class) {
+        (Some(name), _) => Scope::Cache(find_cache(&seen, name)?),
+        (None, Some(class)) => Scope::Class(class),
+        (None, None) => Scope::All,
     };
     let mut tallies = lost::tally(&seen.heap);
     let mut diagnosis = match (plan.settle, seen.interrupted) {
         (Some(settle), None) => {
-            let suspects = sift(&mut seen, &mut tallies, kernel, plan, only, cancel);
-            let first = First { seen, tallies, suspects, only };
+            let suspects = sift(&mut seen, &mut tallies, kernel, plan, scope, cancel);
+            let first = First { seen, tallies, suspects, scope };
             further(kernel, &Run { plan, progress, cancel }, settle, first)?
         }
         (_, interrupted) => Diagnosis::of(seen, tallies, 1, interrupted),
@@ -123,7 +139,7 @@ pub fn diagnose<'a>(
         let by_hand =
             diagnosis.watched.as_ref().is_some_and(|watched| watched.end == End::Interrupted);
         let cancel = if by_hand { &patient } else { cancel };
-        diagnosis.examine(kernel, plan, only, progress, cancel);
+        diagnosis.examine(kernel, plan, scope, progress, cancel);
     }
     Ok(diagnosis)
 }
@@ -133,7 +149,7 @@ struct First {
     seen: Look,
     tallies: Vec<Tally>,
     suspects: Option<Suspects>,
-    only: Option<u16>,
+    scope: Scope,
 }
 
 /// What every step is handed on.
@@ -188,14 +204,14 @@ fn followed(first: &First, wanted: &WatchPlan) -> Vec<u16> {
     if wanted.all {
         return Vec::new();
     }
-    if let Some(only) = first.only {
+    if let Scope::Cache(only) = first.scope {
         return vec![only];
     }
     if first.suspects.is_none() {
         return Vec::new();
     }
     let is_slab = |cache: &u16| first.seen.heap.caches[usize::from(*cache)].class == Class::Slab;
-    let caches = suspects(&first.seen, &first.tallies, None);
+    let caches = suspects(&first.seen, &first.tallies, first.scope);
     let mut caches: Vec<u16> = caches.filter(is_slab).collect();
     caches.sort_by_key(|cache| std::cmp::Reverse(first.tallies[usize::from(*cache)].white));
     caches.truncate(MOST_FOLLOWED);
@@ -238,7 +254,7 @@ fn watched<'a>(
         kernel,
         plan: run.plan,
         limit,
-        only: first.only,
+        scope: first.scope,
         first: first.seen,
         suspects,
         followed,

@@ -1,5 +1,6 @@
 //! Groups the objects of suspects and of the biggest caches, and judges each cache.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
@@ -10,8 +11,8 @@ use sysak_base::heap::Class;
 use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::Kernel;
 
-use crate::diagnose::{Case, Diagnosis};
-use crate::plan::Plan;
+use crate::diagnose::{Caller, Case, Diagnosis};
+use crate::plan::{Plan, Scope};
 use crate::suspects::suspects;
 use crate::watch::{FunctionId, Growth};
 
@@ -28,7 +29,7 @@ impl Diagnosis<'_> {
         &mut self,
         kernel: &Kernel<'_>,
         plan: &Plan,
-        only: Option<u16>,
+        scope: Scope,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) {
@@ -37,12 +38,12 @@ impl Diagnosis<'_> {
             // Marking did not end: what is unmarked proves nothing.
             self.tallies.iter_mut().for_each(|tally| tally.white = 0);
         }
-        let chosen = self.choose(plan, only);
+        let chosen = self.choose(plan, scope);
         let percent = plan.similarity_percent;
-        let depths: Vec<_> = chosen.iter().map(|cache| self.depth(*cache, only)).collect();
+        let depths: Vec<_> = chosen.iter().map(|cache| self.depth(*cache, scope)).collect();
         let mut groups =
             alike::group(&self.look.heap, kernel.memory, &depths, percent, progress, cancel);
-        let through = if suspects(&self.look, &self.tallies, only).next().is_some() {
+        let through = if suspects(&self.look, &self.tallies, scope).next().is_some() {
             lost::lost_through(&mut self.look.heap, kernel.memory, &self.tallies, cancel)
         } else {
             HashMap::new()
@@ -67,28 +68,30 @@ impl Diagnosis<'_> {
 
     /// Suspects, and the cache asked for, are counted to the last object. Of a huge cache
     /// that is only shown as a user of memory, so much is looked at as tells what it holds.
-    fn depth(&self, cache: u16, only: Option<u16>) -> Chosen {
+    fn depth(&self, cache: u16, scope: Scope) -> Chosen {
         let tally = &self.tallies[usize::from(cache)];
-        let whole = only == Some(cache) || verdict::is_suspect(tally);
+        let whole = scope == Scope::Cache(cache) || verdict::is_suspect(tally);
         let every = if whole { 1 } else { tally.pages.div_ceil(SHOWN_PAGES).max(1) };
         Chosen { cache, every }
     }
 
-    fn choose(&self, plan: &Plan, only: Option<u16>) -> Vec<u16> {
-        if let Some(cache) = only {
+    fn choose(&self, plan: &Plan, scope: Scope) -> Vec<u16> {
+        if let Scope::Cache(cache) = scope {
             return vec![cache];
         }
         let heap = &self.look.heap;
         let mut biggest: Vec<u16> = (0..heap.caches.len() as u16)
             .filter(|cache| self.tallies[usize::from(*cache)].slabs > 0)
-            .filter(|cache| heap.caches[usize::from(*cache)].class == Class::Slab)
+            .filter(|cache| scope.has(heap, *cache))
             .collect();
-        biggest.sort_by_key(|cache| std::cmp::Reverse(self.tallies[usize::from(*cache)].pages));
-        let (shown, rest) = biggest.split_at(plan.biggest.min(biggest.len()));
+        biggest.sort_by_key(|cache| Reverse(self.tallies[usize::from(*cache)].pages));
+        let is_slab = |cache: &u16| heap.caches[usize::from(*cache)].class == Class::Slab;
+        let (slabs, others): (Vec<u16>, Vec<u16>) = biggest.into_iter().partition(is_slab);
+        let (shown, rest) = slabs.split_at(plan.biggest.min(slabs.len()));
         let suspect = |cache: &&u16| verdict::is_suspect(&self.tallies[usize::from(**cache)]);
         let watched = self.watched_caches();
         let told = |cache: &&u16| suspect(cache) || watched.contains(cache);
-        shown.iter().chain(rest.iter().filter(told)).copied().collect()
+        shown.iter().chain(rest.iter().chain(&others).filter(told)).copied().collect()
     }
 
     /// Caches of which watching has something to tell: a function that loses objects, growth,
@@ -100,7 +103,7 @@ impl Diagnosis<'_> {
             *stayed.entry(proof.traced.cache).or_insert(0) += 1;
         }
         let mut most: Vec<_> = stayed.into_iter().filter(|(_, n)| *n >= MANY).collect();
-        most.sort_by_key(|(cache, n)| (std::cmp::Reverse(*n), *cache));
+        most.sort_by_key(|(cache, n)| (Reverse(*n), *cache));
         let most = most.into_iter().take(WATCHED).map(|(cache, _)| cache);
         let grows = (0..self.look.heap.caches.len() as u16)
             .filter(|cache| self.growth(*cache).is_some_and(|growth| growth.is_suspicious()));
@@ -138,7 +141,7 @@ impl Diagnosis<'_> {
                 cache: traced.cache,
                 unreachable: proof.unreachable,
                 marked,
-                bytes: heap.caches[usize::from(traced.cache)].stride,
+                bytes: heap.object_bytes(traced.object),
                 pid: traced.record.pid,
                 comm: traced.record.comm,
                 stack: traced.record.stack,
@@ -189,8 +192,36 @@ impl Diagnosis<'_> {
             sampled,
             lost_through,
             functions: Vec::new(),
+            callers: self.callers(cache),
             growth: None,
         }
+    }
+
+    /// Who asked for the areas, by the kernel's own notes of them.
+    fn callers(&self, cache: u16) -> Vec<Caller> {
+        let heap = &self.look.heap;
+        if heap.caches[usize::from(cache)].class != Class::Vmalloc {
+            return Vec::new();
+        }
+        let mut callers: HashMap<Va, Caller> = HashMap::new();
+        for area in &self.look.areas {
+            let found = heap.find_object(area.address.0);
+            let Some(object) = found.filter(|object| heap.object_va(*object) == area.address)
+            else {
+                continue;
+            };
+            let none = Caller { at: area.caller, ..Caller::default() };
+            let caller = callers.entry(area.caller).or_insert(none);
+            caller.areas += 1;
+            if heap.is_white(object) {
+                caller.lost += 1;
+                caller.lost_bytes += heap.object_bytes(object);
+            }
+        }
+        let mut callers: Vec<_> = callers.into_values().collect();
+        callers
+            .sort_by_key(|caller| (Reverse(caller.lost_bytes), Reverse(caller.areas), caller.at));
+        callers
     }
 
     /// Leaks first, the root of a lost tree before its children, then by bytes.
@@ -200,7 +231,7 @@ impl Diagnosis<'_> {
             let tally = &tallies[usize::from(case.cache)];
             let lost = if case.leaks { tally.white_bytes } else { 0 };
             let child = case.leaks && case.lost_through.is_some();
-            (!case.leaks, child, std::cmp::Reverse(lost), std::cmp::Reverse(tally.pages))
+            (!case.leaks, child, Reverse(lost), Reverse(tally.pages))
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sysak_base::heap::{Class, Heap};
 use sysak_kernel::shape::EventShape;
 
 /// How to diagnose.
@@ -9,6 +10,8 @@ use sysak_kernel::shape::EventShape;
 pub struct Plan {
     /// Only this cache is judged and shown.
     pub only_cache: Option<String>,
+    /// Only memory of this class is judged.
+    pub only_class: Option<Class>,
     /// From how many percent of equal bytes two objects are alike.
     pub similarity_percent: u32,
     /// How long after the first look the second one comes; `None` where time stands still.
@@ -30,4 +33,26 @@ pub struct WatchPlan {
     pub all: bool,
     /// The kernel's allocation events; `None` where it has none.
     pub events: Option<EventShape>,
+}
+
+/// What is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All that was allocated.
+    All,
+    /// Memory of one class.
+    Class(Class),
+    /// One cache, an index into the heap's.
+    Cache(u16),
+}
+
+impl Scope {
+    /// Whether a cache is judged.
+    pub fn has(self, heap: &Heap, cache: u16) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Class(class) => heap.caches[usize::from(cache)].class == class,
+            Scope::Cache(only) => only == cache,
+        }
+    }
 }

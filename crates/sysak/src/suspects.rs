@@ -11,7 +11,7 @@ use sysak_base::{Cancel, Progress, Quiet, Stage};
 use sysak_kernel::Kernel;
 
 use crate::look::Look;
-use crate::plan::Plan;
+use crate::plan::{Plan, Scope};
 
 /// What is written to within this time is in use, however torn the list that it is on.
 const GLANCE: Duration = Duration::from_millis(300);
@@ -24,13 +24,13 @@ pub fn sift(
     tallies: &mut Vec<Tally>,
     kernel: &Kernel<'_>,
     plan: &Plan,
-    only: Option<u16>,
+    scope: Scope,
     cancel: &Cancel,
 ) -> Option<Suspects> {
-    suspects(seen, tallies, only).next()?;
+    suspects(seen, tallies, scope).next()?;
     let found = glance(seen, kernel);
     *tallies = lost::tally(&seen.heap);
-    let leaking = leaking_caches(seen, tallies, kernel, plan, only, cancel);
+    let leaking = leaking_caches(seen, tallies, kernel, plan, scope, cancel);
     (!leaking.is_empty()).then_some(found)
 }
 
@@ -48,11 +48,11 @@ pub fn leaking_caches(
     tallies: &[Tally],
     kernel: &Kernel<'_>,
     plan: &Plan,
-    only: Option<u16>,
+    scope: Scope,
     cancel: &Cancel,
 ) -> HashSet<u16> {
     let chosen: Vec<_> =
-        suspects(seen, tallies, only).map(|cache| Chosen { cache, every: 1 }).collect();
+        suspects(seen, tallies, scope).map(|cache| Chosen { cache, every: 1 }).collect();
     let percent = plan.similarity_percent;
     let groups = alike::group(&seen.heap, kernel.memory, &chosen, percent, &Quiet, cancel);
     let is_leak = |(cache, likeness): (u16, Likeness)| {
@@ -63,11 +63,10 @@ pub fn leaking_caches(
 }
 
 /// Caches with more unreached objects than noise.
-pub fn suspects(seen: &Look, tallies: &[Tally], only: Option<u16>) -> impl Iterator<Item = u16> {
+pub fn suspects(seen: &Look, tallies: &[Tally], scope: Scope) -> impl Iterator<Item = u16> {
     let caches = (0..seen.heap.caches.len() as u16).zip(tallies);
     caches.filter_map(move |(index, tally)| {
-        let judged = only.is_none_or(|only| only == index);
-        (judged && verdict::is_suspect(tally)).then_some(index)
+        (scope.has(&seen.heap, index) && verdict::is_suspect(tally)).then_some(index)
     })
 }
 

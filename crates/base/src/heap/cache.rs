@@ -67,10 +67,10 @@ impl Cache {
     /// sizes: of each, the first page is looked at as its content.
     pub(super) fn of_class(class: Class) -> Cache {
         let (name, size) = match class {
-            Class::Slab => ("slabs", 8),
-            Class::Page => ("pages", PAGE_SIZE as u32),
-            Class::Vmalloc => ("vmalloc areas", PAGE_SIZE as u32),
-            Class::PerCpu => ("per-CPU memory", 8),
+            Class::Slab => ("slab", 8),
+            Class::Page => ("page", PAGE_SIZE as u32),
+            Class::Vmalloc => ("vmalloc", PAGE_SIZE as u32),
+            Class::PerCpu => ("percpu", 8),
         };
         Cache {
             class,

@@ -7,13 +7,29 @@ messages! {
         "Nothing leads to {lost} of its {live} allocated objects ({size}): no pointer to them is left anywhere, so nobody can ever free them.",
         "在它的 {live} 个已分配对象中，有 {lost} 个（{size}）不可达：任何地方都不再有指向它们的指针，因此再也不可能被释放。"
     }
+    lost_blocks(lost, live, size) {
+        "Nothing leads to {lost} of the {live} blocks of pages that have no other owner ({size}): neither their addresses nor their page structs are kept anywhere, so nobody can ever free them.",
+        "在 {live} 个没有其他归属的页块中，有 {lost} 个（{size}）不可达：任何地方都不再保存它们的地址或 struct page 指针，因此再也不可能被释放。"
+    }
+    lost_areas(lost, live, size) {
+        "Nothing leads to {lost} of the {live} vmalloc areas ({size}): no pointer into them is left anywhere but in the kernel's own list of areas, so nobody can ever free them.",
+        "在 {live} 个 vmalloc 区域中，有 {lost} 个（{size}）不可达：除内核自己的区域列表外，任何地方都不再有指向它们的指针，因此再也不可能被释放。"
+    }
+    lost_percpu(lost, live, size) {
+        "Nothing leads to {lost} of the {live} per-CPU allocations ({size} on all CPUs together): no per-CPU pointer to them is left anywhere, so nobody can ever free them.",
+        "在 {live} 个每 CPU 分配中，有 {lost} 个（所有 CPU 合计 {size}）不可达：任何地方都不再有指向它们的每 CPU 指针，因此再也不可能被释放。"
+    }
+    asked_for(function, lost, size) {
+        "The kernel notes who asked for each area: {function} asked for {lost} of the lost ones ({size}).",
+        "内核记录了每个区域的申请者：丢失的区域中有 {lost} 个（{size}）由 {function} 申请。"
+    }
     confirmed(seconds) {
         "A second look, {seconds} s after the first, found them still allocated and still lost.",
         "{seconds} 秒之后复查，它们仍未释放，也仍不可达。"
     }
     lost_by(cache) {
-        "They are lost only because lost objects of {cache} lead here: the fault is there.",
-        "它们之所以丢失，只是因为引用它们的 {cache} 对象丢失了：问题出在那里。"
+        "They are lost only because lost {cache} lead here: the fault is there.",
+        "它们之所以丢失，只是因为引用它们的 {cache}丢失了：问题出在那里。"
     }
     few_lost(lost) {
         "Nothing leads to {lost} of its objects: too few, or too different from each other, to be a leak.",
@@ -106,9 +122,9 @@ messages! {
         "The lost objects point to {symbol}: search the source of the kernel and of the loaded modules for code that allocates such objects and does not free them.",
         "丢失的对象指向 {symbol}：请在内核和已加载模块的源代码中查找分配这类对象而没有释放的代码。"
     }
-    mend_first(cache) {
-        "Mend the leak of {cache} first; this one goes with it.",
-        "先解决 {cache} 的泄漏，这里的问题会随之消失。"
+    mend_first() {
+        "Mend that leak first; this one goes with it.",
+        "先解决那里的泄漏，这里的问题会随之消失。"
     }
     keep_report() {
         "Keep this report (and, with --format json, one for programs) for whoever maintains this kernel.",

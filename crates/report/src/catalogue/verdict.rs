@@ -5,20 +5,27 @@ use crate::lang::Lang;
 messages! {
     this_machine() { "This machine", "本机" }
     dumped_machine() { "The machine in this dump", "该转储中的机器" }
-    leak(machine, objects, cache, size) {
-        "{machine} leaks kernel memory: {objects} objects of slab cache {cache} ({size}) are allocated but nothing in the kernel leads to them any more.",
-        "{machine}存在内核内存泄漏：slab 缓存 {cache} 中有 {objects} 个对象（共 {size}）已分配，但内核中已经没有任何指针能找到它们。"
+    leak(machine, what, size) {
+        "{machine} leaks kernel memory: {what} ({size}) are allocated but nothing in the kernel leads to them any more.",
+        "{machine}存在内核内存泄漏：{what}（共 {size}）已分配，但内核中已经没有任何指针能找到它们。"
     }
-    leak_by(machine, function, cache, objects, size) {
-        "{machine} leaks kernel memory: {function} loses objects of slab cache {cache}; {objects} are lost ({size})",
-        "{machine}存在内核内存泄漏：{function} 分配的 slab 缓存 {cache} 对象不断丢失，已丢失 {objects} 个（{size}）"
+    leak_by(machine, function, things, lost, size) {
+        "{machine} leaks kernel memory: {function} loses {things}; {lost} are lost ({size})",
+        "{machine}存在内核内存泄漏：{function} 分配的 {things}不断丢失，已丢失 {lost} 个（{size}）"
     }
+    n_objects_of(count, cache) {
+        "{count} objects of slab cache {cache}", "slab 缓存 {cache} 中有 {count} 个对象"
+    }
+    n_blocks(count) { "{count} blocks of pages", "有 {count} 个页块" }
+    n_areas(count) { "{count} vmalloc areas", "有 {count} 个 vmalloc 区域" }
+    n_percpu(count) { "{count} per-CPU allocations", "有 {count} 个每 CPU 分配" }
+    objects_of_cache(cache) { "objects of slab cache {cache}", "slab 缓存 {cache} 对象" }
+    objects_of(caches) { "objects of {caches}", "{caches}" }
+    blocks() { "blocks of pages", "页块" }
+    areas() { "vmalloc areas", "vmalloc 区域" }
+    percpu() { "per-CPU allocations", "每 CPU 分配" }
     leak_goes_on(rate) { ", {rate}", "，{rate}" }
-    leak_too(caches) { " The machine loses objects of {caches} too.", "同样在泄漏的还有：{caches}。" }
-    leak_elsewhere(machine) {
-        "{machine} leaks kernel memory that is no slab object.",
-        "{machine}存在内核内存泄漏，泄漏的不是 slab 对象。"
-    }
+    leak_too(things) { " The machine loses {things} too.", "同样在泄漏的还有：{things}。" }
     suspected(machine, cache, size) {
         "{machine} probably leaks kernel memory: slab cache {cache} ({size}) only ever grows, although something in the kernel still leads to its objects.",
         "{machine}疑似存在内核内存泄漏：slab 缓存 {cache}（{size}）只增不减，尽管内核中仍有指针能找到它的对象。"

@@ -32,6 +32,8 @@ pub struct Function {
     pub marked: Option<u64>,
     /// Of these, lost.
     pub unreachable: Option<u64>,
+    /// Bytes of the lost ones.
+    pub unreachable_bytes: Option<u64>,
     /// Its callers, from the allocator outwards, on the commonest way to it.
     pub stack: Vec<String>,
     /// All ways to it that were seen, the commonest first, where there are several.
@@ -70,7 +72,7 @@ pub enum FunctionSource {
     Traced,
     /// Found in the kernel's text.
     Static,
-    /// Named by the objects' content.
+    /// Named by the memory itself: by its content, or by what the kernel notes about it.
     Content,
 }
 
@@ -99,7 +101,12 @@ impl Function {
     /// Whether what it allocates is proved to be lost. A few objects are none: in a cache that
     /// has leaked before, what is merely in flight looks lost as well.
     fn loses(&self) -> bool {
-        self.unreachable.unwrap_or(0) >= PROOF_OBJECTS
+        let lost = self.unreachable.unwrap_or(0);
+        match self.source {
+            // The memory itself says who asked for it.
+            FunctionSource::Content => lost > 0,
+            FunctionSource::Traced | FunctionSource::Static => lost >= PROOF_OBJECTS,
+        }
     }
 }
 

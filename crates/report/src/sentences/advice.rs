@@ -23,8 +23,8 @@ pub(super) fn advice(report: &Report, finding: &Finding, worst: bool, lang: Lang
 
 fn leak(report: &Report, finding: &Finding, worst: bool, lang: Lang) -> Vec<String> {
     let mut advice = Vec::new();
-    if let Some(cache) = &finding.lost_through {
-        advice.push(say::mend_first(lang, cache));
+    if finding.lost_through.is_some() {
+        advice.push(say::mend_first(lang));
     }
     if let Some(function) = finding.leaking_function() {
         advice.extend(match &function.module {

@@ -3,8 +3,10 @@
 use super::summary::size_of;
 use crate::catalogue as say;
 use crate::figures::{bytes, count, percent};
-use crate::words::{counted, rate, span, watched_s};
-use crate::{Evidence, EvidenceKind, Finding, FindingVerdict, Lang, Report, TraceEnd};
+use crate::words::{counted, rate, span, things_of, watched_s};
+use crate::{
+    Class, Evidence, EvidenceKind, Finding, FindingVerdict, FunctionSource, Lang, Report, TraceEnd,
+};
 
 pub(super) fn evidence(report: &Report, finding: &Finding, lang: Lang) -> Vec<Evidence> {
     let mut all = Vec::new();
@@ -14,13 +16,19 @@ pub(super) fn evidence(report: &Report, finding: &Finding, lang: Lang) -> Vec<Ev
     let lost_bytes = finding.unreachable_bytes.unwrap_or(0);
     if leaks && lost > 0 {
         let live = count(finding.allocated_objects.unwrap_or(lost));
-        let text = say::lost_of(lang, &count(lost), &live, &bytes(lost_bytes));
+        let (number, size) = (count(lost), bytes(lost_bytes));
+        let text = match finding.class {
+            Class::Page => say::lost_blocks(lang, &number, &live, &size),
+            Class::Vmalloc => say::lost_areas(lang, &number, &live, &size),
+            Class::Percpu => say::lost_percpu(lang, &number, &live, &size),
+            Class::Slab | Class::User => say::lost_of(lang, &number, &live, &size),
+        };
         add(EvidenceKind::Unreachable, text);
         if let (2.., Some(seconds)) = (report.method.looks, report.method.settle_s) {
             add(EvidenceKind::Unreachable, say::confirmed(lang, &seconds.to_string()));
         }
         if let Some(cache) = &finding.lost_through {
-            add(EvidenceKind::Unreachable, say::lost_by(lang, cache));
+            add(EvidenceKind::Unreachable, say::lost_by(lang, &things_of(cache, lang)));
         }
     } else if lost > 0 {
         add(EvidenceKind::Unreachable, say::few_lost(lang, &count(lost)));
@@ -71,6 +79,11 @@ fn traced(report: &Report, finding: &Finding, lang: Lang) -> Option<String> {
         return Some(say::none_lost_now(lang, span));
     }
     let function = finding.functions.first()?;
+    if function.source == FunctionSource::Content {
+        let lost = count(function.unreachable.filter(|lost| *lost > 0)?);
+        let size = bytes(function.unreachable_bytes.unwrap_or(0));
+        return Some(say::asked_for(lang, &function.title(), &lost, &size));
+    }
     let outstanding = count(function.outstanding.filter(|outstanding| *outstanding > 0)?);
     let name = function.title();
     let mut text = match watched {

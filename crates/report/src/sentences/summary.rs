@@ -4,8 +4,8 @@ use sysak_base::Stage;
 
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
-use crate::words::{counted, more_every, rate, span};
-use crate::{Finding, FindingVerdict, Lang, Report, TargetKind, Verdict};
+use crate::words::{counted, more_every, rate, span, things};
+use crate::{Class, Finding, FindingVerdict, Lang, Report, TargetKind, Verdict};
 
 /// Names listed in a sentence.
 const NAMED: usize = 3;
@@ -39,12 +39,10 @@ fn machine(report: &Report, lang: Lang) -> String {
 fn leak(report: &Report, lang: Lang) -> String {
     let machine = machine(report, lang);
     let mut leaks = report.findings.iter().filter(|f| f.verdict == FindingVerdict::Leak);
-    let Some((first, cache)) = leaks.by_ref().find_map(|f| Some((f, f.cache.as_ref()?))) else {
-        return say::leak_elsewhere(lang, &machine);
-    };
-    let objects = count(first.unreachable_objects.unwrap_or(0));
+    let Some(first) = leaks.next() else { return String::new() };
+    let lost = count(first.unreachable_objects.unwrap_or(0));
     let size = bytes(first.unreachable_bytes.unwrap_or(0));
-    let others: Vec<_> = leaks.filter_map(|finding| finding.cache.as_deref()).collect();
+    let others: Vec<&Finding> = leaks.collect();
     let mut sentence = match first.leaking_function() {
         Some(function) => {
             let function = function.title();
@@ -53,16 +51,35 @@ fn leak(report: &Report, lang: Lang) -> String {
                 Some(trend) if others.is_empty() => more_every(trend.leak_bytes_per_s, lang),
                 _ => None,
             };
-            say::leak_by(lang, &machine, &function, cache, &objects, &size)
+            say::leak_by(lang, &machine, &function, &things(first, lang), &lost, &size)
                 + &goes_on.map_or(String::new(), |rate| say::leak_goes_on(lang, &rate))
                 + &say::full_stop(lang)
         }
-        None => say::leak(lang, &machine, &objects, cache, &size),
+        None => say::leak(lang, &machine, &counted_things(first, &lost, lang), &size),
     };
     if !others.is_empty() {
-        sentence += &say::leak_too(lang, &list(&others, lang));
+        sentence += &say::leak_too(lang, &all_things(&others, lang));
     }
     sentence
+}
+
+/// `30,000 objects of slab cache kmalloc-32`
+fn counted_things(finding: &Finding, count: &str, lang: Lang) -> String {
+    match (&finding.cache, finding.class) {
+        (Some(cache), _) => say::n_objects_of(lang, count, cache),
+        (None, Class::Vmalloc) => say::n_areas(lang, count),
+        (None, Class::Percpu) => say::n_percpu(lang, count),
+        (None, _) => say::n_blocks(lang, count),
+    }
+}
+
+/// `objects of a and b, vmalloc areas and blocks of pages`
+fn all_things(findings: &[&Finding], lang: Lang) -> String {
+    let caches: Vec<&str> = findings.iter().filter_map(|f| f.cache.as_deref()).collect();
+    let objects = (!caches.is_empty()).then(|| say::objects_of(lang, &list(&caches, lang)));
+    let others = findings.iter().filter(|f| f.cache.is_none()).map(|f| things(f, lang));
+    let parts: Vec<String> = objects.into_iter().chain(others).collect();
+    list(&parts.iter().map(String::as_str).collect::<Vec<_>>(), lang)
 }
 
 /// `a, b and c`; the rest as a number.
@@ -184,6 +201,7 @@ mod tests {
         report.render_sentences(Lang::En);
         assert!(report.summary.starts_with("Stopped before the end, while following pointers"));
         report.verdict = Verdict::Leak;
+        report.findings = vec![Finding { verdict: FindingVerdict::Leak, ..Finding::default() }];
         report.render_sentences(Lang::Zh);
         assert!(report.summary.starts_with("提前终止（当时正在沿指针查找对象）。目前已知：本机"));
     }

@@ -62,7 +62,7 @@ pub(super) fn shown(names: &[String], comma: &str) -> String {
 }
 
 fn slab_line<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
-    if found.functions.is_empty() {
+    if found.functions.is_empty() && (found.cache.is_some() || !found.advice.is_empty()) {
         page.gap()?;
     }
     let (Some(cache), Some(object)) = (&found.cache, found.sample_object) else { return Ok(()) };

@@ -7,9 +7,9 @@ use unicode_width::UnicodeWidthStr;
 use super::finding::SHOWN;
 use super::page::{Lean, Page, Paint};
 use crate::catalogue as say;
-use crate::figures::count;
+use crate::figures::{bytes, count};
 use crate::words::{process, span, watched_s};
-use crate::{Finding, FindingVerdict, Function, Lang, Process, Report};
+use crate::{Class, Finding, FindingVerdict, Function, Lang, Process, Report};
 
 /// Functions whose ways and processes are shown where no stacks are wanted.
 const TOLD: usize = 3;
@@ -29,7 +29,9 @@ pub(super) fn table<W: Write>(
     }
     page.gap()?;
     page.line(Paint::Title, &say::outstanding_title(lang))?;
-    let number = |known: Option<u64>| known.map_or("?".to_owned(), |number| number.to_string());
+    if found.class != Class::Slab {
+        return table_of_bytes(page, found, lang);
+    }
     let mut rows = vec![vec![
         wide(&say::head_count(lang)),
         say::head_marked(lang),
@@ -41,6 +43,26 @@ pub(super) fn table<W: Write>(
         counts.into_iter().map(number).chain([function.place()]).collect()
     }));
     page.table(&[Lean::Right, Lean::Right, Lean::Right, Lean::Left], &rows)
+}
+
+/// The same for memory in pieces of all sizes: what is lost is told in bytes too.
+fn table_of_bytes<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+    let mut rows = vec![vec![
+        wide(&say::head_count(lang)),
+        say::head_unreachable(lang),
+        say::head_memory(lang),
+        say::head_function(lang),
+    ]];
+    rows.extend(found.functions.iter().take(SHOWN).map(|function| {
+        let counts = [function.outstanding, function.unreachable].map(number);
+        let size = function.unreachable_bytes.map_or("?".to_owned(), bytes);
+        counts.into_iter().chain([size, function.place()]).collect()
+    }));
+    page.table(&[Lean::Right, Lean::Right, Lean::Right, Lean::Left], &rows)
+}
+
+fn number(known: Option<u64>) -> String {
+    known.map_or("?".to_owned(), |number| number.to_string())
 }
 
 fn wide(head: &str) -> String {

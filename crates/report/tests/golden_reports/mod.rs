@@ -6,9 +6,11 @@ use sysak_report::{
     Method, Reader, Report, Skipped, Target, TargetKind, Timings, Tool, UserMemory, Verdict,
 };
 
+mod classes;
 mod memgraph;
 mod watched;
 
+pub use classes::classes;
 pub use memgraph::{dump_graph, graph, stopped_graph};
 pub use watched::{ended_leak, explained, refused, suspected, thinned, trace_only, traced};
 

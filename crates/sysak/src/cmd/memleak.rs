@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use sysak::diagnose::diagnose;
 use sysak::plan::{Plan, WatchPlan};
 use sysak_base::Stage;
-use sysak_base::heap::{Heap, Object};
+use sysak_base::heap::{Class, Heap, Object};
 use sysak_kernel::Kernel;
 use sysak_kernel::shape::EventShape;
 use sysak_report::Lang;
@@ -25,7 +25,7 @@ const BIGGEST: usize = 10;
 /// Runs the command; the result is the exit status.
 pub fn run(args: &Memleak) -> Result<u8> {
     let start = Instant::now();
-    refuse_what_is_not_built(args)?;
+    refuse_contradictions(args)?;
     let lang = session::language(args.shape.lang);
     let cancel = session::cancel_on_signals()?;
     if args.source.vmcore.is_none() {
@@ -71,6 +71,7 @@ fn plan(args: &Memleak, live: bool, types: &TypeInfo) -> Plan {
     let all = args.name.as_deref() == Some(ALL);
     Plan {
         only_cache: args.name.clone().filter(|_| !all),
+        only_class: only_class(args.kind),
         similarity_percent: args.similarity,
         settle: live.then(|| match args.check {
             true => seconds(SETTLE_SECONDS),
@@ -86,15 +87,24 @@ fn plan(args: &Memleak, live: bool, types: &TypeInfo) -> Plan {
     }
 }
 
-/// What later releases will do answers now with a clear error, never silently.
-fn refuse_what_is_not_built(args: &Memleak) -> Result<()> {
-    let kind = match args.kind {
-        Kind::Auto | Kind::Slab => return Ok(()),
-        Kind::Page => "page",
-        Kind::Vmalloc => "vmalloc",
-        Kind::Percpu => "percpu",
-    };
-    bail!("-t {kind}: judging {kind} memory is not built yet; use -t slab or -t auto")
+fn only_class(kind: Kind) -> Option<Class> {
+    match kind {
+        Kind::Auto => None,
+        Kind::Slab => Some(Class::Slab),
+        Kind::Page => Some(Class::Page),
+        Kind::Vmalloc => Some(Class::Vmalloc),
+        Kind::Percpu => Some(Class::PerCpu),
+    }
+}
+
+fn refuse_contradictions(args: &Memleak) -> Result<()> {
+    let other = matches!(args.kind, Kind::Page | Kind::Vmalloc | Kind::Percpu);
+    match &args.name {
+        Some(name) if other && name != ALL => {
+            bail!("-n {name} names a slab cache: use it with -t slab or without -t")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn dump(heap: &Heap, file: &Path, each: impl Fn(u32, &mut dyn FnMut(u16))) -> Result<()> {
@@ -102,7 +112,11 @@ fn dump(heap: &Heap, file: &Path, each: impl Fn(u32, &mut dyn FnMut(u16))) -> Re
     let mut out = BufWriter::new(File::create(file).with_context(describe)?);
     let mut failed = Ok(());
     for slab in 0..heap.slabs.len() as u32 {
-        let name = &heap.caches[usize::from(heap.slabs[slab as usize].cache)].name;
+        let cache = &heap.caches[usize::from(heap.slabs[slab as usize].cache)];
+        if cache.class != Class::Slab {
+            continue;
+        }
+        let name = &cache.name;
         each(slab, &mut |index| {
             if failed.is_ok() {
                 let at = heap.object_va(Object { slab, index });

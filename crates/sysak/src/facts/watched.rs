@@ -77,9 +77,8 @@ fn leak_rate(diagnosis: &Diagnosis<'_>, watched: &Watched<'_>) -> Option<f64> {
         .iter()
         .filter(|case| case.leaks)
         .map(|case| {
-            let size = u64::from(diagnosis.look.heap.caches[usize::from(case.cache)].stride);
             let guilty = case.functions.iter().filter(|f| f.unreachable >= PROVED_OBJECTS);
-            guilty.map(|function| function.unreachable * size).sum::<u64>()
+            guilty.map(|function| function.unreachable_bytes).sum::<u64>()
         })
         .sum();
     let seconds = watched.watch.collected.as_secs_f64();
@@ -92,6 +91,9 @@ pub fn functions(
     diagnosis: &Diagnosis<'_>,
     case: &Case,
 ) -> Vec<report::Function> {
+    if !case.callers.is_empty() {
+        return callers(kernel, diagnosis, case);
+    }
     let Some(watched) = &diagnosis.watched else { return Vec::new() };
     // Where marking did not end, or nobody looked again, nothing is known to be lost.
     let judged = diagnosis.interrupted.is_none() && watched.end != End::Interrupted;
@@ -104,9 +106,37 @@ pub fn functions(
             function.allocated = allocated.get(&ranked.key).copied();
             function.marked = marked;
             function.unreachable = judged.then_some(ranked.unreachable);
+            function.unreachable_bytes = judged.then_some(ranked.unreachable_bytes);
             function
         })
         .collect()
+}
+
+/// Who asked for areas, as the kernel notes it.
+fn callers(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> Vec<report::Function> {
+    let judged = diagnosis.interrupted.is_none();
+    let told = case.callers.iter().filter(|caller| caller.lost > 0).take(MOST_FUNCTIONS);
+    told.map(|caller| report::Function {
+        source: report::FunctionSource::Content,
+        outstanding: Some(caller.areas),
+        unreachable: judged.then_some(caller.lost),
+        unreachable_bytes: judged.then_some(caller.lost_bytes),
+        ..named(kernel, caller.at)
+    })
+    .collect()
+}
+
+/// The function that a return address lies in.
+fn named(kernel: &Kernel<'_>, at: Va) -> report::Function {
+    // It may lie behind the last instruction of its function.
+    let symbol = kernel.symbols.symbolize(Va(at.0.wrapping_sub(1)));
+    report::Function {
+        name: symbol.map_or_else(|| at.to_string(), |symbol| symbol.name.to_owned()),
+        offset: symbol.map(|symbol| symbol.offset + 1),
+        size: symbol.and_then(|symbol| symbol.size),
+        module: symbol.and_then(|symbol| symbol.module).map(str::to_owned),
+        ..report::Function::default()
+    }
 }
 
 /// Allocations by function, as far as they were counted.
@@ -127,8 +157,6 @@ fn function(
     ranked: &Ranked<FunctionId>,
 ) -> report::Function {
     let blamed = watched.watch.names.function(ranked.key);
-    // A return address may lie behind the last instruction of its function.
-    let symbol = kernel.symbols.symbolize(Va(blamed.at.0.wrapping_sub(1)));
     let place = |at: &Va| place(kernel, *at);
     let stacks: Vec<report::Stack> = ranked
         .stacks
@@ -141,10 +169,6 @@ fn function(
         .filter(|stack| !stack.frames.is_empty())
         .collect();
     report::Function {
-        name: symbol.map_or_else(|| blamed.at.to_string(), |symbol| symbol.name.to_owned()),
-        offset: symbol.map(|symbol| symbol.offset + 1),
-        size: symbol.and_then(|symbol| symbol.size),
-        module: symbol.and_then(|symbol| symbol.module).map(str::to_owned),
         call_site: blamed.call_site.as_ref().map(place),
         source: report::FunctionSource::Traced,
         outstanding: Some(ranked.outstanding),
@@ -160,7 +184,7 @@ fn function(
                 outstanding: process.count,
             })
             .collect(),
-        ..report::Function::default()
+        ..named(kernel, blamed.at)
     }
 }
 

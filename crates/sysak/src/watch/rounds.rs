@@ -15,7 +15,7 @@ use sysak_trace::Seen;
 
 use super::{Counted, DRAIN, FunctionId, Traced, Until, Watch};
 use crate::look::{Look, look};
-use crate::plan::Plan;
+use crate::plan::{Plan, Scope};
 use crate::suspects::{glance, leaking_caches};
 
 /// Where nothing is suspect, so long is enough to see what is allocated and stays.
@@ -95,8 +95,8 @@ pub struct Start<'a, 'k> {
     pub plan: &'k Plan,
     /// No longer than this.
     pub limit: Duration,
-    /// The only cache that is judged.
-    pub only: Option<u16>,
+    /// What is judged.
+    pub scope: Scope,
     /// The first look.
     pub first: Look,
     /// What it found unreached.
@@ -116,7 +116,7 @@ pub fn run<'a>(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Rounds<'a>, KernelError> {
-    let Start { kernel, plan, limit, only, first, mut suspects, mut followed, is_suspect } = start;
+    let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, is_suspect } = start;
     let mut seen = first;
     let mut looks = 0;
     let mut ended = Instant::now();
@@ -143,13 +143,13 @@ pub fn run<'a>(
             &mut watch,
             &mut seen,
             &suspects,
-            |seen, tallies| leaking_caches(seen, tallies, kernel, plan, only, cancel),
+            |seen, tallies| leaking_caches(seen, tallies, kernel, plan, scope, cancel),
             kernel.memory,
         );
         let left = limit.saturating_sub(watch.collected + watch.drained);
         let (end, wait_more) = match so_far.next(&judged, &watch, left) {
             Next::Round(again) => {
-                if !so_far.is_suspect && !followed.is_empty() && only.is_none() {
+                if !so_far.is_suspect && !followed.is_empty() && !matches!(scope, Scope::Cache(_)) {
                     followed.clear();
                     watch.follow_all();
                 }
