@@ -19,8 +19,9 @@ use sysak_base::{Fault, PAGE_SIZE, Va};
 
 pub use places::KallsymsPlaces;
 
-/// Where the kernel's half of the address space starts on x86-64; per-CPU offsets lie below.
-const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
+/// Where the kernel's half of the address space starts on x86-64 with five-level page tables;
+/// per-CPU offsets lie below.
+const KERNEL_HALF: u64 = 0xff00_0000_0000_0000;
 /// A module's sections lie apart; between symbols this far from each other is another section.
 const MAX_MODULE_GAP: u64 = 1 << 20;
 /// Padding between two symbols that still counts as the first one's, as the kernel counts it.

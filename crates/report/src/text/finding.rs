@@ -3,13 +3,10 @@
 use std::io::{self, Write};
 
 use super::functions;
-use super::page::{Lean, Page, Paint};
+use super::page::{Lean, Page, Paint, SHOWN};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::{Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Lang};
-
-/// Functions, groups, holders and merged names that are shown; JSON has them all.
-pub(super) const SHOWN: usize = 10;
 
 /// All about one finding: evidence, who allocates it, what it looks like, what to do.
 pub(super) fn whole<W: Write>(

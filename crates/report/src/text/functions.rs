@@ -4,8 +4,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::finding::SHOWN;
-use super::page::{Lean, Page, Paint};
+use super::page::{Lean, Page, Paint, SHOWN};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::words::{process, span, watched_s};

@@ -12,6 +12,9 @@ use unicode_width::UnicodeWidthStr;
 
 use super::Style;
 
+/// Functions, groups, holders and merged names that are shown; JSON has them all.
+pub(super) const SHOWN: usize = 10;
+
 /// How a line stands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Paint {
