@@ -44,6 +44,8 @@ pub struct Kernel<'a> {
     pub registers: Vec<u64>,
     /// Virtual addresses of the image.
     pub image_virtual: Option<(Va, Va)>,
+    /// The top of the kernel's own page tables, where that is known.
+    pub(crate) page_table: Option<Va>,
     pub(crate) page_offset: Va,
     pub(crate) vmemmap: Va,
     pub(crate) per_cpu_offsets: Vec<u64>,
@@ -71,6 +73,7 @@ impl<'a> Kernel<'a> {
             own_pages: anchors.own_pages.clone(),
             registers: anchors.registers.clone(),
             image_virtual: anchors.image_virtual,
+            page_table: anchors.page_table,
             page_offset: anchors.page_offset.ok_or(KernelError::NoAnchor("page_offset_base"))?,
             vmemmap: anchors.vmemmap.ok_or(KernelError::NoAnchor("vmemmap_base"))?,
             per_cpu_offsets: anchors.per_cpu_offsets.clone(),

@@ -17,6 +17,7 @@ pub mod page;
 pub mod percpu;
 pub mod shape;
 pub mod slub;
+pub mod tables;
 pub mod vmalloc;
 
 pub use free::FreePages;

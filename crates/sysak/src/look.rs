@@ -8,7 +8,7 @@ use sysak_base::heap::{Class, Heap, Others, PageSet};
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::vmalloc::Area;
-use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, percpu, slub, vmalloc};
+use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, percpu, slub, tables, vmalloc};
 
 /// What one look saw.
 pub struct Look {
@@ -126,6 +126,7 @@ pub fn survey(
     if !census.interrupted && !slabs.interrupted {
         areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
         others.areas = vmalloc::claim(kernel, &areas, &mut census);
+        tables::claim(kernel, &mut census);
         percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
         others.blocks = census.take_blocks();
     }

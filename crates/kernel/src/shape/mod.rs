@@ -8,6 +8,7 @@ mod module;
 mod page;
 mod percpu;
 mod slab;
+mod tables;
 mod vmalloc;
 mod zone;
 
@@ -19,6 +20,7 @@ pub use module::{
 pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
 pub use percpu::{PerCpuShape, find_first_chunk, find_first_unit};
 pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
+pub use tables::{find_firmware_tables, find_program_tables};
 pub use vmalloc::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 pub use zone::ZoneShape;
 
@@ -42,6 +44,8 @@ pub struct Shape {
     pub zone: ZoneShape,
     /// The vmalloc address space; `None` where its areas cannot be told.
     pub vmalloc: Option<VmallocShape>,
+    /// `mm_struct.pgd`
+    pub top_table: Option<u64>,
     /// The per-CPU allocator; `None` where its chunks cannot be told.
     pub percpu: Option<PerCpuShape>,
 }
@@ -56,6 +60,7 @@ impl Shape {
             cache: CacheShape::resolve(names)?,
             zone: ZoneShape::resolve(names)?,
             vmalloc: VmallocShape::find(names),
+            top_table: names.find("mm_struct", "pgd"),
             percpu: PerCpuShape::find(names),
         })
     }
