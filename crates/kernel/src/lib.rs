@@ -18,6 +18,7 @@ pub mod percpu;
 pub mod shape;
 pub mod slub;
 pub mod tables;
+pub mod tasks;
 pub mod vmalloc;
 
 pub use free::FreePages;

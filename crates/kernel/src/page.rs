@@ -142,6 +142,11 @@ impl Census {
         self.in_use.remove(pfn);
     }
 
+    /// The page's words are no references.
+    pub fn leave_out(&mut self, pfn: Pfn) {
+        self.roots.remove(pfn);
+    }
+
     /// Ends the claiming: the blocks of pages that nobody claimed are roots no longer.
     ///
     /// Only the first page of a block that is not a compound one says that it is in use. What

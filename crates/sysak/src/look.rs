@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use sysak_analysis::reach::{self, Reach, Roots};
 use sysak_analysis::{lost, newborn};
 use sysak_base::heap::{Class, Heap, Others, PageSet};
-use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
+use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage, Va};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::vmalloc::Area;
-use sysak_kernel::{Coverage, FreePages, Kernel, KernelError, percpu, slub, tables, vmalloc};
+use sysak_kernel::{
+    Coverage, FreePages, Kernel, KernelError, percpu, slub, tables, tasks, vmalloc,
+};
 
 /// What one look saw.
 pub struct Look {
@@ -72,6 +74,8 @@ pub struct Survey {
     pub others: Others,
     /// Areas of the vmalloc address space, by address.
     pub areas: Vec<Area>,
+    /// Used parts of pages of stacks that are no roots otherwise.
+    pub stacks: Vec<(Va, u64)>,
     /// What was left out.
     pub coverage: Coverage,
     /// How long it took.
@@ -118,6 +122,7 @@ pub fn survey(
 
     let start = Instant::now();
     let mut areas = Vec::new();
+    let mut stacks = Vec::new();
     let mut others = Others {
         memmap: kernel.struct_page(Pfn(0)),
         struct_page_bytes: kernel.shape.page.size,
@@ -127,6 +132,7 @@ pub fn survey(
         areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
         others.areas = vmalloc::claim(kernel, &areas, &mut census);
         tables::claim(kernel, &mut census);
+        stacks = tasks::leave_out_dead_stacks(kernel, &slabs.heap, &areas, &mut census);
         percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
         others.blocks = census.take_blocks();
     }
@@ -136,7 +142,8 @@ pub fn survey(
         () if slabs.interrupted => Some(Stage::Walk),
         () => None,
     };
-    Ok(Survey { census, heap: slabs.heap, others, areas, coverage, times, interrupted })
+    let heap = slabs.heap;
+    Ok(Survey { census, heap, others, areas, stacks, coverage, times, interrupted })
 }
 
 /// Looks once.
@@ -146,7 +153,9 @@ pub fn look(
     cancel: &Cancel,
 ) -> Result<Look, KernelError> {
     let surveyed = survey(kernel, progress, cancel)?;
-    let Survey { census, mut heap, others, areas, mut coverage, mut times, interrupted } = surveyed;
+    let Survey { census, mut heap, others, areas, stacks, .. } = surveyed;
+    let (mut coverage, mut times, interrupted) =
+        (surveyed.coverage, surveyed.times, surveyed.interrupted);
     heap.adopt(others);
     let notes = vmalloc::notes(kernel, &heap, &areas);
     notes.ranges.iter().for_each(|range| heap.blacken(*range));
@@ -156,9 +165,10 @@ pub fn look(
         Reach { interrupted: true, ..Reach::default() }
     } else {
         let size = kernel.shape.page.size;
-        let mut memmap =
+        let memmap =
             census.in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
-        let roots = Roots { pages: &census.roots, ranges: &mut memmap, words: &kernel.registers };
+        let mut ranges = memmap.chain(stacks);
+        let roots = Roots { pages: &census.roots, ranges: &mut ranges, words: &kernel.registers };
         reach::mark(&mut heap, kernel.memory, roots, progress, cancel)
     };
     if !reach.interrupted && is_worth_it(kernel, &heap) {
@@ -203,7 +213,7 @@ fn catch_up(
     if again.interrupted.is_some() {
         return Ok(());
     }
-    let Survey { census: after, heap: mut now, others, areas, .. } = again;
+    let Survey { census: after, heap: mut now, others, areas, stacks, .. } = again;
     now.adopt(others);
     let notes = vmalloc::notes(kernel, &now, &areas);
     notes.ranges.into_iter().chain(notes.areas).for_each(|note| now.set_free(note));
@@ -213,7 +223,7 @@ fn catch_up(
     let in_use = after.in_use.without(&before.in_use);
     let size = kernel.shape.page.size;
     let memmap = in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
-    let mut ranges = memmap.chain(objects);
+    let mut ranges = memmap.chain(stacks).chain(objects);
     let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[] };
     reach::mark(heap, kernel.memory, roots, progress, cancel);
     Ok(())

@@ -9,6 +9,7 @@ mod page;
 mod percpu;
 mod slab;
 mod tables;
+mod task;
 mod vmalloc;
 mod zone;
 
@@ -21,6 +22,7 @@ pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
 pub use percpu::{PerCpuShape, find_first_chunk, find_first_unit};
 pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
 pub use tables::{find_firmware_tables, find_program_tables};
+pub use task::{TASK_CACHE, TaskShape};
 pub use vmalloc::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 pub use zone::ZoneShape;
 
@@ -44,6 +46,8 @@ pub struct Shape {
     pub zone: ZoneShape,
     /// The vmalloc address space; `None` where its areas cannot be told.
     pub vmalloc: Option<VmallocShape>,
+    /// Tasks and their stacks; `None` where they cannot be told.
+    pub task: Option<TaskShape>,
     /// `mm_struct.pgd`
     pub top_table: Option<u64>,
     /// The per-CPU allocator; `None` where its chunks cannot be told.
@@ -60,6 +64,7 @@ impl Shape {
             cache: CacheShape::resolve(names)?,
             zone: ZoneShape::resolve(names)?,
             vmalloc: VmallocShape::find(names),
+            task: TaskShape::find(names),
             top_table: names.find("mm_struct", "pgd"),
             percpu: PerCpuShape::find(names),
         })

@@ -1,0 +1,28 @@
+//! `struct task_struct`: its stack, and how much of it is in use.
+
+use super::Names;
+
+/// The cache whose objects the tasks are.
+pub const TASK_CACHE: &str = "task_struct";
+
+/// Offsets inside `struct task_struct`.
+#[derive(Clone, Debug)]
+pub struct TaskShape {
+    /// `stack`, its lowest address.
+    pub stack: u64,
+    /// `thread.sp`, the top of the stack while the task does not run.
+    pub stack_pointer: u64,
+    /// `on_cpu`, 32 bits wide: whether it runs.
+    pub on_cpu: u64,
+}
+
+impl TaskShape {
+    pub(super) fn find(names: Names<'_>) -> Option<TaskShape> {
+        let task = |path| names.find("task_struct", path);
+        Some(TaskShape {
+            stack: task("stack")?,
+            stack_pointer: task("thread.sp")?,
+            on_cpu: task("on_cpu")?,
+        })
+    }
+}
