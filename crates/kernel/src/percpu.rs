@@ -2,48 +2,101 @@
 //!
 //! A chunk is a vmalloc area for each group of CPUs, filled page by page. No array
 //! names these pages; each names its chunk, in a field of its `struct page`. The
-//! chunk of boot time lies in the direct map, among the reserved pages.
+//! chunks of boot time lie in the direct map, among the reserved pages.
 //!
 //! **Invariant:** a word counts as a chunk's address only if what lies there says
 //! that it begins where an area of the per-CPU allocator begins.
+
+mod allocations;
+mod boot;
+mod places;
 
 use std::collections::HashMap;
 
 use sysak_base::heap::Heap;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 
-use crate::list::{half, walk_list, word};
+use crate::list::{half, word};
 use crate::page::{Census, Owner};
-use crate::shape::{PerCpuShape, find_first_chunk, find_first_unit};
+use crate::shape::PerCpuShape;
 use crate::vmalloc::{Area, Kind};
 use crate::{Coverage, Kernel};
+
+pub use allocations::{Allocation, Allocations, ChunkUse, allocations};
 
 /// Pages whose `struct page`s are read at once.
 const WINDOW_PAGES: u64 = 4096;
 /// A unit of a chunk has some hundred pages, a few thousand where it is a huge page.
 const MOST_UNIT_PAGES: u64 = 1 << 13;
-/// Machines with thousands of cgroups and CPUs have some thousand.
-const MOST_CHUNKS: usize = 1 << 20;
-/// The kernel sorts chunks into fewer lists than this.
-const MOST_LISTS: u64 = 64;
-/// How far below the first chunk's dynamic part its static variables can begin.
-const MOST_STATIC_PAGES: u64 = 1024;
+
+/// Where a chunk comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Boot time: what is behind the static variables.
+    First,
+    /// Boot time: kept for the static variables of modules.
+    Reserved,
+    /// Areas of the vmalloc address space, when the others were full.
+    Areas,
+}
 
 /// A chunk of per-CPU memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// Where its `struct pcpu_chunk` lies.
     pub at: Va,
-    /// Where it begins.
+    /// Where it begins, in the unit that lies lowest.
     pub base: Va,
     /// Pages in a unit: one CPU's share.
     pub unit_pages: u64,
     /// Pages of a unit that are there; every CPU's unit has the same.
     pub populated_pages: u64,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Bytes at the start of a unit that are not the chunk's.
+    start_offset: u64,
     /// Bytes at the end of a unit that are not the chunk's.
     end_offset: u64,
-    /// Whether it was set up at boot.
-    pub is_first: bool,
+    /// Bytes of a unit that are not allocated.
+    free_bytes: u64,
+    /// Where its maps lie: what is allocated, and where allocations begin.
+    maps: [Va; 2],
+    /// Where it notes who is charged; 0 where nobody is.
+    charges: Va,
+}
+
+impl Chunk {
+    /// What lies at an address, if that can be a chunk.
+    fn parse(shape: &PerCpuShape, at: Va, raw: &[u8]) -> Option<Chunk> {
+        let immutable = raw.get(shape.immutable as usize) == Some(&1);
+        let chunk = Chunk {
+            at,
+            base: Va(word(raw, shape.base)),
+            unit_pages: half(raw, shape.pages).into(),
+            populated_pages: half(raw, shape.populated).into(),
+            origin: if immutable { Origin::First } else { Origin::Areas },
+            start_offset: half(raw, shape.start_offset).into(),
+            end_offset: half(raw, shape.end_offset).into(),
+            free_bytes: half(raw, shape.free_bytes).into(),
+            maps: [shape.alloc_map, shape.bound_map].map(|place| Va(word(raw, place))),
+            charges: Va(shape.charges.map_or(0, |charges| word(raw, charges.vector))),
+        };
+        let sane = (1..=MOST_UNIT_PAGES).contains(&chunk.unit_pages)
+            && chunk.populated_pages <= chunk.unit_pages
+            && chunk.start_offset < PAGE_SIZE
+            && chunk.start_offset + chunk.end_offset < chunk.unit_bytes()
+            && chunk.base.0.is_multiple_of(PAGE_SIZE);
+        sane.then_some(chunk)
+    }
+
+    fn unit_bytes(&self) -> u64 {
+        self.unit_pages << PAGE_SHIFT
+    }
+
+    /// Bytes of a unit that can be allocated.
+    fn own_bytes(&self) -> u64 {
+        self.unit_bytes() - self.start_offset - self.end_offset
+    }
 }
 
 /// Gives the pages of per-CPU memory to it; returns the chunks that have pages.
@@ -61,15 +114,13 @@ pub fn claim(
     let starts = areas.iter().filter(|area| area.kind == Kind::PerCpu).map(|area| area.address);
     let chunks = Chunks { kernel, shape, starts: starts.collect() };
     let mut found = chunks.claim_pages(heap, census);
-    let first = find_first_chunk(kernel.memory, kernel.symbols)
-        .and_then(|at| chunks.read(at))
-        .filter(|chunk| chunk.is_first)
-        .or_else(|| found.first().and_then(|chunk| chunks.search_first(chunk.at)));
+    let first = chunks.find_first(found.first());
     let claimed = first.is_some_and(|first| chunks.claim_first(&first, census));
     if !claimed {
         let why = "the first chunk was not found; it is among the reserved pages";
         coverage.skip("per-CPU memory of boot time", why);
     }
+    found.extend(first.and_then(|first| chunks.find_reserved(&first)));
     found.extend(first);
     found
 }
@@ -118,47 +169,20 @@ impl Chunks<'_, '_> {
 
     /// The chunk at an address; `None` where there is none.
     fn read(&self, at: Va) -> Option<Chunk> {
-        let shape = self.shape;
-        let mut raw = vec![0; shape.bytes.min(PAGE_SIZE) as usize];
+        let mut raw = vec![0; self.shape.bytes.min(PAGE_SIZE) as usize];
         self.kernel.memory.read(at, &mut raw).ok()?;
-        let chunk = Chunk {
-            at,
-            base: Va(word(&raw, shape.base)),
-            unit_pages: half(&raw, shape.pages).into(),
-            populated_pages: half(&raw, shape.populated).into(),
-            end_offset: half(&raw, shape.end_offset).into(),
-            is_first: raw.get(shape.immutable as usize) == Some(&1),
-        };
-        let begins = match chunk.is_first {
-            true => self.kernel.direct_pfn(chunk.base).is_some(),
-            false => self.starts.binary_search(&chunk.base).is_ok(),
-        };
-        let sane = (1..=MOST_UNIT_PAGES).contains(&chunk.unit_pages)
-            && chunk.populated_pages <= chunk.unit_pages
-            && chunk.end_offset < chunk.unit_pages << PAGE_SHIFT
-            && chunk.base.0.is_multiple_of(PAGE_SIZE);
-        (begins && sane).then_some(chunk)
-    }
-
-    /// The chunk of boot time, by way of any other: their lists' heads are an array.
-    fn search_first(&self, chunk: Va) -> Option<Chunk> {
-        let of_link = |link: Va| self.read(Va(link.0.wrapping_sub(self.shape.list)));
-        let walk = |head| walk_list(self.kernel.memory, head, MOST_CHUNKS).seen;
-        let ring = walk(chunk.at(self.shape.list));
-        let head = ring.into_iter().find(|link| of_link(*link).is_none())?;
-        let next = |at: Va| self.kernel.memory.read_u64(at).ok().map(Va);
-        let is_head = |at: &Va| next(*at).is_some_and(|first| next(first.at(8)) == Some(*at));
-        let above = (0..MOST_LISTS).map(|n| head.at(n * 16)).take_while(is_head);
-        let below = (1..MOST_LISTS).map(|n| Va(head.0.wrapping_sub(n * 16))).take_while(is_head);
-        above.chain(below).find_map(|head| {
-            walk(head).into_iter().find_map(|link| of_link(link).filter(|chunk| chunk.is_first))
+        Chunk::parse(self.shape, at, &raw).filter(|chunk| match chunk.origin {
+            Origin::Areas => self.starts.binary_search(&chunk.base).is_ok(),
+            Origin::First | Origin::Reserved => self.kernel.direct_pfn(chunk.base).is_some(),
         })
     }
 
     /// Every CPU's copy of the static variables and what follows them in the first chunk.
     fn claim_first(&self, first: &Chunk, census: &mut Census) -> bool {
-        let Some((unit, start)) = self.first_unit(first) else { return false };
-        let end = first.base.0 + (first.unit_pages << PAGE_SHIFT) - first.end_offset;
+        let Some((unit, start)) = boot::first_unit(self.kernel, self.shape, first) else {
+            return false;
+        };
+        let end = first.base.0 + first.unit_bytes() - first.end_offset;
         let pages = end.saturating_sub(unit.0) >> PAGE_SHIFT;
         if pages > MOST_UNIT_PAGES {
             return false;
@@ -171,25 +195,6 @@ impl Chunks<'_, '_> {
             }
         }
         true
-    }
-
-    /// Where the first unit begins, and the per-CPU pointer to the first static variable.
-    fn first_unit(&self, first: &Chunk) -> Option<(Va, u64)> {
-        let offsets = &self.kernel.per_cpu_offsets;
-        if let Some((base, unit)) = find_first_unit(self.kernel.memory, self.kernel.symbols) {
-            return Some((base, base.at(unit).0.wrapping_sub(*offsets.first()?)));
-        }
-        // Every CPU's copy of one variable tells that CPU's offset.
-        let place = self.shape.this_cpu_off?;
-        let says = |copy: Va| self.kernel.memory.read_u64(copy.at(place)).ok();
-        (1..=MOST_STATIC_PAGES).find_map(|pages| {
-            let unit = Va(first.base.0.checked_sub(pages << PAGE_SHIFT)?);
-            self.kernel.direct_pfn(unit)?;
-            let own = says(unit).filter(|own| offsets.contains(own))?;
-            let start = unit.0.wrapping_sub(own);
-            let all = offsets.iter().all(|offset| says(Va(start).at(*offset)) == Some(*offset));
-            all.then_some((unit, start))
-        })
     }
 }
 

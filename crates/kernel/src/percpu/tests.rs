@@ -5,38 +5,46 @@ use sysak_base::heap::Cache;
 use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
-const DIRECT: u64 = 0xffff_8880_0000_0000;
+use crate::shape::ChargeShape;
+
+pub(super) const DIRECT: u64 = 0xffff_8880_0000_0000;
 const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
 const RAM_PAGES: u64 = 256;
 const PAGE_STRUCT: u64 = 64;
-const AREA: u64 = 0xffff_e8ff_ffc0_0000;
+pub(super) const AREA: u64 = 0xffff_e8ff_ffc0_0000;
 /// The slab of chunks, and the heads of their lists.
-const CHUNKS: u64 = DIRECT + PAGE_SIZE;
-const HEADS: u64 = DIRECT + 2 * PAGE_SIZE;
-const FIRST: u64 = DIRECT + 3 * PAGE_SIZE;
+pub(super) const CHUNKS: u64 = DIRECT + PAGE_SIZE;
+pub(super) const HEADS: u64 = DIRECT + 2 * PAGE_SIZE;
+pub(super) const FIRST: u64 = DIRECT + 3 * PAGE_SIZE;
 /// Two CPUs' static variables: four pages each, then three of the first chunk.
-const UNITS: [u64; 2] = [100, 120];
-const STATIC_PAGES: u64 = 4;
+pub(super) const UNITS: [u64; 2] = [100, 120];
+pub(super) const STATIC_PAGES: u64 = 4;
 /// What a per-CPU pointer to the first static variable is, since they are linked in place.
-const START: u64 = 0xffff_ffff_8300_0000;
+pub(super) const START: u64 = 0xffff_ffff_8300_0000;
 const THIS_CPU_OFF: u64 = 0x18;
 
-fn shape() -> PerCpuShape {
+pub(super) fn shape() -> PerCpuShape {
     PerCpuShape {
         bytes: 256,
         list: 16,
         base: 128,
         immutable: 160,
+        start_offset: 164,
         end_offset: 168,
         pages: 184,
         populated: 188,
+        populated_map: 200,
+        free_bytes: 32,
+        alloc_map: 136,
+        bound_map: 72,
+        charges: Some(ChargeShape { vector: 176, entry_bytes: 16, group: 8 }),
         of_page: vec![32],
         this_cpu_off: Some(THIS_CPU_OFF),
     }
 }
 
 /// RAM, then the array of `struct page`.
-struct Image(Vec<u8>);
+pub(super) struct Image(Vec<u8>);
 
 impl Image {
     fn at(at: u64) -> Option<usize> {
@@ -44,12 +52,12 @@ impl Image {
         memmap.or_else(|| at.checked_sub(DIRECT)).map(|offset| offset as usize)
     }
 
-    fn put(&mut self, at: u64, value: u64, len: usize) {
+    pub(super) fn put(&mut self, at: u64, value: u64, len: usize) {
         let at = Image::at(at).unwrap();
         self.0[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
     }
 
-    fn chunk(&mut self, at: u64, head: u64, base: u64, pages: u64, first: bool) {
+    pub(super) fn chunk(&mut self, at: u64, head: u64, base: u64, pages: u64, first: bool) {
         for link in [head, head + 8] {
             self.put(link, at + 16, 8);
         }
@@ -72,12 +80,12 @@ impl Memory for Image {
     }
 }
 
-fn offsets() -> [u64; 2] {
+pub(super) fn offsets() -> [u64; 2] {
     UNITS.map(|unit| (DIRECT + unit * PAGE_SIZE).wrapping_sub(START))
 }
 
 /// Pages 40 to 45 belong to the chunk; page 46 names something else.
-fn image() -> Image {
+pub(super) fn image() -> Image {
     let mut image = Image(vec![0; (RAM_PAGES * (PAGE_SIZE + PAGE_STRUCT)) as usize]);
     for head in 0..4 {
         image.put(HEADS + head * 16, HEADS + head * 16, 8);
@@ -96,19 +104,30 @@ fn image() -> Image {
     image
 }
 
-fn claimed(image: &Image, symbols: &str) -> (Vec<Chunk>, Census, Coverage) {
+/// The kernel of an image, with no symbols but these, and offsets of the CPUs.
+pub(super) fn with_kernel<T>(
+    image: &Image,
+    symbols: &str,
+    (shape, offsets): (PerCpuShape, [u64; 2]),
+    look: impl FnOnce(&Kernel<'_>) -> T,
+) -> T {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
     let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
     let anchors = Anchors {
         page_offset: Some(Va(DIRECT)),
         vmemmap: Some(Va(VMEMMAP)),
-        per_cpu_offsets: offsets().into(),
+        per_cpu_offsets: offsets.into(),
         ram: vec![PfnRange { start: Pfn(0), end: Pfn(RAM_PAGES) }],
         ..Anchors::default()
     };
     let symbols = Kallsyms::parse_proc(symbols.as_bytes()).unwrap();
     let mut kernel = Kernel::new(image, &anchors, &types, &symbols).unwrap();
-    kernel.shape.percpu = Some(shape());
+    kernel.shape.percpu = Some(shape);
+    look(&kernel)
+}
+
+/// The chunks of a kernel whose chunks are objects of the heap.
+pub(super) fn claim_in(kernel: &Kernel<'_>) -> (Vec<Chunk>, Census, Coverage) {
     let cache = Cache::new(Va(0), "kmalloc-256".into(), 256, 256).unwrap();
     let mut heap = Heap::new(Va(DIRECT), RAM_PAGES, vec![cache]);
     heap.push(Pfn(1), 0, 0, 16).unwrap();
@@ -124,11 +143,15 @@ fn claimed(image: &Image, symbols: &str) -> (Vec<Chunk>, Census, Coverage) {
     };
     let mut census = Census::of_kernel_pages((40..48).chain(90..140).map(Pfn));
     let mut coverage = Coverage::default();
-    let chunks = claim(&kernel, &heap, &[area], &mut census, &mut coverage);
+    let chunks = claim(kernel, &heap, &[area], &mut census, &mut coverage);
     (chunks, census, coverage)
 }
 
-const NO_DATA: &str = "ffffffff81000000 T pcpu_create_chunk\n";
+fn claimed(image: &Image, symbols: &str) -> (Vec<Chunk>, Census, Coverage) {
+    with_kernel(image, symbols, (shape(), offsets()), claim_in)
+}
+
+pub(super) const NO_DATA: &str = "ffffffff81000000 T pcpu_create_chunk\n";
 
 #[test]
 fn both_chunks_are_found_without_symbols() {
@@ -153,7 +176,7 @@ fn symbols_lead_to_the_first_chunk_too() {
     image.put(CHUNKS + 16, CHUNKS + 16, 8);
     image.put(base + THIS_CPU_OFF, 0, 8);
     let (chunks, census, _) = claimed(&image, symbols);
-    assert!(chunks.iter().any(|chunk| chunk.is_first));
+    assert!(chunks.iter().any(|chunk| chunk.origin == Origin::First));
     assert_eq!(census.pages(Owner::PerCpu), 6 + 2 * (STATIC_PAGES + 3));
 }
 
@@ -175,4 +198,36 @@ fn copies_that_disagree_leave_the_first_chunk_alone() {
     let (_, census, coverage) = claimed(&image, NO_DATA);
     assert_eq!(census.pages(Owner::PerCpu), 6);
     assert_eq!(coverage.skipped.len(), 1);
+}
+
+#[test]
+fn types_without_per_cpu_variables_are_of_the_time_when_pointers_began_at_0() {
+    let units = UNITS.map(|unit| DIRECT + unit * PAGE_SIZE);
+    let shape = PerCpuShape { this_cpu_off: None, ..shape() };
+    let (_, census, coverage) = with_kernel(&image(), NO_DATA, (shape.clone(), units), claim_in);
+    assert_eq!(census.pages(Owner::PerCpu), 6 + 2 * (STATIC_PAGES + 3));
+    assert_eq!(coverage.skipped, []);
+    let (_, census, _) = with_kernel(&image(), NO_DATA, (shape, offsets()), claim_in);
+    assert_eq!(census.pages(Owner::PerCpu), 6, "later offsets are no addresses of units");
+}
+
+#[test]
+fn the_reserved_chunk_is_found_near_the_first_one() {
+    let mut image = image();
+    let reserved = FIRST + 5 * 64;
+    let base = DIRECT + (UNITS[0] + STATIC_PAGES - 2) * PAGE_SIZE;
+    image.chunk(reserved, HEADS, base, 2, true);
+    for link in [16, 24] {
+        image.put(reserved + link, reserved + 16, 8);
+    }
+    image.put(HEADS, HEADS, 8);
+    image.put(HEADS + 8, HEADS, 8);
+    let origins = |image: &Image| {
+        let (chunks, ..) = claimed(image, NO_DATA);
+        chunks.iter().map(|chunk| (chunk.at.0, chunk.origin)).collect::<Vec<_>>()
+    };
+    let both = [(CHUNKS, Origin::Areas), (FIRST, Origin::First)];
+    assert_eq!(origins(&image), [both[0], (reserved, Origin::Reserved), both[1]]);
+    image.put(reserved + 168, 4, 4);
+    assert_eq!(origins(&image), both, "it ends before the first one begins");
 }

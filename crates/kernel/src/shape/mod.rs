@@ -19,9 +19,11 @@ pub use module::{
     find_modules,
 };
 pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
-pub use percpu::{PerCpuShape, find_first_chunk, find_first_unit};
+pub use percpu::{
+    ChargeShape, GRAIN_BYTES, PerCpuShape, find_first_chunk, find_first_unit, find_reserved_chunk,
+};
 pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
-pub use tables::{find_firmware_tables, find_program_tables};
+pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
 pub use vmalloc::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 pub use zone::ZoneShape;
