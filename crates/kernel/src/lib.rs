@@ -1,5 +1,5 @@
 //! What the structures of a Linux kernel mean: pages, slabs, free lists, vmalloc areas,
-//! per-CPU memory.
+//! per-CPU memory, page tables.
 //!
 //! Sees a target only as [`sysak_base::Memory`]; live machine and crash dump
 //! go through the same walks. All of it is untrusted: every walk is bounded,

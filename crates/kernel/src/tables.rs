@@ -1,154 +1,244 @@
-//! Page tables that do not say that they are: who points to them is the processor.
+//! Page tables that carry no page type: the kernel's own, and others' upper levels.
 //!
-//! Those of the kernel itself carry no type before v6.16, and those of programs only on the
-//! lowest two levels on older kernels. Entries are physical addresses: without this walk the
-//! tables would look lost.
+//! What a `struct page` says of a table depends on the kernel: v5.10 marks the two lower
+//! levels of user memory only, later ones mark more, and none marks tables of boot time or
+//! those that split a large page. The others are found from the top, on x86-64 with four or
+//! five levels.
 //!
-//! **Invariant:** only pages of RAM are read, each once, and only pages that nobody owns
-//! change their owner.
+//! **Invariant:** a table is believed only in an address space that maps RAM where the
+//! direct map is; the lowest level is claimed but never read, for it leads to no table.
 
-use std::collections::HashSet;
+mod entry;
+
 use std::ops::Range;
 
-use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
+use sysak_base::heap::{Heap, Object, PageSet};
+use sysak_base::{PAGE_SIZE, Pfn, Va};
 
-use crate::Kernel;
-use crate::list::{walk_list, word};
+use crate::list::{half, walk_list, word};
 use crate::page::{Census, Owner};
-use crate::shape::{find_firmware_tables, find_program_tables};
+use crate::shape::{SPACE_CACHE, find_firmware_tables, find_program_tables};
+use crate::{Coverage, Kernel};
+use entry::{ADDRESS, Bits, ENTRIES, MIDDLE, UPPER};
 
-/// Entries of a table.
-const ENTRIES: u64 = 512;
-/// The first entry of the top level that is the kernel's.
-const KERNEL_FROM: u64 = ENTRIES / 2;
-/// Below this the direct map starts with five levels only.
-const FOUR_LEVELS_FROM: Va = Va(0xffff_8000_0000_0000);
-/// Levels of tables that lead to tables: the last one of all, and the one above those that
-/// carry a type in every program.
-const LAST: u32 = 2;
-const UPPER: u32 = 4;
-/// Bits of an entry: there is something, and it is a huge page instead of a table.
-const PRESENT: u64 = 1;
-const HUGE: u64 = 1 << 7;
-/// Enough for a direct map of 64 TiB in pages of 2 MiB, or for 200,000 programs.
-const MOST_TABLES: usize = 1 << 19;
+/// Entries of a top-level table that are for user space.
+const USER: u64 = 256;
+/// Tables above the lowest level that are read: enough for 64 TiB of 4 KiB pages.
+const MOST_READS: u64 = 1 << 16;
 
-/// Gives page tables their owner; returns how many there were without one.
+/// A list that changes under the walk may lead anywhere; few machines have more processes.
+const MOST_LISTED: usize = 1 << 16;
+/// How many address spaces are asked whether there is page-table isolation.
+const MOST_ASKED: u32 = 8;
+
+/// What is missing where something stood in the way.
+const WHAT: &str = "some page tables";
+
+/// As [`claim_all`], where no slabs are known: processes are found by the kernel's own list.
 pub fn claim(kernel: &Kernel<'_>, census: &mut Census) -> u64 {
-    let Some(top) = kernel.page_table else { return 0 };
-    let levels = if kernel.page_offset() < FOUR_LEVELS_FROM { 5 } else { 4 };
-    let mut walk = Walk { kernel, census, known: HashSet::new(), claimed: 0 };
-    // Under page-table isolation the next page is what programs run with.
-    for top in [top, top.at(PAGE_SIZE)] {
-        walk.table(top, levels, LAST, KERNEL_FROM..ENTRIES);
-    }
-    if let Some(top) = find_firmware_tables(kernel.memory, kernel.symbols, &kernel.shape) {
-        walk.table(top, levels, LAST, 0..ENTRIES);
-    }
-    for top in programs(kernel) {
-        walk.table(top, levels, UPPER, 0..KERNEL_FROM);
-    }
-    walk.claimed
+    let heap = Heap::new(kernel.page_offset(), 0, Vec::new());
+    claim_all(kernel, &heap, census, &mut Coverage::default())
 }
 
-/// The top table of every program: their pages are on a list.
-fn programs(kernel: &Kernel<'_>) -> Vec<Va> {
-    let Some(head) = find_program_tables(kernel.symbols) else { return Vec::new() };
-    let links = walk_list(kernel.memory, head, MOST_TABLES).seen;
-    let page = |link: Va| kernel.page_of(Va(link.0.wrapping_sub(kernel.shape.page.lru)));
-    links.into_iter().filter_map(page).map(|pfn| kernel.page_va(pfn)).collect()
+/// Gives page tables that nobody owns yet to their owner; returns how many pages.
+pub fn claim_all(
+    kernel: &Kernel<'_>,
+    heap: &Heap,
+    census: &mut Census,
+    coverage: &mut Coverage,
+) -> u64 {
+    let mut spaces = address_spaces(kernel, heap);
+    if spaces.is_empty() {
+        spaces = listed(kernel);
+    }
+    let mut tops = kernel.page_table.into_iter().chain(spaces.iter().copied());
+    let Some((top, bits)) = tops.find_map(|top| Some((top, Bits::prove(kernel, top)?))) else {
+        coverage.skip(WHAT, "the kernel's own were not found; they are among the other pages");
+        return 0;
+    };
+    if spaces.is_empty() {
+        coverage.skip(WHAT, "those of processes were not found; they are among the other pages");
+    }
+    let seen = PageSet::new(kernel.end_pfn().0);
+    let mut walker = Walker { kernel, census, bits, seen, claimed: 0, reads: 0, unreadable: 0 };
+    if let Some(raw) = walker.read(top) {
+        walker.descend(&raw, bits.levels, USER..ENTRIES, MIDDLE);
+    }
+    walker.user_spaces(&spaces);
+    walker.firmware(find_firmware_tables(kernel.memory, kernel.symbols, &kernel.shape));
+    if walker.reads > MOST_READS {
+        coverage.skip(WHAT, format!("there are more than {MOST_READS}"));
+    }
+    if walker.unreadable > 0 {
+        coverage.skip(WHAT, format!("{} that lead to others cannot be read", walker.unreadable));
+    }
+    walker.claimed
 }
 
-struct Walk<'a, 'k> {
+/// The top-level tables on the kernel's list, which goes through their `struct page`s; any
+/// of them is on it.
+fn listed(kernel: &Kernel<'_>) -> Vec<Va> {
+    let lru = kernel.shape.page.lru;
+    let known = kernel.page_table.and_then(|top| kernel.direct_pfn(top));
+    let head = find_program_tables(kernel.symbols)
+        .or_else(|| known.map(|pfn| kernel.struct_page(pfn).at(lru)));
+    let Some(head) = head else { return Vec::new() };
+    let links = walk_list(kernel.memory, head, MOST_LISTED).seen;
+    let of_link = |link: Va| kernel.page_of(Va(link.0.wrapping_sub(lru)));
+    links.into_iter().filter_map(of_link).chain(known).map(|pfn| kernel.page_va(pfn)).collect()
+}
+
+/// The top-level tables of the address spaces among the slabs' objects.
+fn address_spaces(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Va> {
+    let mut tops = Vec::new();
+    let Some(place) = kernel.shape.top_table else { return tops };
+    let is_it = |name: &String| name == SPACE_CACHE;
+    let caches: Vec<bool> =
+        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
+    for (index, slab) in heap.slabs.iter().enumerate() {
+        if !caches[usize::from(slab.cache)] {
+            continue;
+        }
+        heap.for_each_live(index as u32, |object| {
+            let space = heap.object_va(Object { slab: index as u32, index: object });
+            let top = kernel.memory.read_u64(space.at(place)).unwrap_or(0);
+            if top.is_multiple_of(PAGE_SIZE) && kernel.direct_pfn(Va(top)).is_some() {
+                tops.push(Va(top));
+            }
+        });
+    }
+    tops
+}
+
+struct Walker<'a, 'k> {
     kernel: &'a Kernel<'k>,
     census: &'a mut Census,
-    known: HashSet<Pfn>,
+    bits: Bits,
+    /// Tables that were met: address spaces share them.
+    seen: PageSet,
     claimed: u64,
+    reads: u64,
+    unreadable: u64,
 }
 
-impl Walk<'_, '_> {
-    /// Claims the tables that some entries of a table lead to, and goes on below them as long
-    /// as their level is no lower than `until`.
-    fn table(&mut self, at: Va, level: u32, until: u32, range: Range<u64>) {
-        let mut entries = [0; PAGE_SIZE as usize];
-        if self.kernel.memory.read(at, &mut entries).is_err() {
+impl Walker<'_, '_> {
+    fn read(&mut self, at: Va) -> Option<Vec<u8>> {
+        self.reads += 1;
+        if self.reads > MOST_READS {
+            return None;
+        }
+        let mut raw = vec![0; PAGE_SIZE as usize];
+        let read = self.kernel.memory.read(at, &mut raw);
+        self.unreadable += u64::from(read.is_err());
+        read.ok().map(|()| raw)
+    }
+
+    fn take(&mut self, pfn: Pfn) {
+        self.claimed += u64::from(self.census.claim(pfn, Owner::PageTable));
+    }
+
+    /// Claims every table below some entries of one; reads those of `lowest` level and above.
+    fn descend(&mut self, raw: &[u8], level: u32, entries: Range<u64>, lowest: u32) {
+        let mut todo = Vec::new();
+        self.below(raw, level, entries, |table| todo.push(table));
+        while let Some((pfn, level)) = todo.pop() {
+            if level < lowest {
+                continue;
+            }
+            if let Some(raw) = self.read(self.kernel.page_va(pfn)) {
+                self.below(&raw, level, 0..ENTRIES, |table| todo.push(table));
+            }
+        }
+    }
+
+    /// Claims the tables that one leads to, and gives them on with their level.
+    fn below(
+        &mut self,
+        raw: &[u8],
+        level: u32,
+        entries: Range<u64>,
+        mut each: impl FnMut((Pfn, u32)),
+    ) {
+        for entry in entries {
+            let next = self.bits.next(self.kernel, word(raw, entry * 8), level);
+            if let Some(pfn) = next.filter(|pfn| !self.seen.contains(*pfn)) {
+                self.seen.insert(pfn);
+                self.take(pfn);
+                each((pfn, level - 1));
+            }
+        }
+    }
+
+    /// The tables of user space: where the top-level one has no type, neither have those of
+    /// the levels above the two lowest.
+    fn user_spaces(&mut self, tops: &[Va]) {
+        let mut asked = 0;
+        for top in tops {
+            let Some(pfn) = self.kernel.direct_pfn(*top) else { continue };
+            let unclaimed = self.census.unclaimed.contains(pfn);
+            if asked >= MOST_ASKED && !unclaimed || self.seen.contains(pfn) {
+                continue;
+            }
+            let Some(raw) = self.read(*top) else { continue };
+            // The kernel's half is the same everywhere; what is being made or freed is none.
+            if Bits::prove(self.kernel, *top) != Some(self.bits) {
+                continue;
+            }
+            self.seen.insert(pfn);
+            if unclaimed {
+                self.take(pfn);
+                self.descend(&raw, self.bits.levels, 0..USER, UPPER + 1);
+            }
+            let second = self.second(pfn, &raw);
+            // What user space sees of the kernel is the same everywhere, too.
+            if let Some(raw) = second.filter(|_| asked < MOST_ASKED) {
+                self.descend(&raw, self.bits.levels, USER..ENTRIES, MIDDLE);
+            }
+            asked += 1;
+        }
+    }
+
+    /// With page-table isolation a top-level table has two pages: the second is what is in
+    /// effect while user space runs. Claims it and gives its content.
+    fn second(&mut self, first: Pfn, raw: &[u8]) -> Option<Vec<u8>> {
+        let pfn = Pfn(first.0 + 1);
+        if !first.0.is_multiple_of(2) || !self.kernel.is_ram(pfn) {
+            return None;
+        }
+        let shape = &self.kernel.shape.page;
+        let mut page = vec![0; shape.size as usize];
+        self.kernel.memory.read(self.kernel.struct_page(pfn), &mut page).ok()?;
+        let head = self.kernel.struct_page(first).0 | 1;
+        // Only the first page of a block that is not a compound one counts its users.
+        let is_rest = word(&page, shape.compound_head) == head
+            || half(&page, shape.refcount) == 0 && self.census.unclaimed.contains(pfn);
+        let second = self.read(self.kernel.page_va(pfn)).filter(|_| is_rest)?;
+        let address = |raw: &[u8], entry| word(raw, entry * 8) & ADDRESS;
+        let is_mirror = (0..USER).all(|n| address(&second, n) == address(raw, n));
+        // Off at run time, but not left out of the kernel: the second page is never used.
+        let is_unused = second.iter().all(|byte| *byte == 0);
+        if !is_mirror && !is_unused {
+            return None;
+        }
+        self.seen.insert(pfn);
+        self.take(pfn);
+        Some(second)
+    }
+
+    /// The tables that are in effect while the firmware is called; none of them has a type.
+    fn firmware(&mut self, top: Option<Va>) {
+        let Some(pfn) = top.and_then(|top| self.kernel.direct_pfn(top)) else { return };
+        let top = self.kernel.page_va(pfn);
+        if Bits::prove(self.kernel, top) != Some(self.bits) {
             return;
         }
-        for entry in range.map(|index| word(&entries, index * 8)) {
-            // The processor's encryption bit lies above all RAM.
-            let mask = self.kernel.end_pfn().0.next_power_of_two() - 1;
-            let pfn = Pfn(entry >> PAGE_SHIFT & mask);
-            let is_table = entry & PRESENT != 0 && (entry & HUGE == 0 || level > 3);
-            if !is_table || !self.kernel.is_ram(pfn) || self.known.len() >= MOST_TABLES {
-                continue;
-            }
-            if !self.known.insert(pfn) {
-                continue;
-            }
-            if self.census.is_unclaimed(pfn) {
-                self.census.claim(pfn, Owner::PageTable);
-                self.claimed += 1;
-            }
-            if level > until {
-                self.table(self.kernel.page_va(pfn), level - 1, until, 0..ENTRIES);
-            }
-        }
+        let Some(raw) = self.read(top) else { return };
+        self.seen.insert(pfn);
+        self.take(pfn);
+        self.descend(&raw, self.bits.levels, 0..ENTRIES, MIDDLE);
+        self.second(pfn, &raw);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
-    use sysak_symbols::{Kallsyms, TypeInfo};
-
-    const DIRECT: Va = Va(0xffff_8880_0000_0000);
-
-    struct Ram(Vec<u64>);
-
-    impl Memory for Ram {
-        fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
-            let fault = Fault { at, why: Why::Unmapped };
-            let first = at.checked_sub(DIRECT).ok_or(fault)? as usize / 8;
-            for (bytes, index) in buf.chunks_mut(8).zip(first..) {
-                bytes.copy_from_slice(&self.0.get(index).ok_or(fault)?.to_le_bytes());
-            }
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn tables_of_every_level_are_claimed_and_what_they_map_is_not() {
-        // Page 1 is the top, 3 and 4 the next levels, 5 a last one, 6 mapped by it.
-        let mut ram = Ram(vec![0; 16 * 512]);
-        let mut put = |page: usize, index: usize, to: u64, bits: u64| {
-            ram.0[page * 512 + index] = to << PAGE_SHIFT | bits;
-        };
-        put(1, 0, 9, 0x67);
-        put(1, 300, 3, 0x67);
-        put(3, 0, 4, 0x67);
-        put(3, 1, 8, 0xe3);
-        put(4, 7, 5, 0x67);
-        put(4, 8, 10, 0xe3);
-        put(4, 9, 11, 0x66);
-        put(5, 0, 6, 0x163);
-        // A circle ends.
-        put(4, 10, 3, 0x67);
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
-        let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
-        let symbols = Kallsyms::parse_proc(b"ffffffff81000000 T _stext\n").unwrap();
-        let anchors = Anchors {
-            page_offset: Some(DIRECT),
-            vmemmap: Some(Va(0xffff_ea00_0000_0000)),
-            page_table: Some(DIRECT.at(PAGE_SIZE)),
-            ram: vec![PfnRange { start: Pfn(0), end: Pfn(16) }],
-            ..Anchors::default()
-        };
-        let kernel = Kernel::new(&ram, &anchors, &types, &symbols).unwrap();
-        let mut census = Census::of_kernel_pages((2..16).map(Pfn));
-        assert_eq!(claim(&kernel, &mut census), 3);
-        assert_eq!(census.pages(Owner::PageTable), 3);
-        assert!([3, 4, 5].iter().all(|page| !census.is_unclaimed(Pfn(*page))));
-        assert!([6, 8, 9, 10, 11].iter().all(|page| census.is_unclaimed(Pfn(*page))));
-    }
-}
+mod tests;
