@@ -83,8 +83,14 @@ fn of_vmcore(vmcore: &Path) -> Result<Scaled> {
 }
 
 fn run(kernel: &mut Kernel<'_>) -> Result<Scaled> {
-    let plan =
-        Plan { only_cache: None, similarity_percent: 65, settle: None, biggest: 10, watch: None };
+    let plan = Plan {
+        only_cache: None,
+        only_class: None,
+        similarity_percent: 65,
+        settle: None,
+        biggest: 10,
+        watch: None,
+    };
     let before = Resident::now()?;
     std::fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak of memory")?;
     let start = Instant::now();

@@ -102,6 +102,7 @@ impl Machine {
                 alloc_cache: shape.alloc_cache.unwrap_or(0),
                 free_cache: shape.free_cache.unwrap_or(0),
                 node_events: shape.node_events,
+                per_cpu_pointer: shape.per_cpu_pointer.unwrap_or(0),
             },
         })
     }

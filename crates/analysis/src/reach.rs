@@ -247,7 +247,8 @@ impl Marker<'_> {
 
     #[inline]
     fn follow(&mut self, word: u64) {
-        if let Some(object) = self.heap.find_object(word)
+        if self.heap.may_be_object(word)
+            && let Some(object) = self.heap.find_object(word)
             && self.heap.mark(object)
             && !self.queue.test(u64::from(object.slab))
         {

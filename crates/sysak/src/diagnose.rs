@@ -166,7 +166,9 @@ fn further<'a>(
     settle: Duration,
     first: First,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
-    let Some(wanted) = &run.plan.watch else { return confirm(kernel, run, settle, first) };
+    let Some(wanted) = run.plan.watch.as_ref().filter(|_| is_worth_watching(&first)) else {
+        return confirm(kernel, run, settle, first);
+    };
     let followed = followed(&first, wanted);
     match start_watch(kernel, wanted, &first, &followed) {
         Ok(watch) => watched(kernel, run, wanted.limit, watch, first, followed),
@@ -175,6 +177,15 @@ fn further<'a>(
             Ok(Diagnosis { refused: Some(refused), ..diagnosis })
         }
     }
+}
+
+/// Whether watching can tell anything: who asked for vmalloc areas the kernel notes itself.
+fn is_worth_watching(first: &First) -> bool {
+    let class = |cache: u16| first.seen.heap.caches[usize::from(cache)].class;
+    let mut suspects = suspects(&first.seen, &first.tallies, first.scope).peekable();
+    let is_noted = first.suspects.is_some() && suspects.peek().is_some();
+    let only_areas = is_noted && suspects.all(|cache| class(cache) == Class::Vmalloc);
+    !only_areas && first.scope != Scope::Class(Class::Vmalloc)
 }
 
 /// Looks again after a while, where there are suspects; what is one in both looks stays one.
@@ -208,12 +219,13 @@ fn followed(first: &First, wanted: &WatchPlan) -> Vec<u16> {
         return vec![only];
     }
     if first.suspects.is_none() {
-        return Vec::new();
+        let others = [Class::Page, Class::PerCpu].map(Scope::Class);
+        let heap = &first.seen.heap;
+        let all = (0..heap.caches.len() as u16).filter(|_| others.contains(&first.scope));
+        return all.filter(|cache| first.scope.has(heap, *cache)).collect();
     }
-    let is_slab = |cache: &u16| first.seen.heap.caches[usize::from(*cache)].class == Class::Slab;
-    let caches = suspects(&first.seen, &first.tallies, first.scope);
-    let mut caches: Vec<u16> = caches.filter(is_slab).collect();
-    caches.sort_by_key(|cache| std::cmp::Reverse(first.tallies[usize::from(*cache)].white));
+    let mut caches: Vec<u16> = suspects(&first.seen, &first.tallies, first.scope).collect();
+    caches.sort_by_key(|cache| std::cmp::Reverse(first.tallies[usize::from(*cache)].white_bytes));
     caches.truncate(MOST_FOLLOWED);
     caches
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use sysak_analysis::alike::{self, Chosen, Likeness};
 use sysak_analysis::rank::{self, Ranked};
 use sysak_analysis::{content, lost, verdict};
-use sysak_base::heap::Class;
+use sysak_base::heap::{Class, Object};
 use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::Kernel;
 
@@ -119,22 +119,23 @@ impl Diagnosis<'_> {
     ) -> HashMap<u16, Vec<Ranked<FunctionId>>> {
         let Some(watched) = &self.watched else { return HashMap::new() };
         let heap = &self.look.heap;
-        let read = |at: Va, cache: u16| {
-            let mut bytes = vec![0; heap.caches[usize::from(cache)].object_size as usize];
-            kernel.memory.read(at, &mut bytes).ok().map(|()| bytes)
+        let read = |object: Object| {
+            let mut bytes = vec![0; heap.cache_of(object).object_size as usize];
+            kernel.memory.read(heap.content_va(object)?, &mut bytes).ok().map(|()| bytes)
         };
         let templates: HashMap<u16, Vec<u8>> = groups
             .iter()
             .filter_map(|(cache, likeness)| {
-                Some((*cache, read(likeness.groups.first()?.sample, *cache)?))
+                let sample = heap.find_object(likeness.groups.first()?.sample.0)?;
+                Some((*cache, read(sample)?))
             })
             .collect();
         let outstanding = watched.proofs.iter().map(|proof| {
             let traced = &proof.traced;
             let template = templates.get(&traced.cache);
             let marked = template.is_some_and(|template| {
-                let bytes = read(traced.va(), traced.cache);
-                bytes.is_some_and(|bytes| alike::is_similar(template, &bytes, percent))
+                read(traced.object)
+                    .is_some_and(|bytes| alike::is_similar(template, &bytes, percent))
             });
             rank::Outstanding {
                 key: traced.function,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Keeps a record of every followed slab object that is allocated and not freed yet.
+ * Keeps a record of every followed slab object that is allocated and not freed yet; and of blocks of pages and per-CPU
+ * memory, where these are followed.
  *
  * The records lie in a table that user space has mapped: sets of eight, found by a hash of the
  * address. Beside it lies one byte a record, the tag, which says whether the record is in use
@@ -33,6 +34,16 @@ typedef long long s64;
 #define OFF 0
 #define FREES 1
 #define RECORD 2
+
+/* What a record has for a cache where there is none: the upper half says what it is, the lower the order of a block. */
+#define KIND_PAGE 0x5041474500000000ull
+#define KIND_PER_CPU 0x5043505500000000ull
+
+/*
+ * The kernel's flag for pages that it can move (include/linux/gfp_types.h): those of programs and files. It takes
+ * none for itself with it.
+ */
+#define GFP_MOVABLE 8
 
 /* What `hints` says of a call site. */
 #define HINT_UNKNOWN 0
@@ -117,6 +128,8 @@ struct control {
 	u32 tick; /* counts up; each CPU may take `stacks` stacks between two ticks */
 	u32 stacks;
 	u64 now_ns; /* user space's clock: a few times a second is enough, and costs nothing here */
+	u32 pages; /* blocks of pages are followed */
+	u32 per_cpu; /* per-CPU memory is */
 	u64 caches[FOLLOWED];
 	u64 sizes[FOLLOWED];
 	u8 hints[HINTS];
@@ -133,7 +146,8 @@ const volatile struct {
 	u32 alloc_bytes;
 	u32 alloc_cache;
 	u32 free_cache;
-} numbers = { 3, 0, 2, 2 };
+	u32 per_cpu_pointer; /* 7 where the call site comes first, 6 where there is none */
+} numbers = { 3, 0, 2, 2, 7 };
 
 struct args {
 	u64 arg[8];
@@ -154,6 +168,10 @@ INLINE u64 arg(const struct args *ctx, u32 number)
 		READ_ARG(4);
 	else if (number == 5)
 		READ_ARG(5);
+	else if (number == 6)
+		READ_ARG(6);
+	else if (number == 7)
+		READ_ARG(7);
 	return value;
 }
 
@@ -256,16 +274,17 @@ INLINE void count_site(struct seen *cpu, u64 site)
 		cpu->sites[slot].allocs++;
 }
 
-INLINE void record(struct args *ctx, struct seen *cpu, u64 ptr, u64 hash, u64 cache)
+/* A `site` of 0 is not known: only a stack can tell. */
+INLINE void record(struct args *ctx, struct seen *cpu, u64 site, u64 ptr, u64 hash, u64 cache)
 {
 	u32 set = set_of(hash) % SETS, free_way = WAYS, pid = get_current_pid_tgid() >> 32;
 	u8 *tags = &control.tags[set * WAYS];
-	u64 site = ctx->arg[0];
 	struct record *r;
 
 	if (pid == control.own_tgid)
 		return;
-	count_site(cpu, site);
+	if (site)
+		count_site(cpu, site);
 	if (control.one_in > 1 && (get_prandom_u32() & (control.one_in - 1))) {
 		cpu->thinned++;
 		return;
@@ -297,12 +316,22 @@ INLINE void record(struct args *ctx, struct seen *cpu, u64 ptr, u64 hash, u64 ca
 	cpu->recorded++;
 }
 
+INLINE void taken(struct args *ctx, struct seen *cpu, u64 site, u64 ptr, u64 cache)
+{
+	u64 hash = hash_of(ptr >> 3);
+
+	/* It was freed without an event if it is in the table: the record is another's. */
+	forget(ptr, hash);
+	if (control.mode == RECORD)
+		record(ctx, cpu, site, ptr, hash, cache);
+}
+
 /* `cache` is the cache's address where the event tells it, else the bytes allocated. */
 INLINE int allocated(struct args *ctx, u64 cache, const u64 *followed)
 {
 	u32 zero = 0;
 	struct seen *cpu = map_lookup(&seen, &zero);
-	u64 ptr = ctx->arg[1], hash;
+	u64 ptr = ctx->arg[1];
 
 	if (!cpu)
 		return 0;
@@ -311,11 +340,20 @@ INLINE int allocated(struct args *ctx, u64 cache, const u64 *followed)
 		return 0;
 	if (!control.all && !follows(followed, cache))
 		return 0;
-	hash = hash_of(ptr >> 3);
-	/* It was freed without an event if it is in the table: the record is another's. */
-	forget(ptr, hash);
-	if (control.mode == RECORD)
-		record(ctx, cpu, ptr, hash, cache);
+	taken(ctx, cpu, ctx->arg[0], ptr, cache);
+	return 0;
+}
+
+/* What is no slab object. */
+INLINE int allocated_other(struct args *ctx, u64 site, u64 ptr, u64 kind)
+{
+	u32 zero = 0;
+	struct seen *cpu = map_lookup(&seen, &zero);
+
+	if (!cpu || control.mode == OFF || !ptr)
+		return 0;
+	cpu->allocs++;
+	taken(ctx, cpu, site, ptr, kind);
 	return 0;
 }
 
@@ -327,7 +365,7 @@ INLINE int freed(u64 ptr, u64 cache)
 	if (!cpu)
 		return 0;
 	cpu->frees++;
-	if (control.mode == OFF || ptr < 4096)
+	if (control.mode == OFF || !ptr)
 		return 0;
 	if (cache && !control.all && !follows(control.caches, cache))
 		return 0;
@@ -361,6 +399,40 @@ SEC("raw_tp")
 int on_cache_free(struct args *ctx)
 {
 	return freed(ctx->arg[1], numbers.free_cache ? arg(ctx, numbers.free_cache) : 0);
+}
+
+/* mm_page_alloc(page, order, gfp, …); slabs, too, are made of such pages, which a look at memory tells apart. */
+SEC("raw_tp")
+int on_page_alloc(struct args *ctx)
+{
+	if (!control.pages || (ctx->arg[2] & GFP_MOVABLE))
+		return 0;
+	return allocated_other(ctx, 0, ctx->arg[0], KIND_PAGE | (ctx->arg[1] & 0xff));
+}
+
+/* mm_page_free(page, order) */
+SEC("raw_tp")
+int on_page_free(struct args *ctx)
+{
+	return control.pages ? freed(ctx->arg[0], 0) : 0;
+}
+
+/* percpu_alloc_percpu(call_site, …, ptr, …) since v6.1, (…, ptr) before. */
+SEC("raw_tp")
+int on_per_cpu_alloc(struct args *ctx)
+{
+	u64 site = numbers.per_cpu_pointer == 7 ? ctx->arg[0] : 0;
+
+	if (!control.per_cpu)
+		return 0;
+	return allocated_other(ctx, site, arg(ctx, numbers.per_cpu_pointer), KIND_PER_CPU);
+}
+
+/* percpu_free_percpu(base_addr, off, ptr) */
+SEC("raw_tp")
+int on_per_cpu_free(struct args *ctx)
+{
+	return control.per_cpu ? freed(ctx->arg[2], 0) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

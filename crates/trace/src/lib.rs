@@ -1,4 +1,5 @@
-//! Watches slab allocations and frees of a running kernel, with BPF on its tracepoints.
+//! Watches allocations and frees of a running kernel, with BPF on its tracepoints: of slab
+//! objects, and where that is wanted of pages and of per-CPU memory.
 //!
 //! What was allocated while it watched and has not been freed since is a record:
 //! object, call site, time, process, and for some a stack. The tracer judges
@@ -15,5 +16,5 @@ mod table;
 mod tracer;
 
 pub use seen::Seen;
-pub use table::Record;
-pub use tracer::{Events, Follow, Followed, Mode, TraceError, Tracer};
+pub use table::{Kind, Record};
+pub use tracer::{Events, Follow, Followed, Mode, Others, TraceError, Tracer};

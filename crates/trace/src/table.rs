@@ -26,7 +26,9 @@ pub(crate) mod control {
     pub const TICK: usize = 16;
     pub const STACKS: usize = 20;
     pub const NOW_NS: usize = 24;
-    pub const CACHES: usize = 32;
+    pub const PAGES: usize = 32;
+    pub const PER_CPU: usize = 36;
+    pub const CACHES: usize = 40;
     pub const SIZES: usize = CACHES + 8 * FOLLOWED;
     pub const HINTS_AT: usize = SIZES + 8 * FOLLOWED;
     pub const TAGS: usize = HINTS_AT + HINTS;
@@ -38,7 +40,7 @@ pub(crate) mod control {
 pub struct Record {
     /// Where it lies.
     pub object: Va,
-    /// Where the allocator was called from.
+    /// Where the allocator was called from; 0 where the event does not tell.
     pub site: Va,
     /// When, in nanoseconds since the tracer's start, to the last [`crate::Tracer::tick`].
     pub time_ns: u64,
@@ -49,11 +51,38 @@ pub struct Record {
     /// Its stack, for [`crate::Tracer::stack`].
     pub stack: Option<u32>,
     /// The address of its `struct kmem_cache` where the event told it, else the bytes
-    /// that were allocated for it.
+    /// that were allocated for it; nothing of the kind for what is no slab object.
     pub cache: u64,
 }
 
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A slab object.
+    Object,
+    /// A block of pages, by its `struct page`.
+    Pages {
+        /// log2 of its pages.
+        order: u32,
+    },
+    /// Per-CPU memory, by its per-CPU pointer.
+    PerCpu,
+}
+
+/// Upper half of `cache` of what is no slab object; as in tracer.bpf.c.
+const PAGE: u64 = 0x5041_4745;
+const PER_CPU: u64 = 0x5043_5055;
+
 impl Record {
+    /// What it is about.
+    pub fn kind(&self) -> Kind {
+        match self.cache >> 32 {
+            PAGE => Kind::Pages { order: self.cache as u32 },
+            PER_CPU => Kind::PerCpu,
+            _ => Kind::Object,
+        }
+    }
+
     /// The record in these bytes; `None` when two CPUs wrote it at once.
     pub(crate) fn parse(bytes: &[u8; RECORD_BYTES]) -> Option<Record> {
         let word = |at: usize| {

@@ -27,6 +27,17 @@ pub struct Events {
     pub free_cache: u32,
     /// Whether allocations on a given node have events of their own.
     pub node_events: bool,
+    /// The pointer, of `percpu_alloc_percpu`.
+    pub per_cpu_pointer: u32,
+}
+
+/// Memory that is no slab object, to be followed or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Blocks of pages, but for those that the kernel can move: programs' and files'.
+    pub pages: bool,
+    /// Per-CPU memory.
+    pub per_cpu: bool,
 }
 
 /// Whose allocations are recorded.
@@ -83,6 +94,8 @@ pub struct Tracer {
     control: Mapping,
     tick: Cell<u32>,
     start: Instant,
+    events: Events,
+    others: Others,
 }
 
 /// Program and event.
@@ -92,6 +105,11 @@ const ATTACHED: [(&str, &str); 4] = [
     ("on_kfree", "kfree"),
     ("on_cache_free", "kmem_cache_free"),
 ];
+/// Frees first, as everywhere.
+const PAGES: [(&str, &str); 2] =
+    [("on_page_free", "mm_page_free"), ("on_page_alloc", "mm_page_alloc")];
+const PER_CPU: [(&str, &str); 2] =
+    [("on_per_cpu_free", "percpu_free_percpu"), ("on_per_cpu_alloc", "percpu_alloc_percpu")];
 /// Since Linux commit 11e9734bcb6a ("mm/slab_common: unify NUMA and UMA version of
 /// tracepoints") (v6.1) the events above speak for these too.
 const ATTACHED_BEFORE_6_1: [(&str, &str); 2] =
@@ -108,7 +126,8 @@ impl Tracer {
         let records = map("records", RECORDS * RECORD_BYTES)?;
         let control = map(".bss", control::BYTES)?;
         let (tick, start) = (Cell::new(0), Instant::now());
-        let mut tracer = Tracer { links: Vec::new(), object, records, control, tick, start };
+        let (links, others) = (Vec::new(), Others::default());
+        let mut tracer = Tracer { links, object, records, control, tick, start, events, others };
         tracer.put(control::OWN_TGID, std::process::id());
         tracer.put(control::ONE_IN, 1);
         tracer.follow(follow);
@@ -145,6 +164,29 @@ impl Tracer {
             self.control.put(control::SIZES + slot * 8, &bytes.to_ne_bytes());
         }
         self.put(control::ALL, u32::from(*follow == Follow::All));
+    }
+
+    /// Follows other memory too, or no longer; programs are attached when they are first wanted.
+    /// What the kernel has no events for is left out: [`Tracer::others`] tells.
+    pub fn follow_others(&mut self, wanted: Others) -> Result<(), TraceError> {
+        let mut followed = wanted;
+        if wanted.pages && !self.others.pages {
+            PAGES.iter().try_for_each(|(program, event)| self.attach(program, event))?;
+        }
+        followed.per_cpu &= self.events.per_cpu_pointer > 0;
+        if followed.per_cpu && !self.others.per_cpu {
+            PER_CPU.iter().try_for_each(|(program, event)| self.attach(program, event))?;
+        }
+        self.put(control::PAGES, u32::from(followed.pages));
+        self.put(control::PER_CPU, u32::from(followed.per_cpu));
+        self.others.pages |= followed.pages;
+        self.others.per_cpu |= followed.per_cpu;
+        Ok(())
+    }
+
+    /// What there are programs for, besides those for slab objects.
+    pub fn others(&self) -> Others {
+        self.others
     }
 
     /// From now on.
@@ -239,12 +281,18 @@ impl Tracer {
     }
 }
 
-/// The first four words of the programs' constants, in the order of tracer.bpf.c.
+/// The first words of the programs' constants, in the order of tracer.bpf.c.
 fn set_arguments(object: &mut OpenObject, events: Events) {
     let constants = object.maps_mut().find(|map| map.name().to_string_lossy().ends_with(".rodata"));
     let Some(mut constants) = constants else { return };
     let Some(bytes) = constants.initial_value_mut() else { return };
-    let numbers = [events.kmalloc_bytes, events.alloc_bytes, events.alloc_cache, events.free_cache];
+    let numbers = [
+        events.kmalloc_bytes,
+        events.alloc_bytes,
+        events.alloc_cache,
+        events.free_cache,
+        events.per_cpu_pointer,
+    ];
     for (place, number) in bytes.chunks_exact_mut(4).zip(numbers) {
         place.copy_from_slice(&number.to_ne_bytes());
     }

@@ -67,6 +67,8 @@ pub(super) struct Lookup {
     /// Start and end of each area, and where its pages begin in `area_frames`.
     areas: Vec<(u64, u64, u32)>,
     first_area: u32,
+    /// Pages of blocks and areas.
+    pages: PageSet,
     area_frames: Vec<Pfn>,
     area_pages: PageSet,
     area_ranks: Vec<u32>,
@@ -78,6 +80,8 @@ pub(super) struct Lookup {
     /// Addresses of the direct map, the areas and the array of `struct page` lie in the first
     /// of these windows, per-CPU pointers in the two others; start and bytes.
     pub(super) windows: [(u64, u64); 3],
+    /// Start and bytes of what the areas span.
+    area_window: (u64, u64),
 }
 
 impl Heap {
@@ -86,11 +90,15 @@ impl Heap {
         let frames = self.span >> PAGE_SHIFT;
         let cache = self.caches.len() as u16;
         self.caches.extend([Class::Page, Class::Vmalloc, Class::PerCpu].map(Cache::of_class));
+        let mut others_pages = PageSet::new(frames);
         for Block { pfn, pages } in others.blocks {
             let free = (pfn.0..pfn.0 + u64::from(pages)).all(|page| !self.is_slab_page(Pfn(page)));
             if free && pfn.0 + u64::from(pages) <= frames {
                 self.heads.insert(pfn);
-                (pfn.0..pfn.0 + u64::from(pages)).for_each(|page| self.pages.insert(Pfn(page)));
+                for page in (pfn.0..pfn.0 + u64::from(pages)).map(Pfn) {
+                    self.pages.insert(page);
+                    others_pages.insert(page);
+                }
                 self.add(pfn, pages, cache, 1);
             }
         }
@@ -101,6 +109,7 @@ impl Heap {
             struct_page_bytes: others.struct_page_bytes.max(1),
             cpus: others.cpus,
             first_area: self.slabs.len() as u32,
+            pages: others_pages,
             area_pages: PageSet::new(if others.areas.is_empty() { 0 } else { frames }),
             ..Lookup::default()
         };
@@ -110,6 +119,8 @@ impl Heap {
             }
         }
         found.find_areas();
+        let ends = found.areas.first().zip(found.areas.last());
+        found.area_window = ends.map_or((0, 0), |(first, last)| (first.0, last.1 - first.0));
         found.first_per_cpu = self.slabs.len() as u32;
         for (index, objects) in others.per_cpu.chunks(PER_CPU_OBJECTS).enumerate() {
             self.add(Pfn(NO_PAGES + index as u64), 0, cache + 2, objects.len() as u16);
@@ -128,23 +139,30 @@ impl Heap {
     }
 
     /// What is no slab object but has this address, or this `struct page`, or is this pointer.
+    #[inline]
     pub(super) fn find_other(&self, address: u64) -> Option<Object> {
         let others = &self.others;
-        let linear = address.wrapping_sub(self.page_offset.0);
-        if linear < self.span
-            && let Some(found) = others.area_of(Pfn(linear >> PAGE_SHIFT))
-        {
-            return Some(found);
-        }
         let in_memmap = address.wrapping_sub(others.memmap);
         if in_memmap < others.memmap_bytes {
-            let pfn = Pfn(in_memmap / others.struct_page_bytes);
-            return match self.pages.contains(pfn) {
-                true => self.block_of(pfn),
-                false => others.area_of(pfn),
-            };
+            // Most are of programs' and files' pages, and lead nowhere: one look tells.
+            let pfn = Pfn(others.page_of(in_memmap));
+            return if others.pages.contains(pfn) { self.other_page(pfn) } else { None };
         }
-        others.area_at(address).or_else(|| others.per_cpu_at(address))
+        let linear = address.wrapping_sub(self.page_offset.0);
+        if linear < self.span {
+            let pfn = Pfn(linear >> PAGE_SHIFT);
+            return if others.pages.contains(pfn) { self.other_page(pfn) } else { None };
+        }
+        let is_area = address.wrapping_sub(others.area_window.0) < others.area_window.1;
+        if is_area { others.area_at(address) } else { others.per_cpu_at(address) }
+    }
+
+    /// The block or the area that a page is part of.
+    fn other_page(&self, pfn: Pfn) -> Option<Object> {
+        match self.pages.contains(pfn) {
+            true => self.block_of(pfn),
+            false => self.others.area_of(pfn),
+        }
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<Object> {
@@ -225,6 +243,7 @@ impl Lookup {
         self.areas.push((area.address.0, end, self.area_frames.len() as u32));
         for pfn in &area.pages {
             self.area_pages.insert(*pfn);
+            self.pages.insert(*pfn);
             self.area_frames.push(*pfn);
         }
         true
@@ -254,6 +273,17 @@ impl Lookup {
         &self.area_frames[area.2 as usize..end]
     }
 
+    /// The page whose `struct page` has a byte at this offset. They are 64 bytes on most
+    /// kernels, and this is asked for every page on a list: a shift is ten divisions' worth.
+    #[inline]
+    fn page_of(&self, offset: u64) -> u64 {
+        match self.struct_page_bytes {
+            64 => offset >> 6,
+            bytes => offset / bytes.max(1),
+        }
+    }
+
+    #[inline]
     fn area_of(&self, pfn: Pfn) -> Option<Object> {
         if !self.area_pages.contains(pfn) {
             return None;
@@ -270,6 +300,11 @@ impl Lookup {
     }
 
     fn per_cpu_at(&self, address: u64) -> Option<Object> {
+        let [_, near, far] = self.windows;
+        let may_be = address.wrapping_sub(near.0) < near.1 || address.wrapping_sub(far.0) < far.1;
+        if !may_be {
+            return None;
+        }
         let after = self.per_cpu.partition_point(|object| object.pointer <= address);
         let index = after.checked_sub(1)?;
         let object = &self.per_cpu[index];
@@ -302,7 +337,9 @@ impl Lookup {
 
     pub(super) fn footprint_bytes(&self) -> u64 {
         let tables = self.area_frames.len() * 8 + self.area_of.len() * 4 + self.areas.len() * 24;
-        (tables + self.per_cpu.len() * size_of::<PerCpuObject>()) as u64 + self.area_pages.bytes()
+        (tables + self.per_cpu.len() * size_of::<PerCpuObject>()) as u64
+            + self.area_pages.bytes()
+            + self.pages.bytes()
     }
 }
 

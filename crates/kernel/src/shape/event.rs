@@ -19,6 +19,8 @@ pub struct EventShape {
     pub free_cache: Option<u32>,
     /// Whether `kmalloc_node` and `kmem_cache_alloc_node` are events of their own.
     pub node_events: bool,
+    /// The pointer, of `percpu_alloc_percpu`; `None` where there is no such event.
+    pub per_cpu_pointer: Option<u32>,
 }
 
 impl EventShape {
@@ -27,6 +29,8 @@ impl EventShape {
         let params = |event: &str| types.find_typedef_params(&format!("btf_trace_{event}"));
         let (kmalloc, alloc) = (params("kmalloc")?, params("kmem_cache_alloc")?);
         let free = params("kmem_cache_free")?;
+        // The second address in it; the first is the chunk's.
+        let per_cpu = params("percpu_alloc_percpu");
         let alloc_cache = find_nth(&alloc, "struct kmem_cache *", 0);
         Some(EventShape {
             kmalloc_bytes: find_nth(&kmalloc, "size_t", 1),
@@ -34,6 +38,7 @@ impl EventShape {
             alloc_cache,
             free_cache: find_nth(&free, "struct kmem_cache *", 0),
             node_events: params("kmalloc_node").is_some(),
+            per_cpu_pointer: per_cpu.and_then(|params| find_nth(&params, "void *", 1)),
         })
     }
 }

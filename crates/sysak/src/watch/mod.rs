@@ -12,11 +12,11 @@ mod samples;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use sysak_base::heap::{Cache, Heap, Object};
+use sysak_base::heap::{Cache, Class, Heap, Object};
 use sysak_base::{Cancel, Progress, Stage, Va, Watching};
 use sysak_kernel::Kernel;
 use sysak_kernel::shape::EventShape;
-use sysak_trace::{Events, Follow, Followed, Mode, Record, TraceError, Tracer};
+use sysak_trace::{Events, Follow, Followed, Kind, Mode, Others, Record, TraceError, Tracer};
 
 pub use growth::{Growth, Known};
 pub use names::{Blamed, FunctionId, Names};
@@ -101,18 +101,27 @@ impl<'a> Watch<'a> {
             alloc_cache: number(shape.alloc_cache),
             free_cache: number(shape.free_cache),
             node_events: shape.node_events,
+            per_cpu_pointer: number(shape.per_cpu_pointer),
         };
+        let is_of = |cache: &u16, class| caches[usize::from(*cache)].class == class;
         let followed = |cache: &u16| {
             let cache = &caches[usize::from(*cache)];
             // Events of kmalloc, and before v6.1 of all caches, tell only the size.
             let by_size = events.alloc_cache == 0 || cache.name.contains("kmalloc");
             Followed { cache: cache.va, bytes: by_size.then_some(cache.stride.into()) }
         };
+        let follow_caches = follow;
         let follow = match follow {
-            Some(some) => Follow::Caches(some.iter().map(followed).collect()),
+            Some(some) => {
+                let slabs = some.iter().filter(|cache| is_of(cache, Class::Slab));
+                Follow::Caches(slabs.map(followed).collect())
+            }
             None => Follow::All,
         };
-        let tracer = Tracer::start(events, &follow)?;
+        let follows = |class| follow_caches.is_none_or(|c| c.iter().any(|c| is_of(c, class)));
+        let others = Others { pages: follows(Class::Page), per_cpu: follows(Class::PerCpu) };
+        let mut tracer = Tracer::start(events, &follow)?;
+        tracer.follow_others(others)?;
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
         Ok(Watch {
             tracer,
@@ -163,9 +172,10 @@ impl<'a> Watch<'a> {
         !cancel.is_set()
     }
 
-    /// From now on every cache's allocations are recorded.
-    pub fn follow_all(&self) {
+    /// From now on all that is allocated is recorded.
+    pub fn follow_all(&mut self) -> Result<(), TraceError> {
         self.tracer.follow(&Follow::All);
+        self.tracer.follow_others(Others { pages: true, per_cpu: true })
     }
 
     /// Lets what is in flight drain; false when cancelled.
@@ -226,10 +236,7 @@ impl<'a> Watch<'a> {
         let traced = records.filter_map(|(record, function)| {
             let object = heap.find_object(record.object.0)?;
             let cache = heap.slabs[object.slab as usize].cache;
-            let known = &heap.caches[usize::from(cache)];
-            let same = record.cache == known.va.0 || record.cache == u64::from(known.stride);
-            let start = heap.object_va(object) == record.object;
-            (same && start && heap.is_live(object)).then_some(Traced {
+            is_still_there(heap, &record, object).then_some(Traced {
                 record,
                 object,
                 cache,
@@ -264,6 +271,25 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// Whether a record's object is allocated, and what the record says that it is.
+fn is_still_there(heap: &Heap, record: &Record, object: Object) -> bool {
+    let slab = &heap.slabs[object.slab as usize];
+    let known = &heap.caches[usize::from(slab.cache)];
+    let same = match (record.kind(), known.class) {
+        (Kind::Object, Class::Slab) => {
+            let same = record.cache == known.va.0 || record.cache == u64::from(known.stride);
+            same && heap.object_va(object) == record.object
+        }
+        (Kind::Pages { order }, Class::Page) => {
+            let start = heap.struct_pages(slab.pfn, 1).0 == record.object;
+            start && 1u64.checked_shl(order) == Some(u64::from(slab.pages))
+        }
+        (Kind::PerCpu, Class::PerCpu) => heap.object_va(object) == record.object,
+        _ => false,
+    };
+    same && heap.is_live(object)
+}
+
 /// How many records there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -271,12 +297,4 @@ pub struct Counted {
     pub outstanding: u64,
     /// Records that two CPUs wrote at once.
     pub damaged: u64,
-}
-
-/// The address that a traced object starts at.
-impl Traced {
-    /// Where the object lies.
-    pub fn va(&self) -> Va {
-        self.record.object
-    }
 }

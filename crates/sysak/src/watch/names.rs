@@ -63,7 +63,8 @@ impl<'a> Names<'a> {
             Some(known) if known.stack.is_empty() && !blamed.stack.is_empty() => *known = blamed,
             Some(_) => {}
         }
-        if !self.functions[id as usize].is_wrapper && record.stack.is_none() {
+        let is_named = !self.functions[id as usize].is_wrapper && record.site.0 != 0;
+        if is_named && record.stack.is_none() {
             tracer.names_itself(record.site);
         }
         self.known.insert((record.site, record.stack), id);
@@ -87,8 +88,16 @@ impl<'a> Names<'a> {
     }
 
     fn blame(&self, site: Va, stack: &[Va]) -> Blamed {
-        // Above the call site lie the allocator and the tracer itself.
-        let above = stack.iter().position(|frame| *frame == site);
+        // Above the call site lie the allocator and the tracer itself; where it is not told,
+        // the allocator is the first that allocates for others.
+        let allocates = |frame: &Va| {
+            let name = self.symbol_of(*frame).map_or("", |symbol| symbol.name);
+            blame::is_wrapper(name)
+        };
+        let above = match site {
+            Va(0) => stack.iter().position(allocates),
+            site => stack.iter().position(|frame| *frame == site),
+        };
         let frames = above.map_or(&[][..], |above| &stack[above..]);
         let chain = if frames.is_empty() { &[site][..] } else { frames };
         let symbols: Vec<_> = chain.iter().map(|frame| self.symbol_of(*frame)).collect();
@@ -103,7 +112,7 @@ impl<'a> Names<'a> {
         let at = chain[found.unwrap_or(chain.len() - 1).min(chain.len() - 1)];
         Blamed {
             at,
-            call_site: (at != site).then_some(site),
+            call_site: (at != site).then_some(site).filter(|site| site.0 != 0),
             stack: frames.to_vec(),
             is_wrapper: found.is_none(),
         }

@@ -151,7 +151,8 @@ pub fn run<'a>(
             Next::Round(again) => {
                 if !so_far.is_suspect && !followed.is_empty() && !matches!(scope, Scope::Cache(_)) {
                     followed.clear();
-                    watch.follow_all();
+                    // What cannot be followed besides is left out, as at the start.
+                    let _ = watch.follow_all();
                 }
                 (until, suspects) = (again, now);
                 continue;
