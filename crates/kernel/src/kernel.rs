@@ -128,6 +128,11 @@ impl<'a> Kernel<'a> {
         self.vmemmap.at(pfn.0.wrapping_mul(self.shape.page.size))
     }
 
+    /// CPUs that have a copy of all per-CPU memory: those that may ever be there.
+    pub fn cpus(&self) -> u64 {
+        self.per_cpu_offsets.len() as u64
+    }
+
     /// Each CPU's copy of what a per-CPU pointer points to.
     pub(crate) fn per_cpu(&self, pointer: u64) -> impl Iterator<Item = Va> + '_ {
         self.per_cpu_offsets.iter().map(move |offset| Va(pointer.wrapping_add(*offset)))

@@ -130,11 +130,6 @@ impl Census {
         true
     }
 
-    /// Whether the page is the kernel's and nobody knows whose.
-    pub fn is_unclaimed(&self, pfn: Pfn) -> bool {
-        self.unclaimed.contains(pfn)
-    }
-
     /// The page's words, and those of its `struct page`, are references no longer, but only
     /// where something leads to the page.
     pub fn uproot(&mut self, pfn: Pfn) {

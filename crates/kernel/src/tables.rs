@@ -34,14 +34,8 @@ const MOST_ASKED: u32 = 8;
 /// What is missing where something stood in the way.
 const WHAT: &str = "some page tables";
 
-/// As [`claim_all`], where no slabs are known: processes are found by the kernel's own list.
-pub fn claim(kernel: &Kernel<'_>, census: &mut Census) -> u64 {
-    let heap = Heap::new(kernel.page_offset(), 0, Vec::new());
-    claim_all(kernel, &heap, census, &mut Coverage::default())
-}
-
 /// Gives page tables that nobody owns yet to their owner; returns how many pages.
-pub fn claim_all(
+pub fn claim(
     kernel: &Kernel<'_>,
     heap: &Heap,
     census: &mut Census,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sysak_analysis::reach::{self, Reach, Roots};
 use sysak_analysis::{lost, newborn};
-use sysak_base::heap::{Class, Heap, Others, PageSet};
+use sysak_base::heap::{Class, Heap, Others, PageSet, PerCpuObject};
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage, Va};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::vmalloc::Area;
@@ -126,14 +126,21 @@ pub fn survey(
     let mut others = Others {
         memmap: kernel.struct_page(Pfn(0)),
         struct_page_bytes: kernel.shape.page.size,
+        cpus: kernel.cpus(),
         ..Others::default()
     };
     if !census.interrupted && !slabs.interrupted {
         areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
         others.areas = vmalloc::claim(kernel, &areas, &mut census);
-        tables::claim(kernel, &mut census);
+        tables::claim(kernel, &slabs.heap, &mut census, &mut coverage);
         stacks = tasks::leave_out_dead_stacks(kernel, &slabs.heap, &areas, &mut census);
-        percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
+        let chunks = percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
+        let found = percpu::allocations(kernel, &chunks, &mut coverage);
+        let object = |found: &percpu::Allocation| PerCpuObject {
+            pointer: found.pointer,
+            bytes: found.bytes,
+        };
+        others.per_cpu = found.list.iter().map(object).collect();
         others.blocks = census.take_blocks();
     }
     times.census += start.elapsed();

@@ -154,7 +154,10 @@ impl Heap {
             return if others.pages.contains(pfn) { self.other_page(pfn) } else { None };
         }
         let is_area = address.wrapping_sub(others.area_window.0) < others.area_window.1;
-        if is_area { others.area_at(address) } else { others.per_cpu_at(address) }
+        // Since Linux v6.15 per-CPU pointers look like addresses of the kernel's image, with
+        // areas on both sides.
+        let area = if is_area { others.area_at(address) } else { None };
+        area.or_else(|| others.per_cpu_at(address))
     }
 
     /// The block or the area that a page is part of.

@@ -134,7 +134,7 @@ fn claimed(image: &Image, top: Option<u64>) -> (Vec<u64>, usize) {
     heap.seal();
     let mut census = Census::of_kernel_pages((2..RAM_PAGES).map(Pfn));
     let mut coverage = Coverage::default();
-    let many = claim_all(&kernel, &heap, &mut census, &mut coverage);
+    let many = claim(&kernel, &heap, &mut census, &mut coverage);
     assert_eq!(many, census.pages(Owner::PageTable));
     let left = |pfn: &u64| !census.unclaimed.contains(Pfn(*pfn));
     ((2..RAM_PAGES).filter(left).collect(), coverage.skipped.len())
