@@ -175,8 +175,9 @@ impl Heap {
     /// Whether a word can be an object's address at all: a quick test before the look-up.
     #[inline(always)]
     pub fn may_be_object(&self, word: u64) -> bool {
-        let [kernel, near, far] = self.others.windows;
+        let [kernel, modules, near, far] = self.others.windows;
         (word.wrapping_sub(kernel.0) < kernel.1)
+            | (word.wrapping_sub(modules.0) < modules.1)
             | (word.wrapping_sub(near.0) < near.1)
             | (word.wrapping_sub(far.0) < far.1)
     }

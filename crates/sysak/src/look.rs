@@ -178,13 +178,13 @@ pub fn look(
         let roots = Roots { pages: &census.roots, ranges: &mut ranges, words: &kernel.registers };
         reach::mark(&mut heap, kernel.memory, roots, progress, cancel)
     };
-    if !reach.interrupted && is_worth_it(kernel, &heap) {
-        catch_up(kernel, &census, &mut heap, progress, cancel)?;
-    }
     for note in notes.areas.into_iter().filter(|_| interrupted.is_none()) {
         if heap.is_white(note) {
             heap.blacken(note);
         }
+    }
+    if !reach.interrupted && is_worth_it(kernel, &heap) {
+        catch_up(kernel, &census, &mut heap, progress, cancel)?;
     }
     times.reach = start.elapsed();
     coverage.bytes_scanned = reach.bytes_scanned;

@@ -51,6 +51,8 @@ pub struct Others {
     pub cpus: u64,
 }
 
+/// Where the kernel's image and its modules are mapped, at the end of the address space.
+const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
 /// Objects of a slab that stands for per-CPU allocations.
 const PER_CPU_OBJECTS: usize = 1 << 15;
 /// Above every page number of the address space: slabs of per-CPU allocations have no pages.
@@ -77,9 +79,10 @@ pub(super) struct Lookup {
     per_cpu: Vec<PerCpuObject>,
     cpus: u64,
     first_per_cpu: u32,
-    /// Addresses of the direct map, the areas and the array of `struct page` lie in the first
-    /// of these windows, per-CPU pointers in the two others; start and bytes.
-    pub(super) windows: [(u64, u64); 3],
+    /// Addresses of the direct map, most areas and the array of `struct page` lie in the first
+    /// of these windows, modules in the second, per-CPU pointers in the others; start and bytes.
+    /// The kernel's own text, to which much points, is in none.
+    pub(super) windows: [(u64, u64); 4],
     /// Start and bytes of what the areas span.
     area_window: (u64, u64),
 }
@@ -235,7 +238,7 @@ impl Lookup {
     /// None of them: slabs alone have addresses.
     pub(super) fn of_slabs(page_offset: Va, frames: u64) -> Lookup {
         let kernel = (page_offset.0, frames << PAGE_SHIFT);
-        Lookup { windows: [kernel, (0, 0), (0, 0)], ..Lookup::default() }
+        Lookup { windows: [kernel, (0, 0), (0, 0), (0, 0)], ..Lookup::default() }
     }
 
     fn add_area(&mut self, area: &AreaPages) -> bool {
@@ -303,7 +306,7 @@ impl Lookup {
     }
 
     fn per_cpu_at(&self, address: u64) -> Option<Object> {
-        let [_, near, far] = self.windows;
+        let [_, _, near, far] = self.windows;
         let may_be = address.wrapping_sub(near.0) < near.1 || address.wrapping_sub(far.0) < far.1;
         if !may_be {
             return None;
@@ -316,8 +319,11 @@ impl Lookup {
             .then_some(Object { slab: self.first_per_cpu + place.0 as u32, index: place.1 as u16 })
     }
 
-    fn find_windows(&self, page_offset: u64, span: u64) -> [(u64, u64); 3] {
-        let areas = self.areas.first().zip(self.areas.last()).map(|(a, b)| (a.0, b.1));
+    fn find_windows(&self, page_offset: u64, span: u64) -> [(u64, u64); 4] {
+        let modules = self.areas.partition_point(|area| area.0 < IMAGE_FROM);
+        let (areas, modules) = self.areas.split_at(modules);
+        let ends = |areas: &[(u64, u64, u32)]| Some((areas.first()?.0, areas.last()?.1));
+        let (areas, modules) = (ends(areas), ends(modules).unwrap_or((0, 0)));
         let memmap = (self.memmap_bytes > 0)
             .then(|| (self.memmap, self.memmap.saturating_add(self.memmap_bytes)));
         let all = [Some((page_offset, page_offset.saturating_add(span))), areas, memmap];
@@ -335,7 +341,7 @@ impl Lookup {
             _ => (0, 0),
         };
         let (near, far) = self.per_cpu.split_at(cut);
-        [(low, high - low), window(near), window(far)]
+        [(low, high - low), (modules.0, modules.1 - modules.0), window(near), window(far)]
     }
 
     pub(super) fn footprint_bytes(&self) -> u64 {
