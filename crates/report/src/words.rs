@@ -41,6 +41,14 @@ pub(crate) fn things_of(name: &str, lang: Lang) -> String {
     }
 }
 
+/// The name of a cache, or what a class is called that is no cache's.
+pub(crate) fn followed(name: &str, lang: Lang) -> String {
+    match name {
+        "page" | "vmalloc" | "percpu" => things_of(name, lang),
+        cache => cache.to_owned(),
+    }
+}
+
 /// `2.1 MiB an hour`; nothing for what does not grow.
 pub(crate) fn rate(bytes_per_s: Option<f64>, lang: Lang) -> Option<String> {
     let says: [Say; 4] = [say::a_second, say::a_minute, say::an_hour, say::a_day];

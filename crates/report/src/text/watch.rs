@@ -51,7 +51,11 @@ pub(super) fn trace<W: Write>(
 fn watched(trace: &Trace, lang: Lang) -> String {
     let caches = match trace.caches.is_empty() {
         true => say::all_slab_caches(lang),
-        false => say::followed_caches(lang, &shown(&trace.caches, &say::comma(lang))),
+        false => {
+            let names: Vec<String> =
+                trace.caches.iter().map(|name| words::followed(name, lang)).collect();
+            say::followed_caches(lang, &shown(&names, &say::comma(lang)))
+        }
     };
     let collect = span(trace.collect_s, lang);
     let mut text = match trace.drain_s > 0.0 {
