@@ -6,7 +6,9 @@
  * /proc/sysaktest_NAME prints them masked as well. The reader of the truth takes the mask off on another machine.
  *
  * /proc/sysaktest_NAME:  "ROLE CACHE OBJECT_SIZE COUNT MASK\n", then one masked address a line; where the module goes on
- * losing objects, perhaps more lines than the COUNT at the time.
+ * losing objects, perhaps more lines than the COUNT at the time. CACHE is page, vmalloc or percpu for what is no slab
+ * object; OBJECT_SIZE is then the average, and of per-CPU memory that of one CPU. Where
+ * the module lost or holds other memory beside them, the first line ends with its class and bytes: " CLASS BYTES".
  */
 #ifndef SYSAKTEST_H
 #define SYSAKTEST_H
@@ -36,6 +38,8 @@ struct sysaktest_truth {
 	unsigned int capacity;
 	unsigned int count;
 	u64 *masked;
+	const char *other_class;
+	unsigned long other_bytes;
 };
 
 static struct sysaktest_truth truth;
@@ -77,11 +81,14 @@ static int sysaktest_show(struct seq_file *m, void *line)
 {
 	loff_t at = *(loff_t *)line;
 
-	if (at == 0)
-		seq_printf(m, "%s %s %u %u 0x%llx\n", truth.role, truth.cache, truth.object_size, truth.count,
-			   SYSAKTEST_MASK);
-	else
+	if (at > 0) {
 		seq_printf(m, "%llx\n", truth.masked[at - 1]);
+		return 0;
+	}
+	seq_printf(m, "%s %s %u %u 0x%llx", truth.role, truth.cache, truth.object_size, truth.count, SYSAKTEST_MASK);
+	if (truth.other_class)
+		seq_printf(m, " %s %lu", truth.other_class, truth.other_bytes);
+	seq_putc(m, '\n');
 	return 0;
 }
 
