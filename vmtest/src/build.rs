@@ -1,9 +1,11 @@
-//! Builds the test modules against a kernel's headers, once per state of their sources.
+//! Builds the test modules against a kernel's headers, and the guest's program of user loads, once
+//! per state of their sources.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice;
 
 use anyhow::Result;
 
@@ -16,14 +18,31 @@ pub fn modules(kernel: &Kernel) -> Result<PathBuf> {
     let files = cache::find(&sources, &|name| {
         name.ends_with(".c") || name.ends_with(".h") || name == "Kbuild"
     });
-    let mut hash = DefaultHasher::new();
-    for file in &files {
-        fs::read(file)?.hash(&mut hash);
-    }
-    let name = format!("{}-{:016x}", kernel.release, hash.finish());
+    let name = format!("{}-{:016x}", kernel.release, state(&files)?);
     let built = cache::root()?.join("modules").join(name);
     cache::folder(&built, |scratch| compile(kernel, &files, scratch))?;
     Ok(built)
+}
+
+/// The static program that makes user loads.
+pub fn load() -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/load.c");
+    let built =
+        cache::root()?.join("load").join(format!("{:016x}", state(slice::from_ref(&source))?));
+    cache::folder(&built, |scratch| {
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-static", "-O2", "-Wall", "-Wextra", "-s", "-o"]).arg(scratch.join("load"));
+        cache::run(gcc.arg(&source)).map(drop)
+    })?;
+    Ok(built.join("load"))
+}
+
+fn state(files: &[PathBuf]) -> Result<u64> {
+    let mut hash = DefaultHasher::new();
+    for file in files {
+        fs::read(file)?.hash(&mut hash);
+    }
+    Ok(hash.finish())
 }
 
 fn compile(kernel: &Kernel, files: &[PathBuf], scratch: &Path) -> Result<()> {

@@ -28,6 +28,10 @@ const DRIVERS: [&str; 7] = [
     "qemu_fw_cfg",
 ];
 
+/// Drivers of the disk and its file system, in the order they need each other.
+const DISK_DRIVERS: [&str; 6] =
+    ["virtio_blk", "crc16", "crc32c_generic", "mbcache", "jbd2", "ext4"];
+
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
 const SHORT: Duration = Duration::from_secs(60);
 
@@ -84,7 +88,17 @@ impl Guest {
 
     /// Loads a test module and returns what it made.
     pub fn load(&mut self, module: &str) -> Result<Truth> {
-        self.insert(module)?;
+        self.load_with(module, "")
+    }
+
+    /// The same with parameters.
+    pub fn load_with(&mut self, module: &str, parameters: &str) -> Result<Truth> {
+        self.text(&format!("insmod /test/sysaktest_{module}.ko {parameters}"))?;
+        self.truth(module)
+    }
+
+    /// What a loaded test module has made so far.
+    pub fn truth(&mut self, module: &str) -> Result<Truth> {
         truth::parse(module, &self.text(&format!("cat /proc/sysaktest_{module}"))?)
     }
 
@@ -98,6 +112,15 @@ impl Guest {
         self.text(&format!("rmmod sysaktest_{module}")).map(drop)
     }
 
+    /// Mounts a file system on the disk, at /disk.
+    pub fn mount_disk(&mut self) -> Result<()> {
+        self.text(
+            "for driver in $(cat /modules/disk); do insmod /modules/$driver || exit; done; \
+             mke2fs /dev/vda >/dev/null && mkdir -p /disk && mount -t ext4 /dev/vda /disk",
+        )
+        .map(drop)
+    }
+
     /// How many objects a module has made for its record so far.
     pub fn recorded(&mut self, module: &str) -> Result<u64> {
         truth::count(&self.text(&format!("head -n 1 /proc/sysaktest_{module}"))?)
@@ -107,7 +130,7 @@ impl Guest {
     pub fn truths(&mut self) -> Result<Vec<Truth>> {
         let names = self.text("cd /proc && ls -d sysaktest_* 2>/dev/null || true")?;
         let names = names.lines().filter_map(|line| line.strip_prefix("sysaktest_"));
-        names.map(|m| truth::parse(m, &self.text(&format!("cat /proc/sysaktest_{m}"))?)).collect()
+        names.map(|module| self.truth(module)).collect()
     }
 
     /// Writes the vmcore, the truth and the guest's own figures to `folder`; returns the vmcore.
@@ -138,6 +161,7 @@ fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Vec<u8>> {
     }
     archive.file("init", include_bytes!("../guest/init"));
     archive.file("bin/busy", include_bytes!("../guest/busy"));
+    archive.copy("bin/load", &build::load()?)?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new);
     let busybox = busybox.into_iter().find(|path| path.exists());
     archive.copy("bin/busybox", busybox.context("no busybox (package busybox-static)")?)?;
@@ -145,19 +169,26 @@ fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Vec<u8>> {
     if let Some(sysak) = sysak {
         archive.copy("bin/sysak", sysak)?;
     }
-    let mut order = String::new();
-    for driver in DRIVERS {
-        if let Some(content) = driver_module(kernel, driver)? {
-            archive.file(&format!("modules/{driver}.ko"), &content);
-            order.push_str(&format!("{driver}.ko\n"));
-        }
-    }
-    archive.file("modules/order", order.as_bytes());
+    drivers(&mut archive, kernel, "order", &DRIVERS)?;
+    drivers(&mut archive, kernel, "disk", &DISK_DRIVERS)?;
     for module in cache::find(&build::modules(kernel)?, &|name| name.ends_with(".ko")) {
         let name = module.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         archive.copy(&format!("test/{name}"), &module)?;
     }
     Ok(archive.finish())
+}
+
+/// Puts drivers into `modules/`, and those that are not built in, in their order, into a list there.
+fn drivers(archive: &mut Archive, kernel: &Kernel, list: &str, names: &[&str]) -> Result<()> {
+    let mut order = String::new();
+    for driver in names {
+        if let Some(content) = driver_module(kernel, driver)? {
+            archive.file(&format!("modules/{driver}.ko"), &content);
+            order.push_str(&format!("{driver}.ko\n"));
+        }
+    }
+    archive.file(&format!("modules/{list}"), order.as_bytes());
+    Ok(())
 }
 
 /// A driver of the kernel's package, decompressed; `None` where it is built in.

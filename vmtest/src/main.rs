@@ -16,6 +16,7 @@ mod distro;
 mod guest;
 mod initramfs;
 mod judge;
+mod memgraph;
 mod meminfo;
 mod qemu;
 mod scenario;

@@ -6,11 +6,12 @@ use serde_json::Value;
 
 /// A leaf of the census and the meminfo fields that add up to it (`-` subtracts). Only the leaves
 /// whose counterpart meminfo shows.
-const MAPPING: [(&str, &[&str]); 10] = [
+const MAPPING: [(&str, &[&str]); 11] = [
     ("/free_bytes", &["MemFree", "PcpFree"]),
     ("/user/anon_bytes", &["AnonPages"]),
     ("/user/shmem_bytes", &["Shmem"]),
     ("/user/file_bytes", &["Cached", "Buffers", "-Shmem"]),
+    ("/user/hugetlb_bytes", &["Hugetlb"]),
     ("/kernel/slab_reclaimable_bytes", &["SReclaimable"]),
     ("/kernel/slab_unreclaimable_bytes", &["SUnreclaim"]),
     ("/kernel/page_table_bytes", &["PageTables"]),
@@ -51,6 +52,13 @@ fn sum(reading: &Reading, fields: &[&str]) -> i64 {
     fields.iter().map(signed).sum()
 }
 
+/// How far the sum of `fields` fell from the first reading to the last; below zero where it rose.
+pub fn fall(readings: &str, fields: &[&str]) -> i64 {
+    let readings = parse(readings);
+    let sum_of = |reading: Option<&Reading>| reading.map_or(0, |reading| sum(reading, fields));
+    sum_of(readings.first()) - sum_of(readings.last())
+}
+
 /// The leaves that differ from the range of all readings by more than 1 % and more than 2 MiB.
 pub fn disagreements(readings: &str, census: &Value) -> Vec<String> {
     let readings = parse(readings);
@@ -78,7 +86,8 @@ pub fn gap_bytes(census: &Value) -> Option<i64> {
     Some(total - leaves(census))
 }
 
-fn leaves(node: &Value) -> i64 {
+/// The sum of the leaves below a node, or the one leaf that it is.
+pub fn leaves(node: &Value) -> i64 {
     let Some(object) = node.as_object() else { return node.as_i64().unwrap_or(0) };
     object.iter().filter(|(name, _)| *name != "total_bytes").map(|(_, leaf)| leaves(leaf)).sum()
 }
@@ -87,7 +96,15 @@ fn leaves(node: &Value) -> i64 {
 mod tests {
     use serde_json::json;
 
-    use super::{disagreements, gap_bytes};
+    use super::{disagreements, fall, gap_bytes};
+
+    #[test]
+    fn a_fall_is_that_from_the_first_reading_to_the_last() {
+        let text = "MemTotal: 9 kB\nMemFree: 5 kB\nPcpFree: 1 kB\n\
+                    MemTotal: 9 kB\nMemFree: 2 kB\nPcpFree: 2 kB\n";
+        assert_eq!(fall(text, &["MemFree", "PcpFree"]), 2048);
+        assert_eq!(fall(text, &["PcpFree"]), -1024);
+    }
 
     #[test]
     fn leaves_add_up_to_the_total_and_null_counts_nothing() {

@@ -12,6 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+/// CPUs of a guest.
+pub const CPUS: u64 = 2;
+
+/// An empty disk for whatever wants page cache; a sparse file. The guest loads no driver for it by itself.
+const DISK_BYTES: u64 = 2 << 30;
+
 /// Writing a few GiB to a disk that others use too.
 const DUMP_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -49,8 +55,9 @@ impl Machine {
             Threads::One => "tcg,thread=single",
         };
         let at = |name: &str| folder.join(name).display().to_string();
+        fs::File::create(folder.join("disk"))?.set_len(DISK_BYTES)?;
         let child = Command::new("qemu-system-x86_64")
-            .args(["-accel", accel, "-smp", "2", "-cpu", cpu])
+            .args(["-accel", accel, "-smp", &CPUS.to_string(), "-cpu", cpu])
             .args(["-m", &setup.memory_mib.to_string()])
             .args(["-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
@@ -65,6 +72,11 @@ impl Machine {
             .args(["-device", "virtio-serial-pci"])
             .args(["-chardev", &format!("socket,id=agent,path={},server=on,wait=off", at("agent"))])
             .args(["-device", "virtserialport,chardev=agent,name=agent"])
+            .args([
+                "-drive",
+                &format!("file={},format=raw,if=none,id=disk,cache=unsafe", at("disk")),
+            ])
+            .args(["-device", "virtio-blk-pci,drive=disk"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -28,10 +28,13 @@ pub struct Target {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Finding {
+    pub class: String,
     pub verdict: String,
     pub cache: Option<String>,
     pub aliases: Vec<String>,
     pub unreachable_objects: Option<u64>,
+    pub unreachable_bytes: Option<u64>,
+    pub lost_through: Option<String>,
     pub functions: Vec<Function>,
     pub content_symbols: Vec<ContentSymbol>,
 }
@@ -85,8 +88,12 @@ impl Function {
 }
 
 impl Finding {
+    /// By any name of the cache, or by the class of what has no cache.
     pub fn is_about(&self, cache: &str) -> bool {
-        self.cache.as_deref() == Some(cache) || self.aliases.iter().any(|alias| alias == cache)
+        match &self.cache {
+            Some(name) => name == cache || self.aliases.iter().any(|alias| alias == cache),
+            None => self.class == cache,
+        }
     }
 }
 
@@ -102,6 +109,12 @@ impl Report {
 
     pub fn unreachable(&self, cache: &str) -> u64 {
         self.finding(cache).and_then(|finding| finding.unreachable_objects).unwrap_or(0)
+    }
+
+    /// Bytes of `cache`, or of a class, that are called a leak.
+    pub fn lost_bytes(&self, cache: &str) -> u64 {
+        let finding = self.finding(cache).filter(|finding| finding.verdict == "leak");
+        finding.and_then(|finding| finding.unreachable_bytes).unwrap_or(0)
     }
 
     /// Objects that the report calls lost beyond those that are, cache by cache. What a `held`

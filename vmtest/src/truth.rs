@@ -12,11 +12,21 @@ pub struct Truth {
     pub cache: String,
     pub object_size: u64,
     pub count: u64,
+    /// What other memory the module lost or holds beside them: the class and the bytes.
+    pub other: Option<(String, u64)>,
     #[serde(serialize_with = "as_hex")]
     pub addresses: Vec<u64>,
 }
 
 impl Truth {
+    /// The bytes of `class` (a cache, or what has none) that the module made on `cpus` CPUs.
+    pub fn bytes_of(&self, class: &str, cpus: u64) -> u64 {
+        let copies = if class == "percpu" { cpus } else { 1 };
+        let own = if self.cache == class { self.count * self.object_size * copies } else { 0 };
+        let other = self.other.iter().filter(|(other, _)| other == class);
+        own + other.map(|(_, bytes)| bytes).sum::<u64>()
+    }
+
     /// Whether `found` is at least 99.9 % of the objects.
     pub fn nearly_all(&self, found: u64) -> bool {
         found.saturating_mul(1000) >= self.count.saturating_mul(999)
@@ -32,7 +42,7 @@ fn as_hex<S: serde::Serializer>(addresses: &[u64], to: S) -> Result<S::Ok, S::Er
 pub fn parse(name: &str, text: &str) -> Result<Truth> {
     let mut lines = text.lines();
     let head: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
-    let &[role, cache, object_size, count, mask] = head.as_slice() else {
+    let &[role, cache, object_size, count, mask, ref other @ ..] = head.as_slice() else {
         anyhow::bail!("the truth of {name} begins with {head:?}");
     };
     let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16);
@@ -44,6 +54,10 @@ pub fn parse(name: &str, text: &str) -> Result<Truth> {
         cache: cache.into(),
         object_size: object_size.parse()?,
         count: count.parse()?,
+        other: match *other {
+            [class, bytes] => Some((class.into(), bytes.parse()?)),
+            _ => None,
+        },
         addresses: addresses.map_err(|error: std::num::ParseIntError| error)?,
     };
     anyhow::ensure!(truth.count <= truth.addresses.len() as u64, "{name}: a cut-off truth");
@@ -71,6 +85,14 @@ mod tests {
     fn the_mask_comes_off() {
         let truth = parse("bulk", "lost kmalloc-32 32 1 0xff\nff00\n").unwrap();
         assert_eq!(truth.addresses, [0xffff]);
+    }
+
+    #[test]
+    fn what_was_lost_beside_the_objects_counts_for_its_own_class() {
+        let truth = parse("tree", "lost kmalloc-96 96 2 0x0 page 4096\nff00\nff60\n").unwrap();
+        assert_eq!((truth.bytes_of("kmalloc-96", 2), truth.bytes_of("page", 2)), (192, 4096));
+        let percpu = parse("pcpuleak", "lost percpu 640 1 0x0\nff00\n").unwrap();
+        assert_eq!((percpu.bytes_of("percpu", 2), percpu.bytes_of("page", 2)), (1280, 0));
     }
 
     #[test]

@@ -1,13 +1,20 @@
-//! What is tried on one kernel. In one boot, by looks at memory alone: a busy guest without leaks,
-//! modules that hold objects, modules that lose them, both readers, the kernel's own counts, and the
-//! vmcore. By watching allocations, in a second boot: a busy guest without leaks; in a third: modules
-//! that go on losing objects.
+//! What is tried on one kernel, each of these in a boot of its own:
+//! looks at memory alone, at a busy guest without leaks, modules that hold objects, modules that lose
+//! them, both readers, the kernel's own counts, the vmcore, and whose the memory is; the same for memory
+//! that is no slab object; whose the memory is, under more loads of user space; watching allocations where nothing is lost;
+//! watching modules that go on losing slab objects; and such that go on losing other memory.
 
+mod classes;
 mod counts;
+mod going_on;
+mod graph;
 mod live;
+mod loads;
+mod proof;
 mod trace;
 mod vmcore;
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -28,11 +35,23 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
     if args.wants("static") {
         boot(kernel, args, checks, Threads::Two, by_looks)?;
     }
+    if args.wants("classes") {
+        boot(kernel, args, checks, Threads::Two, classes::run)?;
+    }
+    if args.wants("memgraph") && !args.wants("static") {
+        boot(kernel, args, checks, Threads::Two, graph::tmpfs)?;
+    }
+    if args.wants("loads") {
+        boot(kernel, args, checks, Threads::Two, graph::run)?;
+    }
     if args.wants("rcu") || args.wants("grow") {
         boot(kernel, args, checks, Threads::One, trace::innocent)?;
     }
     if trace::wants_leaks(args) {
         boot(kernel, args, checks, Threads::One, trace::leaks)?;
+    }
+    if going_on::wanted(args) {
+        boot(kernel, args, checks, Threads::One, going_on::run)?;
     }
     Ok(())
 }
@@ -55,7 +74,11 @@ fn by_looks(stage: &mut Stage) -> Result<()> {
     truths.extend(live::lose(stage)?);
     live::readers_agree(stage, &truths)?;
     counts::live(stage)?;
-    vmcore::run(stage, &truths)
+    vmcore::run(stage, &truths)?;
+    if stage.args.wants("memgraph") {
+        graph::tmpfs(stage)?;
+    }
+    Ok(())
 }
 
 /// What every scenario works with.
@@ -73,6 +96,13 @@ impl Stage<'_> {
 
     fn note(&mut self, scenario: &str, what: &str) {
         self.checks.note(&format!("{} {scenario}", self.kernel.name), what);
+    }
+
+    /// Keeps a report of this kernel's, if so asked.
+    fn keep(&self, name: &str, report: &[u8]) -> Result<()> {
+        let Some(folder) = &self.args.keep else { return Ok(()) };
+        fs::create_dir_all(folder)?;
+        Ok(fs::write(folder.join(format!("{}.{name}", self.kernel.name)), report)?)
     }
 
     /// Runs `sysak memleak` in the guest, by looks at memory alone; `None`, and a failed check, where

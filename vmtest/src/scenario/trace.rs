@@ -3,7 +3,6 @@
 //!
 //! One module after the other; what the earlier ones lost stays lost, in caches of their own.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -133,21 +132,16 @@ fn name(stage: &mut Stage, leak: &Leak, lossy: &[&str]) -> Result<()> {
 }
 
 /// The function is the first in its cache's finding, was seen allocating, and its leak is proved.
-fn expect_named(
+pub(super) fn expect_named(
     stage: &mut Stage,
     scenario: &str,
     finding: Option<&Finding>,
     cache: &str,
     function: &str,
 ) {
-    let got = finding.map_or("no finding", |finding| finding.verdict.as_str());
-    stage.check(scenario, &format!("finding about {cache}"), "leak", got, got == "leak");
+    expect_first(stage, scenario, finding, cache, function);
     let functions = finding.map_or(&[][..], |finding| finding.functions.as_slice());
-    let first = functions.first();
-    let got = first.map_or("no function".to_owned(), Function::title);
-    let what = format!("first function of {cache}");
-    stage.check(scenario, &what, function, &got, got == function);
-    let Some(first) = first else { return };
+    let Some(first) = functions.first() else { return };
     let what = format!("{cache}: how it was found");
     stage.check(scenario, &what, "traced", &first.source, first.source == "traced");
     let number = |known: Option<u64>| known.map_or("?".to_owned(), |number| number.to_string());
@@ -161,13 +155,34 @@ fn expect_named(
     stage.check(scenario, &what, &expected, &innocent.to_string(), innocent <= IN_FLIGHT);
 }
 
+/// The function is the first in its cache's finding of a leak.
+pub(super) fn expect_first(
+    stage: &mut Stage,
+    scenario: &str,
+    finding: Option<&Finding>,
+    cache: &str,
+    function: &str,
+) {
+    let got = finding.map_or("no finding", |finding| finding.verdict.as_str());
+    stage.check(scenario, &format!("finding about {cache}"), "leak", got, got == "leak");
+    let first = finding.and_then(|finding| finding.functions.first());
+    let got = first.map_or("no function".to_owned(), Function::title);
+    let what = format!("first function of {cache}");
+    stage.check(scenario, &what, function, &got, got == function);
+}
+
 /// No cache but those that lose objects is called leaking.
-fn expect_no_other_leak(stage: &mut Stage, scenario: &str, report: &Report, lossy: &[&str]) {
+pub(super) fn expect_no_other_leak(
+    stage: &mut Stage,
+    scenario: &str,
+    report: &Report,
+    lossy: &[&str],
+) {
     let leaking = report.findings.iter().filter(|finding| finding.verdict == "leak");
     let others = leaking.filter(|finding| !lossy.iter().any(|cache| finding.is_about(cache)));
     let others: Vec<String> = others
         .map(|finding| {
-            let cache = finding.cache.as_deref().unwrap_or("no cache");
+            let cache = finding.cache.as_deref().unwrap_or(&finding.class);
             let function = finding.functions.first().map(Function::title);
             format!("{cache} ({})", function.as_deref().unwrap_or("no function"))
         })
@@ -208,7 +223,11 @@ fn tell(stage: &mut Stage) -> Result<()> {
 }
 
 /// The JSON report of a run that watches.
-fn watch(stage: &mut Stage, scenario: &str, name: &str) -> Result<Option<(i32, Report)>> {
+pub(super) fn watch(
+    stage: &mut Stage,
+    scenario: &str,
+    name: &str,
+) -> Result<Option<(i32, Report)>> {
     let output = sysak(stage, scenario, "--format json", &format!("{name}.json"))?;
     let judged = stage.judge_report(scenario, output.code, &output.stdout, &output.errors());
     if let Some((_, report)) = &judged {
@@ -228,9 +247,6 @@ fn sysak(stage: &mut Stage, scenario: &str, options: &str, file: &str) -> Result
     )?;
     let seconds = began.elapsed().as_secs_f64();
     stage.note(scenario, &format!("{seconds:.1} s from start to end"));
-    if let Some(folder) = &stage.args.keep {
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join(format!("{}.{file}", stage.kernel.name)), &output.stdout)?;
-    }
+    stage.keep(file, &output.stdout)?;
     Ok(output)
 }

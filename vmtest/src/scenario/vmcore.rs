@@ -31,13 +31,24 @@ pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
         stage.expect_leak(&format!("vmcore: {}", truth.name), code, &report, truth);
     }
     counts::compare(stage, "vmcore", &bracket, &report);
-    match (objects(&all), objects(&lost)) {
-        (Ok(all), Ok(lost)) => {
-            compare(stage, truths, &all, &lost, &report);
-            if stage.args.drgn {
-                compare_with_drgn(stage, &vmcore, &folder.join("drgn.txt"), &all)?;
-            }
-        }
+    let truths: Vec<&Truth> = truths.iter().collect();
+    by_address(stage, &truths, &all, &lost, &report)?;
+    if stage.args.drgn {
+        compare_with_drgn(stage, &vmcore, &folder.join("drgn.txt"), &objects(&all)?)?;
+    }
+    Ok(())
+}
+
+/// The objects that `sysak` wrote to two files against what the modules made.
+pub(super) fn by_address(
+    stage: &mut Stage,
+    truths: &[&Truth],
+    all: &Path,
+    lost: &Path,
+    report: &Report,
+) -> Result<()> {
+    match (objects(all), objects(lost)) {
+        (Ok(all), Ok(lost)) => compare(stage, truths, &all, &lost, report),
         (Err(error), _) | (_, Err(error)) => {
             stage.check("vmcore", "writes its objects", "two files", &format!("{error:#}"), false);
         }
@@ -46,7 +57,7 @@ pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
 }
 
 /// Runs `sysak` on the host, with an end.
-fn diagnose(
+pub(super) fn diagnose(
     stage: &mut Stage,
     vmcore: &Path,
     all: &Path,
@@ -95,7 +106,7 @@ fn objects(file: &Path) -> Result<Objects> {
 }
 
 /// Address by address: what the modules made is live, what they lost is lost, and nothing else.
-fn compare(stage: &mut Stage, truths: &[Truth], all: &Objects, lost: &Objects, report: &Report) {
+fn compare(stage: &mut Stage, truths: &[&Truth], all: &Objects, lost: &Objects, report: &Report) {
     let mut accused: HashSet<u64> = lost.keys().copied().collect();
     for truth in truths {
         let scenario = format!("vmcore: {}", truth.name);
