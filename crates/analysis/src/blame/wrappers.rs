@@ -83,6 +83,42 @@ mod tests {
     }
 
     #[test]
+    fn every_way_to_pages_and_per_cpu_memory_is_known() {
+        let known = [
+            "__alloc_pages_nodemask",
+            "__alloc_frozen_pages_noprof",
+            "alloc_pages_mpol",
+            "alloc_pages_exact_noprof",
+            "alloc_pages_bulk_array_mempolicy",
+            "alloc_page_interleave",
+            "alloc_contig_pages_noprof",
+            "get_free_pages_noprof",
+            "__get_free_pages",
+            "get_zeroed_page_noprof",
+            "folio_alloc_noprof",
+            "__folio_alloc_noprof",
+            "page_frag_alloc_align",
+            "__page_frag_alloc_align",
+            "__page_frag_cache_refill",
+            "skb_page_frag_refill",
+            "page_pool_alloc_pages",
+            "dma_common_alloc_pages",
+            "iommu_dma_alloc",
+            "allocate_slab",
+            "kmem_cache_prefill_sheaf",
+            "__alloc_percpu_gfp",
+            "pcpu_alloc_noprof",
+            "__percpu_counter_init_many",
+        ];
+        for name in known {
+            assert!(is_wrapper(name), "{name}");
+        }
+        for name in ["pte_alloc_one", "pgd_alloc", "anon_pipe_write", "tlb_next_batch", "mm_init"] {
+            assert!(!is_wrapper(name), "{name} tells what it allocates for");
+        }
+    }
+
+    #[test]
     fn whoever_owns_what_it_allocates_is_no_wrapper() {
         let owners = [
             "inotify_handle_inode_event",
