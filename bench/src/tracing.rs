@@ -102,7 +102,9 @@ impl Machine {
                 alloc_cache: shape.alloc_cache.unwrap_or(0),
                 free_cache: shape.free_cache.unwrap_or(0),
                 node_events: shape.node_events,
-                per_cpu_pointer: shape.per_cpu_pointer.unwrap_or(0),
+                per_cpu_pointer: shape.per_cpu.map_or(0, |event| event.pointer),
+                per_cpu_bytes: shape.per_cpu.map_or(0, |event| event.bytes),
+                per_cpu_site: shape.per_cpu.is_some_and(|event| event.has_site),
             },
         })
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Keeps a record of every followed slab object that is allocated and not freed yet; and of blocks of pages and per-CPU
- * memory, where these are followed.
+ * Keeps a record of every followed slab object that is allocated and not freed yet; and of
+ * blocks of pages and per-CPU memory, where these are followed.
  *
  * The records lie in a table that user space has mapped: sets of eight, found by a hash of the
  * address. Beside it lies one byte a record, the tag, which says whether the record is in use
@@ -35,13 +35,23 @@ typedef long long s64;
 #define FREES 1
 #define RECORD 2
 
-/* What a record has for a cache where there is none: the upper half says what it is, the lower the order of a block. */
-#define KIND_PAGE 0x5041474500000000ull
-#define KIND_PER_CPU 0x5043505500000000ull
+/* What is allocated. */
+#define OBJECT 0
+#define PAGES 1
+#define PER_CPU 2
+#define KINDS 3
 
 /*
- * The kernel's flag for pages that it can move (include/linux/gfp_types.h): those of programs and files. It takes
- * none for itself with it.
+ * What a record has for a cache where there is none: the upper half says what it is, the lower
+ * the order of a block or the bytes of per-CPU memory.
+ */
+#define CACHE_PAGES 0x5041474500000000ull
+#define CACHE_PER_CPU 0x5043505500000000ull
+
+/*
+ * The kernel's flag for pages that it can move (bit 3 since 5.10, of gfp.h and gfp_types.h):
+ * those of programs and files. The kernel's own that bear it, zsmalloc's and the balloon's,
+ * have an owner that every page of theirs names.
  */
 #define GFP_MOVABLE 8
 
@@ -72,7 +82,7 @@ struct record {
 	u64 time_ns;
 	u32 pid;
 	int stack; /* negative: none was taken */
-	u64 cache; /* its struct kmem_cache, or the bytes that were allocated */
+	u64 cache; /* its struct kmem_cache, or the bytes that were allocated, or CACHE_… */
 	u64 comm[2];
 	u64 check;
 };
@@ -87,14 +97,18 @@ struct {
 
 /* What one CPU has seen. */
 struct seen {
-	u64 allocs;
-	u64 frees;
+	struct {
+		u64 allocs;
+		u64 frees;
+	} events[KINDS];
 	u64 recorded;
 	u64 lost; /* no room in the set */
 	u64 thinned; /* left out on purpose */
 	u64 stacks;
-	u64 tick;
-	u64 tokens;
+	struct {
+		u64 tick;
+		u64 tokens;
+	} purses[2]; /* pages have one of their own */
 	struct {
 		u64 site;
 		u64 allocs;
@@ -125,11 +139,11 @@ struct control {
 	u32 own_tgid;
 	u32 all; /* every cache is followed */
 	u32 one_in; /* one of so many allocations is recorded; a power of two */
-	u32 tick; /* counts up; each CPU may take `stacks` stacks between two ticks */
+	u32 tick; /* counts up; each CPU may take `stacks` stacks from a purse between two ticks */
 	u32 stacks;
 	u64 now_ns; /* user space's clock: a few times a second is enough, and costs nothing here */
-	u32 pages; /* blocks of pages are followed */
-	u32 per_cpu; /* per-CPU memory is */
+	u32 pages; /* allocations of pages are followed; their frees always */
+	u32 per_cpu; /* the same of per-CPU memory */
 	u64 caches[FOLLOWED];
 	u64 sizes[FOLLOWED];
 	u8 hints[HINTS];
@@ -146,8 +160,10 @@ const volatile struct {
 	u32 alloc_bytes;
 	u32 alloc_cache;
 	u32 free_cache;
-	u32 per_cpu_pointer; /* 7 where the call site comes first, 6 where there is none */
-} numbers = { 3, 0, 2, 2, 7 };
+	u32 per_cpu_pointer;
+	u32 per_cpu_bytes;
+	u32 per_cpu_site; /* whether the first argument of percpu_alloc_percpu is the call site */
+} numbers = { 3, 0, 2, 2, 7, 8, 1 };
 
 struct args {
 	u64 arg[8];
@@ -168,10 +184,24 @@ INLINE u64 arg(const struct args *ctx, u32 number)
 		READ_ARG(4);
 	else if (number == 5)
 		READ_ARG(5);
+	return value;
+}
+
+/* Of per-CPU events, which have more of them: each branch above costs slab events a jump. */
+INLINE u64 per_cpu_arg(const struct args *ctx, u32 number)
+{
+	u64 value = 0;
+
+	if (number == 2)
+		READ_ARG(2);
+	else if (number == 3)
+		READ_ARG(3);
 	else if (number == 6)
 		READ_ARG(6);
 	else if (number == 7)
 		READ_ARG(7);
+	else if (number == 8)
+		READ_ARG(8);
 	return value;
 }
 
@@ -245,22 +275,26 @@ INLINE int follows(const u64 *list, u64 what)
 	return 0;
 }
 
-/* Whether a stack may be taken; sites that a person would not blame come first. */
-INLINE int may_take_stack(struct seen *cpu, u64 site)
+/*
+ * Whether a stack may be taken; sites that a person would not blame come first. Events of pages
+ * tell no site: every stack is as good as another, and none of them goes at the cost of objects.
+ */
+INLINE int may_take_stack(struct seen *cpu, u32 kind, u64 site)
 {
+	u32 purse = kind == PAGES;
 	u64 reserve = 0;
 
-	if (cpu->tick != control.tick) {
-		cpu->tick = control.tick;
-		cpu->tokens = control.stacks;
+	if (cpu->purses[purse].tick != control.tick) {
+		cpu->purses[purse].tick = control.tick;
+		cpu->purses[purse].tokens = control.stacks;
 	}
-	if (!cpu->tokens)
+	if (!cpu->purses[purse].tokens)
 		return 0;
-	if (control.hints[(u32)(hash_of(site) >> 52) % HINTS] == HINT_NAMES_ITSELF)
+	if (kind != PAGES && control.hints[(u32)(hash_of(site) >> 52) % HINTS] == HINT_NAMES_ITSELF)
 		reserve = control.stacks / 2;
-	if (cpu->tokens <= reserve)
+	if (cpu->purses[purse].tokens <= reserve)
 		return 0;
-	cpu->tokens--;
+	cpu->purses[purse].tokens--;
 	return 1;
 }
 
@@ -275,7 +309,7 @@ INLINE void count_site(struct seen *cpu, u64 site)
 }
 
 /* A `site` of 0 is not known: only a stack can tell. */
-INLINE void record(struct args *ctx, struct seen *cpu, u64 site, u64 ptr, u64 hash, u64 cache)
+INLINE void record(struct args *ctx, struct seen *cpu, u32 kind, u64 site, u64 ptr, u64 hash, u64 cache)
 {
 	u32 set = set_of(hash) % SETS, free_way = WAYS, pid = get_current_pid_tgid() >> 32;
 	u8 *tags = &control.tags[set * WAYS];
@@ -283,7 +317,7 @@ INLINE void record(struct args *ctx, struct seen *cpu, u64 site, u64 ptr, u64 ha
 
 	if (pid == control.own_tgid)
 		return;
-	if (site)
+	if (kind == OBJECT || site)
 		count_site(cpu, site);
 	if (control.one_in > 1 && (get_prandom_u32() & (control.one_in - 1))) {
 		cpu->thinned++;
@@ -306,7 +340,7 @@ INLINE void record(struct args *ctx, struct seen *cpu, u64 site, u64 ptr, u64 ha
 	r->cache = cache;
 	get_current_comm(r->comm, sizeof(r->comm));
 	r->stack = -1;
-	if (may_take_stack(cpu, site)) {
+	if (may_take_stack(cpu, kind, site)) {
 		r->stack = get_stackid(ctx, &stacks, FAST_STACK_CMP);
 		cpu->stacks++;
 	}
@@ -316,14 +350,14 @@ INLINE void record(struct args *ctx, struct seen *cpu, u64 site, u64 ptr, u64 ha
 	cpu->recorded++;
 }
 
-INLINE void taken(struct args *ctx, struct seen *cpu, u64 site, u64 ptr, u64 cache)
+INLINE void taken(struct args *ctx, struct seen *cpu, u32 kind, u64 site, u64 ptr, u64 cache)
 {
 	u64 hash = hash_of(ptr >> 3);
 
 	/* It was freed without an event if it is in the table: the record is another's. */
 	forget(ptr, hash);
 	if (control.mode == RECORD)
-		record(ctx, cpu, site, ptr, hash, cache);
+		record(ctx, cpu, kind, site, ptr, hash, cache);
 }
 
 /* `cache` is the cache's address where the event tells it, else the bytes allocated. */
@@ -335,25 +369,12 @@ INLINE int allocated(struct args *ctx, u64 cache, const u64 *followed)
 
 	if (!cpu)
 		return 0;
-	cpu->allocs++;
+	cpu->events[OBJECT].allocs++;
 	if (control.mode == OFF || ptr < 4096)
 		return 0;
 	if (!control.all && !follows(followed, cache))
 		return 0;
-	taken(ctx, cpu, ctx->arg[0], ptr, cache);
-	return 0;
-}
-
-/* What is no slab object. */
-INLINE int allocated_other(struct args *ctx, u64 site, u64 ptr, u64 kind)
-{
-	u32 zero = 0;
-	struct seen *cpu = map_lookup(&seen, &zero);
-
-	if (!cpu || control.mode == OFF || !ptr)
-		return 0;
-	cpu->allocs++;
-	taken(ctx, cpu, site, ptr, kind);
+	taken(ctx, cpu, OBJECT, ctx->arg[0], ptr, cache);
 	return 0;
 }
 
@@ -364,10 +385,43 @@ INLINE int freed(u64 ptr, u64 cache)
 
 	if (!cpu)
 		return 0;
-	cpu->frees++;
-	if (control.mode == OFF || !ptr)
+	cpu->events[OBJECT].frees++;
+	if (control.mode == OFF || ptr < 4096)
 		return 0;
 	if (cache && !control.all && !follows(control.caches, cache))
+		return 0;
+	forget(ptr, hash_of(ptr >> 3));
+	return 0;
+}
+
+/*
+ * What is no slab object. All events are counted, wanted or not: they cost. `ptr` is 0 where
+ * the allocation failed.
+ */
+INLINE int allocated_other(struct args *ctx, u32 kind, u32 wanted, u64 site, u64 ptr, u64 cache)
+{
+	u32 zero = 0;
+	struct seen *cpu = map_lookup(&seen, &zero);
+
+	if (!cpu)
+		return 0;
+	cpu->events[kind].allocs++;
+	if (control.mode == OFF || !wanted || !ptr)
+		return 0;
+	taken(ctx, cpu, kind, site, ptr, cache);
+	return 0;
+}
+
+/* Also where its kind is not followed any more: a record that stays behind would be wrong. */
+INLINE int freed_other(u32 kind, u64 ptr)
+{
+	u32 zero = 0;
+	struct seen *cpu = map_lookup(&seen, &zero);
+
+	if (!cpu)
+		return 0;
+	cpu->events[kind].frees++;
+	if (control.mode == OFF || !ptr)
 		return 0;
 	forget(ptr, hash_of(ptr >> 3));
 	return 0;
@@ -401,38 +455,47 @@ int on_cache_free(struct args *ctx)
 	return freed(ctx->arg[1], numbers.free_cache ? arg(ctx, numbers.free_cache) : 0);
 }
 
-/* mm_page_alloc(page, order, gfp, …); slabs, too, are made of such pages, which a look at memory tells apart. */
+/*
+ * mm_page_alloc(page, order, gfp, …). Slabs, vmalloc areas and per-CPU chunks are made of such
+ * pages, too, and nothing here tells them apart for certain: a look at memory does.
+ */
 SEC("raw_tp")
 int on_page_alloc(struct args *ctx)
 {
-	if (!control.pages || (ctx->arg[2] & GFP_MOVABLE))
-		return 0;
-	return allocated_other(ctx, 0, ctx->arg[0], KIND_PAGE | (ctx->arg[1] & 0xff));
+	u32 wanted = control.pages && !(ctx->arg[2] & GFP_MOVABLE);
+
+	return allocated_other(ctx, PAGES, wanted, 0, ctx->arg[0], CACHE_PAGES | (ctx->arg[1] & 0xff));
 }
 
-/* mm_page_free(page, order) */
+/*
+ * mm_page_free(page, order). A block that is freed part by part loses its record with its first
+ * page, whatever becomes of the rest; parts before that leave the record with its first order.
+ */
 SEC("raw_tp")
 int on_page_free(struct args *ctx)
 {
-	return control.pages ? freed(ctx->arg[0], 0) : 0;
+	return freed_other(PAGES, ctx->arg[0]);
 }
 
-/* percpu_alloc_percpu(call_site, …, ptr, …) since v6.1, (…, ptr) before. */
+/*
+ * percpu_alloc_percpu: has a call site, the bytes that were allocated, and one more argument
+ * before the pointer since v6.1; only the bytes that were asked for before.
+ */
 SEC("raw_tp")
 int on_per_cpu_alloc(struct args *ctx)
 {
-	u64 site = numbers.per_cpu_pointer == 7 ? ctx->arg[0] : 0;
+	u64 site = numbers.per_cpu_site ? ctx->arg[0] : 0;
+	u64 ptr = per_cpu_arg(ctx, numbers.per_cpu_pointer);
+	u64 cache = CACHE_PER_CPU | (u32)per_cpu_arg(ctx, numbers.per_cpu_bytes);
 
-	if (!control.per_cpu)
-		return 0;
-	return allocated_other(ctx, site, arg(ctx, numbers.per_cpu_pointer), KIND_PER_CPU);
+	return allocated_other(ctx, PER_CPU, control.per_cpu, site, ptr, cache);
 }
 
 /* percpu_free_percpu(base_addr, off, ptr) */
 SEC("raw_tp")
 int on_per_cpu_free(struct args *ctx)
 {
-	return control.per_cpu ? freed(ctx->arg[2], 0) : 0;
+	return freed_other(PER_CPU, ctx->arg[2]);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

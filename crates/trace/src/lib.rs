@@ -11,10 +11,12 @@
 //! **Invariant:** nothing is pinned. When a [`Tracer`] is dropped, or the process
 //! ends in any other way, its programs are detached and gone.
 
+mod others;
 mod seen;
 mod table;
 mod tracer;
 
-pub use seen::Seen;
+pub use others::Others;
+pub use seen::{Counts, Seen};
 pub use table::{Kind, Record};
-pub use tracer::{Events, Follow, Followed, Mode, Others, TraceError, Tracer};
+pub use tracer::{Events, Follow, Followed, Mode, TraceError, Tracer};

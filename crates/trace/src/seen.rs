@@ -6,17 +6,38 @@ use sysak_base::Va;
 
 /// Call sites that one CPU counts; as in tracer.bpf.c.
 const SITES: usize = 128;
-const HEAD_WORDS: usize = 8;
+const HEAD_WORDS: usize = 14;
 /// Bytes that one CPU counts in.
 pub(crate) const SEEN_BYTES: usize = (HEAD_WORDS + 2 * SITES) * 8;
+
+/// Events of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Allocations.
+    pub allocs: u64,
+    /// Frees.
+    pub frees: u64,
+}
+
+impl Counts {
+    fn add(&mut self, (allocs, frees): (u64, u64)) {
+        self.allocs += allocs;
+        self.frees += frees;
+    }
+}
 
 /// What was seen since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Allocation events of every cache.
+    /// Allocation events of every kind.
     pub allocs: u64,
-    /// Free events of every cache.
+    /// Free events of every kind.
     pub frees: u64,
+    /// Of these, the events of pages: all there were while the programs were attached, those
+    /// of user memory among them.
+    pub pages: Counts,
+    /// Of these, the events of per-CPU memory.
+    pub per_cpu: Counts,
     /// Allocations that got a record.
     pub recorded: u64,
     /// Allocations for which there was no room.
@@ -39,13 +60,18 @@ impl Seen {
             u64::from_ne_bytes(bytes)
         });
         let mut next = || words.next().unwrap_or(0);
-        self.allocs += next();
-        self.frees += next();
+        let [objects, pages, per_cpu] = [(); 3].map(|()| (next(), next()));
+        self.pages.add(pages);
+        self.per_cpu.add(per_cpu);
+        for (allocs, frees) in [objects, pages, per_cpu] {
+            self.allocs += allocs;
+            self.frees += frees;
+        }
         self.recorded += next();
         self.lost += next();
         self.thinned += next();
         self.stacks += next();
-        let (_tick, _tokens) = (next(), next());
+        let _purses = [(); 4].map(|()| next());
         for _ in 0..SITES {
             let (site, allocs) = (next(), next());
             if site != 0 {
@@ -62,12 +88,15 @@ mod tests {
     #[test]
     fn cpus_are_added_up() {
         let mut words = vec![0u64; SEEN_BYTES / 8];
-        (words[0], words[3], words[8], words[9]) = (5, 2, 0xffff_ffff_8100_0000, 4);
+        (words[0], words[7], words[14], words[15]) = (5, 2, 0xffff_ffff_8100_0000, 4);
+        (words[2], words[3], words[5]) = (7, 6, 1);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut seen = Seen::default();
         seen.add(&bytes);
         seen.add(&bytes);
-        assert_eq!((seen.allocs, seen.lost), (10, 4));
+        assert_eq!((seen.allocs, seen.frees, seen.lost), (24, 14, 4));
+        assert_eq!(seen.pages, Counts { allocs: 14, frees: 12 });
+        assert_eq!(seen.per_cpu, Counts { allocs: 0, frees: 2 });
         assert_eq!(seen.sites[&Va(0xffff_ffff_8100_0000)], 8);
     }
 }

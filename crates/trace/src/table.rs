@@ -51,7 +51,7 @@ pub struct Record {
     /// Its stack, for [`crate::Tracer::stack`].
     pub stack: Option<u32>,
     /// The address of its `struct kmem_cache` where the event told it, else the bytes
-    /// that were allocated for it; nothing of the kind for what is no slab object.
+    /// that were allocated for it; what is no slab object has none, see [`Record::kind`].
     pub cache: u64,
 }
 
@@ -60,13 +60,18 @@ pub struct Record {
 pub enum Kind {
     /// A slab object.
     Object,
-    /// A block of pages, by its `struct page`.
+    /// A block of pages, by its first `struct page`.
     Pages {
-        /// log2 of its pages.
+        /// log2 of the pages that were allocated. Those behind the first may have been freed one
+        /// by one since, and be another's: a look must find them to be of one block still.
         order: u32,
     },
     /// Per-CPU memory, by its per-CPU pointer.
-    PerCpu,
+    PerCpu {
+        /// Bytes on each CPU: those allocated where the event tells them (since v6.1), else
+        /// those asked for.
+        bytes: u32,
+    },
 }
 
 /// Upper half of `cache` of what is no slab object; as in tracer.bpf.c.
@@ -78,7 +83,7 @@ impl Record {
     pub fn kind(&self) -> Kind {
         match self.cache >> 32 {
             PAGE => Kind::Pages { order: self.cache as u32 },
-            PER_CPU => Kind::PerCpu,
+            PER_CPU => Kind::PerCpu { bytes: self.cache as u32 },
             _ => Kind::Object,
         }
     }
@@ -125,15 +130,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_that_two_cpus_wrote_at_once_is_none() {
+    fn what_is_no_slab_object_says_so_where_others_have_their_cache() {
+        let mut record = parse(0xffff_ea00_0123_4580);
+        record.cache = PAGE << 32 | 3;
+        assert_eq!(record.kind(), Kind::Pages { order: 3 });
+        record.cache = PER_CPU << 32 | 4096;
+        assert_eq!(record.kind(), Kind::PerCpu { bytes: 4096 });
+        for cache in [0xffff_8880_0004_2500, 64, 4 << 20] {
+            record.cache = cache;
+            assert_eq!(record.kind(), Kind::Object, "{cache:#x}");
+        }
+    }
+
+    fn parse(object: u64) -> Record {
+        Record::parse(&whole(object)).unwrap()
+    }
+
+    fn whole(object: u64) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
-        let object = 0xffff_8880_1234_5640u64;
         bytes[..8].copy_from_slice(&(!object).to_ne_bytes());
         bytes[28..32].copy_from_slice(&(-1i32).to_ne_bytes());
         let sum = (!object).wrapping_add(u64::from(u32::MAX) * 13).wrapping_add(1);
         bytes[56..].copy_from_slice(&sum.to_ne_bytes());
-        let record = Record::parse(&bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_record_that_two_cpus_wrote_at_once_is_none() {
+        let object = 0xffff_8880_1234_5640u64;
+        let record = parse(object);
         assert_eq!((record.object, record.stack), (Va(object), None));
+        let mut bytes = whole(object);
         bytes[8] = 1;
         assert_eq!(Record::parse(&bytes), None);
     }

@@ -8,6 +8,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, Object, OpenObject};
 use sysak_base::{Pfn, Va};
 use sysak_bpf::{Aligned, LoadError, Mapping, Pagemap};
 
+use crate::others::{OTHERS, Others};
 use crate::seen::{SEEN_BYTES, Seen};
 use crate::table::{FOLLOWED, FRAMES, RECORD_BYTES, RECORDS, Record, control, hint_slot};
 
@@ -27,17 +28,12 @@ pub struct Events {
     pub free_cache: u32,
     /// Whether allocations on a given node have events of their own.
     pub node_events: bool,
-    /// The pointer, of `percpu_alloc_percpu`.
+    /// The pointer, of `percpu_alloc_percpu`; without it per-CPU memory is not followed.
     pub per_cpu_pointer: u32,
-}
-
-/// Memory that is no slab object, to be followed or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Others {
-    /// Blocks of pages, but for those that the kernel can move: programs' and files'.
-    pub pages: bool,
-    /// Per-CPU memory.
-    pub per_cpu: bool,
+    /// Bytes allocated or asked for, of `percpu_alloc_percpu`.
+    pub per_cpu_bytes: u32,
+    /// Whether the call site is the first argument of `percpu_alloc_percpu`.
+    pub per_cpu_site: bool,
 }
 
 /// Whose allocations are recorded.
@@ -94,8 +90,11 @@ pub struct Tracer {
     control: Mapping,
     tick: Cell<u32>,
     start: Instant,
-    events: Events,
-    others: Others,
+    /// What there are programs for.
+    attached: Others,
+    /// What there can be none for.
+    refused: Others,
+    followed: Others,
 }
 
 /// Program and event.
@@ -105,11 +104,6 @@ const ATTACHED: [(&str, &str); 4] = [
     ("on_kfree", "kfree"),
     ("on_cache_free", "kmem_cache_free"),
 ];
-/// Frees first, as everywhere.
-const PAGES: [(&str, &str); 2] =
-    [("on_page_free", "mm_page_free"), ("on_page_alloc", "mm_page_alloc")];
-const PER_CPU: [(&str, &str); 2] =
-    [("on_per_cpu_free", "percpu_free_percpu"), ("on_per_cpu_alloc", "percpu_alloc_percpu")];
 /// Since Linux commit 11e9734bcb6a ("mm/slab_common: unify NUMA and UMA version of
 /// tracepoints") (v6.1) the events above speak for these too.
 const ATTACHED_BEFORE_6_1: [(&str, &str); 2] =
@@ -126,8 +120,10 @@ impl Tracer {
         let records = map("records", RECORDS * RECORD_BYTES)?;
         let control = map(".bss", control::BYTES)?;
         let (tick, start) = (Cell::new(0), Instant::now());
-        let (links, others) = (Vec::new(), Others::default());
-        let mut tracer = Tracer { links, object, records, control, tick, start, events, others };
+        let (links, attached, followed) = (Vec::new(), Others::NONE, Others::NONE);
+        let refused = Others { per_cpu: events.per_cpu_pointer == 0, ..Others::NONE };
+        let mut tracer =
+            Tracer { links, object, records, control, tick, start, attached, refused, followed };
         tracer.put(control::OWN_TGID, std::process::id());
         tracer.put(control::ONE_IN, 1);
         tracer.follow(follow);
@@ -166,27 +162,37 @@ impl Tracer {
         self.put(control::ALL, u32::from(*follow == Follow::All));
     }
 
-    /// Follows other memory too, or no longer; programs are attached when they are first wanted.
-    /// What the kernel has no events for is left out: [`Tracer::others`] tells.
-    pub fn follow_others(&mut self, wanted: Others) -> Result<(), TraceError> {
-        let mut followed = wanted;
-        if wanted.pages && !self.others.pages {
-            PAGES.iter().try_for_each(|(program, event)| self.attach(program, event))?;
+    /// Follows other memory too, or no longer; returns what is followed now. Programs are attached
+    /// when they are first wanted, and stay: what is recorded must not miss its free. What the
+    /// kernel has no events for is left out, now and later: see [`Tracer::can_follow`].
+    pub fn follow_others(&mut self, wanted: Others) -> Others {
+        for kind in OTHERS {
+            let (attached, refused) = (kind.is_in(self.attached), kind.is_in(self.refused));
+            if kind.is_in(wanted) && !attached && !refused {
+                let all = self.attach_all(&kind.programs);
+                kind.put(if all.is_ok() { &mut self.attached } else { &mut self.refused });
+            }
         }
-        followed.per_cpu &= self.events.per_cpu_pointer > 0;
-        if followed.per_cpu && !self.others.per_cpu {
-            PER_CPU.iter().try_for_each(|(program, event)| self.attach(program, event))?;
-        }
-        self.put(control::PAGES, u32::from(followed.pages));
-        self.put(control::PER_CPU, u32::from(followed.per_cpu));
-        self.others.pages |= followed.pages;
-        self.others.per_cpu |= followed.per_cpu;
-        Ok(())
+        self.followed = wanted.and(self.attached);
+        self.put(control::PAGES, u32::from(self.followed.pages));
+        self.put(control::PER_CPU, u32::from(self.followed.per_cpu));
+        self.followed
     }
 
-    /// What there are programs for, besides those for slab objects.
-    pub fn others(&self) -> Others {
-        self.others
+    /// What this kernel has events for, besides slab objects. That it has those of a kind that was
+    /// never followed is taken for granted until then.
+    pub fn can_follow(&self) -> Others {
+        self.refused.not()
+    }
+
+    /// All of these programs, or none.
+    fn attach_all(&mut self, programs: &[(&str, &'static str)]) -> Result<(), TraceError> {
+        let before = self.links.len();
+        let all = programs.iter().try_for_each(|(program, event)| self.attach(program, event));
+        if all.is_err() {
+            self.links.truncate(before);
+        }
+        all
     }
 
     /// From now on.
@@ -199,18 +205,23 @@ impl Tracer {
         self.put(control::ONE_IN, one_in.clamp(1, 1 << 20).next_power_of_two());
     }
 
-    /// Begins a new period, in which each CPU may take this many stacks. Records get the time of
-    /// the period's beginning: their age is known no better than these calls are frequent.
+    /// Begins a new period, in which each CPU may take this many stacks; where pages are followed,
+    /// half of them are theirs. Records get the time of the period's beginning: their age is
+    /// known no better than these calls are frequent.
     pub fn tick(&self, stacks_each_cpu: u32) {
         self.tick.set(self.tick.get().wrapping_add(1));
         self.control.put(control::NOW_NS, &self.now_ns().to_ne_bytes());
-        self.put(control::STACKS, stacks_each_cpu);
+        let purses = 1 + u32::from(self.followed.pages);
+        self.put(control::STACKS, stacks_each_cpu.div_ceil(purses));
         self.put(control::TICK, self.tick.get());
     }
 
-    /// Notes that a call site is the function to blame itself: others need a stack more.
+    /// Notes that a call site is the function to blame itself: others need a stack more. Where
+    /// the site is not known (0), only a stack can tell.
     pub fn names_itself(&self, site: Va) {
-        self.control.put(control::HINTS_AT + hint_slot(site), &[1]);
+        if site.0 != 0 {
+            self.control.put(control::HINTS_AT + hint_slot(site), &[1]);
+        }
     }
 
     /// Nanoseconds since the start, as [`Record::time_ns`] has them.
@@ -292,6 +303,8 @@ fn set_arguments(object: &mut OpenObject, events: Events) {
         events.alloc_cache,
         events.free_cache,
         events.per_cpu_pointer,
+        events.per_cpu_bytes,
+        u32::from(events.per_cpu_site),
     ];
     for (place, number) in bytes.chunks_exact_mut(4).zip(numbers) {
         place.copy_from_slice(&number.to_ne_bytes());

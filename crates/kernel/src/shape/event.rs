@@ -19,8 +19,33 @@ pub struct EventShape {
     pub free_cache: Option<u32>,
     /// Whether `kmalloc_node` and `kmem_cache_alloc_node` are events of their own.
     pub node_events: bool,
-    /// The pointer, of `percpu_alloc_percpu`; `None` where there is no such event.
-    pub per_cpu_pointer: Option<u32>,
+    /// Of `percpu_alloc_percpu`; `None` where there is no such event, or it is another one.
+    pub per_cpu: Option<PerCpuEvent>,
+}
+
+/// Numbers of the arguments of `percpu_alloc_percpu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerCpuEvent {
+    /// The per-CPU pointer.
+    pub pointer: u32,
+    /// The bytes that were allocated on each CPU; those asked for where it does not tell.
+    pub bytes: u32,
+    /// Whether it begins with the call site: since Linux commit f67bed134a05 ("percpu: improve
+    /// percpu_alloc_percpu event trace") (v5.19), which has it tell the bytes allocated, too.
+    pub has_site: bool,
+}
+
+impl PerCpuEvent {
+    fn find(params: &[String]) -> Option<PerCpuEvent> {
+        // Bytes asked for and alignment come before them.
+        let allocated = find_nth(params, "size_t", 2);
+        Some(PerCpuEvent {
+            // The chunk's address comes before it.
+            pointer: find_nth(params, "void *", 1)?,
+            bytes: allocated.or_else(|| find_nth(params, "size_t", 0))?,
+            has_site: params.get(1).is_some_and(|first| first == "long unsigned int"),
+        })
+    }
 }
 
 impl EventShape {
@@ -29,8 +54,6 @@ impl EventShape {
         let params = |event: &str| types.find_typedef_params(&format!("btf_trace_{event}"));
         let (kmalloc, alloc) = (params("kmalloc")?, params("kmem_cache_alloc")?);
         let free = params("kmem_cache_free")?;
-        // The second address in it; the first is the chunk's.
-        let per_cpu = params("percpu_alloc_percpu");
         let alloc_cache = find_nth(&alloc, "struct kmem_cache *", 0);
         Some(EventShape {
             kmalloc_bytes: find_nth(&kmalloc, "size_t", 1),
@@ -38,7 +61,7 @@ impl EventShape {
             alloc_cache,
             free_cache: find_nth(&free, "struct kmem_cache *", 0),
             node_events: params("kmalloc_node").is_some(),
-            per_cpu_pointer: per_cpu.and_then(|params| find_nth(&params, "void *", 1)),
+            per_cpu: params("percpu_alloc_percpu").and_then(|all| PerCpuEvent::find(&all)),
         })
     }
 }
@@ -63,5 +86,19 @@ mod tests {
         let old: Vec<String> = old.map(str::to_owned).into();
         assert_eq!(find_nth(&old, "size_t", 1), Some(3));
         assert_eq!(find_nth(&old, "struct kmem_cache *", 0), None);
+    }
+
+    #[test]
+    fn per_cpu_events_tell_the_call_site_and_the_bytes_allocated_since_6_1() {
+        let common = ["bool", "bool", "size_t", "size_t", "void *", "int", "void *"];
+        let params = |before: &[&str], after: &[&str]| -> Vec<String> {
+            [before, &common, after].concat().iter().map(|&param| param.to_owned()).collect()
+        };
+        let old = PerCpuEvent::find(&params(&["void *"], &[]));
+        assert_eq!(old, Some(PerCpuEvent { pointer: 6, bytes: 2, has_site: false }));
+        let new = params(&["void *", "long unsigned int"], &["size_t", "gfp_t"]);
+        let new = PerCpuEvent::find(&new);
+        assert_eq!(new, Some(PerCpuEvent { pointer: 7, bytes: 8, has_site: true }));
+        assert_eq!(PerCpuEvent::find(&params(&["void *"], &[])[..6]), None);
     }
 }

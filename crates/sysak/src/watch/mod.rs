@@ -101,7 +101,9 @@ impl<'a> Watch<'a> {
             alloc_cache: number(shape.alloc_cache),
             free_cache: number(shape.free_cache),
             node_events: shape.node_events,
-            per_cpu_pointer: number(shape.per_cpu_pointer),
+            per_cpu_pointer: shape.per_cpu.map_or(0, |event| event.pointer),
+            per_cpu_bytes: shape.per_cpu.map_or(0, |event| event.bytes),
+            per_cpu_site: shape.per_cpu.is_some_and(|event| event.has_site),
         };
         let is_of = |cache: &u16, class| caches[usize::from(*cache)].class == class;
         let followed = |cache: &u16| {
@@ -121,7 +123,7 @@ impl<'a> Watch<'a> {
         let follows = |class| follow_caches.is_none_or(|c| c.iter().any(|c| is_of(c, class)));
         let others = Others { pages: follows(Class::Page), per_cpu: follows(Class::PerCpu) };
         let mut tracer = Tracer::start(events, &follow)?;
-        tracer.follow_others(others)?;
+        tracer.follow_others(others);
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
         Ok(Watch {
             tracer,
@@ -172,10 +174,10 @@ impl<'a> Watch<'a> {
         !cancel.is_set()
     }
 
-    /// From now on all that is allocated is recorded.
-    pub fn follow_all(&mut self) -> Result<(), TraceError> {
+    /// From now on all that is allocated is recorded; returns what is, besides slab objects.
+    pub fn follow_all(&mut self) -> Others {
         self.tracer.follow(&Follow::All);
-        self.tracer.follow_others(Others { pages: true, per_cpu: true })
+        self.tracer.follow_others(Others::ALL)
     }
 
     /// Lets what is in flight drain; false when cancelled.
@@ -284,7 +286,7 @@ fn is_still_there(heap: &Heap, record: &Record, object: Object) -> bool {
             let start = heap.struct_pages(slab.pfn, 1).0 == record.object;
             start && 1u64.checked_shl(order) == Some(u64::from(slab.pages))
         }
-        (Kind::PerCpu, Class::PerCpu) => heap.object_va(object) == record.object,
+        (Kind::PerCpu { .. }, Class::PerCpu) => heap.object_va(object) == record.object,
         _ => false,
     };
     same && heap.is_live(object)

@@ -1,0 +1,79 @@
+//! Memory that is no slab object: its kinds, and the programs on the events of each.
+
+/// Memory that is no slab object, to be followed or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Blocks of pages, but for those that the kernel can move: programs' and files'.
+    pub pages: bool,
+    /// Per-CPU memory.
+    pub per_cpu: bool,
+}
+
+impl Others {
+    /// Neither.
+    pub const NONE: Others = Others { pages: false, per_cpu: false };
+    /// Both.
+    pub const ALL: Others = Others { pages: true, per_cpu: true };
+
+    /// What is in both.
+    pub(crate) fn and(self, other: Others) -> Others {
+        Others { pages: self.pages && other.pages, per_cpu: self.per_cpu && other.per_cpu }
+    }
+
+    /// What is not in it.
+    pub(crate) fn not(self) -> Others {
+        Others { pages: !self.pages, per_cpu: !self.per_cpu }
+    }
+}
+
+/// A kind of memory and its programs, each with its event.
+#[derive(Clone, Copy)]
+pub(crate) struct Other {
+    of: fn(&mut Others) -> &mut bool,
+    /// Frees first: an allocation that is recorded before its free is watched for would stay
+    /// in the table.
+    pub programs: [(&'static str, &'static str); 2],
+}
+
+/// All kinds.
+pub(crate) const OTHERS: [Other; 2] = [
+    Other {
+        of: |others| &mut others.pages,
+        programs: [("on_page_free", "mm_page_free"), ("on_page_alloc", "mm_page_alloc")],
+    },
+    Other {
+        of: |others| &mut others.per_cpu,
+        programs: [
+            ("on_per_cpu_free", "percpu_free_percpu"),
+            ("on_per_cpu_alloc", "percpu_alloc_percpu"),
+        ],
+    },
+];
+
+impl Other {
+    pub fn is_in(self, mut others: Others) -> bool {
+        *(self.of)(&mut others)
+    }
+
+    pub fn put(self, others: &mut Others) {
+        *(self.of)(others) = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_one_of_its_own() {
+        for (kind, only) in OTHERS
+            .iter()
+            .zip([Others { pages: true, per_cpu: false }, Others { pages: false, per_cpu: true }])
+        {
+            let mut none = Others::NONE;
+            kind.put(&mut none);
+            assert_eq!((none, kind.is_in(only.not())), (only, false));
+            assert_eq!(Others::ALL.and(only), only);
+        }
+    }
+}
