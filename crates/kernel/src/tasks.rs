@@ -76,3 +76,81 @@ fn sleeping(kernel: &Kernel<'_>, heap: &Heap) -> Vec<(Va, Va)> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sysak_base::heap::Cache;
+    use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
+    use sysak_symbols::{Kallsyms, TypeInfo};
+
+    use crate::shape::TaskShape;
+
+    const DIRECT: Va = Va(0xffff_8880_0000_0000);
+    const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
+    const STACK: Va = Va(0xffff_c900_0000_4000);
+    const TASK: TaskShape = TaskShape { stack: 8, stack_pointer: 16, on_cpu: 24 };
+
+    struct Ram(Vec<u8>);
+
+    impl Memory for Ram {
+        fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+            let fault = Fault { at, why: Why::Unmapped };
+            let start = at.checked_sub(DIRECT).ok_or(fault)? as usize;
+            buf.copy_from_slice(self.0.get(start..start + buf.len()).ok_or(fault)?);
+            Ok(())
+        }
+    }
+
+    /// One task with a stack of four pages, frames 8 to 11; which of these are roots afterwards,
+    /// and what else is.
+    fn roots(pointer: u64, on_cpu: u32) -> (Vec<u64>, Vec<(Va, u64)>) {
+        let mut ram = Ram(vec![0; 16 << 12]);
+        let mut put = |at: usize, word: u64| ram.0[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        put(0x1008, STACK.0);
+        put(0x1010, STACK.0.wrapping_add(pointer));
+        put(0x1018, on_cpu.into());
+        (0..4).for_each(|page| put(0x2000 + page * 8, MEMMAP.0 + (8 + page as u64) * 64));
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
+        let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
+        let symbols = Kallsyms::parse_proc(b"ffffffff81000000 T _stext\n").unwrap();
+        let anchors = Anchors {
+            page_offset: Some(DIRECT),
+            vmemmap: Some(MEMMAP),
+            ram: vec![PfnRange { start: Pfn(0), end: Pfn(16) }],
+            ..Anchors::default()
+        };
+        let mut kernel = Kernel::new(&ram, &anchors, &types, &symbols).unwrap();
+        kernel.shape.task = Some(TASK);
+        let cache = Cache::new(Va(1), TASK_CACHE.into(), 4096, 4096).unwrap();
+        let mut heap = Heap::new(DIRECT, 16, vec![cache]);
+        heap.push(Pfn(1), 0, 0, 1).unwrap();
+        heap.seal();
+        let area = Area {
+            address: STACK,
+            note: Va(0),
+            bytes: 4 * PAGE_SIZE,
+            pages: 4,
+            array: DIRECT.at(0x2000),
+            caller: Va(0),
+            kind: Kind::Stack,
+        };
+        let mut census = Census::of_kernel_pages((8..12).map(Pfn));
+        let tops = leave_out_dead_stacks(&kernel, &heap, &[area], &mut census);
+        let left = (8..12).filter(|page| census.roots.contains(Pfn(*page))).collect();
+        (left, tops)
+    }
+
+    #[test]
+    fn below_the_stack_pointer_of_a_sleeping_task_nothing_is_a_root() {
+        let top = DIRECT.at((10 << 12) + 0xe18);
+        assert_eq!(roots(0x2e18, 0), (vec![11], vec![(top, 0x1e8)]));
+    }
+
+    #[test]
+    fn the_stack_of_a_task_that_runs_counts_whole_and_so_does_one_that_makes_no_sense() {
+        for (pointer, on_cpu) in [(0x2e18, 1), (0x4000, 0), (u64::MAX - 0x2000, 0)] {
+            assert_eq!(roots(pointer, on_cpu), (vec![8, 9, 10, 11], vec![]), "{pointer:#x}");
+        }
+    }
+}
