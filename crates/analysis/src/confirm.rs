@@ -90,7 +90,7 @@ impl Suspects {
                 }
             });
             for object in &cleared {
-                heap.mark(Object { slab: index, index: *object });
+                heap.blacken(Object { slab: index, index: *object });
             }
         }
     }
@@ -104,7 +104,7 @@ impl Suspects {
             }
         });
         for object in cleared {
-            heap.mark(object);
+            heap.blacken(object);
         }
     }
 
