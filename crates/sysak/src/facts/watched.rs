@@ -131,7 +131,12 @@ fn named(kernel: &Kernel<'_>, at: Va) -> report::Function {
     // It may lie behind the last instruction of its function.
     let symbol = kernel.symbols.symbolize(Va(at.0.wrapping_sub(1)));
     report::Function {
-        name: symbol.map_or_else(|| at.to_string(), |symbol| symbol.name.to_owned()),
+        name: match symbol {
+            Some(symbol) => symbol.name.to_owned(),
+            // No call site, and no stack was taken.
+            None if at.0 == 0 => "unknown".to_owned(),
+            None => at.to_string(),
+        },
         offset: symbol.map(|symbol| symbol.offset + 1),
         size: symbol.and_then(|symbol| symbol.size),
         module: symbol.and_then(|symbol| symbol.module).map(str::to_owned),

@@ -114,7 +114,7 @@ impl<'a> Names<'a> {
             at,
             call_site: (at != site).then_some(site).filter(|site| site.0 != 0),
             stack: frames.to_vec(),
-            is_wrapper: found.is_none(),
+            is_wrapper: found.is_none() || at.0 == 0,
         }
     }
 
