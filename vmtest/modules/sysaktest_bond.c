@@ -11,7 +11,7 @@
 static unsigned int lost = 590000;
 module_param(lost, uint, 0400);
 static unsigned int rate = 4;
-module_param(rate, uint, 0400);
+module_param(rate, uint, 0600);
 
 struct bond_vminfo_ops {
 	int (*expire)(void *);
@@ -102,7 +102,7 @@ static int __init sysaktest_bond_init(void)
 		err = sysaktest_publish("sysaktest_bond");
 	if (err)
 		goto no_proc;
-	err = sysaktest_pace_start(bond_vminfo_step, rate, "bond_vminfo");
+	err = sysaktest_pace_start(bond_vminfo_step, &rate, "bond_vminfo");
 	if (!err)
 		return 0;
 	sysaktest_retract("sysaktest_bond");

@@ -9,7 +9,7 @@
 #define IN_FLIGHT 32
 
 static unsigned int rate = 20;
-module_param(rate, uint, 0400);
+module_param(rate, uint, 0600);
 static unsigned int requests = 1000;
 module_param(requests, uint, 0400);
 static unsigned int kept = 2000;
@@ -116,7 +116,7 @@ static int sysaktest_churn_start(void)
 		err = sysaktest_publish("sysaktest_churn");
 	if (err)
 		return err;
-	err = sysaktest_pace_start(churn_step, rate, "churn");
+	err = sysaktest_pace_start(churn_step, &rate, "churn");
 	if (err)
 		remove_proc_entry("sysaktest_churn", NULL);
 	return err;

@@ -6,7 +6,7 @@
 #include "sysaktest_pace.h"
 
 static unsigned int rate = 100;
-module_param(rate, uint, 0400);
+module_param(rate, uint, 0600);
 
 struct grow_object {
 	struct list_head link;
@@ -55,7 +55,7 @@ static int __init sysaktest_grow_init(void)
 		vfree(truth.masked);
 		return err;
 	}
-	err = sysaktest_pace_start(grow_step, rate, "grow");
+	err = sysaktest_pace_start(grow_step, &rate, "grow");
 	if (err)
 		sysaktest_retract("sysaktest_grow");
 	return err;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A kernel thread that takes a module's step so many times a second, until the module goes. */
+/*
+ * A kernel thread that takes a module's step so many times a second, until the module goes. The module's parameter may
+ * change meanwhile: at a rate of zero it waits.
+ */
 #ifndef SYSAKTEST_PACE_H
 #define SYSAKTEST_PACE_H
 
@@ -14,16 +17,23 @@
 
 static struct task_struct *pacer;
 static void (*pace_step)(void);
-static unsigned int pace_rate;
+static const unsigned int *pace_rate;
 
 static int sysaktest_pace(void *unused)
 {
 	unsigned long due = jiffies;
 
 	while (!kthread_should_stop()) {
+		unsigned int rate = READ_ONCE(*pace_rate);
+
+		if (!rate) {
+			schedule_timeout_interruptible(HZ / 10);
+			due = jiffies;
+			continue;
+		}
 		pace_step();
 		sysaktest_scrub_stack();
-		due += max(HZ / pace_rate, 1UL);
+		due += max(HZ / rate, 1UL);
 		if (time_after(due, jiffies))
 			schedule_timeout_interruptible(due - jiffies);
 		else
@@ -33,12 +43,12 @@ static int sysaktest_pace(void *unused)
 	return 0;
 }
 
-/* A rate of zero means never. */
-static int sysaktest_pace_start(void (*step)(void), unsigned int rate, const char *name)
+/* With a rate of zero at the start there is no thread at all. */
+static int sysaktest_pace_start(void (*step)(void), const unsigned int *rate, const char *name)
 {
 	struct task_struct *task;
 
-	if (!rate)
+	if (!*rate)
 		return 0;
 	pace_step = step;
 	pace_rate = rate;

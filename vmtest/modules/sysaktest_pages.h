@@ -11,7 +11,7 @@
 static unsigned int count = PAGES_COUNT;
 module_param(count, uint, 0400);
 static unsigned int rate = 4;
-module_param(rate, uint, 0400);
+module_param(rate, uint, 0600);
 
 static SYSAKTEST_NAMED int PAGES_FUNCTION(u64 serial)
 {
@@ -48,7 +48,7 @@ static int __init pages_init(void)
 		vfree(truth.masked);
 		return err;
 	}
-	err = sysaktest_pace_start(pages_step, rate, "pages");
+	err = sysaktest_pace_start(pages_step, &rate, "pages");
 	if (err)
 		sysaktest_retract(KBUILD_MODNAME);
 	return err;

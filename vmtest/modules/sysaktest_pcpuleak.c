@@ -9,7 +9,7 @@
 static unsigned int count = 2000;
 module_param(count, uint, 0400);
 static unsigned int rate = 2;
-module_param(rate, uint, 0400);
+module_param(rate, uint, 0600);
 
 static SYSAKTEST_NAMED int pcpuleak_lose(unsigned int serial)
 {
@@ -42,7 +42,7 @@ static int __init sysaktest_pcpuleak_init(void)
 		vfree(truth.masked);
 		return err;
 	}
-	err = sysaktest_pace_start(pcpuleak_step, rate, "pcpuleak");
+	err = sysaktest_pace_start(pcpuleak_step, &rate, "pcpuleak");
 	if (err)
 		sysaktest_retract("sysaktest_pcpuleak");
 	return err;

@@ -7,6 +7,8 @@
 
 #include <linux/rcupdate.h>
 
+static const unsigned int rate = 100;
+
 static unsigned int batch = 50;
 module_param(batch, uint, 0400);
 
@@ -52,7 +54,7 @@ static int __init sysaktest_rcu_init(void)
 		vfree(truth.masked);
 		return err;
 	}
-	err = sysaktest_pace_start(rcu_step, 100, "rcu");
+	err = sysaktest_pace_start(rcu_step, &rate, "rcu");
 	if (err)
 		sysaktest_retract("sysaktest_rcu");
 	return err;

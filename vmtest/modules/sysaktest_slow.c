@@ -3,7 +3,7 @@
 #include "sysaktest_pace.h"
 
 static unsigned int rate = 2;
-module_param(rate, uint, 0400);
+module_param(rate, uint, 0600);
 
 struct slow_object {
 	u64 kind;
@@ -44,7 +44,7 @@ static int __init sysaktest_slow_init(void)
 		vfree(truth.masked);
 		return err;
 	}
-	err = sysaktest_pace_start(slow_step, rate, "slow");
+	err = sysaktest_pace_start(slow_step, &rate, "slow");
 	if (err)
 		sysaktest_retract("sysaktest_slow");
 	return err;

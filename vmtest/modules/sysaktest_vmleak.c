@@ -10,7 +10,7 @@
 static unsigned int count = 80;
 module_param(count, uint, 0400);
 static unsigned int rate = 1;
-module_param(rate, uint, 0400);
+module_param(rate, uint, 0600);
 
 static SYSAKTEST_NAMED void *vmleak_small(unsigned int pages)
 {
@@ -58,7 +58,7 @@ static int __init sysaktest_vmleak_init(void)
 		vfree(truth.masked);
 		return err;
 	}
-	err = sysaktest_pace_start(vmleak_step, rate, "vmleak");
+	err = sysaktest_pace_start(vmleak_step, &rate, "vmleak");
 	if (err)
 		sysaktest_retract("sysaktest_vmleak");
 	return err;

@@ -12,7 +12,7 @@
 #define SKB_BYTES 600
 
 static unsigned int rate = 5;
-module_param(rate, uint, 0400);
+module_param(rate, uint, 0600);
 
 static const char template[96] = "kmemdup copies this and nobody frees the copy";
 
@@ -54,7 +54,7 @@ static int __init sysaktest_wrapper_init(void)
 		vfree(truth.masked);
 		return err;
 	}
-	err = sysaktest_pace_start(wrapper_step, rate, "wrapper");
+	err = sysaktest_pace_start(wrapper_step, &rate, "wrapper");
 	if (err)
 		sysaktest_retract("sysaktest_wrapper");
 	return err;

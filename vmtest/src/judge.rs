@@ -1,4 +1,4 @@
-//! drgn as an independent judge of the slab walk: fetches what it needs, and runs it on a vmcore.
+//! drgn as an independent judge of the slab walk and of the test modules: fetches what it needs, and runs it on a vmcore.
 //!
 //! It needs the kernel's DWARF, about 1 GB to download for each kernel, so only `--drgn` asks for it.
 
@@ -20,6 +20,13 @@ pub fn drgn_objects(kernel: &Kernel, vmcore: &Path, output: &Path) -> Result<()>
     let vmlinux = vmlinux(kernel)?;
     cache::run(Command::new(python()?).arg(script).arg(vmcore).arg(vmlinux).arg(output))?;
     Ok(())
+}
+
+/// What drgn finds of the memory in `truth` that is no slab object: `MODULE CLASS RIGHT WRONG` a line.
+pub fn drgn_memory(kernel: &Kernel, vmcore: &Path, truth: &Path) -> Result<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("judges/drgn_memory.py");
+    let vmlinux = vmlinux(kernel)?;
+    cache::run(Command::new(python()?).arg(script).arg(vmcore).arg(vmlinux).arg(truth))
 }
 
 /// A Python that has drgn, in an environment of its own.

@@ -2,9 +2,12 @@
 //! holds such memory as drivers do, then what loses it, class after class, by looks alone and from
 //! the vmcore of the same guest.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::{Stage, counts, proof};
+use crate::judge;
 use crate::qemu::CPUS;
 use crate::sysak::{Finding, Function, Report};
 use crate::truth::Truth;
@@ -56,7 +59,7 @@ pub fn run(stage: &mut Stage) -> Result<()> {
         rest(stage)?;
         let scenario = format!("classes: {}", loss.module);
         let Some((code, report)) = look(stage, &scenario, &lost)? else { continue };
-        judge(stage, &scenario, code, &report, &lost);
+        expect_lost(stage, &scenario, code, &report, &lost);
         named(stage, &scenario, &report, loss.named);
     }
     only(stage)?;
@@ -87,7 +90,7 @@ fn bytes_of(lost: &[Truth], class: &str) -> u64 {
 }
 
 /// Every class that lost memory so far is found, to one percent of its bytes, worst first.
-fn judge(stage: &mut Stage, scenario: &str, code: i32, report: &Report, lost: &[Truth]) {
+fn expect_lost(stage: &mut Stage, scenario: &str, code: i32, report: &Report, lost: &[Truth]) {
     let got = format!("{} (exit {code})", report.verdict);
     let ok = code == 1 && report.verdict == "leak";
     stage.check(scenario, "verdict", "leak (exit 1)", &got, ok);
@@ -153,13 +156,28 @@ fn vmcore(stage: &mut Stage, held: &[Truth], lost: &[Truth]) -> Result<()> {
     let meminfo = counts::meminfo(stage)?;
     let vmcore = stage.guest.capture(&folder, &name, &truths)?;
     let meminfo = meminfo + &counts::meminfo(stage)?;
+    if stage.args.drgn {
+        drgn(stage, &vmcore, &folder.join(format!("{name}.truth.json")))?;
+    }
     let dumps = [folder.join("classes-objects.txt"), folder.join("classes-lost.txt")];
     let told = super::vmcore::diagnose(stage, &vmcore, &dumps[0], &dumps[1])?;
     let Some((code, report)) = told else { return Ok(()) };
-    judge(stage, scenario, code, &report, lost);
+    expect_lost(stage, scenario, code, &report, lost);
     named(stage, scenario, &report, &ALL_CALLERS);
     counts::census(stage, scenario, &meminfo, &report.census);
     let mut slabs: Vec<&Truth> = held.iter().chain(lost).collect();
     slabs.retain(|truth| !CLASSES.contains(&truth.cache.as_str()));
     super::vmcore::by_address(stage, &slabs, &dumps[0], &dumps[1], &report)
+}
+
+/// What the modules say of their memory is what drgn finds.
+fn drgn(stage: &mut Stage, vmcore: &Path, truth: &Path) -> Result<()> {
+    let told = judge::drgn_memory(stage.kernel, vmcore, truth)?;
+    for line in told.lines() {
+        let (what, wrong) = line.rsplit_once(' ').unwrap_or((line, "nothing"));
+        stage.check("classes: drgn", &format!("{what} right, wrong"), "0", wrong, wrong == "0");
+    }
+    let ok = told.lines().count() > HOLDING.len();
+    stage.check("classes: drgn", "modules judged", "some", &told.lines().count().to_string(), ok);
+    Ok(())
 }

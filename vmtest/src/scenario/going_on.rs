@@ -1,7 +1,8 @@
 //! `sysak` watching modules that go on losing pages, vmalloc areas and per-CPU memory: the class, the
 //! bytes and the function of each, and of two at once.
 //!
-//! One after the other; what the earlier ones lost stays lost, and counts.
+//! One after the other; what the earlier ones lost stays lost, and counts. They stay loaded and are told
+//! to wait: of an area the kernel keeps an address in who asked for it, which the next module may get.
 
 use anyhow::Result;
 
@@ -21,18 +22,23 @@ struct Module {
     name: &'static str,
     class: &'static str,
     function: &'static str,
+    /// How often a second it loses something.
+    rate: u32,
     /// The kernel keeps who asked for an area: no event needs to be seen for that.
     kept_by_kernel: bool,
 }
 
-const PAGES: Module =
-    Module { name: "pages", class: "page", function: "pages_lose", kept_by_kernel: false };
-const PAGES2: Module =
-    Module { name: "pages2", class: "page", function: "pages2_lose", kept_by_kernel: false };
+impl Module {
+    const fn new(name: &'static str, class: &'static str, function: &'static str) -> Module {
+        Module { name, class, function, rate: 4, kept_by_kernel: false }
+    }
+}
+
+const PAGES: Module = Module::new("pages", "page", "pages_lose");
+const PAGES2: Module = Module::new("pages2", "page", "pages2_lose");
 const VMLEAK: Module =
-    Module { name: "vmleak", class: "vmalloc", function: "vmleak_big", kept_by_kernel: true };
-const PCPULEAK: Module =
-    Module { name: "pcpuleak", class: "percpu", function: "pcpuleak_lose", kept_by_kernel: false };
+    Module { rate: 1, kept_by_kernel: true, ..Module::new("vmleak", "vmalloc", "vmleak_big") };
+const PCPULEAK: Module = Module { rate: 2, ..Module::new("pcpuleak", "percpu", "pcpuleak_lose") };
 
 const LOSSES: [Loss; 5] = [
     Loss { part: "pages", modules: &[PAGES] },
@@ -48,49 +54,47 @@ pub fn wanted(args: &Args) -> bool {
 }
 
 pub fn run(stage: &mut Stage) -> Result<()> {
-    let mut gone = Vec::new();
     for loss in LOSSES {
         if stage.args.wants(loss.part) {
-            watch(stage, &loss, &mut gone)?;
+            watch(stage, &loss)?;
         }
     }
     Ok(())
 }
 
-/// Loads the modules, watches them, and unloads them; `gone` is what unloaded modules had lost.
-fn watch(stage: &mut Stage, loss: &Loss, gone: &mut Vec<Truth>) -> Result<()> {
+/// Watches the modules while they lose memory.
+fn watch(stage: &mut Stage, loss: &Loss) -> Result<()> {
     let scenario = format!("going on: {}", loss.part);
     for module in loss.modules {
-        stage.guest.insert(module.name)?;
+        pace(stage, module, module.rate)?;
     }
-    let before = lost(stage, loss)?;
+    let before = stage.guest.truths()?;
     let watched = trace::watch(stage, &scenario, loss.part)?;
-    let after = lost(stage, loss)?;
-    if let Some((code, report)) = watched {
-        judge(stage, &scenario, loss, code, &report);
-        let mut classes: Vec<&str> = loss.modules.iter().map(|module| module.class).collect();
-        classes.extend(gone.iter().map(|truth| truth.cache.as_str()));
-        classes.sort_unstable();
-        classes.dedup();
-        for class in &classes {
-            let sum = |truths: &[Truth]| {
-                truths.iter().map(|truth| truth.bytes_of(class, CPUS)).sum::<u64>()
-            };
-            let range = [sum(gone) + sum(&before), sum(gone) + sum(&after)];
-            amount(stage, &scenario, class, range, &report);
-        }
-        trace::expect_no_other_leak(stage, &scenario, &report, &classes);
-    }
+    let after = stage.guest.truths()?;
     for module in loss.modules {
-        gone.push(stage.guest.truth(module.name)?);
-        stage.guest.remove(module.name)?;
+        pace(stage, module, 0)?;
     }
+    let Some((code, report)) = watched else { return Ok(()) };
+    judge(stage, &scenario, loss, code, &report);
+    let mut classes: Vec<&str> = after.iter().map(|truth| truth.cache.as_str()).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    for class in &classes {
+        let sum = |truths: &[Truth]| truths.iter().map(|truth| truth.bytes_of(class, CPUS)).sum();
+        amount(stage, &scenario, class, [sum(&before), sum(&after)], &report);
+    }
+    trace::expect_no_other_leak(stage, &scenario, &report, &classes);
     Ok(())
 }
 
-/// What the modules have lost so far.
-fn lost(stage: &mut Stage, loss: &Loss) -> Result<Vec<Truth>> {
-    loss.modules.iter().map(|module| stage.guest.truth(module.name)).collect()
+/// Loads a module, or sets the rate of one that is loaded.
+fn pace(stage: &mut Stage, module: &Module, rate: u32) -> Result<()> {
+    let name = module.name;
+    let parameter = format!("/sys/module/sysaktest_{name}/parameters/rate");
+    let insert = format!("insmod /test/sysaktest_{name}.ko rate={rate}");
+    // A step that has begun ends.
+    let set = format!("echo {rate} >{parameter} && sleep 1");
+    stage.guest.text(&format!("if [ -e {parameter} ]; then {set}; else {insert}; fi")).map(drop)
 }
 
 fn judge(stage: &mut Stage, scenario: &str, loss: &Loss, code: i32, report: &Report) {
