@@ -59,7 +59,7 @@ pub struct Area {
     pub pages: u64,
     /// Where it keeps the pointers to their `struct page`s.
     pub array: Va,
-    /// Where the function that asked for it goes on.
+    /// Where the function that asked for it goes on; 0 where no call stands there any more.
     pub caller: Va,
     /// What it is for.
     pub kind: Kind,
@@ -124,8 +124,10 @@ pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<Ar
 /// The kernel's own notes of areas, which prove nothing.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// Ranges of the address space: each names its area, and a free one its neighbours.
-    pub ranges: Vec<Object>,
+    /// Ranges of the address space, each of which names its area, and a free one its neighbours;
+    /// and the arrays that name the areas' pages. They are not followed, whoever leads to them:
+    /// an old word on a stack, say.
+    pub unfollowed: Vec<Object>,
     /// What describes an area: somebody may keep that instead of the address.
     pub areas: Vec<Object>,
 }
@@ -137,11 +139,12 @@ pub fn notes(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area]) -> Notes {
     each_range(kernel, shape, heap, |object, raw| {
         let (start, end) = (word(raw, shape.start), word(raw, shape.end));
         if start >= KERNEL_HALF && start < end && (start | end).is_multiple_of(PAGE_SIZE) {
-            notes.ranges.push(object);
+            notes.unfollowed.push(object);
         }
     });
-    let of_area = areas.iter().flat_map(|area| [area.note, area.array]);
-    notes.areas = of_area.filter_map(|at| heap.find_object(at.0)).collect();
+    let object = |at: Va| heap.find_object(at.0);
+    notes.unfollowed.extend(areas.iter().filter_map(|area| object(area.array)));
+    notes.areas = areas.iter().filter_map(|area| object(area.note)).collect();
     notes
 }
 
@@ -255,6 +258,7 @@ fn area(kernel: &Kernel<'_>, shape: &VmallocShape, range: &[u8]) -> Option<Area>
     let bytes = size.checked_sub(guard)?;
     let pages = u64::from(half(&raw, shape.page_count)).min(bytes >> PAGE_SHIFT);
     let caller = Va(word(&raw, shape.caller));
+    let caller = if follows_a_call(kernel, caller) { caller } else { Va(0) };
     let function = kernel.symbols.symbolize(caller);
     let asker = function.map_or(Asker::Other, |symbol| Asker::of(symbol.name));
     let kind = kind(asker, flags, start, bytes, pages);
@@ -267,6 +271,23 @@ fn area(kernel: &Kernel<'_>, shape: &VmallocShape, range: &[u8]) -> Option<Area>
         caller,
         kind,
     })
+}
+
+/// Whether a return address can still be one. Modules go, and others come to lie at their
+/// place; the kernel's own text stays.
+fn follows_a_call(kernel: &Kernel<'_>, address: Va) -> bool {
+    let is_module = |symbol: sysak_symbols::Symbol<'_>| symbol.module.is_some();
+    if !kernel.symbols.symbolize(address).is_some_and(is_module) {
+        return true;
+    }
+    // x86: call with a distance, through a register, through memory.
+    let mut code = [0; 7];
+    let Some(start) = address.0.checked_sub(7) else { return false };
+    if kernel.memory.read(Va(start), &mut code).is_err() {
+        return true;
+    }
+    let through = |at: usize| code[at] == 0xff && code[at + 1] >> 3 & 7 == 2;
+    code[2] == 0xe8 || [0, 1, 4, 5].into_iter().any(through)
 }
 
 fn kind(asker: Asker, flags: u64, start: u64, bytes: u64, pages: u64) -> Kind {

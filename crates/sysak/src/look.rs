@@ -165,7 +165,7 @@ pub fn look(
         (surveyed.coverage, surveyed.times, surveyed.interrupted);
     heap.adopt(others);
     let notes = vmalloc::notes(kernel, &heap, &areas);
-    notes.ranges.iter().for_each(|range| heap.blacken(*range));
+    notes.unfollowed.iter().for_each(|note| heap.blacken(*note));
 
     let start = Instant::now();
     let reach = if interrupted.is_some() {
@@ -223,7 +223,7 @@ fn catch_up(
     let Survey { census: after, heap: mut now, others, areas, stacks, .. } = again;
     now.adopt(others);
     let notes = vmalloc::notes(kernel, &now, &areas);
-    notes.ranges.into_iter().chain(notes.areas).for_each(|note| now.set_free(note));
+    notes.unfollowed.into_iter().chain(notes.areas).for_each(|note| now.set_free(note));
     let objects = newborn::ranges(heap, &now);
     drop(now);
     let pages = after.roots.without(&before.roots);
