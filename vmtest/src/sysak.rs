@@ -37,6 +37,15 @@ pub struct Finding {
     pub lost_through: Option<String>,
     pub functions: Vec<Function>,
     pub content_symbols: Vec<ContentSymbol>,
+    pub holders: Vec<Holder>,
+}
+
+/// Who holds what is not lost.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Holder {
+    pub path: Vec<String>,
+    pub bytes: u64,
 }
 
 /// Who allocates the objects of a finding.

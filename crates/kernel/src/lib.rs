@@ -1,5 +1,5 @@
 //! What the structures of a Linux kernel mean: pages, slabs, free lists, vmalloc areas,
-//! per-CPU memory, page tables.
+//! per-CPU memory, page tables, and the holders of user memory.
 //!
 //! Sees a target only as [`sysak_base::Memory`]; live machine and crash dump
 //! go through the same walks. All of it is untrusted: every walk is bounded,
@@ -10,6 +10,7 @@
 
 mod aliases;
 mod free;
+pub mod holders;
 mod kernel;
 mod list;
 pub mod modules;

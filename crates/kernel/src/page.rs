@@ -6,6 +6,7 @@
 //! **Invariant:** doubt means kernel memory, which is a root.
 
 mod counter;
+mod user;
 
 use std::collections::HashMap;
 
@@ -14,6 +15,7 @@ use sysak_base::{Cancel, Pfn, PfnRange, Progress, Stage};
 
 use crate::{Coverage, FreePages, Kernel};
 use counter::Counter;
+pub use user::{Charged, FilePages, UserPages};
 
 /// Whose a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +82,8 @@ pub struct Census {
     split: PageSet,
     /// Those blocks that say themselves how long they are.
     sized: Vec<Block>,
+    /// User memory by file and by memory cgroup.
+    pub user: UserPages,
     /// Present pages, as the nodes say; `None` where they were not found.
     pub present_pages: Option<u64>,
     /// Whether it was ended early.
@@ -109,6 +113,7 @@ impl Census {
             heads: PageSet::new(end),
             split: PageSet::new(end),
             sized: Vec::new(),
+            user: UserPages::default(),
             present_pages: None,
             interrupted: false,
         }
@@ -245,6 +250,7 @@ impl Census {
                 progress.tell(Stage::Census, done, total);
             }
         }
+        counter.census.user.flush();
         if counter.unreadable > 0 {
             let what = format!("{} pages of RAM", counter.unreadable);
             coverage.skip(what, "their struct page cannot be read");

@@ -13,6 +13,7 @@ use crate::lang::Lang;
 mod census;
 mod finding;
 mod function;
+mod holders;
 mod memgraph;
 mod trace;
 
@@ -22,10 +23,11 @@ pub use finding::{
     HolderKind, ObjectType,
 };
 pub use function::{Function, FunctionSource, Process, Stack};
-pub use memgraph::{
-    CgroupMemory, DeletedFile, HugePool, MemGraph, ProcessHolders, ProcessMemory, TmpfsMount,
-    UserHolders,
+pub use holders::{
+    CachedFile, CgroupMemory, DeletedFile, DyingCgroups, HugePool, LockedMemory, ProcessHolders,
+    ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
 };
+pub use memgraph::MemGraph;
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use crate::{FindingVerdict, Lang, Report, Verdict};
+use crate::{Class, FindingVerdict, Lang, Report, Verdict};
 
 mod census;
 mod finding;
@@ -53,7 +53,11 @@ pub fn text(report: &Report, lang: Lang, style: Style, out: &mut impl Write) -> 
         finding::whole(page, found, lang)?;
     }
     let one = report.method.only_cache.is_some();
-    let held: Vec<_> = report.findings.iter().filter(|found| !accused(found.verdict)).collect();
+    let (user, held): (Vec<_>, Vec<_>) = report
+        .findings
+        .iter()
+        .filter(|found| !accused(found.verdict))
+        .partition(|found| found.class == Class::User);
     match held.as_slice() {
         [] => {}
         [found] if one => {
@@ -69,6 +73,9 @@ pub fn text(report: &Report, lang: Lang, style: Style, out: &mut impl Write) -> 
             }
             finding::explained(page, held, lang)?;
         }
+    }
+    for found in user {
+        holders::user_memory(page, found, lang)?;
     }
     census::census(page, &report.census, lang)?;
     if !report.caches.is_empty() {

@@ -152,7 +152,7 @@ fn a_memory_graph_of_a_live_machine() {
 }
 
 #[test]
-fn a_memory_graph_of_a_dump_has_no_holders_in_user_space() {
+fn a_memory_graph_of_a_dump_names_the_holders_too() {
     check_graph("graph_dump", &made::dump_graph());
 }
 

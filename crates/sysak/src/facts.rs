@@ -1,6 +1,7 @@
 //! Turns a diagnosis into the report: figures only, the sentences are the report's own.
 
 mod graph;
+mod holders;
 mod watched;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use sysak_report as report;
 use sysak_target::{Identity, Reader};
 
 pub use graph::graph;
+pub use holders::{holders, user_memory};
 
 /// The report of a diagnosis.
 pub fn report(

@@ -6,7 +6,6 @@
 mod args;
 mod cmd;
 mod facts;
-mod holders;
 mod progress;
 
 use std::process::ExitCode;

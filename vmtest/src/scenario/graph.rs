@@ -29,16 +29,18 @@ pub fn run(stage: &mut Stage) -> Result<()> {
          echo +memory >/sys/fs/cgroup/cgroup.subtree_control",
     )?;
     let mut before = graph(stage, "graph: nothing")?;
+    let mut made = Vec::new();
     for load in loads::all(stage.args.memory_mib) {
-        try_load(stage, &load, &mut before)?;
+        let bytes = try_load(stage, &load, &mut before)?;
+        made.extend(bytes.map(|bytes| (load, bytes)));
     }
     tell(stage, "graph: all loads")?;
     look(stage)?;
-    vmcore(stage)
+    vmcore(stage, &made)
 }
 
-/// Makes a load and checks what the graph says of it; `before` is the graph so far.
-fn try_load(stage: &mut Stage, load: &Load, before: &mut Option<Graph>) -> Result<()> {
+/// Makes a load and checks what the graph says of it; `before` is the graph so far. Returns its bytes.
+fn try_load(stage: &mut Stage, load: &Load, before: &mut Option<Graph>) -> Result<Option<u64>> {
     let scenario = format!("graph: {}", load.name);
     let output = stage.guest.run(&load.command, Duration::from_secs(stage.args.timeout_s))?;
     let said = output.text();
@@ -51,7 +53,7 @@ fn try_load(stage: &mut Stage, load: &Load, before: &mut Option<Graph>) -> Resul
         &got,
         output.code == 0 && bytes.is_some(),
     );
-    let Some(bytes) = bytes else { return Ok(()) };
+    let Some(bytes) = bytes else { return Ok(None) };
     let after = graph(stage, &scenario)?;
     if let Some(after) = &after {
         let so_far = before.as_ref().map_or(0, |before| before.census_bytes(load.leaf));
@@ -67,7 +69,7 @@ fn try_load(stage: &mut Stage, load: &Load, before: &mut Option<Graph>) -> Resul
         }
     }
     *before = after;
-    Ok(())
+    Ok(Some(bytes))
 }
 
 /// The holder of the bytes stands in the graph.
@@ -166,11 +168,20 @@ fn look(stage: &mut Stage) -> Result<()> {
     stage.expect_no_leak(scenario, code, &report);
     let readings = counts::samples(stage)?;
     counts::census(stage, scenario, &readings, &report.census);
+    let user = report.findings.iter().filter(|finding| finding.class == "user");
+    let holders: Vec<_> = user.flat_map(|finding| &finding.holders).collect();
+    for process in ["load-locked", "load-pipes", "load-sockets"] {
+        let is_it = |path: &[String]| path[0].starts_with(process);
+        let got = holders.iter().find(|holder| is_it(&holder.path)).map(|holder| holder.bytes);
+        let ok = got.is_some_and(|bytes| bytes > SLACK_BYTES);
+        let what = format!("{process} holds user memory");
+        stage.check(scenario, &what, "more than 2 MiB", &format!("{got:?}"), ok);
+    }
     Ok(())
 }
 
-/// The same from the guest's memory image; who holds user memory is not told from one.
-fn vmcore(stage: &mut Stage) -> Result<()> {
+/// The same from the guest's memory image.
+fn vmcore(stage: &mut Stage, made: &[(Load, u64)]) -> Result<()> {
     let scenario = "loads: vmcore";
     let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
     let meminfo = counts::meminfo(stage)?;
@@ -196,8 +207,12 @@ fn vmcore(stage: &mut Stage) -> Result<()> {
         &got,
         output.status.success() && graph.is_ok(),
     );
-    if let Ok(graph) = graph {
-        counts::census(stage, scenario, &meminfo, graph.census());
+    let Ok(graph) = graph else { return Ok(()) };
+    counts::census(stage, scenario, &meminfo, graph.census());
+    for (load, bytes) in made {
+        for holder in &load.holders {
+            named(stage, &format!("{scenario}: {}", load.name), holder, *bytes, &graph)?;
+        }
     }
     Ok(())
 }

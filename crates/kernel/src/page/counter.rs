@@ -47,6 +47,11 @@ impl Counter<'_, '_> {
             let (owner, pages) = self.classify(pfn, head);
             let pages = pages.min(end.0 - pfn.0);
             self.census.assign(pfn, pages, owner);
+            if matches!(owner, Owner::Anon | Owner::File | Owner::Shmem | Owner::Hugetlb) {
+                let shape = &self.kernel.shape.page;
+                let charged = shape.charged.map_or(0, |at| word(head, at));
+                self.census.user.add(owner, word(head, shape.mapping), charged, pages);
+            }
             pfn = Pfn(pfn.0 + pages);
         }
         pfn

@@ -4,25 +4,33 @@
 //! presence, never by version. Resolved once, before any loop.
 
 mod event;
+mod file;
+mod held;
 mod module;
+mod open;
 mod page;
 mod percpu;
 mod slab;
+mod space;
 mod tables;
 mod task;
 mod vmalloc;
 mod zone;
 
 pub use event::EventShape;
+pub use file::{EntryShape, FileShape, InodeShape, MountChain, MountShape, SystemShape};
+pub use held::HeldShape;
 pub use module::{
     AreaShape, BtfShape, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table,
     find_modules,
 };
+pub use open::{OpenShape, PipeShape, SocketShape};
 pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
 pub use percpu::{
     ChargeShape, GRAIN_BYTES, PerCpuShape, find_first_chunk, find_first_unit, find_reserved_chunk,
 };
 pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
+pub use space::{CountPlace, GroupShape, PoolShape, ProcessShape, find_pools, find_root_group};
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
 pub use vmalloc::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
@@ -54,6 +62,8 @@ pub struct Shape {
     pub top_table: Option<u64>,
     /// The per-CPU allocator; `None` where its chunks cannot be told.
     pub percpu: Option<PerCpuShape>,
+    /// What tells the holders of user memory apart.
+    pub held: HeldShape,
 }
 
 impl Shape {
@@ -69,6 +79,7 @@ impl Shape {
             task: TaskShape::find(names),
             top_table: names.find("mm_struct", "pgd"),
             percpu: PerCpuShape::find(names),
+            held: HeldShape::find(names),
         })
     }
 }

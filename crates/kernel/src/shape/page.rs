@@ -20,6 +20,8 @@ pub struct PageShape {
     pub page_type: u64,
     /// `_refcount`
     pub refcount: u64,
+    /// `memcg_data`, or `mem_cgroup` before v5.11; `None` where memory cgroups are not built in.
+    pub charged: Option<u64>,
     /// `compound_head`
     pub compound_head: u64,
     /// Where a compound page's order is kept.
@@ -226,6 +228,7 @@ impl PageShape {
             private: names.need("page", "private")?,
             page_type: names.need("page", "page_type")?,
             refcount: names.need("page", "_refcount")?,
+            charged: names.find("page", "memcg_data").or_else(|| names.find("page", "mem_cgroup")),
             compound_head: names.need("page", "compound_head")?,
             order: resolve_order(names, size),
             hugetlb_dtor: dtor(),

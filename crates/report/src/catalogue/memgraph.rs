@@ -37,6 +37,7 @@ messages! {
         "进程私有内存排名（共 {count} 个进程；fork 后共享的页在各进程中重复计入）"
     }
     head_swapped() { "swapped out", "已换出" }
+    head_in_huge() { "in huge pages", "大页" }
     head_process_name() { "process", "进程" }
     tmpfs_title() {
         "File systems in memory (tmpfs): their files take memory until they are deleted",
@@ -69,7 +70,36 @@ messages! {
     head_of_it_files() { "of it file cache", "其中文件缓存" }
     head_cgroup() { "cgroup", "cgroup" }
     dying_cgroups(count) {
-        "{count} memory cgroups were removed and still hold memory (\"dying\"): they go only when what is charged to them, mostly file cache, is given back.",
-        "有 {count} 个内存 cgroup 已被删除但仍占用内存（dying）：要等记在其名下的内存（多为文件缓存）回收后才会消失。"
+        "{count} memory cgroups were removed and still hold memory (\"dying\"): they go only when what is charged to them is given back.",
+        "有 {count} 个内存 cgroup 已被删除但仍占用内存（dying）：要等记在其名下的内存回收后才会消失。"
     }
+    dying_hold(all, file, anon, shmem) {
+        "Charged to them: {all}, of it {file} file cache, {anon} private data and {shmem} shared memory and tmpfs.",
+        "记在其名下的内存共 {all}，其中文件缓存 {file}，私有数据 {anon}，共享内存和 tmpfs {shmem}。"
+    }
+    dying_files() { "The most pages of theirs are of these files:", "其中占用最多的文件：" }
+    locked_title() {
+        "Programs with memory locked in RAM (mlock, RDMA, io_uring): it cannot be swapped out",
+        "锁定在内存中的进程内存（mlock、RDMA、io_uring）：无法换出"
+    }
+    unread_title() {
+        "Data that waits unread in pipes and sockets: it takes kernel memory until it is read",
+        "管道和套接字中的待读数据：被读走之前一直占用内核内存"
+    }
+    in_so_many(size, count) { "{size} in {count}", "{count} 个 {size}" }
+    head_pipes() { "pipes", "管道" }
+    head_sockets() { "sockets", "套接字" }
+    shared_title() {
+        "Shared memory that no file system shows: it goes when the last program closes it (System V: when it is removed, see ipcs)",
+        "不属于任何文件系统的共享内存：最后一个进程关闭后才会释放（System V 共享内存需要删除，见 ipcs）"
+    }
+    head_kind() { "kind", "类型" }
+    head_name() { "name", "名称" }
+    other_kind() { "other", "其他" }
+    cached_title() {
+        "Files by their share of the file cache: given back when programs need memory",
+        "文件缓存占用排名：程序需要内存时会自动回收"
+    }
+    user_title(size) { "User memory: {size} (no leak of the kernel); who holds most of it", "用户内存：{size}（不是内核泄漏），主要持有者" }
+    head_holder() { "holder", "持有者" }
 }

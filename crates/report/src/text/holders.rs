@@ -7,14 +7,19 @@ use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::words::named;
 use crate::{
-    CgroupMemory, DeletedFile, HugePool, Lang, ProcessHolders, ProcessMemory, TmpfsMount,
-    UserHolders,
+    CachedFile, CgroupMemory, DeletedFile, Finding, HugePool, Lang, LockedMemory, ProcessHolders,
+    ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
 };
 
 /// Who holds less is not worth a line.
 const WORTH_BYTES: u64 = 1 << 20;
 /// Fewer dying cgroups come and go on any machine.
 const WORTH_DYING: u64 = 20;
+
+/// Files that are named where groups that were removed hold memory.
+const PINS: usize = 3;
+/// Lines of memleak about user memory.
+const MOST_LINES: usize = 5;
 
 const RIGHT: Lean = Lean::Right;
 const LEFT: Lean = Lean::Left;
@@ -26,10 +31,30 @@ pub(super) fn holders<W: Write>(
     lang: Lang,
 ) -> io::Result<()> {
     processes(page, &holders.processes, lang)?;
+    locked(page, &holders.locked, lang)?;
+    unread(page, &holders.unread, lang)?;
     tmpfs(page, &holders.tmpfs, lang)?;
+    shared(page, &holders.shared, lang)?;
+    cached(page, &holders.cached_files, lang)?;
     deleted(page, &holders.deleted_files, lang)?;
     huge(page, &holders.huge_pools, lang)?;
     cgroups(page, holders, lang)
+}
+
+/// Memleak's few lines about user memory: so that nobody takes it for a leak.
+pub(super) fn user_memory<W: Write>(
+    page: &mut Page<'_, W>,
+    found: &Finding,
+    lang: Lang,
+) -> io::Result<()> {
+    let worth = found.holders.iter().filter(|holder| holder.bytes >= WORTH_BYTES);
+    let rows: Vec<_> = worth
+        .take(MOST_LINES)
+        .map(|holder| vec![bytes(holder.bytes), holder.path.join(" → ")])
+        .collect();
+    let title = say::user_title(lang, &found.allocated_bytes.map_or("?".to_owned(), bytes));
+    let head = vec![say::head_memory(lang), say::head_holder(lang)];
+    section(page, &title, &[RIGHT, LEFT], head, rows)
 }
 
 /// A title and its table; nothing without rows.
@@ -54,23 +79,94 @@ fn processes<W: Write>(
     processes: &ProcessHolders,
     lang: Lang,
 ) -> io::Result<()> {
-    let size = |process: &ProcessMemory| process.anon_bytes.saturating_add(process.swap_bytes);
+    let size = |process: &ProcessMemory| {
+        process.anon_bytes.max(process.swap_bytes).max(process.hugetlb_bytes)
+    };
     let worth: Vec<_> =
         processes.top.iter().filter(|process| size(process) >= WORTH_BYTES).collect();
-    // Without swap in use the column says nothing.
+    // Where nothing is swapped out, or in huge pages, the column says nothing.
     let swap = worth.iter().any(|process| process.swap_bytes > 0);
-    let cells = |private: String, swapped: String, name: String| match swap {
-        true => vec![private, swapped, name],
-        false => vec![private, name],
+    let huge = worth.iter().any(|process| process.hugetlb_bytes > 0);
+    let cells = |private: String, swapped: String, in_huge: String, name: String| {
+        let cells = [(true, private), (swap, swapped), (huge, in_huge), (true, name)];
+        cells.into_iter().filter(|(told, _)| *told).map(|(_, cell)| cell).collect::<Vec<_>>()
     };
     let rows = worth.iter().map(|process| {
         let name = named(&process.comm, process.pid);
-        cells(bytes(process.anon_bytes), bytes(process.swap_bytes), name)
+        let huge = bytes(process.hugetlb_bytes);
+        cells(bytes(process.anon_bytes), bytes(process.swap_bytes), huge, name)
     });
-    let head = cells(say::head_memory(lang), say::head_swapped(lang), say::head_process_name(lang));
-    let leans: &[Lean] = if swap { &[RIGHT, RIGHT, LEFT] } else { &[RIGHT, LEFT] };
+    let head = cells(
+        say::head_memory(lang),
+        say::head_swapped(lang),
+        say::head_in_huge(lang),
+        say::head_process_name(lang),
+    );
+    let mut leans = vec![RIGHT; head.len() - 1];
+    leans.push(LEFT);
     let title = say::processes_title(lang, &count(processes.count));
-    section(page, &title, leans, head, rows.collect())
+    section(page, &title, &leans, head, rows.collect())
+}
+
+fn locked<W: Write>(page: &mut Page<'_, W>, locked: &[LockedMemory], lang: Lang) -> io::Result<()> {
+    let worth = locked.iter().filter(|one| one.bytes >= WORTH_BYTES);
+    let rows = worth.map(|one| vec![bytes(one.bytes), named(&one.comm, one.pid)]);
+    let head = vec![say::head_memory(lang), say::head_process_name(lang)];
+    section(page, &say::locked_title(lang), &[RIGHT, LEFT], head, rows.collect())
+}
+
+fn unread<W: Write>(page: &mut Page<'_, W>, unread: &[UnreadData], lang: Lang) -> io::Result<()> {
+    let worth = unread.iter().filter(|one| one.bytes >= WORTH_BYTES);
+    let rows = worth.map(|one| {
+        let held = |many: u64, size: u64| match many {
+            0 => String::new(),
+            _ => say::in_so_many(lang, &bytes(size), &count(many)),
+        };
+        let (pipes, sockets) =
+            (held(one.pipes, one.pipe_bytes), held(one.sockets, one.socket_bytes));
+        vec![bytes(one.bytes), pipes, sockets, named(&one.comm, one.pid)]
+    });
+    let head = vec![
+        say::head_memory(lang),
+        say::head_pipes(lang),
+        say::head_sockets(lang),
+        say::head_process_name(lang),
+    ];
+    section(page, &say::unread_title(lang), &[RIGHT, RIGHT, RIGHT, LEFT], head, rows.collect())
+}
+
+fn shared<W: Write>(page: &mut Page<'_, W>, shared: &[SharedMemory], lang: Lang) -> io::Result<()> {
+    let worth = shared.iter().filter(|one| one.bytes >= WORTH_BYTES);
+    let rows = worth.map(|one| {
+        let kind = match one.kind {
+            SharedKind::Memfd => "memfd".to_owned(),
+            SharedKind::Sysv => "System V".to_owned(),
+            SharedKind::Anonymous => "MAP_SHARED".to_owned(),
+            SharedKind::Unmounted => say::other_kind(lang),
+        };
+        let holder = one.pid.map_or(String::new(), |pid| named(&one.comm, pid));
+        vec![bytes(one.bytes), kind, holder, one.name.clone()]
+    });
+    let head = vec![
+        say::head_memory(lang),
+        say::head_kind(lang),
+        say::head_process_name(lang),
+        say::head_name(lang),
+    ];
+    section(page, &say::shared_title(lang), &[RIGHT, LEFT, LEFT, LEFT], head, rows.collect())
+}
+
+fn cached<W: Write>(page: &mut Page<'_, W>, files: &[CachedFile], lang: Lang) -> io::Result<()> {
+    let worth = files.iter().filter(|file| file.bytes >= WORTH_BYTES);
+    let rows = worth.map(|file| {
+        let lies = match file.device.is_empty() || file.device == file.system {
+            true => file.system.clone(),
+            false => format!("{} {}", file.system, file.device),
+        };
+        vec![bytes(file.bytes), lies, file.path.clone()]
+    });
+    let head = vec![say::head_memory(lang), say::head_lies(lang), say::head_file(lang)];
+    section(page, &say::cached_title(lang), &[RIGHT, LEFT, LEFT], head, rows.collect())
 }
 
 fn tmpfs<W: Write>(page: &mut Page<'_, W>, mounts: &[TmpfsMount], lang: Lang) -> io::Result<()> {
@@ -133,11 +229,24 @@ fn cgroups<W: Write>(page: &mut Page<'_, W>, holders: &UserHolders, lang: Lang) 
     });
     let head = vec![say::head_memory(lang), say::head_of_it_files(lang), say::head_cgroup(lang)];
     section(page, &say::cgroups_title(lang), &[RIGHT, RIGHT, LEFT], head, rows.collect())?;
-    match holders.dying_cgroups {
-        Some(dying) if dying >= WORTH_DYING => {
-            page.gap()?;
-            page.sentence(Paint::Plain, "", &say::dying_cgroups(lang, &count(dying)))
-        }
-        _ => Ok(()),
+    dying(page, holders, lang)
+}
+
+/// Groups that were removed, and what keeps them.
+fn dying<W: Write>(page: &mut Page<'_, W>, holders: &UserHolders, lang: Lang) -> io::Result<()> {
+    let Some(many) = holders.dying_cgroups.filter(|many| *many >= WORTH_DYING) else {
+        return Ok(());
+    };
+    page.gap()?;
+    page.sentence(Paint::Plain, "", &say::dying_cgroups(lang, &count(many)))?;
+    let Some(dying) = &holders.dying else { return Ok(()) };
+    let parts = [dying.bytes, dying.file_bytes, dying.anon_bytes, dying.shmem_bytes].map(bytes);
+    let [all, file, anon, shmem] = parts.each_ref().map(String::as_str);
+    page.sentence(Paint::Plain, "  ", &say::dying_hold(lang, all, file, anon, shmem))?;
+    if !dying.files.is_empty() {
+        page.sentence(Paint::Plain, "  ", &say::dying_files(lang))?;
     }
+    let files = dying.files.iter().take(PINS);
+    let rows: Vec<_> = files.map(|file| vec![bytes(file.bytes), file.path.clone()]).collect();
+    page.bare_table(&[RIGHT, LEFT], &rows)
 }

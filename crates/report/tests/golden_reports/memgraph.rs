@@ -2,8 +2,9 @@
 
 use sysak_base::Stage;
 use sysak_report::{
-    CacheTotals, Census, CgroupMemory, Coverage, DeletedFile, HugePool, MemGraph, ProcessHolders,
-    ProcessMemory, Reader, Skipped, Target, TargetKind, Timings, TmpfsMount, UserHolders,
+    CacheTotals, CachedFile, Census, CgroupMemory, Coverage, DeletedFile, DyingCgroups, HugePool,
+    LockedMemory, MemGraph, ProcessHolders, ProcessMemory, Reader, SharedKind, SharedMemory,
+    Skipped, Target, TargetKind, Timings, TmpfsMount, UnreadData, UserHolders,
 };
 
 use super::{MIB, census, frame};
@@ -46,18 +47,25 @@ pub fn dump_graph() -> MemGraph {
             ..graph.target
         },
         census: census(),
-        holders: None,
+        // The symbols of some dumps do not tell the pools of huge pages, nor the groups.
+        holders: Some(UserHolders {
+            huge_pools: Vec::new(),
+            dying_cgroups: None,
+            dying: None,
+            ..holders()
+        }),
         coverage: Coverage::default(),
         ..graph
     }
 }
 
-/// Ctrl-C during the census: what user space holds was known by then.
+/// Ctrl-C during the census.
 pub fn stopped_graph() -> MemGraph {
     MemGraph {
         interrupted: Some(Stage::Census),
         census: Census::default(),
         caches: Vec::new(),
+        holders: None,
         coverage: Coverage::default(),
         timings: Timings { total_s: Some(0.21), ..Timings::default() },
         ..graph()
@@ -102,6 +110,7 @@ fn holders() -> UserHolders {
         comm: comm.into(),
         anon_bytes: anon * MIB,
         swap_bytes: swap * MIB,
+        hugetlb_bytes: 0,
     };
     let deleted = |path: &str, mib, in_memory, processes| DeletedFile {
         path: path.into(),
@@ -115,6 +124,12 @@ fn holders() -> UserHolders {
         path: path.into(),
         bytes: mib * MIB,
         file_bytes: file.map(|mib| mib * MIB),
+    };
+    let cached = |path: &str, mib| CachedFile {
+        path: path.into(),
+        system: "ext4".into(),
+        device: "sda1".into(),
+        bytes: mib * MIB,
     };
     UserHolders {
         processes: ProcessHolders {
@@ -136,8 +151,29 @@ fn holders() -> UserHolders {
             free_pages: 30,
             reserved_pages: 4,
         }],
+        unread: vec![UnreadData {
+            pid: 2203,
+            comm: "collector".into(),
+            bytes: 37 * MIB,
+            pipes: 32,
+            pipe_bytes: 32 * MIB,
+            sockets: 9,
+            socket_bytes: 5 * MIB,
+        }],
+        locked: vec![LockedMemory { pid: 811, comm: "postgres".into(), bytes: 16 * MIB }],
+        shared: vec![
+            SharedMemory {
+                kind: SharedKind::Sysv,
+                name: "SYSV0052e2c1".into(),
+                bytes: 8 * MIB,
+                pid: Some(811),
+                comm: "postgres".into(),
+            },
+            SharedMemory { bytes: 2 * MIB, ..SharedMemory::default() },
+        ],
+        cached_files: vec![cached("/var/lib/app/data.db", 96), cached("8:1", 12)],
         deleted_files: vec![
-            deleted("memfd:ring", 5, true, 3),
+            deleted("/dev/shm/ring", 5, true, 3),
             deleted("/var/log/app.log", 2200, false, 1),
         ],
         cgroups: vec![
@@ -145,5 +181,12 @@ fn holders() -> UserHolders {
             cgroup("/user.slice", 12, None),
         ],
         dying_cgroups: Some(812),
+        dying: Some(DyingCgroups {
+            bytes: 41 * MIB,
+            anon_bytes: 0,
+            file_bytes: 38 * MIB,
+            shmem_bytes: 3 * MIB,
+            files: vec![cached("/var/log/journal/system.journal", 30)],
+        }),
     }
 }

@@ -2,8 +2,9 @@
 
 use sysak_base::{Stage, Va};
 use sysak_report::{
-    CacheTotals, Census, ContentSymbol, Coverage, Finding, FindingVerdict, Group, KernelMemory,
-    Method, Reader, Report, Skipped, Target, TargetKind, Timings, Tool, UserMemory, Verdict,
+    CacheTotals, Census, Class, ContentSymbol, Coverage, Finding, FindingVerdict, Group, Holder,
+    HolderKind, KernelMemory, Method, Reader, Report, Skipped, Target, TargetKind, Timings, Tool,
+    UserMemory, Verdict,
 };
 
 mod classes;
@@ -164,6 +165,7 @@ pub fn no_leak() -> Report {
     report.verdict = Verdict::NoLeak;
     report.findings = vec![dentry, sparse, held("task_struct", false, 170, 180, 9_000)];
     report.findings[2].reclaimable = None;
+    report.findings.push(user_memory());
     let totals = |name: &str, size, total: u64, live| CacheTotals {
         name: name.into(),
         aliases: Vec::new(),
@@ -176,6 +178,26 @@ pub fn no_leak() -> Report {
     };
     report.caches = vec![totals("kmalloc-8", 8, 512, 400), totals("dentry", 192, 60_000, 58_012)];
     report
+}
+
+fn user_memory() -> Finding {
+    let holder = |path: &[&str], mib, kind| Holder {
+        path: path.iter().map(|&step| step.to_owned()).collect(),
+        objects: 1,
+        bytes: mib * MIB,
+        kind,
+    };
+    let unread = &["collector (2203)", "pipes+sockets"];
+    Finding {
+        class: Class::User,
+        allocated_bytes: Some(700 * MIB),
+        holders: vec![
+            holder(&["java (1402)"], 180, HolderKind::Process),
+            holder(unread, 37, HolderKind::Process),
+            holder(&["/dev/shm"], 7, HolderKind::File),
+        ],
+        ..Finding::default()
+    }
 }
 
 /// `-n CACHE` on a dump.

@@ -6,15 +6,14 @@ use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::Result;
-use sysak::look::survey;
+use sysak::look::{Survey, survey};
 use sysak_base::Stage;
-use sysak_kernel::Kernel;
+use sysak_kernel::{Kernel, holders};
 use sysak_report::{Lang, MemGraph};
 
 use super::session;
 use crate::args::{Format, Memgraph};
 use crate::facts;
-use crate::holders::Search;
 
 /// Slab caches that are shown.
 const CACHES: usize = 10;
@@ -34,16 +33,20 @@ pub fn run(args: &Memgraph) -> Result<u8> {
     let progress: &dyn sysak_base::Progress = &line;
     progress.tell(Stage::Open, 0, 1);
     let target = sysak_target::open(&session::options(&args.source), &cancel)?;
-    // Beside the look: both mostly wait, for different things.
     let top = args.top.map(usize::from);
-    let search = live.then(|| Search::begin(top.unwrap_or(LINES), &cancel));
     let kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
-    let seen = survey(&kernel, progress, &cancel)?;
-    let found = search.map(Search::finish);
+    let mut seen = survey(&kernel, progress, &cancel)?;
+    let lines = top.unwrap_or(LINES);
+    let holders = seen.interrupted.is_none().then(|| {
+        let Survey { heap, census, coverage, .. } = &mut seen;
+        let own = session::own_process(live);
+        let found = holders::find(&kernel, heap, census, (lines, own), coverage, &cancel);
+        facts::holders(found, lines, own)
+    });
     line.clear();
     let caches = top.unwrap_or(CACHES);
-    let graph = facts::graph(&target.identity, &seen, caches, found, start.elapsed());
+    let graph = facts::graph(&target.identity, &seen, caches, holders, start.elapsed());
     print(graph, args, lang)
 }
 

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sysak::diagnose::diagnose;
+use sysak::diagnose::{Diagnosis, diagnose};
+use sysak::look::Look;
 use sysak::plan::{Plan, WatchPlan};
 use sysak_base::Stage;
 use sysak_base::heap::{Class, Heap, Object};
-use sysak_kernel::Kernel;
 use sysak_kernel::shape::EventShape;
+use sysak_kernel::{Kernel, holders};
 use sysak_report::Lang;
 use sysak_symbols::TypeInfo;
 
@@ -21,6 +22,8 @@ use crate::facts;
 
 /// Caches that are described where nothing leaks.
 const BIGGEST: usize = 10;
+/// Holders of user memory of each kind that are looked up.
+const HOLDERS: usize = 5;
 
 /// Runs the command; the result is the exit status.
 pub fn run(args: &Memleak) -> Result<u8> {
@@ -43,7 +46,13 @@ pub fn run(args: &Memleak) -> Result<u8> {
     let mut kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let plan = plan(args, target.identity.live, &target.types);
-    let diagnosis = diagnose(&mut kernel, &plan, progress, &cancel)?;
+    let mut diagnosis = diagnose(&mut kernel, &plan, progress, &cancel)?;
+    let user = tells_user_memory(&plan, &diagnosis).then(|| {
+        let own = session::own_process(target.identity.live);
+        let Look { heap, census, coverage, .. } = &mut diagnosis.look;
+        let found = holders::find(&kernel, heap, census, (HOLDERS, own), coverage, &cancel);
+        facts::holders(found, HOLDERS, own)
+    });
     line.clear();
     let heap = &diagnosis.look.heap;
     if let Some(file) = &args.dump_objects {
@@ -53,10 +62,16 @@ pub fn run(args: &Memleak) -> Result<u8> {
         dump(heap, file, |slab, each| heap.for_each_white(slab, each))?;
     }
     let mut report = facts::report(&target.identity, &kernel, &diagnosis, &plan, start.elapsed());
+    report.findings.extend(user.map(|user| facts::user_memory(&user, &report.census)));
     if args.all_caches {
         report.caches = facts::all_caches(&diagnosis);
     }
     print(report, args, lang)
+}
+
+/// Whether the question is about all memory, and an answer is known.
+fn tells_user_memory(plan: &Plan, diagnosis: &Diagnosis<'_>) -> bool {
+    plan.only_cache.is_none() && plan.only_class.is_none() && diagnosis.interrupted.is_none()
 }
 
 /// Stands for every cache where a cache's name is asked for.

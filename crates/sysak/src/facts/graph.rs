@@ -9,22 +9,15 @@ use sysak_base::{PAGE_SIZE, Stage};
 use sysak_report as report;
 use sysak_target::Identity;
 
-use crate::holders::Found;
-
 /// The memory graph of what was seen, with the biggest `caches`.
 pub fn graph(
     identity: &Identity,
     seen: &Survey,
     caches: usize,
-    found: Option<Found>,
+    holders: Option<report::UserHolders>,
     total: Duration,
 ) -> report::MemGraph {
     let tallies = lost::tally(&seen.heap);
-    let mut coverage = coverage(seen, &tallies);
-    let holders = found.map(|found| {
-        coverage.skipped.extend(found.left_out);
-        found.holders
-    });
     // Of half a walk the order of the caches says nothing.
     let mut biggest = match seen.interrupted {
         None => caches_of(&seen.heap, &tallies),
@@ -46,7 +39,7 @@ pub fn graph(
         },
         caches: biggest,
         holders,
-        coverage,
+        coverage: coverage(seen, &tallies),
         timings: timings(seen.times, total),
         ..report::MemGraph::default()
     }

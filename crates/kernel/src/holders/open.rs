@@ -1,0 +1,270 @@
+//! What processes have open: pipes and sockets with unread data, deleted files, and who has
+//! each file open.
+//!
+//! Tables of open files change while they are read; what is closed meanwhile is skipped.
+//!
+//! **Invariant:** what several processes have open counts once: for one that could read it.
+
+use std::collections::HashMap;
+
+use sysak_base::{Cancel, PAGE_SIZE, Va};
+
+use super::Process;
+use super::gather::gather;
+use crate::list::{half, word};
+use crate::shape::{OpenShape, PipeShape, SocketShape};
+use crate::{Coverage, Kernel};
+
+/// Open files that are looked at.
+const MOST_OPEN: usize = 1 << 21;
+/// A table has no more slots (`fs.nr_open` allows no more than 2³⁰; nobody comes near).
+const MOST_SLOTS: u64 = 1 << 22;
+/// Slots of a table that are read at once.
+const SLOTS_AT_ONCE: u64 = 1 << 13;
+/// Packets of one socket that are counted.
+const MOST_PACKETS: u32 = 1 << 16;
+/// `FMODE_READ`
+const READS: u32 = 1;
+/// `AF_UNIX`: what waits is charged to who sent it.
+const UNIX: u32 = 1;
+
+/// Memory of pipes and sockets of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Pipes that hold data.
+    pub pipes: u64,
+    /// Pages of these, in bytes.
+    pub pipe_bytes: u64,
+    /// Sockets that hold data.
+    pub sockets: u64,
+    /// Packets of these, with all that belongs to them.
+    pub socket_bytes: u64,
+}
+
+/// Who has a file open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opener {
+    /// Index of the first such process.
+    pub process: usize,
+    /// How many processes.
+    pub processes: u64,
+}
+
+/// A deleted file that somebody has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Its inode.
+    pub inode: Va,
+    /// Bytes that it takes where it lies.
+    pub bytes: u64,
+}
+
+/// What the processes have open.
+#[derive(Clone, Debug, Default)]
+pub struct Opened {
+    /// Unread data, by the index of a process.
+    pub unread: HashMap<usize, Unread>,
+    /// By inode.
+    pub openers: HashMap<Va, Opener>,
+    /// Deleted files, each once.
+    pub deleted: Vec<Deleted>,
+}
+
+/// An open file.
+#[derive(Clone, Copy, Debug)]
+struct File {
+    at: Va,
+    opener: Opener,
+    inode: Va,
+    private: Va,
+    reads: bool,
+}
+
+/// Something that holds data: a pipe or a socket, and whose it is.
+type Owned = (Va, usize);
+
+/// Walks the tables of all processes.
+pub(super) fn find(
+    kernel: &Kernel<'_>,
+    processes: &[Process],
+    coverage: &mut Coverage,
+    cancel: &Cancel,
+) -> Opened {
+    let Some(shape) = &kernel.shape.held.open else {
+        coverage.skip("open files of processes", "this kernel's types do not tell where they are");
+        return Opened::default();
+    };
+    let mut open = Vec::new();
+    for (index, process) in processes.iter().enumerate() {
+        for table in &process.tables {
+            slots(kernel, shape, *table, |file| open.push((file, index)));
+        }
+        if open.len() >= MOST_OPEN || cancel.is_set() {
+            let what = format!("open files of {} processes", processes.len() - index - 1);
+            coverage.skip(what, "there are too many of them");
+            break;
+        }
+    }
+    let files = files(kernel, shape, open);
+    let mut opened = Opened::default();
+    let (pipes, sockets) = sort(kernel, &files, &mut opened);
+    if let Some(shape) = &shape.pipe {
+        self::pipes(kernel, shape, pipes, &mut opened);
+    }
+    if let Some(shape) = &shape.socket {
+        self::sockets(kernel, shape, sockets, &mut opened);
+    }
+    opened
+}
+
+/// Gives `each` the files of a table.
+fn slots(kernel: &Kernel<'_>, shape: &OpenShape, table: Va, mut each: impl FnMut(Va)) {
+    let memory = kernel.memory;
+    let Ok(table) = memory.read_u64(table.at(shape.table)).map(Va) else { return };
+    let (Ok(many), Ok(first)) =
+        (memory.read_u32(table.at(shape.slots)), memory.read_u64(table.at(shape.files)))
+    else {
+        return;
+    };
+    let (many, mut scratch) = (u64::from(many).min(MOST_SLOTS), Vec::new());
+    for start in (0..many).step_by(SLOTS_AT_ONCE as usize) {
+        let len = (many - start).min(SLOTS_AT_ONCE) * 8;
+        let Ok(raw) = memory.view(Va(first).at(start * 8), len as usize, &mut scratch) else {
+            return;
+        };
+        let files = (0..len).step_by(8).map(|at| Va(word(raw, at)));
+        files.filter(|file| kernel.direct_pfn(*file).is_some()).for_each(&mut each);
+    }
+}
+
+/// Each file once, with its inode.
+fn files(kernel: &Kernel<'_>, shape: &OpenShape, mut open: Vec<(Va, usize)>) -> Vec<File> {
+    open.sort_unstable();
+    open.dedup();
+    let mut files = Vec::<File>::new();
+    for (at, process) in open {
+        match files.last_mut().filter(|last| last.at == at) {
+            Some(last) => last.opener.processes += 1,
+            None => files.push(File {
+                at,
+                opener: Opener { process, processes: 1 },
+                inode: Va(0),
+                private: Va(0),
+                reads: false,
+            }),
+        }
+    }
+    let at: Vec<Va> = files.iter().map(|file| file.at).collect();
+    gather(kernel.memory, &at, shape.file_bytes, |index, raw| {
+        let file = &mut files[index];
+        file.inode = Va(word(raw, shape.inode));
+        file.private = Va(word(raw, shape.private));
+        file.reads = half(raw, shape.mode) & READS != 0;
+    });
+    files.retain(|file| kernel.direct_pfn(file.inode).is_some());
+    // Of several ways to one inode, one that can read comes first.
+    files.sort_unstable_by_key(|file| (file.inode, !file.reads, file.opener.process));
+    files
+}
+
+/// Pipes and sockets; deleted files and openers are noted.
+fn sort(kernel: &Kernel<'_>, files: &[File], opened: &mut Opened) -> (Vec<Owned>, Vec<Owned>) {
+    const KIND: u32 = 0o170_000;
+    const FIFO: u32 = 0o010_000;
+    const REGULAR: u32 = 0o100_000;
+    const SOCKET: u32 = 0o140_000;
+    let (mut pipes, mut sockets) = (Vec::new(), Vec::new());
+    let Some(shape) = kernel.shape.held.file.as_ref().map(|file| &file.inode) else {
+        return (pipes, sockets);
+    };
+    let at: Vec<Va> = files.iter().map(|file| file.inode).collect();
+    gather(kernel.memory, &at, shape.read_bytes, |index, raw| {
+        let file = &files[index];
+        let seen = opened.openers.get_mut(&file.inode);
+        let is_first = seen.is_none();
+        match seen {
+            Some(opener) => opener.processes += u64::from(opener.process != file.opener.process),
+            None => {
+                opened.openers.insert(file.inode, file.opener);
+            }
+        }
+        match half(raw, shape.mode) & KIND {
+            _ if !is_first => {}
+            FIFO => pipes.push((Va(word(raw, shape.pipe)), file.opener.process)),
+            SOCKET => sockets.push((file.private, file.opener.process)),
+            REGULAR if half(raw, shape.links) == 0 => {
+                let bytes = word(raw, shape.blocks).saturating_mul(512);
+                opened.deleted.push(Deleted { inode: file.inode, bytes });
+            }
+            _ => {}
+        }
+    });
+    let is_sane = |owned: &Owned| kernel.direct_pfn(owned.0).is_some();
+    pipes.retain(is_sane);
+    sockets.retain(is_sane);
+    pipes.sort_unstable();
+    sockets.sort_unstable();
+    (pipes, sockets)
+}
+
+/// A pipe has a page for each slot that is not empty, and spares.
+fn pipes(kernel: &Kernel<'_>, shape: &PipeShape, pipes: Vec<Owned>, opened: &mut Opened) {
+    let at: Vec<Va> = pipes.iter().map(|(pipe, _)| *pipe).collect();
+    gather(kernel.memory, &at, shape.bytes, |index, raw| {
+        let used = half(raw, shape.head).wrapping_sub(half(raw, shape.tail));
+        if used == 0 || used > half(raw, shape.slots) {
+            return;
+        }
+        let (spare, many) = shape.spare;
+        let spares = (0..many).filter(|slot| word(raw, spare + slot * 8) != 0).count() as u64;
+        let unread = opened.unread.entry(pipes[index].1).or_default();
+        unread.pipes += 1;
+        unread.pipe_bytes += (u64::from(used) + spares) * PAGE_SIZE;
+    });
+}
+
+fn sockets(kernel: &Kernel<'_>, shape: &SocketShape, sockets: Vec<Owned>, opened: &mut Opened) {
+    let at: Vec<Va> = sockets.iter().map(|(socket, _)| *socket).collect();
+    let mut inner: Vec<Owned> = Vec::new();
+    gather(kernel.memory, &at, shape.sock + 8, |index, raw| {
+        inner.push((Va(word(raw, shape.sock)), sockets[index].1));
+    });
+    inner.retain(|(sock, _)| kernel.direct_pfn(*sock).is_some());
+    inner.sort_unstable();
+    let at: Vec<Va> = inner.iter().map(|(sock, _)| *sock).collect();
+    let mut held = vec![0; inner.len()];
+    let mut walk = Vec::new();
+    gather(kernel.memory, &at, shape.bytes, |index, raw| {
+        let waiting = |at: u64| u64::from(half(raw, at)).min(i32::MAX as u64);
+        if half(raw, shape.family) & 0xffff == UNIX {
+            let many = half(raw, shape.queue_len).min(MOST_PACKETS);
+            walk.push((index, Va(word(raw, shape.queue)), many));
+        } else {
+            let leaving = waiting(shape.queued).max(waiting(shape.sent).saturating_sub(1));
+            held[index] = waiting(shape.received) + leaving;
+        }
+    });
+    for (index, first, many) in walk {
+        held[index] = packets(kernel, shape, at[index].at(shape.queue), first, many);
+    }
+    for ((_, process), bytes) in inner.into_iter().zip(held).filter(|(_, bytes)| *bytes > 0) {
+        let unread = opened.unread.entry(process).or_default();
+        unread.sockets += 1;
+        unread.socket_bytes += bytes;
+    }
+}
+
+/// Bytes of the packets on a socket's queue, which ends where it began, at `head`.
+fn packets(kernel: &Kernel<'_>, shape: &SocketShape, head: Va, first: Va, many: u32) -> u64 {
+    let (mut bytes, mut at) = (0, first);
+    let (start, end) = (shape.next.min(shape.packet_bytes), shape.next.max(shape.packet_bytes) + 8);
+    let mut raw = vec![0; (end - start) as usize];
+    for _ in 0..many {
+        if at == head || kernel.memory.read(at.at(start), &mut raw).is_err() {
+            break;
+        }
+        bytes += u64::from(half(&raw, shape.packet_bytes - start));
+        at = Va(word(&raw, shape.next - start));
+    }
+    bytes
+}

@@ -1,0 +1,123 @@
+//! Processes: name, address space, open files, and the memory that their address spaces count.
+//!
+//! They are found as the live objects of their cache, so that no list of tasks can run in a
+//! circle. Threads of a process share its address space, and mostly its files.
+
+use std::collections::{BTreeMap, HashSet};
+
+use sysak_base::heap::{Heap, Object};
+use sysak_base::{PAGE_SIZE, Va};
+
+use super::gather::gather;
+use crate::Kernel;
+use crate::list::{half, word};
+use crate::shape::{CountPlace, TASK_CACHE};
+
+/// More threads than `pid_max` allows.
+const MOST_THREADS: usize = 1 << 22;
+/// A larger count makes no sense: 4 PiB.
+const MOST_PAGES: i64 = 1 << 40;
+
+/// One process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its `mm_struct`; `None` for a kernel thread, and for one that is about to end.
+    pub space: Option<Va>,
+    /// Its tables of open files: one, as long as its threads share theirs.
+    pub tables: Vec<Va>,
+}
+
+/// The memory that an address space counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Anonymous memory in RAM.
+    pub anon_bytes: u64,
+    /// Memory that was swapped out.
+    pub swap_bytes: u64,
+    /// Memory that is locked in RAM (`mlock`).
+    pub locked_bytes: u64,
+    /// Memory that devices or io_uring use in place.
+    pub pinned_bytes: u64,
+    /// Huge pages (hugetlb).
+    pub huge_bytes: u64,
+}
+
+/// Every process, by its number.
+pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Process> {
+    let Some(shape) = &kernel.shape.held.process else { return Vec::new() };
+    let mut found = BTreeMap::<u32, Process>::new();
+    each_task(kernel, heap, shape.read, |task| {
+        let pid = half(task, shape.process);
+        if pid == 0 {
+            return;
+        }
+        let process = found.entry(pid).or_insert_with(|| Process { pid, ..Process::default() });
+        // The first thread's name is the process's.
+        if process.name.is_empty() || half(task, shape.thread) == pid {
+            let (at, len) = shape.name;
+            let name = task.get(at as usize..(at + len) as usize).unwrap_or_default();
+            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+            process.name = String::from_utf8_lossy(&name[..end]).into_owned();
+        }
+        let sane = |at: u64| Some(Va(word(task, at))).filter(|at| kernel.direct_pfn(*at).is_some());
+        process.space = process.space.or(sane(shape.space));
+        if let Some(table) = sane(shape.files)
+            && !process.tables.contains(&table)
+            && process.tables.len() < 64
+        {
+            process.tables.push(table);
+        }
+    });
+    // Processes may share a table too: the first of them has it.
+    let mut seen = HashSet::new();
+    found.values_mut().for_each(|process| process.tables.retain(|table| seen.insert(*table)));
+    found.into_values().collect()
+}
+
+/// What an address space counts; `None` where it cannot be read.
+pub fn space(kernel: &Kernel<'_>, at: Va) -> Option<Space> {
+    let shape = kernel.shape.held.process.as_ref()?;
+    let mut scratch = Vec::new();
+    let raw = kernel.memory.view(at, shape.space_bytes as usize, &mut scratch).ok()?;
+    // A count is below 0 for a moment at most, and no larger than memory and swap together.
+    let bytes = |pages: i64| pages.clamp(0, MOST_PAGES) as u64 * PAGE_SIZE;
+    let count = |place: CountPlace| match place {
+        CountPlace::Word(at) => bytes(word(raw, at) as i64),
+        CountPlace::PerCpu(at, pointer) => {
+            let parts = kernel.per_cpu(word(raw, pointer));
+            let parts = parts.filter_map(|at| kernel.memory.read_u32(at).ok());
+            let sum: i64 = parts.map(|part| i64::from(part as i32)).sum();
+            bytes((word(raw, at) as i64).saturating_add(sum))
+        }
+    };
+    let plain = |at: u64| bytes(word(raw, at) as i64);
+    Some(Space {
+        anon_bytes: count(shape.anon),
+        swap_bytes: count(shape.swapped),
+        locked_bytes: plain(shape.locked),
+        pinned_bytes: shape.pinned.map_or(0, plain),
+        huge_bytes: shape.huge.map_or(0, plain),
+    })
+}
+
+/// Gives `each` what these walks need of every live task.
+fn each_task(kernel: &Kernel<'_>, heap: &Heap, read: (u64, u64), mut each: impl FnMut(&[u8])) {
+    let is_it = |name: &String| name == TASK_CACHE;
+    let caches: Vec<bool> =
+        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
+    let mut at = Vec::new();
+    for (index, slab) in (0..).zip(&heap.slabs) {
+        if caches[usize::from(slab.cache)] {
+            heap.for_each_live(index, |object| {
+                at.push(heap.object_va(Object { slab: index, index: object }).at(read.0));
+            });
+        }
+    }
+    at.sort_unstable();
+    at.truncate(MOST_THREADS);
+    gather(kernel.memory, &at, read.1, |_, raw| each(raw));
+}

@@ -1,0 +1,184 @@
+//! What a process, a memory cgroup and a pool of huge pages say of the memory that they hold.
+
+use sysak_symbols::Kallsyms;
+
+use super::Names;
+use sysak_base::Va;
+
+/// `struct task_struct` and the `struct mm_struct` that it leads to.
+#[derive(Clone, Debug)]
+pub struct ProcessShape {
+    /// Where what these walks read of a `task_struct` begins, and how many bytes that is; the
+    /// offsets below count from there.
+    pub read: (u64, u64),
+    /// `task_struct.pid`, 32 bits wide.
+    pub thread: u64,
+    /// `task_struct.tgid`, 32 bits wide.
+    pub process: u64,
+    /// `task_struct.comm`, and how long it can be.
+    pub name: (u64, u64),
+    /// `task_struct.mm`
+    pub space: u64,
+    /// `task_struct.files`
+    pub files: u64,
+    /// Bytes of a `struct mm_struct`, as far as these walks read it.
+    pub space_bytes: u64,
+    /// `locked_vm`, in pages.
+    pub locked: u64,
+    /// `pinned_vm`, in pages.
+    pub pinned: Option<u64>,
+    /// `hugetlb_usage`, in pages of the smallest size.
+    pub huge: Option<u64>,
+    /// Anonymous pages.
+    pub anon: CountPlace,
+    /// Swapped out pages.
+    pub swapped: CountPlace,
+}
+
+/// Where a process counts pages of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountPlace {
+    /// One number.
+    Word(u64),
+    /// A number, and a per-CPU pointer to 32 bits more for each CPU, since Linux commit
+    /// f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (v6.2).
+    PerCpu(u64, u64),
+}
+
+impl ProcessShape {
+    pub(super) fn find(names: Names<'_>) -> Option<ProcessShape> {
+        let task = |path| names.find("task_struct", path);
+        let space = |path| names.find("mm_struct", path);
+        let (anon, swapped) =
+            (CountPlace::find(names, "MM_ANONPAGES")?, CountPlace::find(names, "MM_SWAPENTS")?);
+        let fields = [task("pid")?, task("tgid")?, task("comm")?, task("mm")?, task("files")?];
+        let name_len = names.find_len("task_struct", "comm")?.min(64);
+        let first = fields.iter().copied().fold(u64::MAX, u64::min);
+        let [thread, process, name, memory, files] = fields.map(|at| at - first);
+        let end = [thread, process, name + name_len, memory, files].into_iter().fold(0, u64::max);
+        Some(ProcessShape {
+            read: (first, end + 8),
+            thread,
+            process,
+            name: (name, name_len),
+            space: memory,
+            files,
+            space_bytes: names.find_size("mm_struct")?.min(1 << 14),
+            locked: space("locked_vm")?,
+            pinned: space("pinned_vm"),
+            huge: space("hugetlb_usage"),
+            anon,
+            swapped,
+        })
+    }
+}
+
+impl CountPlace {
+    fn find(names: Names<'_>, which: &str) -> Option<CountPlace> {
+        let index = names.find_value(which)?;
+        // In the first element of an array of counters it would be found too.
+        let is_array = names.find_len("mm_struct", "rss_stat").is_some();
+        if let Some(count) = names.find("mm_struct", "rss_stat.count").filter(|_| !is_array) {
+            return Some(CountPlace::Word(count + index * 8));
+        }
+        let step = names.find_size("percpu_counter")?;
+        let first = names.find("mm_struct", "rss_stat")? + index * step;
+        let count = first + names.find("percpu_counter", "count")?;
+        // A kernel for one CPU has no more than the number.
+        Some(match names.find("percpu_counter", "counters") {
+            Some(counters) => CountPlace::PerCpu(count, first + counters),
+            None => CountPlace::Word(count),
+        })
+    }
+}
+
+/// `struct mem_cgroup`, its place in the tree, and its name.
+#[derive(Clone, Debug)]
+pub struct GroupShape {
+    /// Bytes of a `struct mem_cgroup`, as far as these walks read it.
+    pub bytes: u64,
+    /// `css.flags`, 32 bits wide.
+    pub flags: u64,
+    /// The flag of a group that was not removed: `CSS_ONLINE`.
+    pub online: u64,
+    /// `css.parent`
+    pub parent: u64,
+    /// `css.children`
+    pub children: u64,
+    /// `css.sibling`
+    pub sibling: u64,
+    /// `css`
+    pub state: u64,
+    /// `css.cgroup`
+    pub cgroup: u64,
+    /// `cgroup.kn`
+    pub node: u64,
+    /// `kernfs_node.parent`
+    pub node_parent: u64,
+    /// `kernfs_node.name`
+    pub node_name: u64,
+    /// `memory.usage`, in pages, with the groups below.
+    pub usage: u64,
+}
+
+impl GroupShape {
+    pub(super) fn find(names: Names<'_>) -> Option<GroupShape> {
+        let group = |path| names.find("mem_cgroup", path);
+        let node = |path| names.find("kernfs_node", path);
+        let usage = group("memory.usage")?;
+        let css = ["css.flags", "css.parent", "css.children", "css.sibling", "css.cgroup"];
+        let ends = css.into_iter().filter_map(group);
+        Some(GroupShape {
+            bytes: ends.fold(usage, u64::max) + 16,
+            flags: group("css.flags")?,
+            online: names.find_value("CSS_ONLINE")?,
+            parent: group("css.parent")?,
+            children: group("css.children")?,
+            sibling: group("css.sibling")?,
+            state: group("css")?,
+            cgroup: group("css.cgroup")?,
+            node: names.find("cgroup", "kn")?,
+            node_parent: node("parent").or_else(|| node("__parent"))?,
+            node_name: node("name")?,
+            usage,
+        })
+    }
+}
+
+/// The group that all others are below; listed where KALLSYMS_ALL is set.
+pub fn find_root_group(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("root_mem_cgroup")
+}
+
+/// `struct hstate`: a pool of huge pages.
+#[derive(Clone, Debug)]
+pub struct PoolShape {
+    /// Bytes of one.
+    pub bytes: u64,
+    /// `order`, 32 bits wide.
+    pub order: u64,
+    /// `nr_huge_pages`
+    pub pages: u64,
+    /// `free_huge_pages`
+    pub free: u64,
+    /// `resv_huge_pages`
+    pub reserved: u64,
+}
+
+impl PoolShape {
+    pub(super) fn find(names: Names<'_>) -> Option<PoolShape> {
+        let pool = |path| names.find("hstate", path);
+        Some(PoolShape {
+            bytes: names.find_size("hstate")?,
+            order: pool("order")?,
+            pages: pool("nr_huge_pages")?,
+            free: pool("free_huge_pages")?,
+            reserved: pool("resv_huge_pages")?,
+        })
+    }
+}
+
+/// The pools, and how many there are; listed where KALLSYMS_ALL is set.
+pub fn find_pools(symbols: &Kallsyms) -> Option<[Va; 2]> {
+    Some([symbols.find("hstates")?, symbols.find("hugetlb_max_hstate")?])
+}
