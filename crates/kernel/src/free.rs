@@ -31,6 +31,9 @@ pub struct FreePages {
     pub deferred: Vec<PfnRange>,
     /// The nodes' present pages, added up; `None` where the nodes were not found.
     pub present_pages: Option<u64>,
+    /// Pages that the nodes count as slabs that cannot be given back; large kmallocs are among
+    /// them. `None` where the counters cannot be told.
+    pub unreclaimable_pages: Option<u64>,
 }
 
 impl FreePages {
@@ -41,11 +44,13 @@ impl FreePages {
             per_cpu: PageSet::new(kernel.end_pfn().0),
             deferred: Vec::new(),
             present_pages: None,
+            unreclaimable_pages: None,
         };
         if nodes.is_empty() {
             coverage.skip("per-CPU free pages", "the memory nodes were not found");
             return free;
         }
+        free.unreclaimable_pages = count(kernel, &nodes);
         for node in nodes {
             free.add_node(kernel, node, coverage);
         }
@@ -116,6 +121,23 @@ impl FreePages {
             self.per_cpu.insert(Pfn(page));
         }
     }
+}
+
+/// The nodes' counter of slabs that cannot be given back, with what the CPUs have not added yet.
+fn count(kernel: &Kernel<'_>, nodes: &[Va]) -> Option<u64> {
+    let shape = kernel.shape.zone.counters?;
+    let memory = kernel.memory;
+    let mut sum = 0i64;
+    for node in nodes {
+        let counter = node.at(shape.words + shape.slab_unreclaimable * 8);
+        sum = sum.checked_add(memory.read_u64(counter).ok()? as i64)?;
+        for own in kernel.per_cpu(memory.read_u64(node.at(shape.per_cpu)).ok()?) {
+            let mut diff = [0];
+            memory.read(own.at(shape.diffs + shape.slab_unreclaimable), &mut diff).ok()?;
+            sum = sum.checked_add(i64::from(diff[0] as i8))?;
+        }
+    }
+    u64::try_from(sum).ok()
 }
 
 /// The nodes (`struct pglist_data`), by symbol, else by way of a free block.

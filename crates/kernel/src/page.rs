@@ -86,6 +86,8 @@ pub struct Census {
     pub user: UserPages,
     /// Present pages, as the nodes say; `None` where they were not found.
     pub present_pages: Option<u64>,
+    /// Slabs that cannot be given back and large kmallocs, as the nodes count them.
+    pub unreclaimable_pages: Option<u64>,
     /// Whether it was ended early.
     pub interrupted: bool,
 }
@@ -115,6 +117,7 @@ impl Census {
             sized: Vec::new(),
             user: UserPages::default(),
             present_pages: None,
+            unreclaimable_pages: None,
             interrupted: false,
         }
     }
@@ -232,7 +235,11 @@ impl Census {
             free,
             own: kernel.own_pages.iter().copied().collect(),
             files: HashMap::new(),
-            census: Census { present_pages: free.present_pages, ..Census::none(end) },
+            census: Census {
+                present_pages: free.present_pages,
+                unreclaimable_pages: free.unreclaimable_pages,
+                ..Census::none(end)
+            },
             unreadable: 0,
         };
         let total: u64 = kernel.ram.iter().map(PfnRange::pages).sum();

@@ -106,6 +106,14 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
     // No kernel is without these: where none was found, its pages are in another leaf (the
     // array of struct page is among the reserved ones, the rest among page_alloc).
     let found = |owner| bytes(owner).filter(|bytes| *bytes > 0);
+    let taken = [Owner::Kernel, Owner::Untouchable, Owner::Own];
+    let taken = taken.iter().map(|owner| census.pages(*owner)).sum::<u64>();
+    // A kmalloc too large for a slab has a page type since v6.14 only; before, the nodes'
+    // counter is all that tells how much there is of them.
+    let large = census.unreclaimable_pages.unwrap_or(0).saturating_sub(slab.unreclaimable);
+    let large =
+        large.clamp(census.pages(Owner::LargeKmalloc), taken + census.pages(Owner::LargeKmalloc));
+    let untyped = large - census.pages(Owner::LargeKmalloc);
     report::Census {
         total_bytes: Some(present * PAGE_SIZE),
         free_bytes: bytes(Owner::Free),
@@ -120,21 +128,14 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
         },
         kernel: report::KernelMemory {
             slab_reclaimable_bytes: Some(slab.reclaimable * PAGE_SIZE),
-            slab_unreclaimable_bytes: Some(
-                (slab.unreclaimable + census.pages(Owner::LargeKmalloc)) * PAGE_SIZE,
-            ),
+            slab_unreclaimable_bytes: Some((slab.unreclaimable + large) * PAGE_SIZE),
             page_table_bytes: bytes(Owner::PageTable),
             image_bytes: bytes(Owner::Image),
             vmemmap_bytes: found(Owner::Memmap),
             vmalloc_bytes: found(Owner::Vmalloc),
             percpu_bytes: found(Owner::PerCpu),
             kernel_stack_bytes: found(Owner::Stack),
-            page_alloc_bytes: Some(
-                [Owner::Kernel, Owner::Untouchable, Owner::Own]
-                    .iter()
-                    .map(|owner| census.pages(*owner) * PAGE_SIZE)
-                    .sum(),
-            ),
+            page_alloc_bytes: Some((taken - untyped) * PAGE_SIZE),
         },
     }
 }

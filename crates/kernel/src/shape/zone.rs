@@ -41,6 +41,34 @@ pub struct ZoneShape {
     pub types_per_order: u64,
     /// `zone.trylock_free_pages`, pages that wait for the zone's lock (v6.15).
     pub waiting: Option<u64>,
+    /// The nodes' counters; `None` where they cannot be told.
+    pub counters: Option<CounterShape>,
+}
+
+/// Where a node counts its pages by their use.
+#[derive(Clone, Copy, Debug)]
+pub struct CounterShape {
+    /// `pglist_data.vm_stat`: words.
+    pub words: u64,
+    /// `pglist_data.per_cpu_nodestats`: a per-CPU pointer.
+    pub per_cpu: u64,
+    /// `per_cpu_nodestat.vm_node_stat_diff`: what a CPU has not added yet, a signed byte each.
+    pub diffs: u64,
+    /// Which one counts slabs that cannot be given back, and large kmallocs with them.
+    pub slab_unreclaimable: u64,
+}
+
+impl CounterShape {
+    fn find(names: Names<'_>) -> Option<CounterShape> {
+        Some(CounterShape {
+            words: names.find("pglist_data", "vm_stat")?,
+            per_cpu: names.find("pglist_data", "per_cpu_nodestats")?,
+            diffs: names.find("per_cpu_nodestat", "vm_node_stat_diff")?,
+            slab_unreclaimable: names
+                .find_value("NR_SLAB_UNRECLAIMABLE_B")
+                .filter(|at| *at < 256)?,
+        })
+    }
 }
 
 impl ZoneShape {
@@ -84,6 +112,7 @@ impl ZoneShape {
             migrate_types: len("free_area", "free_list", 16),
             types_per_order: names.find_value("MIGRATE_PCPTYPES").unwrap_or(3).max(1),
             waiting: names.find("zone", "trylock_free_pages"),
+            counters: CounterShape::find(names),
         })
     }
 }
