@@ -68,10 +68,15 @@ pub fn grows(samples: &[Sample]) -> bool {
 /// Whether growth is a habit: enough of it, for long enough, in every part of the watch, and
 /// never given back.
 pub fn is_steady(samples: &[Sample]) -> bool {
+    is_steady_above(samples, MIN_GROWTH_BYTES)
+}
+
+/// Likewise, where only `enough_bytes` say something.
+pub fn is_steady_above(samples: &[Sample], enough_bytes: u64) -> bool {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return false };
     samples.len() >= MIN_SAMPLES
         && last.0 - first.0 >= MIN_WATCH_S
-        && growth_bytes(samples) >= MIN_GROWTH_BYTES
+        && growth_bytes(samples) >= enough_bytes
         && rate(samples).is_some_and(|rate| rate >= MIN_BYTES_PER_S)
         && goes_on(samples, PARTS)
         && given_back(samples) as f64 <= GIVEN_BACK * growth_bytes(samples) as f64

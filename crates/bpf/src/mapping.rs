@@ -74,7 +74,11 @@ impl Mapping {
 }
 
 impl Drop for Mapping {
+    /// What it holds are addresses and contents of kernel memory. The kernel uses the pages
+    /// again without cleaning them, and old copies would make lost objects look reachable.
     fn drop(&mut self) {
+        // SAFETY: mapped by `of_map` with this length for writing, and no reference into it exists.
+        unsafe { self.start.as_ptr().write_bytes(0, self.len) };
         // SAFETY: mapped by `of_map` with this length, and nobody else knows it.
         let gone = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
         debug_assert!(gone.is_ok());

@@ -160,6 +160,14 @@ pub fn find(
     found
 }
 
+/// Memory of all data that waits unread in pipes and sockets.
+pub fn unread_bytes(kernel: &Kernel<'_>, heap: &Heap, cancel: &Cancel) -> u64 {
+    let processes = processes::find(kernel, heap);
+    let opened = open::find(kernel, &processes, &mut Coverage::default(), cancel);
+    let bytes = |one: &Unread| one.pipe_bytes.saturating_add(one.socket_bytes);
+    opened.unread.values().map(bytes).fold(0, u64::saturating_add)
+}
+
 /// What all lists are made from.
 struct Search<'s, 'k> {
     kernel: &'s Kernel<'k>,

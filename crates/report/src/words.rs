@@ -156,6 +156,8 @@ pub(crate) fn counted(kind: CountKind, lang: Lang) -> String {
         CountKind::NetworkDevices => say::network_devices(lang),
         CountKind::Modules => say::modules(lang),
         CountKind::BpfObjects => say::bpf_objects(lang),
+        CountKind::BalloonPages => say::balloon_pages(lang),
+        CountKind::UnreadBytes => say::unread_bytes(lang),
     }
 }
 

@@ -154,11 +154,15 @@ impl Diagnosis<'_> {
     /// How a cache grew while it was watched.
     fn growth(&self, cache: u16) -> Option<Growth> {
         let info = &self.look.heap.caches[usize::from(cache)];
-        let samples = &self.watched.as_ref()?.watch.samples;
-        if info.class != Class::Slab {
-            return None;
+        let watched = self.watched.as_ref()?;
+        let samples = &watched.watch.samples;
+        match info.class {
+            Class::Slab => {
+                let cache_facts = (u64::from(info.stride), info.reclaimable);
+                Growth::of(samples, cache, cache_facts, watched.unread_growth_bytes)
+            }
+            class => Growth::of_class(samples, class, watched.unread_growth_bytes),
         }
-        Growth::of(samples, cache, u64::from(info.stride), info.reclaimable)
     }
 
     fn case(

@@ -14,6 +14,9 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+#[global_allocator]
+static MEMORY: sysak_target::Wiping = sysak_target::Wiping;
+
 /// Could not tell, bad usage, or no privilege.
 const UNDETERMINED: u8 = 2;
 

@@ -18,6 +18,7 @@ mod kcore;
 mod live;
 mod pulse;
 mod vmcore;
+mod wipe;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,7 @@ use sysak_symbols::{Kallsyms, TypeInfo, Vmcoreinfo};
 
 pub use error::OpenError;
 pub use pulse::Pulse;
+pub use wipe::Wiping;
 
 use kcore::Kcore;
 

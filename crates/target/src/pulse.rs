@@ -24,6 +24,18 @@ pub struct Pulse {
     pub keys: Option<u64>,
     /// Mounts of our mount namespace.
     pub mounts: Option<u64>,
+    /// Areas of the vmalloc address space.
+    pub vmalloc_bytes: Option<u64>,
+    /// Per-CPU memory.
+    pub percpu_bytes: Option<u64>,
+    /// Pages that no other line of meminfo counts: taken straight from the page allocator.
+    pub page_bytes: Option<u64>,
+    /// Pages in the hypervisor's balloon.
+    pub balloon_pages: Option<u64>,
+    /// Memory cgroups, those that are dying included.
+    pub cgroups: Option<u64>,
+    /// Loaded modules.
+    pub modules: Option<u64>,
 }
 
 impl Pulse {
@@ -46,6 +58,12 @@ impl Pulse {
             connections: leading(&read("/proc/sys/net/netfilter/nf_conntrack_count")),
             keys: keys(&read("/proc/key-users")),
             mounts: (mounts > 0).then_some(mounts),
+            vmalloc_bytes: kib(&meminfo, "VmallocUsed:"),
+            percpu_bytes: kib(&meminfo, "Percpu:"),
+            page_bytes: pages(&meminfo),
+            balloon_pages: balloon(&read("/proc/vmstat")),
+            cgroups: cgroups(&read("/proc/cgroups")),
+            modules: Some(read("/proc/modules").lines().count() as u64),
         }
     }
 }
@@ -61,6 +79,35 @@ fn unreclaimable(meminfo: &str) -> Option<u64> {
         ["KernelStack:", "PageTables:", "SecPageTables:", "VmallocUsed:", "Percpu:"];
     let slab = kib(meminfo, "SUnreclaim:")?;
     Some(slab + OTHERS.iter().filter_map(|name| kib(meminfo, name)).sum::<u64>())
+}
+
+/// What is left when all that has a line of its own is taken off.
+fn pages(meminfo: &str) -> Option<u64> {
+    const COUNTED: [&str; 11] = [
+        "MemFree:",
+        "Active:",
+        "Inactive:",
+        "Unevictable:",
+        "Slab:",
+        "KernelStack:",
+        "PageTables:",
+        "SecPageTables:",
+        "VmallocUsed:",
+        "Percpu:",
+        "Hugetlb:",
+    ];
+    let counted = COUNTED.iter().filter_map(|name| kib(meminfo, name)).sum();
+    Some(kib(meminfo, "MemTotal:")?.saturating_sub(counted))
+}
+
+fn balloon(vmstat: &str) -> Option<u64> {
+    let inflated = after(vmstat, "\nballoon_inflate ")?;
+    Some(inflated.saturating_sub(after(vmstat, "\nballoon_deflate ")?))
+}
+
+/// `memory\t0\t83\t1`: hierarchy, how many, enabled.
+fn cgroups(text: &str) -> Option<u64> {
+    numbers(text.split_once("\nmemory\t")?.1).get(1).copied()
 }
 
 /// `    0:   104 103/103 98/1000000 1942/25000000`: the first number behind the user's.
@@ -97,7 +144,16 @@ mod tests {
     }
 
     #[test]
+    fn pages_are_what_no_other_line_counts() {
+        let text = "MemTotal:  1000 kB\nMemFree: 300 kB\nActive: 200 kB\nActive(anon): 90 kB\n\
+                    Inactive: 100 kB\nUnevictable: 0 kB\nSlab: 50 kB\nSUnreclaim: 9 kB\nPercpu: 10 kB\n";
+        assert_eq!(pages(text), Some(340 << 10));
+    }
+
+    #[test]
     fn counts_are_read_from_their_files() {
+        assert_eq!(balloon("a 1\nballoon_inflate 70\nballoon_deflate 20\n"), Some(50));
+        assert_eq!(cgroups("#name\ncpu\t1\t2\t1\nmemory\t0\t83\t1\n"), Some(83));
         assert_eq!(
             keys("    0:   104 103/103 98/1000000 1/2\n  101:     2 2/2 2/200 29/20000\n"),
             Some(106)

@@ -1,8 +1,9 @@
 //! What a heap has besides slabs: blocks of pages, vmalloc areas, per-CPU allocations.
 //!
-//! A block or a page of an area is found from its direct-map address and from its
-//! `struct page`, an area also from its own addresses, a per-CPU allocation from its
-//! per-CPU pointer. A `struct page` of a slab leads to no object: it does not say which.
+//! A block is found from its direct-map address and from its `struct page`, an area from its
+//! own addresses, a per-CPU allocation from its per-CPU pointer. A `struct page` of a slab leads
+//! to no object: it does not say which. A page of an area does not lead to the area either: who
+//! is to free an area must know its address.
 
 use super::{Cache, Class, Heap, Object, PageSet, Slab};
 use crate::{PAGE_SHIFT, Pfn, Va};
@@ -69,13 +70,9 @@ pub(super) struct Lookup {
     /// Start and end of each area, and where its pages begin in `area_frames`.
     areas: Vec<(u64, u64, u32)>,
     first_area: u32,
-    /// Pages of blocks and areas.
+    /// Pages of blocks.
     pages: PageSet,
     area_frames: Vec<Pfn>,
-    area_pages: PageSet,
-    area_ranks: Vec<u32>,
-    /// The area of each page in `area_pages`.
-    area_of: Vec<u32>,
     per_cpu: Vec<PerCpuObject>,
     cpus: u64,
     first_per_cpu: u32,
@@ -113,7 +110,6 @@ impl Heap {
             cpus: others.cpus,
             first_area: self.slabs.len() as u32,
             pages: others_pages,
-            area_pages: PageSet::new(if others.areas.is_empty() { 0 } else { frames }),
             ..Lookup::default()
         };
         for area in &others.areas {
@@ -121,7 +117,6 @@ impl Heap {
                 self.add(Pfn(area.address.0 >> PAGE_SHIFT), area.pages.len() as u32, cache + 1, 1);
             }
         }
-        found.find_areas();
         let ends = found.areas.first().zip(found.areas.last());
         found.area_window = ends.map_or((0, 0), |(first, last)| (first.0, last.1 - first.0));
         found.first_per_cpu = self.slabs.len() as u32;
@@ -149,26 +144,18 @@ impl Heap {
         if in_memmap < others.memmap_bytes {
             // Most are of programs' and files' pages, and lead nowhere: one look tells.
             let pfn = Pfn(others.page_of(in_memmap));
-            return if others.pages.contains(pfn) { self.other_page(pfn) } else { None };
+            return if others.pages.contains(pfn) { self.block_of(pfn) } else { None };
         }
         let linear = address.wrapping_sub(self.page_offset.0);
         if linear < self.span {
             let pfn = Pfn(linear >> PAGE_SHIFT);
-            return if others.pages.contains(pfn) { self.other_page(pfn) } else { None };
+            return if others.pages.contains(pfn) { self.block_of(pfn) } else { None };
         }
         let is_area = address.wrapping_sub(others.area_window.0) < others.area_window.1;
         // Since Linux v6.15 per-CPU pointers look like addresses of the kernel's image, with
         // areas on both sides.
         let area = if is_area { others.area_at(address) } else { None };
         area.or_else(|| others.per_cpu_at(address))
-    }
-
-    /// The block or the area that a page is part of.
-    fn other_page(&self, pfn: Pfn) -> Option<Object> {
-        match self.pages.contains(pfn) {
-            true => self.block_of(pfn),
-            false => self.others.area_of(pfn),
-        }
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<Object> {
@@ -247,28 +234,8 @@ impl Lookup {
         let end = area.address.0.checked_add(bytes);
         let (true, Some(end)) = (after && bytes > 0, end) else { return false };
         self.areas.push((area.address.0, end, self.area_frames.len() as u32));
-        for pfn in &area.pages {
-            self.area_pages.insert(*pfn);
-            self.pages.insert(*pfn);
-            self.area_frames.push(*pfn);
-        }
+        self.area_frames.extend(&area.pages);
         true
-    }
-
-    /// Notes each page's area.
-    fn find_areas(&mut self) {
-        self.area_ranks = self.area_pages.ranks();
-        self.area_of = vec![u32::MAX; self.area_frames.len()];
-        for index in 0..self.areas.len() as u32 {
-            for frame in self.frames_of(self.first_area + index).to_vec() {
-                let rank = self.area_pages.rank(&self.area_ranks, frame);
-                if let Some(of) =
-                    rank.checked_sub(1).and_then(|at| self.area_of.get_mut(at as usize))
-                {
-                    *of = index;
-                }
-            }
-        }
     }
 
     fn frames_of(&self, slab: u32) -> &[Pfn] {
@@ -287,16 +254,6 @@ impl Lookup {
             64 => offset >> 6,
             bytes => offset / bytes.max(1),
         }
-    }
-
-    #[inline]
-    fn area_of(&self, pfn: Pfn) -> Option<Object> {
-        if !self.area_pages.contains(pfn) {
-            return None;
-        }
-        let rank = self.area_pages.rank(&self.area_ranks, pfn).checked_sub(1)?;
-        let area = self.area_of.get(rank as usize).filter(|area| **area != u32::MAX)?;
-        Some(Object { slab: self.first_area + area, index: 0 })
     }
 
     fn area_at(&self, address: u64) -> Option<Object> {
@@ -345,10 +302,8 @@ impl Lookup {
     }
 
     pub(super) fn footprint_bytes(&self) -> u64 {
-        let tables = self.area_frames.len() * 8 + self.area_of.len() * 4 + self.areas.len() * 24;
-        (tables + self.per_cpu.len() * size_of::<PerCpuObject>()) as u64
-            + self.area_pages.bytes()
-            + self.pages.bytes()
+        let tables = self.area_frames.len() * 8 + self.areas.len() * 24;
+        (tables + self.per_cpu.len() * size_of::<PerCpuObject>()) as u64 + self.pages.bytes()
     }
 }
 
@@ -400,13 +355,16 @@ mod tests {
     }
 
     #[test]
-    fn areas_are_found_by_their_own_addresses_and_by_their_pages() {
+    fn areas_are_found_by_their_own_addresses_and_not_by_their_pages() {
         let heap = heap();
-        for address in [AREA.0, AREA.0 + 0x2fff, BASE.0 + (50 << 12), MEMMAP.0 + 61 * 64] {
+        for address in [AREA.0, AREA.0 + 0x2fff] {
             assert_eq!(cache_at(&heap, address), Some((3, Class::Vmalloc)), "{address:#x}");
         }
+        for stale in [BASE.0 + (50 << 12), MEMMAP.0 + 61 * 64] {
+            assert_eq!(cache_at(&heap, stale), None, "{stale:#x}");
+        }
         assert_eq!(cache_at(&heap, AREA.0 + 0x3000), None, "the guard page");
-        assert_eq!(cache_at(&heap, BASE.0 + (51 << 12) + 5), Some((4, Class::Vmalloc)));
+        assert_eq!(cache_at(&heap, AREA.0 + 0x4005), Some((4, Class::Vmalloc)));
         assert_eq!(heap.pieces(3).collect::<Vec<_>>(), [(Pfn(61), 2), (Pfn(50), 1)]);
         assert_eq!(heap.contents(3), Some((BASE.at(61 << 12), 4096)));
         assert_eq!(heap.slab_va(&heap.slabs[4]), AREA.at(0x4000));

@@ -26,20 +26,20 @@ messages! {
     percpu() { "per-CPU allocations", "每 CPU 分配" }
     leak_goes_on(rate) { ", {rate}", "，{rate}" }
     leak_too(things) { " The machine loses {things} too.", "同样在泄漏的还有：{things}。" }
-    suspected(machine, cache, size) {
-        "{machine} probably leaks kernel memory: slab cache {cache} ({size}) only ever grows, although something in the kernel still leads to its objects.",
-        "{machine}疑似存在内核内存泄漏：slab 缓存 {cache}（{size}）只增不减，尽管内核中仍有指针能找到它的对象。"
+    suspected(machine, what, size) {
+        "{machine} probably leaks kernel memory: {what} ({size}) only ever grows, although something in the kernel still leads to all of it.",
+        "{machine}疑似存在内核内存泄漏：{what}（{size}）只增不减，尽管内核中仍有指针能找到它们。"
     }
-    suspected_grew(machine, cache, size, rate, span) {
-        "{machine} probably leaks kernel memory: slab cache {cache} ({size}) grew by {rate} and never shrank in the {span} that it was watched, although something in the kernel still leads to its objects.",
-        "{machine}疑似存在内核内存泄漏：slab 缓存 {cache}（{size}）在观察的 {span}内只增不减，{rate}，尽管内核中仍有指针能找到它的对象。"
+    suspected_grew(machine, what, size, rate, span) {
+        "{machine} probably leaks kernel memory: {what} ({size}) grew by {rate} and never shrank in the {span} that it was watched, although something in the kernel still leads to all of it.",
+        "{machine}疑似存在内核内存泄漏：{what}（{size}）在观察的 {span}内只增不减，{rate}，尽管内核中仍有指针能找到它们。"
     }
     suspected_by(function) {
         " Of what is added, {function} allocates the most.", "新增的部分中，{function} 分配得最多。"
     }
-    grew_explained(cache, counted) {
-        " Slab cache {cache} grew while it was watched, and the number of {counted} explains it.",
-        "观察期间 slab 缓存 {cache} 有所增长，原因是{counted}增多。"
+    grew_explained(what, counted) {
+        " While the machine was watched, {what} grew, and the number of {counted} explains it.",
+        "观察期间有所增长的是{what}，原因是{counted}增多。"
     }
     no_leak(lost, objects) {
         "No kernel memory leak found: something in the kernel still leads to all but {lost} of its {objects} objects",
@@ -72,6 +72,7 @@ messages! {
     the_page_tables() { "the page tables", "页表" }
     the_vmalloc_areas() { "vmalloc areas", " vmalloc 区域" }
     the_percpu_memory() { "per-CPU memory", "每 CPU 内存" }
+    the_pages() { "memory taken page by page", "直接分配的页" }
     the_kernel_stacks() { "the stacks of tasks", "任务的内核栈" }
     undetermined(reason) {
         "Could not find out whether kernel memory leaks: {reason}.",

@@ -104,4 +104,6 @@ messages! {
     network_devices() { "network devices", "网络设备" }
     modules() { "loaded modules", "已加载的模块" }
     bpf_objects() { "BPF programs and maps", "BPF 程序和映射" }
+    balloon_pages() { "pages in the hypervisor's balloon", "虚拟机气球（balloon）中的页" }
+    unread_bytes() { "bytes that wait unread in pipes and sockets", "管道和套接字中待读数据的字节数" }
 }

@@ -133,4 +133,8 @@ pub enum CountKind {
     Modules,
     /// BPF programs and maps.
     BpfObjects,
+    /// Pages that the hypervisor took back.
+    BalloonPages,
+    /// Bytes of data that waits in pipes and sockets.
+    UnreadBytes,
 }

@@ -100,15 +100,15 @@ fn list(names: &[&str], lang: Lang) -> String {
 fn suspected(report: &Report, lang: Lang) -> String {
     let machine = machine(report, lang);
     let suspect = report.findings.iter().find(|f| f.verdict == FindingVerdict::Suspected);
-    let cache = suspect.and_then(|f| f.cache.as_deref()).unwrap_or("?");
+    let what = suspect.map_or_else(|| "?".to_owned(), |finding| memory_of(finding, lang));
     let size = bytes(suspect.and_then(size_of).unwrap_or(0));
     let grew = suspect.and_then(|finding| rate(finding.growth_bytes_per_s, lang));
     let mut sentence = match (grew, &report.trend) {
         (Some(rate), Some(trend)) => {
             let span = span(trend.watched_s, lang);
-            say::suspected_grew(lang, &machine, cache, &size, &rate, &span)
+            say::suspected_grew(lang, &machine, what.trim(), &size, &rate, &span)
         }
-        _ => say::suspected(lang, &machine, cache, &size),
+        _ => say::suspected(lang, &machine, what.trim(), &size),
     };
     if let Some(function) = suspect.and_then(|finding| finding.functions.first()) {
         sentence += &say::suspected_by(lang, &function.title());
@@ -143,9 +143,19 @@ fn no_leak(report: &Report, lang: Lang) -> String {
 fn grew_explained(report: &Report, lang: Lang) -> String {
     let explained = report.findings.iter().find_map(|finding| {
         let why = finding.explained_by.as_ref()?;
-        Some(say::grew_explained(lang, finding.cache.as_deref()?, &counted(why.count, lang)))
+        Some(say::grew_explained(lang, &memory_of(finding, lang), &counted(why.count, lang)))
     });
     explained.unwrap_or_default()
+}
+
+/// `slab cache kmalloc-64`, `vmalloc areas`
+fn memory_of(finding: &Finding, lang: Lang) -> String {
+    match (&finding.cache, finding.class) {
+        (Some(cache), _) => say::the_cache(lang, cache),
+        (None, Class::Vmalloc) => say::the_vmalloc_areas(lang),
+        (None, Class::Percpu) => say::the_percpu_memory(lang),
+        (None, _) => say::the_pages(lang),
+    }
 }
 
 /// The biggest part of kernel memory whose user is known. The image and the page structs

@@ -221,6 +221,10 @@ pub fn explanation(case: &Case) -> Option<report::Explanation> {
         Known::Connections => report::CountKind::Connections,
         Known::Keys => report::CountKind::Keys,
         Known::Mounts => report::CountKind::Mounts,
+        Known::Cgroups => report::CountKind::Cgroups,
+        Known::Modules => report::CountKind::Modules,
+        Known::Balloon => report::CountKind::BalloonPages,
+        Known::Unread => report::CountKind::UnreadBytes,
     };
     Some(report::Explanation { count, grew_by })
 }

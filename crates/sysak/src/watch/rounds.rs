@@ -10,7 +10,7 @@ use sysak_analysis::confirm::Suspects;
 use sysak_analysis::lost::{self, Tally};
 use sysak_analysis::rank::PROVED_OBJECTS;
 use sysak_base::{Cancel, Memory, Progress, Stage};
-use sysak_kernel::{Kernel, KernelError};
+use sysak_kernel::{Kernel, KernelError, holders};
 use sysak_trace::Seen;
 
 use super::{Counted, DRAIN, FunctionId, Traced, Until, Watch};
@@ -85,6 +85,8 @@ pub struct Watched<'a> {
     pub followed: Vec<u16>,
     /// Between the last two looks.
     pub between_looks: Duration,
+    /// By how much the data that waits in pipes and sockets grew.
+    pub unread_growth_bytes: u64,
 }
 
 /// The watch, and what it starts from.
@@ -117,6 +119,8 @@ pub fn run<'a>(
     cancel: &Cancel,
 ) -> Result<Rounds<'a>, KernelError> {
     let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, is_suspect } = start;
+    let unread = |look: &Look| holders::unread_bytes(kernel, &look.heap, cancel);
+    let unread_before = unread(&first);
     let mut seen = first;
     let mut looks = 0;
     let mut ended = Instant::now();
@@ -171,6 +175,7 @@ pub fn run<'a>(
             wait_more,
             followed,
             between_looks,
+            unread_growth_bytes: unread(&seen).saturating_sub(unread_before),
         };
         return Ok(Rounds { look: seen, tallies, looks, watched });
     }
@@ -305,6 +310,7 @@ fn interrupted(mut watch: Watch<'_>, seen: Look, looks: u32, followed: Vec<u16>)
         wait_more: None,
         followed,
         between_looks: Duration::ZERO,
+        unread_growth_bytes: 0,
     };
     Rounds { look: seen, tallies, looks, watched }
 }

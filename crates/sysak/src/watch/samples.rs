@@ -67,6 +67,18 @@ impl Samples {
         self.taken.iter().filter_map(each).collect()
     }
 
+    /// Seconds and bytes of memory that is no slab.
+    pub fn of_class(&self, class: Class) -> Vec<(f64, u64)> {
+        let bytes = |pulse: &Pulse| match class {
+            Class::Slab => None,
+            Class::Page => pulse.page_bytes,
+            Class::Vmalloc => pulse.vmalloc_bytes,
+            Class::PerCpu => pulse.percpu_bytes,
+        };
+        let each = |sample: &Sample| Some((sample.at.as_secs_f64(), bytes(&sample.pulse)?));
+        self.taken.iter().filter_map(each).collect()
+    }
+
     /// The figures of the first and of the last sample.
     pub fn ends(&self) -> Option<(&Pulse, &Pulse)> {
         Some((&self.taken.first()?.pulse, &self.taken.last()?.pulse))
