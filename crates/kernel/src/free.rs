@@ -12,7 +12,7 @@ use sysak_base::heap::PageSet;
 use sysak_base::{Pfn, PfnRange, Va};
 
 use crate::list::walk_list;
-use crate::shape::PageKind;
+use crate::shape::{CounterShape, PageKind};
 use crate::{Coverage, Kernel};
 
 /// No per-CPU list is longer (`pcp->high` is a fraction of a zone).
@@ -34,6 +34,8 @@ pub struct FreePages {
     /// Pages that the nodes count as slabs that cannot be given back; large kmallocs are among
     /// them. `None` where the counters cannot be told.
     pub unreclaimable_pages: Option<u64>,
+    /// Page tables of virtual machines and IOMMUs, as the nodes count them.
+    pub secondary_table_pages: Option<u64>,
 }
 
 impl FreePages {
@@ -45,12 +47,18 @@ impl FreePages {
             deferred: Vec::new(),
             present_pages: None,
             unreclaimable_pages: None,
+            secondary_table_pages: None,
         };
         if nodes.is_empty() {
             coverage.skip("per-CPU free pages", "the memory nodes were not found");
             return free;
         }
-        free.unreclaimable_pages = count(kernel, &nodes);
+        if let Some(shape) = kernel.shape.zone.counters {
+            free.unreclaimable_pages = count(kernel, &nodes, shape, shape.slab_unreclaimable);
+            let secondary = shape.secondary_tables;
+            free.secondary_table_pages =
+                secondary.and_then(|which| count(kernel, &nodes, shape, which));
+        }
         for node in nodes {
             free.add_node(kernel, node, coverage);
         }
@@ -123,17 +131,16 @@ impl FreePages {
     }
 }
 
-/// The nodes' counter of slabs that cannot be given back, with what the CPUs have not added yet.
-fn count(kernel: &Kernel<'_>, nodes: &[Va]) -> Option<u64> {
-    let shape = kernel.shape.zone.counters?;
+/// One of the nodes' counters, with what the CPUs have not added yet.
+fn count(kernel: &Kernel<'_>, nodes: &[Va], shape: CounterShape, which: u64) -> Option<u64> {
     let memory = kernel.memory;
     let mut sum = 0i64;
     for node in nodes {
-        let counter = node.at(shape.words + shape.slab_unreclaimable * 8);
+        let counter = node.at(shape.words + which * 8);
         sum = sum.checked_add(memory.read_u64(counter).ok()? as i64)?;
         for own in kernel.per_cpu(memory.read_u64(node.at(shape.per_cpu)).ok()?) {
             let mut diff = [0];
-            memory.read(own.at(shape.diffs + shape.slab_unreclaimable), &mut diff).ok()?;
+            memory.read(own.at(shape.diffs + which), &mut diff).ok()?;
             sum = sum.checked_add(i64::from(diff[0] as i8))?;
         }
     }

@@ -56,6 +56,21 @@ pub enum Owner {
     Own,
 }
 
+/// What is known of pages of [`Owner::Kernel`] and [`Owner::Untouchable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Given back to the hypervisor, or taken offline.
+    Balloon,
+    /// Broken RAM that is not used any more.
+    Poisoned,
+    /// Compressed memory of zram and zswap.
+    Compressed,
+    /// A pool for packets that a network device receives.
+    PagePool,
+}
+
+/// How many parts there are.
+const PARTS: usize = Part::PagePool as usize + 1;
 /// The buddy allocator's largest block has 2¹⁰ pages.
 const LARGEST_BLOCK: u64 = 1 << 10;
 /// How many owners there are.
@@ -64,6 +79,7 @@ const OWNERS: usize = Owner::Own as usize + 1;
 /// Every page of RAM, told apart.
 pub struct Census {
     pages: [u64; OWNERS],
+    parts: [u64; PARTS],
     /// Pages whose words are references: in use, and neither slab, user nor free.
     pub roots: PageSet,
     /// Pages in use by anybody: their `struct page`s hold references too (buffer heads,
@@ -88,6 +104,9 @@ pub struct Census {
     pub present_pages: Option<u64>,
     /// Slabs that cannot be given back and large kmallocs, as the nodes count them.
     pub unreclaimable_pages: Option<u64>,
+    /// Page tables of virtual machines and IOMMUs, likewise; they are pages of
+    /// [`Owner::Kernel`].
+    pub secondary_table_pages: Option<u64>,
     /// Whether it was ended early.
     pub interrupted: bool,
 }
@@ -96,6 +115,11 @@ impl Census {
     /// How many pages an owner has.
     pub fn pages(&self, owner: Owner) -> u64 {
         self.pages[owner as usize]
+    }
+
+    /// How many pages of [`Owner::Kernel`] and [`Owner::Untouchable`] are known to be this.
+    pub fn part(&self, part: Part) -> u64 {
+        self.parts[part as usize]
     }
 
     /// Pages of RAM that were told apart.
@@ -107,6 +131,7 @@ impl Census {
     fn none(end: u64) -> Census {
         Census {
             pages: [0; OWNERS],
+            parts: [0; PARTS],
             roots: PageSet::new(end),
             in_use: PageSet::new(end),
             slabs: PageSet::new(end),
@@ -118,6 +143,7 @@ impl Census {
             user: UserPages::default(),
             present_pages: None,
             unreclaimable_pages: None,
+            secondary_table_pages: None,
             interrupted: false,
         }
     }
@@ -238,6 +264,7 @@ impl Census {
             census: Census {
                 present_pages: free.present_pages,
                 unreclaimable_pages: free.unreclaimable_pages,
+                secondary_table_pages: free.secondary_table_pages,
                 ..Census::none(end)
             },
             unreadable: 0,

@@ -17,7 +17,7 @@ mod holders;
 mod memgraph;
 mod trace;
 
-pub use census::{Census, KernelMemory, UserMemory};
+pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
 pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, Holder,
     HolderKind, ObjectType,
@@ -27,7 +27,7 @@ pub use holders::{
     CachedFile, CgroupMemory, DeletedFile, DyingCgroups, HugePool, LockedMemory, ProcessHolders,
     ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
 };
-pub use memgraph::MemGraph;
+pub use memgraph::{AreaCaller, MemGraph, PercpuUse};
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.

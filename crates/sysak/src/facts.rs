@@ -13,7 +13,7 @@ use sysak_analysis::content::Held;
 use sysak_base::heap::Class;
 use sysak_base::{PAGE_SIZE, Stage};
 use sysak_kernel::Kernel;
-use sysak_kernel::page::{Census, Owner};
+use sysak_kernel::page::{Census, Owner, Part};
 use sysak_report as report;
 use sysak_target::{Identity, Reader};
 
@@ -114,6 +114,24 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
     let large =
         large.clamp(census.pages(Owner::LargeKmalloc), taken + census.pages(Owner::LargeKmalloc));
     let untyped = large - census.pages(Owner::LargeKmalloc);
+    let pages = |part, owner| (owner, census.part(part));
+    let owners = [
+        pages(Part::Balloon, report::PageOwner::Balloon),
+        pages(Part::Poisoned, report::PageOwner::Poisoned),
+        pages(Part::Compressed, report::PageOwner::Compressed),
+        pages(Part::PagePool, report::PageOwner::PagePool),
+        (
+            report::PageOwner::SecondaryPageTables,
+            census.secondary_table_pages.unwrap_or(0).min(census.pages(Owner::Kernel)),
+        ),
+        (report::PageOwner::Sysak, census.pages(Owner::Own)),
+    ];
+    let mut owners: Vec<_> = owners
+        .into_iter()
+        .filter(|(_, pages)| *pages > 0)
+        .map(|(owner, pages)| report::PageAllocOwner { owner, bytes: pages * PAGE_SIZE })
+        .collect();
+    owners.sort_by_key(|part| std::cmp::Reverse(part.bytes));
     report::Census {
         total_bytes: Some(present * PAGE_SIZE),
         free_bytes: bytes(Owner::Free),
@@ -137,6 +155,7 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
             kernel_stack_bytes: found(Owner::Stack),
             page_alloc_bytes: Some((taken - untyped) * PAGE_SIZE),
         },
+        page_alloc_owners: owners,
     }
 }
 

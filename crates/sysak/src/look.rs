@@ -74,6 +74,8 @@ pub struct Survey {
     pub others: Others,
     /// Areas of the vmalloc address space, by address.
     pub areas: Vec<Area>,
+    /// How the chunks of per-CPU memory are used.
+    pub percpu_use: Vec<percpu::ChunkUse>,
     /// Used parts of pages of stacks that are no roots otherwise.
     pub stacks: Vec<(Va, u64)>,
     /// What was left out.
@@ -123,6 +125,7 @@ pub fn survey(
     let start = Instant::now();
     let mut areas = Vec::new();
     let mut stacks = Vec::new();
+    let mut percpu_use = Vec::new();
     let mut others = Others {
         memmap: kernel.struct_page(Pfn(0)),
         struct_page_bytes: kernel.shape.page.size,
@@ -141,6 +144,7 @@ pub fn survey(
             bytes: found.bytes,
         };
         others.per_cpu = found.list.iter().map(object).collect();
+        percpu_use = found.uses;
         others.blocks = census.take_blocks();
     }
     times.census += start.elapsed();
@@ -150,7 +154,7 @@ pub fn survey(
         () => None,
     };
     let heap = slabs.heap;
-    Ok(Survey { census, heap, others, areas, stacks, coverage, times, interrupted })
+    Ok(Survey { census, heap, others, areas, percpu_use, stacks, coverage, times, interrupted })
 }
 
 /// Looks once.

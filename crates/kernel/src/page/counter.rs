@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sysak_base::{Pfn, Va};
 
-use super::{Census, Owner};
+use super::{Census, Owner, Part};
 use crate::list::{half, word};
 use crate::shape::PageKind;
 use crate::{FreePages, Kernel};
@@ -79,6 +79,7 @@ impl Counter<'_, '_> {
             return (Owner::Free, 1);
         }
         if shape.bits.hwpoison.is_some_and(has) {
+            self.census.parts[Part::Poisoned as usize] += 1;
             return (Owner::Untouchable, 1);
         }
         let is_slab = shape.bits.slab.is_some_and(has);
@@ -93,7 +94,18 @@ impl Counter<'_, '_> {
             }
             PageKind::Guard => return (Owner::Free, 1),
             PageKind::Slab => return (Owner::Slab, compound),
-            PageKind::Offline => return (Owner::Untouchable, compound),
+            PageKind::Offline => {
+                self.census.parts[Part::Balloon as usize] += compound;
+                return (Owner::Untouchable, compound);
+            }
+            PageKind::Compressed | PageKind::PagePool => {
+                let part = match kind {
+                    PageKind::Compressed => Part::Compressed,
+                    _ => Part::PagePool,
+                };
+                self.census.parts[part as usize] += compound;
+                return (Owner::Kernel, compound);
+            }
             PageKind::Unaccepted => return (Owner::Free, 1),
             PageKind::Table => return (Owner::PageTable, compound),
             PageKind::Hugetlb => return (Owner::Hugetlb, compound),
@@ -116,6 +128,11 @@ impl Counter<'_, '_> {
             return (if image { Owner::Image } else { Owner::Reserved }, 1);
         }
         let owner = self.user(head, flags);
+        if owner == Owner::Kernel
+            && let Some(part) = self.part(head)
+        {
+            self.census.parts[part as usize] += compound;
+        }
         if owner == Owner::Kernel && self.is_used_plainly(head) {
             let set = match self.was_never_listed(pfn, head) {
                 true => &mut self.census.split,
@@ -124,6 +141,24 @@ impl Counter<'_, '_> {
             set.insert(pfn);
         }
         (owner, compound)
+    }
+
+    /// What a page of the kernel without a type is, where it tells.
+    fn part(&self, head: &[u8]) -> Option<Part> {
+        // `PP_SIGNATURE`; the bits left out hold other things (v6.16 and later).
+        const SIGNATURE: u64 = 0xdead_0000_0000_0040;
+        const OTHERS: u64 = 0x7f_ffff_ff83;
+        const MOVABLE: u64 = 2;
+        let shape = &self.kernel.shape.page;
+        if word(head, shape.compound_head) & 1 != 0 || half(head, shape.refcount) == 0 {
+            return None;
+        }
+        let is_pool = |at| word(head, at) & !OTHERS == SIGNATURE;
+        if shape.pool_magic.is_some_and(is_pool) {
+            return Some(Part::PagePool);
+        }
+        // Balloons are told before: what else can be moved and is nobody's is compressed.
+        (word(head, shape.mapping) & 3 == MOVABLE).then_some(Part::Compressed)
     }
 
     /// Whether somebody allocated the page and did not give it to any mapping.

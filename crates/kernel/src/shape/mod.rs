@@ -34,6 +34,7 @@ pub use space::{CountPlace, GroupShape, PoolShape, ProcessShape, find_pools, fin
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
 pub use vmalloc::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
+pub use zone::CounterShape;
 pub use zone::ZoneShape;
 
 use sysak_symbols::TypeInfo;

@@ -22,6 +22,8 @@ pub struct PageShape {
     pub refcount: u64,
     /// `memcg_data`, or `mem_cgroup` before v5.11; `None` where memory cgroups are not built in.
     pub charged: Option<u64>,
+    /// `pp_magic`, since v5.14: a page pool's signature; `None` where there is none.
+    pub pool_magic: Option<u64>,
     /// `compound_head`
     pub compound_head: u64,
     /// Where a compound page's order is kept.
@@ -86,6 +88,10 @@ pub enum PageKind {
     Unaccepted,
     /// A kmalloc too large for a slab, known by its type since v6.14.
     LargeKmalloc,
+    /// Compressed memory (zram, zswap), known by its type since v6.12.
+    Compressed,
+    /// A page pool of the network, known by its type since v6.19.
+    PagePool,
     /// Some other kernel owner.
     Other,
 }
@@ -136,7 +142,7 @@ impl PageTypes {
     }
 
     fn resolve(names: Names<'_>) -> PageTypes {
-        const NAMED: [(&str, PageKind); 8] = [
+        const NAMED: [(&str, PageKind); 10] = [
             ("buddy", PageKind::Buddy),
             ("offline", PageKind::Offline),
             ("table", PageKind::Table),
@@ -145,6 +151,8 @@ impl PageTypes {
             ("slab", PageKind::Slab),
             ("unaccepted", PageKind::Unaccepted),
             ("large_kmalloc", PageKind::LargeKmalloc),
+            ("zsmalloc", PageKind::Compressed),
+            ("netpp", PageKind::PagePool),
         ];
         if names.find_value("PGTY_buddy").is_some() {
             let value = |(name, kind): (&str, PageKind)| {
@@ -229,6 +237,7 @@ impl PageShape {
             page_type: names.need("page", "page_type")?,
             refcount: names.need("page", "_refcount")?,
             charged: names.find("page", "memcg_data").or_else(|| names.find("page", "mem_cgroup")),
+            pool_magic: names.find("page", "pp_magic"),
             compound_head: names.need("page", "compound_head")?,
             order: resolve_order(names, size),
             hugetlb_dtor: dtor(),

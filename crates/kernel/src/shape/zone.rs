@@ -56,17 +56,19 @@ pub struct CounterShape {
     pub diffs: u64,
     /// Which one counts slabs that cannot be given back, and large kmallocs with them.
     pub slab_unreclaimable: u64,
+    /// Which one counts page tables of virtual machines and IOMMUs, since v6.1.
+    pub secondary_tables: Option<u64>,
 }
 
 impl CounterShape {
     fn find(names: Names<'_>) -> Option<CounterShape> {
+        let which = |name| names.find_value(name).filter(|at| *at < 256);
         Some(CounterShape {
             words: names.find("pglist_data", "vm_stat")?,
             per_cpu: names.find("pglist_data", "per_cpu_nodestats")?,
             diffs: names.find("per_cpu_nodestat", "vm_node_stat_diff")?,
-            slab_unreclaimable: names
-                .find_value("NR_SLAB_UNRECLAIMABLE_B")
-                .filter(|at| *at < 256)?,
+            slab_unreclaimable: which("NR_SLAB_UNRECLAIMABLE_B")?,
+            secondary_tables: which("NR_SECONDARY_PAGETABLE"),
         })
     }
 }

@@ -28,6 +28,18 @@ messages! {
     leaf_image() { "kernel image (code and data)", "内核映像（代码和数据）" }
     leaf_vmemmap() { "page structures (vmemmap)", "页描述结构（vmemmap）" }
     leaf_page_alloc() { "pages taken directly", "直接分配的页" }
+    part_balloon() { "given to the hypervisor (balloon) or offline", "已交还虚拟机监控器（balloon）或下线" }
+    part_poisoned() { "broken memory (hwpoison)", "损坏的内存（hwpoison）" }
+    part_compressed() { "compressed memory (zram, zswap)", "压缩内存（zram、zswap）" }
+    part_page_pool() { "network receive buffers (page_pool)", "网络接收缓冲（page_pool）" }
+    part_secondary_tables() { "page tables of virtual machines", "虚拟机和 IOMMU 的页表" }
+    part_sysak() { "sysak itself, while it looks", "sysak 自身（运行期间）" }
+    areas_title() { "Who asked for most of the vmalloc areas", "vmalloc 区域的主要申请者" }
+    head_areas() { "areas", "区域数" }
+    percpu_use(used, split, empty) {
+        "Per-CPU memory: {used} is in use, {split} lies unused in pages that hold something (fragmentation, no leak), {empty} is kept for the next request.",
+        "每 CPU 内存：已用 {used}；{split} 位于仍有数据的页中而无法归还（碎片，不是泄漏）；{empty} 留作备用。"
+    }
     not_told_apart(list, leaf) {
         "Not told apart yet: {list}; what they take is in \"{leaf}\".",
         "尚未单独统计：{list}，其占用的内存计入“{leaf}”。"

@@ -21,6 +21,35 @@ pub struct Census {
     pub user: UserMemory,
     /// The kernel's own memory.
     pub kernel: KernelMemory,
+    /// Of `page_alloc_bytes`, what is known all the same, the most first.
+    pub page_alloc_owners: Vec<PageAllocOwner>,
+}
+
+/// A part of the pages that were taken straight from the page allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PageAllocOwner {
+    /// What it is.
+    pub owner: PageOwner,
+    /// How much.
+    pub bytes: u64,
+}
+
+/// Who takes pages straight from the page allocator and can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageOwner {
+    /// Given back to the hypervisor, or taken offline.
+    Balloon,
+    /// Broken RAM that is not used any more.
+    Poisoned,
+    /// Compressed memory of zram and zswap.
+    Compressed,
+    /// Pools for packets that network devices receive (page_pool).
+    PagePool,
+    /// Page tables of virtual machines and IOMMUs.
+    SecondaryPageTables,
+    /// What we ourselves hold while we look: BPF maps.
+    Sysak,
 }
 
 /// Processes' memory and page cache.

@@ -28,6 +28,10 @@ pub struct MemGraph {
     pub census: Census,
     /// The biggest slab caches, biggest first.
     pub caches: Vec<CacheTotals>,
+    /// Who asked for most of the vmalloc areas, the most first.
+    pub vmalloc_callers: Vec<AreaCaller>,
+    /// How per-CPU memory is used; `None` where its chunks were not found.
+    pub percpu_use: Option<PercpuUse>,
     /// Who holds user memory; `None` where that was not looked for.
     pub holders: Option<UserHolders>,
     /// What was looked at and what was not.
@@ -48,10 +52,36 @@ impl Default for MemGraph {
             interrupted: None,
             census: Census::default(),
             caches: Vec::new(),
+            vmalloc_callers: Vec::new(),
+            percpu_use: None,
             holders: None,
             coverage: Coverage::default(),
             timings: Timings::default(),
             lang: None,
         }
     }
+}
+
+/// A function that asked for vmalloc areas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AreaCaller {
+    /// Its name; `bpf_map_area_alloc` stands for BPF maps.
+    pub function: String,
+    /// Its module.
+    pub module: Option<String>,
+    /// How many areas.
+    pub areas: u64,
+    /// Bytes of their pages.
+    pub bytes: u64,
+}
+
+/// How the pages of per-CPU memory are used; all CPUs together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PercpuUse {
+    /// In use.
+    pub allocated_bytes: u64,
+    /// In no use, in pages that hold something: fragmentation, no leak.
+    pub fragmented_bytes: u64,
+    /// In pages without anything, kept for the next allocation.
+    pub empty_bytes: u64,
 }

@@ -8,7 +8,12 @@ use super::page::{Lean, Page, Paint};
 use super::{Style, foot, holders};
 use crate::catalogue as say;
 use crate::figures::{bytes, count, percent};
-use crate::{CacheTotals, Census, KernelMemory, Lang, MemGraph, UserMemory};
+use crate::{
+    AreaCaller, CacheTotals, Census, KernelMemory, Lang, MemGraph, PageOwner, PercpuUse, UserMemory,
+};
+
+/// What is smaller is not worth a line.
+const WORTH_BYTES: u64 = 1 << 20;
 
 /// Writes the graph for a person; the sentence is made here if it was not yet.
 pub fn graph_text(
@@ -30,6 +35,8 @@ pub fn graph_text(
     page.sentence(Paint::Plain, "", &foot::reader(&graph.target, lang))?;
     tree(page, &graph.census, lang)?;
     caches(page, &graph.caches, lang)?;
+    areas(page, &graph.vmalloc_callers, lang)?;
+    per_cpu(page, graph.percpu_use, lang)?;
     if let Some(user) = &graph.holders {
         holders::holders(page, user, lang)?;
     }
@@ -101,7 +108,14 @@ fn tree<W: Write>(page: &mut Page<'_, W>, census: &Census, lang: Lang) -> io::Re
         rows.extend(row("", &branch.top, total, "#"));
         let mut below: Vec<_> = branch.below.iter().collect();
         below.sort_by_key(|leaf| std::cmp::Reverse(leaf.bytes));
-        rows.extend(below.into_iter().filter_map(|leaf| row("  ", leaf, total, "-")));
+        for leaf in below {
+            rows.extend(row("  ", leaf, total, "-"));
+            if leaf.name == say::leaf_page_alloc(lang) {
+                let parts = census.page_alloc_owners.iter();
+                let parts = parts.map(|part| self::leaf(owner(part.owner, lang), Some(part.bytes)));
+                rows.extend(parts.filter_map(|part| row("    ", &part, total, ".")));
+            }
+        }
     }
     page.bare_table(&[Lean::Left, Lean::Right, Lean::Right, Lean::Left], &rows)?;
     unknown(page, census, &branches, lang)
@@ -137,6 +151,52 @@ fn unknown<W: Write>(
         page.sentence(Paint::Dim, "  ", &said)?;
     }
     Ok(())
+}
+
+fn owner(owner: PageOwner, lang: Lang) -> String {
+    match owner {
+        PageOwner::Balloon => say::part_balloon(lang),
+        PageOwner::Poisoned => say::part_poisoned(lang),
+        PageOwner::Compressed => say::part_compressed(lang),
+        PageOwner::PagePool => say::part_page_pool(lang),
+        PageOwner::SecondaryPageTables => say::part_secondary_tables(lang),
+        PageOwner::Sysak => say::part_sysak(lang),
+    }
+}
+
+/// Who asked for most of the vmalloc areas.
+fn areas<W: Write>(page: &mut Page<'_, W>, callers: &[AreaCaller], lang: Lang) -> io::Result<()> {
+    let worth: Vec<_> = callers.iter().filter(|caller| caller.bytes >= WORTH_BYTES).collect();
+    if worth.is_empty() {
+        return Ok(());
+    }
+    page.gap()?;
+    page.line(Paint::Title, &say::areas_title(lang))?;
+    let mut rows =
+        vec![vec![say::head_memory(lang), say::head_areas(lang), say::head_function(lang)]];
+    rows.extend(worth.into_iter().map(|caller| {
+        let module = caller.module.as_ref().map_or(String::new(), |name| format!(" [{name}]"));
+        vec![bytes(caller.bytes), count(caller.areas), format!("{}{module}", caller.function)]
+    }));
+    page.table(&[Lean::Right, Lean::Right, Lean::Left], &rows)
+}
+
+/// How much of the per-CPU memory is in use, where much of it is not.
+fn per_cpu<W: Write>(
+    page: &mut Page<'_, W>,
+    percpu: Option<PercpuUse>,
+    lang: Lang,
+) -> io::Result<()> {
+    let Some(percpu) = percpu.filter(|percpu| {
+        percpu.fragmented_bytes >= WORTH_BYTES
+            && percpu.fragmented_bytes > percpu.allocated_bytes / 2
+    }) else {
+        return Ok(());
+    };
+    let parts = [percpu.allocated_bytes, percpu.fragmented_bytes, percpu.empty_bytes].map(bytes);
+    let [used, split, empty] = parts.each_ref().map(String::as_str);
+    page.gap()?;
+    page.sentence(Paint::Plain, "", &say::percpu_use(lang, used, split, empty))
 }
 
 /// The biggest slab caches.

@@ -2,9 +2,10 @@
 
 use sysak_base::Stage;
 use sysak_report::{
-    CacheTotals, CachedFile, Census, CgroupMemory, Coverage, DeletedFile, DyingCgroups, HugePool,
-    LockedMemory, MemGraph, ProcessHolders, ProcessMemory, Reader, SharedKind, SharedMemory,
-    Skipped, Target, TargetKind, Timings, TmpfsMount, UnreadData, UserHolders,
+    AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Coverage, DeletedFile, DyingCgroups,
+    HugePool, LockedMemory, MemGraph, PageAllocOwner, PageOwner, PercpuUse, ProcessHolders,
+    ProcessMemory, Reader, SharedKind, SharedMemory, Skipped, Target, TargetKind, Timings,
+    TmpfsMount, UnreadData, UserHolders,
 };
 
 use super::{MIB, census, frame};
@@ -17,6 +18,25 @@ pub fn graph() -> MemGraph {
         target: frame.target,
         census: all_leaves(),
         caches: caches(),
+        vmalloc_callers: vec![
+            AreaCaller {
+                function: "htab_map_alloc".into(),
+                module: None,
+                areas: 9,
+                bytes: 12 * MIB,
+            },
+            AreaCaller {
+                function: "ring_create".into(),
+                module: Some("nicx".into()),
+                areas: 4,
+                bytes: 4 * MIB,
+            },
+        ],
+        percpu_use: Some(PercpuUse {
+            allocated_bytes: 3 * MIB,
+            fragmented_bytes: 5 * MIB,
+            empty_bytes: MIB / 2,
+        }),
         holders: Some(holders()),
         coverage: Coverage {
             skipped: vec![Skipped {
@@ -83,6 +103,10 @@ fn all_leaves() -> Census {
     kernel.kernel_stack_bytes = Some(6 * MIB);
     kernel.vmemmap_bytes = Some(32 * MIB);
     kernel.page_alloc_bytes = Some(28 * MIB);
+    census.page_alloc_owners = vec![
+        PageAllocOwner { owner: PageOwner::PagePool, bytes: 16 * MIB },
+        PageAllocOwner { owner: PageOwner::Compressed, bytes: 4 * MIB },
+    ];
     census
 }
 

@@ -72,6 +72,7 @@ pub(super) fn census() -> Census {
             page_alloc_bytes: Some(160 * MIB),
             ..KernelMemory::default()
         },
+        page_alloc_owners: Vec::new(),
     }
 }
 

@@ -32,8 +32,9 @@ pub fn run(args: &Memgraph) -> Result<u8> {
     let line = session::line(lang);
     let progress: &dyn sysak_base::Progress = &line;
     progress.tell(Stage::Open, 0, 1);
-    let target = sysak_target::open(&session::options(&args.source), &cancel)?;
+    let mut target = sysak_target::open(&session::options(&args.source), &cancel)?;
     let top = args.top.map(usize::from);
+    session::complete_symbols(&mut target);
     let kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let mut seen = survey(&kernel, progress, &cancel)?;
@@ -46,7 +47,7 @@ pub fn run(args: &Memgraph) -> Result<u8> {
     });
     line.clear();
     let caches = top.unwrap_or(CACHES);
-    let graph = facts::graph(&target.identity, &seen, caches, holders, start.elapsed());
+    let graph = facts::graph(&target.identity, &kernel, &seen, caches, holders, start.elapsed());
     print(graph, args, lang)
 }
 

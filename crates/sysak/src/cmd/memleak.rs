@@ -38,11 +38,7 @@ pub fn run(args: &Memleak) -> Result<u8> {
     let progress: &dyn sysak_base::Progress = &line;
     progress.tell(Stage::Open, 0, 1);
     let mut target = sysak_target::open(&session::options(&args.source), &cancel)?;
-    if !target.identity.live {
-        // A running kernel lists its modules' symbols in /proc/kallsyms.
-        let memory = target.memory.as_ref();
-        sysak_kernel::modules::read_modules(memory, &target.types, &mut target.symbols);
-    }
+    session::complete_symbols(&mut target);
     let mut kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let plan = plan(args, target.identity.live, &target.types);

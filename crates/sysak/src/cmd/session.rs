@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, Stage, Watching};
 use sysak_report::{Lang, Style};
-use sysak_target::{Choice, Options};
+use sysak_target::{Choice, Options, Target};
 
 use crate::args::{self, Reader, Source};
 use crate::progress::{Line, Words};
@@ -116,4 +116,12 @@ fn watching_zh(seen: &Watching<'_>) -> String {
 /// Our own process, which is no holder of anything on a live machine.
 pub fn own_process(live: bool) -> u32 {
     if live { std::process::id() } else { 0 }
+}
+
+/// Reads the symbols of a dump's modules; a running kernel lists them in /proc/kallsyms.
+pub fn complete_symbols(target: &mut Target) {
+    if !target.identity.live {
+        let memory = target.memory.as_ref();
+        sysak_kernel::modules::read_modules(memory, &target.types, &mut target.symbols);
+    }
 }

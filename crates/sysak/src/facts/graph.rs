@@ -1,17 +1,25 @@
 //! The figures of the memory graph.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sysak::look::{Survey, Times};
 use sysak_analysis::lost::{self, Tally};
 use sysak_base::heap::{Class, Heap};
-use sysak_base::{PAGE_SIZE, Stage};
+use sysak_base::{PAGE_SIZE, Stage, Va};
+use sysak_kernel::Kernel;
+use sysak_kernel::percpu::ChunkUse;
+use sysak_kernel::vmalloc::Kind;
 use sysak_report as report;
 use sysak_target::Identity;
+
+/// Functions that asked for vmalloc areas that are told at least.
+const CALLERS: usize = 5;
 
 /// The memory graph of what was seen, with the biggest `caches`.
 pub fn graph(
     identity: &Identity,
+    kernel: &Kernel<'_>,
     seen: &Survey,
     caches: usize,
     holders: Option<report::UserHolders>,
@@ -38,11 +46,50 @@ pub fn graph(
             _ => super::census(&seen.census, seen.slab_pages()),
         },
         caches: biggest,
+        vmalloc_callers: callers(kernel, seen, CALLERS.max(caches / 2)),
+        percpu_use: percpu_use(kernel, &seen.percpu_use),
         holders,
         coverage: coverage(seen, &tallies),
         timings: timings(seen.times, total),
         ..report::MemGraph::default()
     }
+}
+
+/// Who asked for most of the areas.
+fn callers(kernel: &Kernel<'_>, seen: &Survey, top: usize) -> Vec<report::AreaCaller> {
+    let mut callers = BTreeMap::<(Option<String>, String), report::AreaCaller>::new();
+    for area in seen.areas.iter().filter(|area| {
+        matches!(area.kind, Kind::Plain | Kind::Bpf | Kind::Module) && area.pages > 0
+    }) {
+        // A return address may lie behind the last instruction of its function.
+        let symbol = kernel.symbols.symbolize(Va(area.caller.0.wrapping_sub(1)));
+        let function = symbol.map_or_else(|| "unknown".to_owned(), |symbol| symbol.name.to_owned());
+        let module = symbol.and_then(|symbol| symbol.module).map(str::to_owned);
+        let caller = callers.entry((module.clone(), function.clone())).or_insert_with(|| {
+            report::AreaCaller { function, module, ..report::AreaCaller::default() }
+        });
+        caller.areas += 1;
+        caller.bytes = caller.bytes.saturating_add(area.pages.saturating_mul(PAGE_SIZE));
+    }
+    let mut callers: Vec<_> = callers.into_values().collect();
+    callers.sort_by_key(|caller| std::cmp::Reverse(caller.bytes));
+    callers.truncate(top);
+    callers
+}
+
+/// What of per-CPU memory is in use, for all CPUs.
+fn percpu_use(kernel: &Kernel<'_>, chunks: &[ChunkUse]) -> Option<report::PercpuUse> {
+    let mut found = report::PercpuUse::default();
+    for chunk in chunks.iter().filter(|chunk| chunk.whole) {
+        let there = chunk.populated_pages.saturating_mul(PAGE_SIZE);
+        let empty = chunk.empty_pages.saturating_mul(PAGE_SIZE).min(there);
+        let split = there.saturating_sub(empty).saturating_sub(chunk.allocated_bytes);
+        let all = |bytes: u64| bytes.saturating_mul(kernel.cpus());
+        found.allocated_bytes += all(chunk.allocated_bytes);
+        found.fragmented_bytes += all(split);
+        found.empty_bytes += all(empty);
+    }
+    (!chunks.is_empty()).then_some(found)
 }
 
 /// Nothing is searched for pointers here.
