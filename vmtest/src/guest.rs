@@ -32,6 +32,9 @@ const DRIVERS: [&str; 7] = [
 const DISK_DRIVERS: [&str; 6] =
     ["virtio_blk", "crc16", "crc32c_generic", "mbcache", "jbd2", "ext4"];
 
+/// Compressed memory.
+const ZRAM_DRIVERS: [&str; 4] = ["zsmalloc", "lz4_compress", "lz4hc_compress", "zram"];
+
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
 const SHORT: Duration = Duration::from_secs(60);
 
@@ -171,6 +174,7 @@ fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Vec<u8>> {
     }
     drivers(&mut archive, kernel, "order", &DRIVERS)?;
     drivers(&mut archive, kernel, "disk", &DISK_DRIVERS)?;
+    drivers(&mut archive, kernel, "zram", &ZRAM_DRIVERS)?;
     for module in cache::find(&build::modules(kernel)?, &|name| name.ends_with(".ko")) {
         let name = module.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         archive.copy(&format!("test/{name}"), &module)?;

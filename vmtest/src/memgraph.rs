@@ -33,6 +33,12 @@ impl Graph {
         most_bytes(&self.0["holders"], name)
     }
 
+    /// Bytes of a known part of the pages that were taken directly.
+    pub fn part_bytes(&self, owner: &str) -> Option<u64> {
+        let parts = self.census()["page_alloc_owners"].as_array()?;
+        parts.iter().find(|part| part["owner"] == owner)?["bytes"].as_u64()
+    }
+
     /// Bytes of the slab cache, where it is one of the biggest.
     pub fn cache_bytes(&self, name: &str) -> Option<u64> {
         most_bytes(&self.0["caches"], name)

@@ -6,6 +6,7 @@
 
 pub mod alike;
 pub mod blame;
+pub mod climb;
 pub mod confirm;
 pub mod content;
 mod fingerprint;
@@ -13,5 +14,6 @@ pub mod lost;
 pub mod newborn;
 pub mod rank;
 pub mod reach;
+pub mod refs;
 pub mod trend;
 pub mod verdict;

@@ -22,6 +22,7 @@ use sysak_base::{Cancel, PAGE_SIZE, Va};
 use crate::page::{Census, Charged};
 use crate::{Coverage, Kernel};
 
+pub(crate) use gather::gather;
 pub use names::{FileKind, FileName};
 pub use open::{Opener, Unread};
 pub use pools::Pool;

@@ -16,6 +16,7 @@ mod list;
 pub mod modules;
 pub mod page;
 pub mod percpu;
+pub mod place;
 pub mod shape;
 pub mod slub;
 pub mod tables;

@@ -100,6 +100,12 @@ fn named(
             let expected = format!("{bytes} or more");
             stage.check(scenario, &format!("bytes of {name}"), &expected, &known(got), ok);
         }
+        Holder::Part(name) => {
+            let got = graph.part_bytes(name);
+            let ok = got.is_some_and(|got| got.abs_diff(bytes) <= bytes / 50);
+            let what = format!("pages that are {name}");
+            stage.check(scenario, &what, &format!("{bytes} ± 2 %"), &known(got), ok);
+        }
         Holder::DyingGroups => {
             let stat = stage.guest.text("grep nr_dying_descendants /sys/fs/cgroup/cgroup.stat")?;
             let dying = stat.split_whitespace().last().and_then(|word| word.parse().ok());

@@ -11,6 +11,7 @@ const PIPES_EACH: u64 = 32;
 const SOCKETS: u64 = 2000;
 const LOCKED_MIB: u64 = 128;
 const DELETED_MIB: u64 = 48;
+const ZRAM_MIB: u64 = 48;
 const NEGATIVE_DENTRIES: u64 = 300_000;
 const GROUPS: u64 = 800;
 /// `struct dentry` has had this size, or about, for ten years.
@@ -34,6 +35,8 @@ pub enum Holder {
     Pool(u64, u64),
     /// A slab cache, with at least these bytes.
     Cache(&'static str, u64),
+    /// A part of the pages that were taken directly.
+    Part(&'static str),
     /// The cgroups that were removed and hold memory, as many as the kernel says.
     DyingGroups,
 }
@@ -90,6 +93,12 @@ pub fn all(memory_mib: u64) -> Vec<Load> {
             vec![Holder::Entry("/disk/gone", 1)],
         ),
         load(
+            "zram",
+            zram(part(ZRAM_MIB)),
+            "/kernel/page_alloc_bytes",
+            vec![Holder::Part("compressed")],
+        ),
+        load(
             "dentries",
             negative(part(NEGATIVE_DENTRIES)),
             "/kernel/slab_reclaimable_bytes",
@@ -122,6 +131,17 @@ fn huge(pages: u64) -> String {
     format!(
         "echo {pages} >/proc/sys/vm/nr_hugepages && load huge 1 {} >/dev/null && echo - {bytes}",
         pages - pages / 2
+    )
+}
+
+/// Filled with what cannot be compressed, so that its size is known.
+fn zram(mib: u64) -> String {
+    let bytes = mib << 20;
+    format!(
+        "for driver in $(cat /modules/zram); do insmod /modules/$driver || exit; done; \
+         echo {bytes} >/sys/block/zram0/disksize && \
+         dd if=/dev/urandom of=/dev/zram0 bs=1M count={mib} conv=fsync 2>/dev/null && \
+         blockdev --flushbufs /dev/zram0 && echo - {bytes}"
     )
 }
 

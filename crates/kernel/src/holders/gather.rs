@@ -9,7 +9,7 @@ const PIECE_BYTES: u64 = 64 << 10;
 
 /// Gives `each` the index and the `bytes` bytes of every structure that can be read; `at` is
 /// ascending.
-pub(super) fn gather(
+pub(crate) fn gather(
     memory: &dyn Memory,
     at: &[Va],
     bytes: u64,

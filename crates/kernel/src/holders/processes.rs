@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use sysak_base::heap::{Heap, Object};
+use sysak_base::heap::Heap;
 use sysak_base::{PAGE_SIZE, Va};
 
 use super::gather::gather;
 use crate::Kernel;
 use crate::list::{half, word};
+use crate::place::objects_of;
 use crate::shape::{CountPlace, TASK_CACHE};
 
 /// More threads than `pid_max` allows.
@@ -106,18 +107,8 @@ pub fn space(kernel: &Kernel<'_>, at: Va) -> Option<Space> {
 
 /// Gives `each` what these walks need of every live task.
 fn each_task(kernel: &Kernel<'_>, heap: &Heap, read: (u64, u64), mut each: impl FnMut(&[u8])) {
-    let is_it = |name: &String| name == TASK_CACHE;
-    let caches: Vec<bool> =
-        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
-    let mut at = Vec::new();
-    for (index, slab) in (0..).zip(&heap.slabs) {
-        if caches[usize::from(slab.cache)] {
-            heap.for_each_live(index, |object| {
-                at.push(heap.object_va(Object { slab: index, index: object }).at(read.0));
-            });
-        }
-    }
-    at.sort_unstable();
+    let mut at = objects_of(heap, TASK_CACHE);
     at.truncate(MOST_THREADS);
+    let at: Vec<Va> = at.into_iter().map(|task| task.at(read.0)).collect();
     gather(kernel.memory, &at, read.1, |_, raw| each(raw));
 }

@@ -1,0 +1,223 @@
+//! Who points at an object: every word of memory that leads to one of some objects.
+//!
+//! Marking forgets by which word it came; that keeps it small. Here the same memory is read once
+//! more, and only words that lead to what is asked for are kept.
+//!
+//! **Invariant:** a word counts here exactly if it counted for marking.
+
+use sysak_base::heap::{Class, Heap, Object};
+use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
+
+use crate::reach::Roots;
+
+/// Where a reference stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum From {
+    /// In memory that is in use whatever leads to it.
+    Root,
+    /// In an object.
+    Object(Object),
+    /// In a register of a crashed machine.
+    Register,
+}
+
+/// A word that leads to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// What the word is part of.
+    pub from: From,
+    /// Where it stands, as an address of the direct map or of the array of `struct page`.
+    pub at: Va,
+    /// The word itself.
+    pub word: u64,
+    /// The object that it leads to.
+    pub to: Object,
+}
+
+/// What is looked for.
+pub trait Wanted {
+    /// Whether references to this object are wanted.
+    fn wants(&self, object: Object) -> bool;
+}
+
+impl<F: Fn(Object) -> bool> Wanted for F {
+    fn wants(&self, object: Object) -> bool {
+        self(object)
+    }
+}
+
+/// Gives `each` every reference to a wanted object that stands in roots or in objects that are
+/// reached; with `lost` also those that stand in lost objects. False when cancelled.
+pub fn find(
+    heap: &Heap,
+    memory: &dyn Memory,
+    roots: Roots<'_>,
+    wanted: &dyn Wanted,
+    lost: bool,
+    cancel: &Cancel,
+    each: &mut dyn FnMut(Reference),
+) -> bool {
+    let mut search = Search { heap, memory, wanted, each, scratch: Vec::new() };
+    for word in roots.words {
+        search.word(From::Register, Va(0), *word);
+    }
+    let base = heap.page_offset();
+    let pages =
+        roots.pages.runs().map(|(pfn, many)| (base.at(pfn.0 << PAGE_SHIFT), many << PAGE_SHIFT));
+    for (at, bytes) in pages.chain(roots.ranges) {
+        if cancel.is_set() {
+            return false;
+        }
+        search.range(From::Root, at, bytes);
+    }
+    for slab in 0..heap.slabs.len() as u32 {
+        if slab.is_multiple_of(256) && cancel.is_set() {
+            return false;
+        }
+        search.slab(slab, lost);
+    }
+    true
+}
+
+struct Search<'a> {
+    heap: &'a Heap,
+    memory: &'a dyn Memory,
+    wanted: &'a dyn Wanted,
+    each: &'a mut dyn FnMut(Reference),
+    scratch: Vec<u8>,
+}
+
+impl Search<'_> {
+    /// Memory that belongs together; page by page where it cannot be read in one go.
+    fn range(&mut self, from: From, at: Va, bytes: u64) {
+        let most = (self.memory.best_read_bytes() as u64).max(PAGE_SIZE);
+        let mut done = 0;
+        while done < bytes {
+            let many = (bytes - done).min(most);
+            if !self.piece(from, at.at(done), many) && many > PAGE_SIZE {
+                let mut inside = 0;
+                while inside < many {
+                    let here = at.at(done + inside);
+                    let step = (PAGE_SIZE - here.0 % PAGE_SIZE).min(many - inside);
+                    self.piece(from, here, step);
+                    inside += step;
+                }
+            }
+            done += many;
+        }
+    }
+
+    fn piece(&mut self, from: From, at: Va, bytes: u64) -> bool {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let read = match self.memory.view(at, bytes as usize, &mut scratch) {
+            Ok(raw) => {
+                self.words(from, at, raw);
+                true
+            }
+            Err(_) => false,
+        };
+        self.scratch = scratch;
+        read
+    }
+
+    /// The objects of a slab, a block or an area; per-CPU memory is among the roots.
+    fn slab(&mut self, slab: u32, lost: bool) {
+        let heap = self.heap;
+        let place = heap.slabs[slab as usize];
+        let cache = &heap.caches[usize::from(place.cache)];
+        let counts = |index| lost || !heap.is_white(Object { slab, index });
+        match cache.class {
+            Class::PerCpu => {}
+            Class::Page | Class::Vmalloc => {
+                let object = Object { slab, index: 0 };
+                if heap.is_live(object) && counts(0) {
+                    for (pfn, pages) in heap.pieces(slab).collect::<Vec<_>>() {
+                        let start = heap.page_offset().at(pfn.0 << PAGE_SHIFT);
+                        self.range(From::Object(object), start, pages << PAGE_SHIFT);
+                        let (start, bytes) = heap.struct_pages(pfn, pages);
+                        self.range(From::Object(object), start, bytes);
+                    }
+                }
+            }
+            Class::Slab => {
+                let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
+                let size = (cache.object_size as usize).min(stride - pad);
+                let start = heap.slab_va(&place);
+                let mut scratch = std::mem::take(&mut self.scratch);
+                if let Ok(raw) = self.memory.view(start, place.bytes() as usize, &mut scratch) {
+                    heap.for_each_live(slab, |index| {
+                        if counts(index) {
+                            let at = usize::from(index) * stride + pad;
+                            let from = From::Object(Object { slab, index });
+                            self.words(from, start.at(at as u64), &raw[at..at + size]);
+                        }
+                    });
+                }
+                self.scratch = scratch;
+            }
+        }
+    }
+
+    fn words(&mut self, from: From, at: Va, raw: &[u8]) {
+        for (offset, word) in (0..).step_by(8).zip(raw.chunks_exact(8)) {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(word);
+            self.word(from, at.at(offset), u64::from_le_bytes(bytes));
+        }
+    }
+
+    #[inline]
+    fn word(&mut self, from: From, at: Va, word: u64) {
+        if self.heap.may_be_object(word)
+            && let Some(to) = self.heap.find_object(word)
+            && self.wanted.wants(to)
+            && from != From::Object(to)
+        {
+            (self.each)(Reference { from, at, word, to });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lost::tests::{BASE, Ram};
+    use crate::reach::mark;
+    use sysak_base::heap::PageSet;
+    use sysak_base::{Pfn, Quiet};
+
+    #[test]
+    fn every_word_that_leads_to_an_object_is_told_with_its_place() {
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0), (8, 1)]);
+        let object = |slab, index| Object { slab, index };
+        let (target, middle, lost) = (object(0, 6), object(1, 2), object(1, 5));
+        let at = |object| heap.object_va(object);
+        let (to, way, gone) = (at(target), at(middle), at(lost));
+        ram.put(0x10, way.0);
+        ram.put(0x20, to.0 + 8);
+        ram.put_va(way.0 + 24, to.0);
+        ram.put_va(gone.0 + 16, to.0);
+        ram.put_va(to.0, to.0);
+        let mut pages = PageSet::new(16);
+        pages.insert(Pfn(0));
+        let cancel = Cancel::default();
+        let mut none = std::iter::empty();
+        let roots = Roots { pages: &pages, ranges: &mut none, words: &[] };
+        mark(&mut heap, &ram, roots, &Quiet, &cancel);
+        let found = |lost: bool| {
+            let mut found = Vec::new();
+            let is_it = |object| object == target;
+            let mut none = std::iter::empty();
+            let roots = Roots { pages: &pages, ranges: &mut none, words: &[] };
+            find(&heap, &ram, roots, &is_it, lost, &cancel, &mut |one| {
+                found.push((one.from, one.at, one.word - to.0));
+            });
+            found
+        };
+        let root = (From::Root, BASE.at(0x20), 8);
+        let reached = (From::Object(middle), way.at(24), 0);
+        assert_eq!(found(false), [root, reached], "a pointer to itself holds nothing");
+        assert_eq!(found(true), [root, reached, (From::Object(lost), gone.at(16), 0)]);
+    }
+}

@@ -1,0 +1,185 @@
+//! What a place in the kernel's memory is: a variable, a module's data, a stack, per-CPU memory.
+//!
+//! Roots are read through the direct map; what they are called goes by the address at which the
+//! kernel itself uses them.
+//!
+//! **Invariant:** a place is named only where the kernel's own books say what it is.
+
+use std::collections::HashMap;
+
+use sysak_base::heap::{Heap, Object};
+use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
+
+use crate::Kernel;
+use crate::holders::gather;
+use crate::list::{half, word};
+use crate::shape::TASK_CACHE;
+use crate::vmalloc::{Area, Kind};
+
+/// Static per-CPU variables lie below this where per-CPU pointers count from 0.
+const PER_CPU_BYTES: u64 = 1 << 20;
+/// An area has no more pages that are looked up here: 4 GiB.
+const MOST_PAGES: u64 = 1 << 20;
+
+/// What a place is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the kernel's image or in a module, at this address.
+    Image(Va),
+    /// In a module's memory, at this address.
+    Module(Va),
+    /// A static per-CPU variable, by its pointer.
+    PerCpu(Va),
+    /// On the stack of a thread.
+    Stack {
+        /// The thread.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// In an area of the vmalloc address space, at this address.
+    Area(Va),
+    /// In the `struct page` of a page.
+    StructPage(Pfn),
+    /// In a page of the kernel of which nobody says more.
+    Page(Pfn),
+    /// In no RAM.
+    Unknown,
+}
+
+/// A thread, by the address of its stack.
+type Threads = HashMap<Va, (u32, String)>;
+
+/// Looks places up.
+pub struct Places<'a, 'k> {
+    kernel: &'a Kernel<'k>,
+    /// Pages of areas, and the addresses at which they are used.
+    pages: HashMap<Pfn, Va>,
+    areas: &'a [Area],
+    threads: Threads,
+}
+
+impl<'a, 'k> Places<'a, 'k> {
+    /// Reads what is needed of tasks and areas.
+    pub fn new(kernel: &'a Kernel<'k>, heap: &Heap, areas: &'a [Area]) -> Places<'a, 'k> {
+        let mut pages = HashMap::new();
+        let mut raw = Vec::new();
+        for area in areas.iter().filter(|area| kernel.direct_pfn(area.array).is_some()) {
+            let many = area.pages.min(MOST_PAGES);
+            let Ok(array) = kernel.memory.view(area.array, many as usize * 8, &mut raw) else {
+                continue;
+            };
+            for (index, page) in (0..).zip(array.chunks_exact(8)) {
+                if let Some(pfn) = kernel.page_of(Va(word(page, 0))) {
+                    pages.insert(pfn, area.address.at(index << PAGE_SHIFT));
+                }
+            }
+        }
+        Places { kernel, pages, areas, threads: threads(kernel, heap) }
+    }
+
+    /// What lies at an address, of the direct map or any other.
+    pub fn of(&self, at: Va) -> Place {
+        let kernel = self.kernel;
+        if kernel.is_image(at) {
+            return Place::Image(at);
+        }
+        if let Some(pfn) = kernel.direct_pfn(at) {
+            return self.of_page(pfn, at);
+        }
+        if let Some(offset) = at.checked_sub(kernel.vmemmap) {
+            let pfn = Pfn(offset / kernel.shape.page.size.max(1));
+            if kernel.is_ram(pfn) {
+                return Place::StructPage(pfn);
+            }
+        }
+        self.of_area(at).unwrap_or(Place::Unknown)
+    }
+
+    fn of_page(&self, pfn: Pfn, at: Va) -> Place {
+        let kernel = self.kernel;
+        let mut before = 0;
+        for run in &kernel.image {
+            if run.contains(pfn)
+                && let Some((start, _)) = kernel.image_virtual
+            {
+                let page = before + (pfn.0 - run.start.0);
+                return Place::Image(start.at((page << PAGE_SHIFT) + at.0 % PAGE_SIZE));
+            }
+            before += run.pages();
+        }
+        if let Some(page) = self.pages.get(&pfn) {
+            return self.of_area(page.at(at.0 % PAGE_SIZE)).unwrap_or(Place::Page(pfn));
+        }
+        match self.static_per_cpu(at) {
+            Some(pointer) => Place::PerCpu(pointer),
+            None => Place::Page(pfn),
+        }
+    }
+
+    /// The area in use that an address lies in.
+    fn of_area(&self, at: Va) -> Option<Place> {
+        let index = self.areas.partition_point(|area| area.address <= at).checked_sub(1)?;
+        let area = self.areas.get(index).filter(|area| at.0 - area.address.0 < area.bytes)?;
+        Some(match area.kind {
+            Kind::Module => Place::Module(at),
+            Kind::Stack => match self.threads.get(&area.address) {
+                Some((pid, name)) => Place::Stack { pid: *pid, name: name.clone() },
+                None => Place::Stack { pid: 0, name: String::new() },
+            },
+            _ => Place::Area(at),
+        })
+    }
+
+    /// The pointer to a static per-CPU variable that an address is some CPU's copy of.
+    fn static_per_cpu(&self, at: Va) -> Option<Va> {
+        let kernel = self.kernel;
+        let offsets = kernel.per_cpu_offsets.iter();
+        let pointers = offsets.map(|offset| Va(at.0.wrapping_sub(*offset)));
+        pointers.into_iter().find(|pointer| {
+            let is_static = pointer.0 < PER_CPU_BYTES || kernel.is_image(*pointer);
+            let symbol = kernel.symbols.symbolize(*pointer).filter(|_| is_static);
+            symbol.is_some_and(|symbol| symbol.size.is_some_and(|size| symbol.offset < size))
+        })
+    }
+}
+
+/// Every thread that has a stack.
+fn threads(kernel: &Kernel<'_>, heap: &Heap) -> Threads {
+    let mut threads = Threads::new();
+    let (Some(task), Some(process)) = (&kernel.shape.task, &kernel.shape.held.process) else {
+        return threads;
+    };
+    let at = objects_of(heap, TASK_CACHE);
+    let (first, bytes) = process.read;
+    let mut stacks = vec![Va(0); at.len()];
+    gather(kernel.memory, &at, task.stack + 8, |index, raw| {
+        stacks[index] = Va(word(raw, task.stack));
+    });
+    let at: Vec<Va> = at.iter().map(|at| at.at(first)).collect();
+    gather(kernel.memory, &at, bytes, |index, raw| {
+        let (name, len) = process.name;
+        let name = raw.get(name as usize..(name + len) as usize).unwrap_or_default();
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        let name = String::from_utf8_lossy(&name[..end]).into_owned();
+        threads.insert(stacks[index], (half(raw, process.thread), name));
+    });
+    threads
+}
+
+/// The live objects of a cache, ascending.
+pub(crate) fn objects_of(heap: &Heap, cache: &str) -> Vec<Va> {
+    let is_it = |name: &String| name == cache;
+    let caches: Vec<bool> =
+        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
+    let mut at = Vec::new();
+    for (index, slab) in (0..).zip(&heap.slabs) {
+        if caches[usize::from(slab.cache)] {
+            heap.for_each_live(index, |object| {
+                at.push(heap.object_va(Object { slab: index, index: object }));
+            });
+        }
+    }
+    at.sort_unstable();
+    at
+}
