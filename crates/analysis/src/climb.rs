@@ -25,6 +25,9 @@ pub struct Limits {
     pub depth: u32,
 }
 
+/// Gives its argument what marking started from.
+pub type WithRoots<'a> = dyn FnMut(&mut dyn FnMut(Roots<'_>)) + 'a;
+
 /// A way to an object: the references, from the object upwards. The last one stands in a root, in
 /// a register, or in an object that ends a way.
 pub type Way = Vec<Reference>;
@@ -40,7 +43,7 @@ pub struct Climb {
 pub fn climb(
     heap: &Heap,
     memory: &dyn Memory,
-    with_roots: &mut dyn FnMut(&mut dyn FnMut(Roots<'_>)),
+    with_roots: &mut WithRoots<'_>,
     targets: &[Object],
     ends: &dyn Fn(Object) -> bool,
     limits: Limits,

@@ -8,7 +8,7 @@
 use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
 
-use crate::reach::Roots;
+pub use crate::reach::Roots;
 
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

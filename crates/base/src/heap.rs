@@ -192,6 +192,12 @@ impl Heap {
         self.pages.contains(pfn)
     }
 
+    /// The slabs of a cache, and of those that it was merged into.
+    pub fn slabs_of(&self, cache: &str) -> impl Iterator<Item = (u32, &Slab)> {
+        let named: Vec<bool> = self.caches.iter().map(|one| one.has_name(cache)).collect();
+        (0..).zip(&self.slabs).filter(move |(_, slab)| named[usize::from(slab.cache)])
+    }
+
     /// How many objects there are, free ones included.
     pub fn objects(&self) -> u64 {
         self.low.len()

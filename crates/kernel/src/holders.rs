@@ -169,6 +169,25 @@ pub fn unread_bytes(kernel: &Kernel<'_>, heap: &Heap, cancel: &Cancel) -> u64 {
     opened.unread.values().map(bytes).fold(0, u64::saturating_add)
 }
 
+/// Who owns open files and address spaces: processes, by the address of each.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    /// Every process, by its number.
+    pub processes: Vec<Process>,
+    /// Of each open file, an index into the processes.
+    pub files: HashMap<Va, usize>,
+    /// Of each address space, likewise.
+    pub spaces: HashMap<Va, usize>,
+}
+
+/// Finds the owners of open files and address spaces.
+pub fn owners(kernel: &Kernel<'_>, heap: &Heap) -> Owners {
+    let processes = processes::find(kernel, heap);
+    let files = open::files_of(kernel, &processes);
+    let spaces = (0..).zip(&processes).filter_map(|(index, one)| Some((one.space?, index)));
+    Owners { files, spaces: spaces.collect(), processes }
+}
+
 /// What all lists are made from.
 struct Search<'s, 'k> {
     kernel: &'s Kernel<'k>,

@@ -47,8 +47,8 @@ pub enum Place {
     Unknown,
 }
 
-/// A thread, by the address of its stack.
-type Threads = HashMap<Va, (u32, String)>;
+/// A thread: its number and name.
+pub type Thread = (u32, String);
 
 /// Looks places up.
 pub struct Places<'a, 'k> {
@@ -56,7 +56,10 @@ pub struct Places<'a, 'k> {
     /// Pages of areas, and the addresses at which they are used.
     pages: HashMap<Pfn, Va>,
     areas: &'a [Area],
-    threads: Threads,
+    /// By the address of its stack.
+    stacks: HashMap<Va, Thread>,
+    /// By the address of its `task_struct`.
+    tasks: HashMap<Va, Thread>,
 }
 
 impl<'a, 'k> Places<'a, 'k> {
@@ -75,7 +78,15 @@ impl<'a, 'k> Places<'a, 'k> {
                 }
             }
         }
-        Places { kernel, pages, areas, threads: threads(kernel, heap) }
+        let mut places =
+            Places { kernel, pages, areas, stacks: HashMap::new(), tasks: HashMap::new() };
+        places.read_threads(heap);
+        places
+    }
+
+    /// The thread that a `task_struct` describes.
+    pub fn thread(&self, task: Va) -> Option<&Thread> {
+        self.tasks.get(&task)
     }
 
     /// What lies at an address, of the direct map or any other.
@@ -123,7 +134,7 @@ impl<'a, 'k> Places<'a, 'k> {
         let area = self.areas.get(index).filter(|area| at.0 - area.address.0 < area.bytes)?;
         Some(match area.kind {
             Kind::Module => Place::Module(at),
-            Kind::Stack => match self.threads.get(&area.address) {
+            Kind::Stack => match self.stacks.get(&area.address) {
                 Some((pid, name)) => Place::Stack { pid: *pid, name: name.clone() },
                 None => Place::Stack { pid: 0, name: String::new() },
             },
@@ -142,43 +153,37 @@ impl<'a, 'k> Places<'a, 'k> {
             symbol.is_some_and(|symbol| symbol.size.is_some_and(|size| symbol.offset < size))
         })
     }
-}
 
-/// Every thread that has a stack.
-fn threads(kernel: &Kernel<'_>, heap: &Heap) -> Threads {
-    let mut threads = Threads::new();
-    let (Some(task), Some(process)) = (&kernel.shape.task, &kernel.shape.held.process) else {
-        return threads;
-    };
-    let at = objects_of(heap, TASK_CACHE);
-    let (first, bytes) = process.read;
-    let mut stacks = vec![Va(0); at.len()];
-    gather(kernel.memory, &at, task.stack + 8, |index, raw| {
-        stacks[index] = Va(word(raw, task.stack));
-    });
-    let at: Vec<Va> = at.iter().map(|at| at.at(first)).collect();
-    gather(kernel.memory, &at, bytes, |index, raw| {
-        let (name, len) = process.name;
-        let name = raw.get(name as usize..(name + len) as usize).unwrap_or_default();
-        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-        let name = String::from_utf8_lossy(&name[..end]).into_owned();
-        threads.insert(stacks[index], (half(raw, process.thread), name));
-    });
-    threads
+    /// Every thread that has a stack.
+    fn read_threads(&mut self, heap: &Heap) {
+        let kernel = self.kernel;
+        let (Some(task), Some(process)) = (&kernel.shape.task, &kernel.shape.held.process) else {
+            return;
+        };
+        let at = objects_of(heap, TASK_CACHE);
+        let (first, bytes) = process.read;
+        let mut stacks = vec![Va(0); at.len()];
+        gather(kernel.memory, &at, task.stack + 8, |index, raw| {
+            stacks[index] = Va(word(raw, task.stack));
+        });
+        let parts: Vec<Va> = at.iter().map(|at| at.at(first)).collect();
+        gather(kernel.memory, &parts, bytes, |index, raw| {
+            let (name, len) = process.name;
+            let name = raw.get(name as usize..(name + len) as usize).unwrap_or_default();
+            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+            let name = String::from_utf8_lossy(&name[..end]).into_owned();
+            let thread = (half(raw, process.thread), name);
+            self.stacks.insert(stacks[index], thread.clone());
+            self.tasks.insert(at[index], thread);
+        });
+    }
 }
 
 /// The live objects of a cache, ascending.
 pub(crate) fn objects_of(heap: &Heap, cache: &str) -> Vec<Va> {
-    let is_it = |name: &String| name == cache;
-    let caches: Vec<bool> =
-        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
     let mut at = Vec::new();
-    for (index, slab) in (0..).zip(&heap.slabs) {
-        if caches[usize::from(slab.cache)] {
-            heap.for_each_live(index, |object| {
-                at.push(heap.object_va(Object { slab: index, index: object }));
-            });
-        }
+    for (slab, _) in heap.slabs_of(cache) {
+        heap.for_each_live(slab, |index| at.push(heap.object_va(Object { slab, index })));
     }
     at.sort_unstable();
     at

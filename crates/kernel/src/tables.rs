@@ -86,15 +86,9 @@ fn listed(kernel: &Kernel<'_>) -> Vec<Va> {
 fn address_spaces(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Va> {
     let mut tops = Vec::new();
     let Some(place) = kernel.shape.top_table else { return tops };
-    let is_it = |name: &String| name == SPACE_CACHE;
-    let caches: Vec<bool> =
-        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
-    for (index, slab) in heap.slabs.iter().enumerate() {
-        if !caches[usize::from(slab.cache)] {
-            continue;
-        }
-        heap.for_each_live(index as u32, |object| {
-            let space = heap.object_va(Object { slab: index as u32, index: object });
+    for (slab, _) in heap.slabs_of(SPACE_CACHE) {
+        heap.for_each_live(slab, |index| {
+            let space = heap.object_va(Object { slab, index });
             let top = kernel.memory.read_u64(space.at(place)).unwrap_or(0);
             if top.is_multiple_of(PAGE_SIZE) && kernel.direct_pfn(Va(top)).is_some() {
                 tops.push(Va(top));

@@ -52,15 +52,9 @@ pub fn leave_out_dead_stacks(
 /// Stack and stack pointer of every task that does not run.
 fn sleeping(kernel: &Kernel<'_>, heap: &Heap) -> Vec<(Va, Va)> {
     let Some(shape) = &kernel.shape.task else { return Vec::new() };
-    let is_it = |name: &String| name == TASK_CACHE;
-    let caches: Vec<bool> =
-        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
     let mut found = Vec::new();
     let mut raw = Vec::new();
-    for (index, slab) in (0..).zip(&heap.slabs) {
-        if !caches[usize::from(slab.cache)] {
-            continue;
-        }
+    for (index, slab) in heap.slabs_of(TASK_CACHE) {
         let start = heap.slab_va(slab);
         let Ok(bytes) = kernel.memory.view(start, slab.bytes() as usize, &mut raw) else {
             continue;

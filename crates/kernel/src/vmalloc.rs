@@ -221,16 +221,10 @@ fn each_range(
     heap: &Heap,
     mut each: impl FnMut(Object, &[u8]),
 ) {
-    let is_it = |name: &String| name == AREA_CACHE;
-    let caches: Vec<bool> =
-        heap.caches.iter().map(|c| is_it(&c.name) || c.aliases.iter().any(is_it)).collect();
     let mut raw = vec![0; shape.range_bytes.min(PAGE_SIZE) as usize];
-    for (index, slab) in heap.slabs.iter().enumerate() {
-        if !caches[usize::from(slab.cache)] {
-            continue;
-        }
-        heap.for_each_live(index as u32, |object| {
-            let object = Object { slab: index as u32, index: object };
+    for (slab, _) in heap.slabs_of(AREA_CACHE) {
+        heap.for_each_live(slab, |index| {
+            let object = Object { slab, index };
             if kernel.memory.read(heap.object_va(object), &mut raw).is_ok() {
                 each(object, &raw);
             }

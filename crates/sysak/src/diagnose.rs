@@ -298,10 +298,8 @@ impl Diagnosis<'_> {
 
 fn find_cache(seen: &Look, name: &str) -> Result<u16, DiagnoseError> {
     let caches = &seen.heap.caches;
-    let named = |cache: &sysak_base::heap::Cache| {
-        cache.class == Class::Slab
-            && (cache.name == name || cache.aliases.iter().any(|alias| alias == name))
-    };
+    let named =
+        |cache: &sysak_base::heap::Cache| cache.class == Class::Slab && cache.has_name(name);
     if let Some(index) = caches.iter().position(named) {
         return Ok(index as u16);
     }

@@ -6,3 +6,4 @@ pub mod look;
 pub mod plan;
 mod suspects;
 pub mod watch;
+pub mod ways;

@@ -20,6 +20,8 @@ pub struct Look {
     pub heap: Heap,
     /// Areas of the vmalloc address space, by address.
     pub areas: Vec<Area>,
+    /// Used parts of pages of stacks that are no roots otherwise.
+    pub stacks: Vec<(Va, u64)>,
     /// What marking did.
     pub reach: Reach,
     /// What was left out.
@@ -175,12 +177,11 @@ pub fn look(
     let reach = if interrupted.is_some() {
         Reach { interrupted: true, ..Reach::default() }
     } else {
-        let size = kernel.shape.page.size;
-        let memmap =
-            census.in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
-        let mut ranges = memmap.chain(stacks);
-        let roots = Roots { pages: &census.roots, ranges: &mut ranges, words: &kernel.registers };
-        reach::mark(&mut heap, kernel.memory, roots, progress, cancel)
+        let mut reach = Reach::default();
+        with_roots(kernel, &census, &stacks, &mut |roots| {
+            reach = reach::mark(&mut heap, kernel.memory, roots, progress, cancel);
+        });
+        reach
     };
     for note in notes.areas.into_iter().filter(|_| interrupted.is_none()) {
         if heap.is_white(note) {
@@ -198,7 +199,27 @@ pub fn look(
     }
     let interrupted = interrupted.or(reach.interrupted.then_some(Stage::Reach));
     let slab_pages = slab_pages(&heap, &census);
-    Ok(Look { census, heap, areas, reach, coverage, times, interrupted, slab_pages })
+    Ok(Look { census, heap, areas, stacks, reach, coverage, times, interrupted, slab_pages })
+}
+
+impl Look {
+    /// Gives what marking started from.
+    pub fn with_roots(&self, kernel: &Kernel<'_>, each: &mut dyn FnMut(Roots<'_>)) {
+        with_roots(kernel, &self.census, &self.stacks, each);
+    }
+}
+
+/// All that is in use whatever leads to it.
+fn with_roots(
+    kernel: &Kernel<'_>,
+    census: &Census,
+    stacks: &[(Va, u64)],
+    each: &mut dyn FnMut(Roots<'_>),
+) {
+    let size = kernel.shape.page.size;
+    let memmap = census.in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
+    let mut ranges = memmap.chain(stacks.iter().copied());
+    each(Roots { pages: &census.roots, ranges: &mut ranges, words: &kernel.registers });
 }
 
 /// Fewer unreached objects of a cache than this accuse nobody, watched or not.

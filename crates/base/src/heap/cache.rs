@@ -85,6 +85,11 @@ impl Cache {
         }
     }
 
+    /// Whether it is called so, or a cache of that name was merged into it.
+    pub fn has_name(&self, name: &str) -> bool {
+        self.name == name || self.aliases.iter().any(|alias| alias == name)
+    }
+
     /// The object that byte `offset` of a slab belongs to.
     #[inline]
     pub(super) fn index_of(&self, offset: u64) -> u64 {

@@ -117,6 +117,23 @@ pub(super) fn find(
     opened
 }
 
+/// Every open file with the index of the first process that has it.
+pub(super) fn files_of(kernel: &Kernel<'_>, processes: &[Process]) -> HashMap<Va, usize> {
+    let mut open = HashMap::new();
+    let Some(shape) = &kernel.shape.held.open else { return open };
+    for (index, process) in processes.iter().enumerate() {
+        for table in &process.tables {
+            slots(kernel, shape, *table, |file| {
+                open.entry(file).or_insert(index);
+            });
+        }
+        if open.len() >= MOST_OPEN {
+            break;
+        }
+    }
+    open
+}
+
 /// Gives `each` the files of a table.
 fn slots(kernel: &Kernel<'_>, shape: &OpenShape, table: Va, mut each: impl FnMut(Va)) {
     let memory = kernel.memory;
