@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** the climb ends: no object is asked about twice, and depth and width are bounded.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sysak_base::heap::{Heap, Object};
 use sysak_base::{Cancel, Memory};
@@ -14,9 +14,9 @@ use crate::reach::Roots;
 use crate::refs::{self, From, Reference};
 
 /// References kept for each object, besides those of roots.
-const KEPT: usize = 4;
+const KEPT: usize = 6;
 /// Objects that one step asks about.
-const WIDEST: usize = 1 << 16;
+const WIDEST: usize = 1 << 14;
 
 /// How far to climb.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub fn climb(
         with_roots(&mut |roots| {
             let wanted = |object: Object| frontier.contains(&object);
             refs::find(heap, memory, roots, &wanted, false, cancel, &mut |one| {
-                keep(found.entry(one.to).or_default(), one, ends);
+                keep(heap, found.entry(one.to).or_default(), one, ends);
             });
         });
         let mut next = HashSet::new();
@@ -79,59 +79,90 @@ pub fn climb(
     climb
 }
 
-/// Keeps a few references: what ends a way first, and one of each kind of place.
-fn keep(kept: &mut Vec<Reference>, one: Reference, ends: &dyn Fn(Object) -> bool) {
-    let is_end = |one: &Reference| match one.from {
-        From::Root | From::Register => true,
-        From::Object(object) => ends(object),
+/// Keeps a few references: what ends a way first, then those from different places.
+fn keep(heap: &Heap, kept: &mut Vec<Reference>, one: Reference, ends: &dyn Fn(Object) -> bool) {
+    let place = |one: &Reference| match one.from {
+        From::Root | From::Register => (true, None),
+        From::Object(object) => (ends(object), Some(heap.slabs[object.slab as usize].cache)),
     };
     if kept.len() < KEPT {
         kept.push(one);
-    } else if is_end(&one)
-        && let Some(other) = kept.iter_mut().find(|other| !is_end(other))
-    {
-        *other = one;
+        return;
+    }
+    let ours = place(&one);
+    let same = kept.iter().filter(|other| place(other) == ours).count();
+    if same >= 2 {
+        return;
+    }
+    // Gives way: what ends nothing where this does, else one of a place that is there twice.
+    let places: Vec<_> = kept.iter().map(place).collect();
+    let double = |at: &usize| places.iter().filter(|other| **other == places[*at]).count() > 1;
+    let out = (0..places.len()).find(|at| (ours.0 && !places[*at].0) || double(at));
+    if let Some(out) = out.filter(|at| ours.0 || !places[*at].0) {
+        kept[out] = one;
     }
 }
 
 impl Climb {
-    /// The best way to an object: by what it ends in, the lowest `rank` first, then the shortest.
-    pub fn way(&self, target: Object, rank: &dyn Fn(&Reference) -> Option<u32>) -> Option<Way> {
-        let mut from: HashMap<Object, Reference> = HashMap::new();
-        let mut seen = HashSet::from([target]);
-        let mut queue = VecDeque::from([(target, 0u32)]);
-        let mut best: Option<((u32, u32), Reference)> = None;
-        while let Some((object, steps)) = queue.pop_front() {
-            for reference in self.up.get(&object).into_iter().flatten() {
-                if let Some(rank) = rank(reference) {
-                    let worth = (rank, steps);
-                    if best.as_ref().is_none_or(|(other, _)| worth < *other) {
-                        best = Some((worth, *reference));
-                    }
+    /// The best way to every object: the shortest, after so many steps more as the `rank` of
+    /// what it ends in says; `None` is no end.
+    pub fn ways(&self, rank: &dyn Fn(&Reference) -> Option<u32>) -> Ways {
+        let mut below: HashMap<Object, Vec<Reference>> = HashMap::new();
+        let mut steps: BTreeMap<u32, Vec<(bool, Reference)>> = BTreeMap::new();
+        for reference in self.up.values().flatten() {
+            match (rank(reference), reference.from) {
+                (Some(rank), _) => {
+                    steps.entry(rank + 1).or_default().push((true, *reference));
                 }
-                if let From::Object(next) = reference.from
-                    && seen.insert(next)
-                {
-                    from.insert(next, *reference);
-                    queue.push_back((next, steps + 1));
-                }
+                (None, From::Object(from)) => below.entry(from).or_default().push(*reference),
+                (None, From::Root | From::Register) => {}
             }
         }
-        let (_, last) = best?;
-        let mut way = vec![last];
-        let mut at = last.to;
-        while at != target {
-            let reference = from.get(&at)?;
-            way.push(*reference);
-            at = reference.to;
+        let mut ways = Ways::default();
+        while let Some((worth, references)) = steps.pop_first() {
+            for (ends, reference) in references {
+                if ways.best.contains_key(&reference.to) {
+                    continue;
+                }
+                ways.best.insert(reference.to, (worth, reference));
+                if ends {
+                    ways.ends.insert(reference.to);
+                }
+                let next = below.get(&reference.to).into_iter().flatten();
+                steps.entry(worth + 1).or_default().extend(next.map(|one| (false, *one)));
+            }
         }
-        way.reverse();
-        Some(way)
+        ways
+    }
+}
+
+/// The best way to every object that one was found to.
+#[derive(Debug, Default)]
+pub struct Ways {
+    best: HashMap<Object, (u32, Reference)>,
+    /// Those of which the best reference ends the way.
+    ends: HashSet<Object>,
+}
+
+impl Ways {
+    /// How far the end of the way to an object is.
+    pub fn worth(&self, target: Object) -> Option<u32> {
+        self.best.get(&target).map(|(worth, _)| *worth)
     }
 
-    /// What points at an object, as far as it was kept.
-    pub fn references(&self, target: Object) -> &[Reference] {
-        self.up.get(&target).map_or(&[], Vec::as_slice)
+    /// The way to an object.
+    pub fn way(&self, target: Object) -> Option<Way> {
+        let (mut worth, mut reference) = *self.best.get(&target)?;
+        let mut way = vec![reference];
+        // Each step is nearer to the end than the one before; the end itself has none.
+        while let From::Object(next) = reference.from
+            && !self.ends.contains(&reference.to)
+            && let Some((nearer, further)) = self.best.get(&next).filter(|best| best.0 < worth)
+        {
+            (worth, reference) = (*nearer, *further);
+            way.push(reference);
+        }
+        Some(way)
     }
 }
 
@@ -176,11 +207,11 @@ mod tests {
             _ => None,
         };
         let way = |rank: &dyn Fn(&Reference) -> Option<u32>| -> Vec<From> {
-            found.way(target, rank).unwrap().iter().map(|step| step.from).collect()
+            found.ways(rank).way(target).unwrap().iter().map(|step| step.from).collect()
         };
         assert_eq!(way(&owned), [From::Object(b), From::Object(owner)]);
         let root_only = |one: &Reference| (one.from == From::Root).then_some(0);
         assert_eq!(way(&root_only), [From::Object(b), From::Object(a), From::Root]);
-        assert_eq!(found.way(object(0, 9), &owned), None);
+        assert_eq!(found.ways(&owned).way(object(0, 9)), None);
     }
 }

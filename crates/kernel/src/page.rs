@@ -247,6 +247,20 @@ impl Census {
         census
     }
 
+    /// Whose one page is, as far as the `struct page`s say; `None` where it is no RAM.
+    pub fn owner_of(kernel: &Kernel<'_>, pfn: Pfn) -> Option<Owner> {
+        let free = FreePages::find(kernel, &mut Coverage::default());
+        let counter = &mut Counter {
+            kernel,
+            free: &free,
+            own: kernel.own_pages.iter().copied().collect(),
+            files: HashMap::new(),
+            census: Census::none(kernel.end_pfn().0),
+            unreadable: 0,
+        };
+        kernel.is_ram(pfn).then(|| counter.owner_of(pfn))
+    }
+
     /// Looks at every `struct page` of RAM once.
     pub fn take(
         kernel: &Kernel<'_>,

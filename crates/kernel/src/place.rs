@@ -109,15 +109,12 @@ impl<'a, 'k> Places<'a, 'k> {
 
     fn of_page(&self, pfn: Pfn, at: Va) -> Place {
         let kernel = self.kernel;
-        let mut before = 0;
-        for run in &kernel.image {
-            if run.contains(pfn)
-                && let Some((start, _)) = kernel.image_virtual
-            {
-                let page = before + (pfn.0 - run.start.0);
-                return Place::Image(start.at((page << PAGE_SHIFT) + at.0 % PAGE_SIZE));
-            }
-            before += run.pages();
+        // The image is mapped in one piece; gaps between its parts were given back.
+        if let (Some((start, _)), Some(first)) = (kernel.image_virtual, kernel.image.first())
+            && kernel.image.iter().any(|run| run.contains(pfn))
+        {
+            let page = pfn.0 - first.start.0;
+            return Place::Image(start.at((page << PAGE_SHIFT) + at.0 % PAGE_SIZE));
         }
         if let Some(page) = self.pages.get(&pfn) {
             return self.of_area(page.at(at.0 % PAGE_SIZE)).unwrap_or(Place::Page(pfn));

@@ -16,6 +16,7 @@ macro_rules! messages {
     )*};
 }
 
+mod inspect;
 mod memgraph;
 mod page;
 mod reasons;
@@ -23,6 +24,7 @@ mod skipped;
 mod verdict;
 mod watch;
 
+pub(crate) use inspect::*;
 pub(crate) use memgraph::*;
 pub(crate) use page::*;
 pub(crate) use reasons::*;

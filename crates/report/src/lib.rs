@@ -19,4 +19,4 @@ mod words;
 pub use json::json;
 pub use lang::Lang;
 pub use model::*;
-pub use text::{Style, graph_text, text};
+pub use text::{Style, graph_text, inspect_text, text};

@@ -14,6 +14,7 @@ mod census;
 mod finding;
 mod function;
 mod holders;
+mod inspect;
 mod memgraph;
 mod trace;
 
@@ -26,6 +27,10 @@ pub use function::{Function, FunctionSource, Process, Stack};
 pub use holders::{
     CachedFile, CgroupMemory, DeletedFile, DyingCgroups, HugePool, LockedMemory, ProcessHolders,
     ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
+};
+pub use inspect::{
+    Dump, InspectedCache, Inspection, ObjectState, PageUse, RefPlace, Refs, Spot, SpotKind, Step,
+    Subject, Word, WordKind,
 };
 pub use memgraph::{AreaCaller, MemGraph, PercpuUse};
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};

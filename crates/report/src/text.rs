@@ -11,10 +11,12 @@ mod foot;
 mod functions;
 mod graph;
 mod holders;
+mod inspect;
 mod page;
 mod watch;
 
 pub use graph::graph_text;
+pub use inspect::inspect_text;
 use page::{Page, Paint};
 
 /// How the text looks.

@@ -136,6 +136,13 @@ impl Kallsyms {
             .map(|entry| Va(entry.at))
     }
 
+    /// The module that has the first symbol of a range of addresses, `end` exclusive.
+    pub fn module_within(&self, start: Va, end: Va) -> Option<&str> {
+        let first = self.entries.partition_point(|entry| entry.at < start.0);
+        let entry = self.entries.get(first).filter(|entry| entry.at < end.0)?;
+        self.symbolize(Va(entry.at))?.module
+    }
+
     /// The symbol that reaches to an address.
     pub fn symbolize(&self, at: Va) -> Option<Symbol<'_>> {
         let after = self.entries.partition_point(|entry| entry.at <= at.0);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
 /// Finds out what is wrong with a production Linux machine.
 #[derive(Debug, Parser)]
@@ -22,6 +23,9 @@ pub enum Command {
     /// Shows where the memory is: the kernel's, the file cache's, and whose programs'.
     #[command(after_help = MEMGRAPH_NOTES)]
     Memgraph(Memgraph),
+    /// Shows what an expert asks next: an address, an object, what points at it, a slab cache.
+    #[command(after_help = INSPECT_NOTES)]
+    Inspect(Inspect),
 }
 
 const MEMLEAK_NOTES: &str = "\
@@ -40,7 +44,7 @@ pub struct Memleak {
 
     /// Judge this slab cache only (a name of /proc/slabinfo, or of a cache merged into it);
     /// "all" judges every cache, and watches the allocations of every cache
-    #[arg(short = 'n', long, value_name = "CACHE")]
+    #[arg(short = 'n', long, value_name = "CACHE", add = ArgValueCandidates::new(cache_names))]
     pub name: Option<String>,
 
     /// Check only: judge from looks at memory, watch no allocations
@@ -112,24 +116,103 @@ pub struct Memgraph {
     pub shape: Shape,
 }
 
+const INSPECT_NOTES: &str = "\
+Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
+and nothing but read permission for a crash dump. What a live machine shows changes while it
+is read: a crash dump does not.
+
+Exit status: 0; 2 bad usage, no privilege, a name or an address that the target does not have,
+or a kernel that cannot be read (the reason is on stderr).";
+
+/// Options of `sysak inspect`.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// What to show.
+    #[command(subcommand)]
+    pub what: Inspected,
+
+    #[command(flatten)]
+    pub source: Source,
+
+    #[command(flatten)]
+    pub shape: Shape,
+}
+
+/// What `sysak inspect` shows.
+#[derive(Debug, Subcommand)]
+pub enum Inspected {
+    /// A slab cache: its objects by content, what they lead to, and who holds them
+    Cache {
+        /// A name of /proc/slabinfo, or of a cache merged into it
+        #[arg(value_name = "NAME", add = ArgValueCandidates::new(cache_names))]
+        name: String,
+    },
+    /// An object's words: symbols, objects, text and numbers
+    Object {
+        /// An address in the object
+        #[arg(value_name = "ADDRESS", value_parser = address)]
+        address: u64,
+        /// Show the objects that its words lead to as well, so many steps far
+        #[arg(long, value_name = "N", default_value_t = 0,
+              value_parser = clap::value_parser!(u32).range(0..=8))]
+        depth: u32,
+    },
+    /// What points at an object, and by which ways it is held
+    Refs {
+        /// An address in the object
+        #[arg(value_name = "ADDRESS", value_parser = address)]
+        address: u64,
+    },
+    /// What an address is: symbol, object, stack, area, page
+    Addr {
+        /// The address
+        #[arg(value_name = "ADDRESS", value_parser = address)]
+        address: u64,
+    },
+}
+
+/// `0xffff…`, or the same without the prefix, as crash and drgn print it.
+fn address(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    u64::from_str_radix(digits, 16)
+        .map_err(|_| "not an address: hexadecimal digits, such as 0xffff888004a1b0c0".to_owned())
+}
+
+/// The slab caches of this machine, for the shell to complete.
+fn cache_names() -> Vec<CompletionCandidate> {
+    let listed = std::fs::read_dir("/sys/kernel/slab").into_iter().flatten().flatten();
+    let mut names: Vec<String> = listed
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with(':'))
+        .collect();
+    names.sort();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
 /// What to look at.
 #[derive(Args, Debug)]
 pub struct Source {
     /// How to read a live kernel's memory
-    #[arg(long, value_name = "READER", default_value = "auto", conflicts_with = "vmcore")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "READER",
+        default_value = "auto",
+        conflicts_with = "vmcore"
+    )]
     pub reader: Reader,
 
     /// Look at this crash dump (ELF vmcore) instead of the live machine
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub vmcore: Option<PathBuf>,
 
     /// Type information of the kernel (a BTF file, or a vmlinux with a .BTF section), where
     /// the target has none
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub btf: Option<PathBuf>,
 
     /// Symbols of the kernel (a copy of its /proc/kallsyms), where the target has none
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub kallsyms: Option<PathBuf>,
 }
 
@@ -137,11 +220,11 @@ pub struct Source {
 #[derive(Args, Debug)]
 pub struct Shape {
     /// Shape of the report
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
     /// Language of the report [default: from the locale]
-    #[arg(long, value_name = "LANG")]
+    #[arg(long, global = true, value_name = "LANG")]
     pub lang: Option<Lang>,
 }
 

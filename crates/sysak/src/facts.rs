@@ -2,6 +2,7 @@
 
 mod graph;
 mod holders;
+pub mod inspect;
 mod watched;
 
 use std::time::Duration;
@@ -159,7 +160,11 @@ fn census(census: &Census, slab: SlabPages) -> report::Census {
     }
 }
 
-fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> report::Finding {
+pub(super) fn finding(
+    kernel: &Kernel<'_>,
+    diagnosis: &Diagnosis<'_>,
+    case: &Case,
+) -> report::Finding {
     let heap = &diagnosis.look.heap;
     let cache = &heap.caches[usize::from(case.cache)];
     let tally = &diagnosis.tallies[usize::from(case.cache)];
@@ -282,6 +287,6 @@ fn timings(diagnosis: &Diagnosis<'_>, total: Duration) -> report::Timings {
 }
 
 /// Seconds, to the millisecond.
-fn rounded(time: Duration) -> f64 {
+pub fn rounded(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

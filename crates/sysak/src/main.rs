@@ -10,7 +10,8 @@ mod progress;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 
 use args::{Cli, Command};
 
@@ -21,11 +22,14 @@ static MEMORY: sysak_target::Wiping = sysak_target::Wiping;
 const UNDETERMINED: u8 = 2;
 
 fn main() -> ExitCode {
+    // Answers the shell and ends, where it is the shell that asks (`COMPLETE=bash sysak`).
+    CompleteEnv::with_factory(Cli::command).complete();
     // A reader that closes the pipe early (`sysak … | head`) is no error.
     let cli = Cli::parse();
     let ended = match cli.command {
         Command::Memleak(args) => cmd::memleak::run(&args),
         Command::Memgraph(args) => cmd::memgraph::run(&args),
+        Command::Inspect(args) => cmd::inspect::run(&args),
     };
     match ended {
         Ok(status) => ExitCode::from(status),

@@ -79,9 +79,7 @@ messages! {
         "{objects} 个，其中 {lost} 个不可达，例如 {sample}"
     }
     holders_title() { "Who holds them:", "由谁持有：" }
-    holder_line(way, objects, size) {
-        "{way}: {objects} objects, {size}", "{way}：{objects} 个对象，{size}"
-    }
+    head_objects() { "objects", "对象数" }
     advice_title() { "What to do:", "建议：" }
     biggest_title() {
         "Biggest slab caches (the pools in which the kernel keeps its objects)",

@@ -23,7 +23,11 @@ pub(super) fn whole<W: Write>(
     advice(page, found, lang)
 }
 
-fn heading<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+pub(super) fn heading<W: Write>(
+    page: &mut Page<'_, W>,
+    found: &Finding,
+    lang: Lang,
+) -> io::Result<()> {
     let paint = if found.verdict == FindingVerdict::Held { Paint::Title } else { Paint::Bad };
     page.line(paint, &title(found, lang))?;
     for evidence in &found.evidence {
@@ -68,7 +72,11 @@ fn slab_line<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> i
 }
 
 /// What the objects look like and who holds them.
-fn contents<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+pub(super) fn contents<W: Write>(
+    page: &mut Page<'_, W>,
+    found: &Finding,
+    lang: Lang,
+) -> io::Result<()> {
     if let Some(guess) = &found.object_type {
         let percent = format!("{:.0} %", guess.confidence.clamp(0.0, 1.0) * 100.0);
         page.line(Paint::Plain, &say::type_line(lang, &guess.name, &percent))?;
@@ -89,14 +97,23 @@ fn contents<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io
             page.line(Paint::Plain, &format!("  {line}"))?;
         }
     }
-    if !found.holders.is_empty() {
-        page.line(Paint::Title, &say::holders_title(lang))?;
-        for holder in found.holders.iter().take(SHOWN) {
-            let (objects, size) = (count(holder.objects), bytes(holder.bytes));
-            let line = say::holder_line(lang, &holder.path.join(" → "), &objects, &size);
-            page.line(Paint::Plain, &format!("  {line}"))?;
-        }
+    holders(page, found, lang)
+}
+
+/// Who holds them, and how many each.
+fn holders<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+    if found.holders.is_empty() {
+        return Ok(());
     }
+    page.line(Paint::Title, &say::holders_title(lang))?;
+    let mut rows =
+        vec![vec![say::head_objects(lang), say::head_memory(lang), say::head_holder(lang)]];
+    rows.extend(
+        found.holders.iter().take(SHOWN).map(|holder| {
+            vec![count(holder.objects), bytes(holder.bytes), holder.path.join(" → ")]
+        }),
+    );
+    page.table(&[Lean::Right, Lean::Right, Lean::Left], &rows)?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! One file per command: parse → run → report.
 
+pub mod inspect;
 pub mod memgraph;
 pub mod memleak;
 mod session;

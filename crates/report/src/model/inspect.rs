@@ -1,0 +1,276 @@
+//! What `sysak inspect` shows: an address, an object's words, what points at it, a slab cache.
+//!
+//! **Invariant:** addresses are `0x…` strings here too, and what is unknown is `null`.
+
+use serde::Serialize;
+use sysak_base::{Stage, Va};
+
+use super::{Finding, Holder, SCHEMA_VERSION, Target, Timings, Tool, address, hex, stage};
+
+/// The document of `sysak inspect`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inspection {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Who made it.
+    pub tool: Tool,
+    /// What was looked at.
+    pub target: Target,
+    /// The step in which it was ended early.
+    #[serde(serialize_with = "stage")]
+    pub interrupted: Option<Stage>,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// How long the steps took.
+    pub timings: Timings,
+}
+
+impl Default for Inspection {
+    fn default() -> Inspection {
+        Inspection {
+            schema_version: SCHEMA_VERSION,
+            tool: Tool::default(),
+            target: Target::default(),
+            interrupted: None,
+            subject: Subject::Addr(Spot::default()),
+            timings: Timings::default(),
+        }
+    }
+}
+
+/// What was asked for; its name is the name of the JSON's field.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// What an address is.
+    Addr(Spot),
+    /// The words of an object.
+    Object(Dump),
+    /// What points at an object.
+    Refs(Refs),
+    /// A slab cache.
+    Cache(Box<InspectedCache>),
+}
+
+/// What an address is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Spot {
+    /// The address asked about.
+    #[serde(serialize_with = "address")]
+    pub address: Option<Va>,
+    /// What it lies in.
+    pub kind: SpotKind,
+    /// What that is called: a cache, a symbol, a thread, who asked for an area.
+    pub name: Option<String>,
+    /// Module of the symbol.
+    pub module: Option<String>,
+    /// Number of the thread or process.
+    pub pid: Option<u32>,
+    /// First byte of what it lies in.
+    #[serde(serialize_with = "address")]
+    pub start: Option<Va>,
+    /// How far into that.
+    #[serde(serialize_with = "hex")]
+    pub offset: Option<u64>,
+    /// Length of that.
+    pub size_bytes: Option<u64>,
+    /// Whether that is allocated, and whether anything leads to it.
+    pub state: Option<ObjectState>,
+    /// The page frame, for an address in RAM.
+    pub pfn: Option<u64>,
+    /// Whose that page is.
+    pub page_owner: Option<PageUse>,
+}
+
+/// Kind of place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpotKind {
+    /// An object of a slab cache.
+    SlabObject,
+    /// A block of pages, straight from the page allocator.
+    PageBlock,
+    /// An area of the vmalloc address space.
+    VmallocArea,
+    /// A per-CPU allocation.
+    PercpuObject,
+    /// The kernel's image.
+    Image,
+    /// A module.
+    Module,
+    /// A static per-CPU variable.
+    PercpuVariable,
+    /// A thread's stack.
+    Stack,
+    /// The `struct page` of a page.
+    StructPage,
+    /// A page of RAM.
+    Page,
+    /// None of these.
+    #[default]
+    Unknown,
+}
+
+/// State of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectState {
+    /// Nobody's.
+    Free,
+    /// Allocated, and live memory leads to it.
+    Reachable,
+    /// Allocated, and no live memory leads to it.
+    Unreachable,
+    /// Allocated; marking did not end.
+    Allocated,
+}
+
+/// Whose a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageUse {
+    /// Nobody's.
+    Free,
+    /// A slab.
+    Slab,
+    /// Private memory of a process.
+    Anon,
+    /// Page cache of a file.
+    File,
+    /// Shared memory or tmpfs.
+    Shmem,
+    /// A huge page.
+    Hugetlb,
+    /// A page table.
+    PageTable,
+    /// The kernel's image.
+    Image,
+    /// Set aside at boot.
+    Reserved,
+    /// The array of `struct page`.
+    Vmemmap,
+    /// The kernel's otherwise.
+    Kernel,
+    /// Offline, poisoned, or given to the hypervisor.
+    Untouchable,
+}
+
+/// The words of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Dump {
+    /// Which object.
+    pub spot: Spot,
+    /// Its words; equal ones in a row are one entry.
+    pub words: Vec<Word>,
+    /// Whether more words follow.
+    pub cut: bool,
+    /// The objects that its words lead to, where they were asked for.
+    pub leads_to: Vec<Dump>,
+}
+
+/// Words of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Word {
+    /// Offset of the first one.
+    #[serde(serialize_with = "plain_hex")]
+    pub offset: u64,
+    /// What stands there.
+    #[serde(serialize_with = "wide_hex")]
+    pub value: u64,
+    /// How many equal words follow each other.
+    pub count: u64,
+    /// What kind of word.
+    pub kind: WordKind,
+    /// What it leads to, or what it says.
+    pub meaning: Option<String>,
+    /// The field of the object's type.
+    pub field: Option<String>,
+}
+
+/// Kind of word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WordKind {
+    /// 0.
+    Zero,
+    /// A number.
+    #[default]
+    Number,
+    /// Letters.
+    Text,
+    /// The address of a symbol.
+    Symbol,
+    /// The address of an object.
+    Object,
+    /// Any other address of the kernel.
+    Address,
+    /// `LIST_POISON1`, `LIST_POISON2`: taken off a list.
+    Poison,
+    /// A negative error number.
+    Error,
+}
+
+/// What points at an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Refs {
+    /// The object.
+    pub spot: Spot,
+    /// Words that lead to it.
+    pub references: u64,
+    /// Those from the same kind of place together, the most first.
+    pub places: Vec<RefPlace>,
+    /// By which ways it is held, the best first.
+    pub ways: Vec<Vec<Step>>,
+}
+
+/// A place that references stand in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RefPlace {
+    /// `kmalloc-64+0x10`, a symbol, a stack.
+    pub name: String,
+    /// Words.
+    pub references: u64,
+    /// Where the first one stands.
+    #[serde(serialize_with = "address")]
+    pub example: Option<Va>,
+    /// Whether the place itself is held by nothing.
+    pub unreachable: bool,
+}
+
+/// A step of a way, from the holder to the object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// `kmalloc-64+0x10`, a symbol, a process.
+    pub name: String,
+    /// Where the reference stands.
+    #[serde(serialize_with = "address")]
+    pub address: Option<Va>,
+}
+
+/// A slab cache.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct InspectedCache {
+    /// How many slabs it has.
+    pub slabs: u64,
+    /// All about its objects, as in a report of `sysak memleak`.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// Objects that `holders` was counted over; fewer than are allocated are a sample.
+    pub holders_sampled: Option<u64>,
+}
+
+impl InspectedCache {
+    /// Who holds its objects.
+    pub fn holders(&self) -> &[Holder] {
+        &self.finding.holders
+    }
+}
+
+fn plain_hex<S: serde::Serializer>(number: &u64, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&format_args!("{number:#x}"))
+}
+
+fn wide_hex<S: serde::Serializer>(number: &u64, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&format_args!("{number:#018x}"))
+}

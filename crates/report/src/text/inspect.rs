@@ -1,0 +1,230 @@
+//! What `sysak inspect` shows, for a person who knows the kernel.
+
+use std::io::{self, Write};
+
+use super::page::{Lean, Page, Paint, SHOWN};
+use super::{Style, finding, foot};
+use crate::catalogue as say;
+use crate::figures::{bytes, count};
+use crate::{
+    Dump, InspectedCache, Inspection, Lang, ObjectState, PageUse, Refs, Spot, SpotKind, Subject,
+    Word, WordKind,
+};
+
+/// Writes what was asked for.
+pub fn inspect_text(
+    seen: &Inspection,
+    lang: Lang,
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let page = &mut Page::new(out, style);
+    match &seen.subject {
+        Subject::Addr(spot) => whole_spot(page, spot, lang)?,
+        Subject::Object(dump) => objects(page, dump, lang)?,
+        Subject::Refs(refs) => references(page, refs, lang)?,
+        Subject::Cache(cache) => self::cache(page, cache, lang)?,
+    }
+    page.gap()?;
+    foot::machine(page, &seen.target, lang)?;
+    page.sentence(Paint::Plain, "", &foot::reader(&seen.target, lang))?;
+    foot::timings(page, &seen.timings, lang)
+}
+
+/// What an address is, and in which page it lies.
+fn whole_spot<W: Write>(page: &mut Page<'_, W>, spot: &Spot, lang: Lang) -> io::Result<()> {
+    let address = spot.address.map_or("?".to_owned(), |at| at.to_string());
+    let colon = say::about(lang, &address, &place(spot, lang));
+    page.sentence(Paint::Title, "", &colon)?;
+    if let Some(state) = spot.state {
+        page.sentence(paint(state), "  ", &self::state(state, lang))?;
+    }
+    if let (Some(pfn), Some(owner)) = (spot.pfn, spot.page_owner) {
+        let said =
+            say::about(lang, &say::spot_in_page(lang, &pfn.to_string()), &page_use(owner, lang));
+        page.sentence(Paint::Plain, "  ", &said)?;
+    }
+    Ok(())
+}
+
+fn paint(state: ObjectState) -> Paint {
+    match state {
+        ObjectState::Unreachable => Paint::Bad,
+        ObjectState::Free => Paint::Dim,
+        ObjectState::Reachable | ObjectState::Allocated => Paint::Plain,
+    }
+}
+
+/// `object of slab cache kmalloc-64 at 0x…, 64 bytes, 0x10 into it`
+fn place(spot: &Spot, lang: Lang) -> String {
+    let start = spot.start.map_or(String::new(), |at| at.to_string());
+    let size = spot.size_bytes.map_or("?".to_owned(), count);
+    let module = spot.module.as_ref().map_or(String::new(), |name| format!(" [{name}]"));
+    let name = spot.name.as_ref().map(|name| match spot.pid {
+        Some(pid) => format!("{name} ({pid})"),
+        None => format!("{name}{module}"),
+    });
+    let pfn = spot.pfn.map_or("?".to_owned(), |pfn| pfn.to_string());
+    let named = name.clone().unwrap_or_default();
+    let mut parts = vec![match spot.kind {
+        SpotKind::SlabObject => say::spot_slab_object(lang, &named, &start, &size),
+        SpotKind::PageBlock => say::spot_page_block(lang, &start, &size),
+        SpotKind::VmallocArea => say::spot_vmalloc_area(lang, &start, &size),
+        SpotKind::PercpuObject => say::spot_percpu_object(lang, &start, &size),
+        SpotKind::Image if name.is_none() => say::spot_image_nameless(lang),
+        SpotKind::Image => say::spot_image(lang, &named),
+        SpotKind::Module if name.is_none() => say::spot_module_nameless(lang),
+        SpotKind::Module => say::spot_module(lang, &named),
+        SpotKind::PercpuVariable => say::spot_percpu_variable(lang, &named),
+        SpotKind::Stack => say::spot_stack(lang, &name.unwrap_or_else(|| "?".to_owned())),
+        SpotKind::StructPage => return say::spot_struct_page(lang, &pfn),
+        SpotKind::Page => return say::spot_page(lang, &pfn),
+        SpotKind::Unknown => return say::spot_unknown(lang),
+    }];
+    if spot.kind == SpotKind::VmallocArea && !named.is_empty() {
+        parts.push(say::spot_asked_by(lang, &named));
+    }
+    if let Some(offset) = spot.offset.filter(|offset| *offset > 0) {
+        parts.push(say::spot_offset(lang, &format!("{offset:#x}")));
+    }
+    parts.join(&say::comma(lang))
+}
+
+fn state(state: ObjectState, lang: Lang) -> String {
+    match state {
+        ObjectState::Free => say::state_free(lang),
+        ObjectState::Reachable => say::state_reachable(lang),
+        ObjectState::Unreachable => say::state_unreachable(lang),
+        ObjectState::Allocated => say::state_allocated(lang),
+    }
+}
+
+fn page_use(owner: PageUse, lang: Lang) -> String {
+    match owner {
+        PageUse::Free => say::use_free(lang),
+        PageUse::Slab => say::use_slab(lang),
+        PageUse::Anon => say::use_anon(lang),
+        PageUse::File => say::use_file(lang),
+        PageUse::Shmem => say::use_shmem(lang),
+        PageUse::Hugetlb => say::use_hugetlb(lang),
+        PageUse::PageTable => say::use_page_table(lang),
+        PageUse::Image => say::use_image(lang),
+        PageUse::Reserved => say::use_reserved(lang),
+        PageUse::Vmemmap => say::use_vmemmap(lang),
+        PageUse::Kernel => say::use_kernel(lang),
+        PageUse::Untouchable => say::use_untouchable(lang),
+    }
+}
+
+/// An object's words, and below them those of the objects that they lead to.
+fn objects<W: Write>(page: &mut Page<'_, W>, dump: &Dump, lang: Lang) -> io::Result<()> {
+    whole_spot(page, &dump.spot, lang)?;
+    words(page, dump, lang)?;
+    for next in &dump.leads_to {
+        page.gap()?;
+        objects(page, next, lang)?;
+    }
+    Ok(())
+}
+
+fn words<W: Write>(page: &mut Page<'_, W>, dump: &Dump, lang: Lang) -> io::Result<()> {
+    if dump.words.is_empty() {
+        return Ok(());
+    }
+    let named = dump.words.iter().any(|word| word.field.is_some());
+    let mut head = vec![say::head_offset(lang), say::head_word(lang)];
+    let mut leans = vec![Lean::Right, Lean::Left];
+    if named {
+        head.push(say::head_field(lang));
+        leans.push(Lean::Left);
+    }
+    head.push(say::head_meaning(lang));
+    leans.push(Lean::Left);
+    let mut rows = vec![head];
+    rows.extend(dump.words.iter().map(|word| {
+        let mut row = vec![format!("{:#x}", word.offset), format!("{:016x}", word.value)];
+        if named {
+            row.push(word.field.clone().unwrap_or_default());
+        }
+        row.push(meaning(word, lang));
+        row
+    }));
+    page.table(&leans, &rows)?;
+    if dump.cut { page.line(Paint::Dim, &say::dump_cut(lang)) } else { Ok(()) }
+}
+
+fn meaning(word: &Word, lang: Lang) -> String {
+    let told = word.meaning.clone().unwrap_or_default();
+    let said = match word.kind {
+        WordKind::Zero => String::new(),
+        WordKind::Number | WordKind::Symbol | WordKind::Object => told,
+        WordKind::Text => format!("\"{told}\""),
+        WordKind::Address if told.is_empty() => say::word_address(lang),
+        WordKind::Address => told,
+        WordKind::Poison => say::about(lang, &told, &say::word_off_list(lang)),
+        WordKind::Error => say::word_error(lang, &told),
+    };
+    match (word.count, said.is_empty()) {
+        (0 | 1, _) => said,
+        (many, true) => say::word_times(lang, &count(many)),
+        (many, false) => format!("{said}, {}", say::word_times(lang, &count(many))),
+    }
+}
+
+fn references<W: Write>(page: &mut Page<'_, W>, refs: &Refs, lang: Lang) -> io::Result<()> {
+    whole_spot(page, &refs.spot, lang)?;
+    page.gap()?;
+    if refs.places.is_empty() {
+        return page.sentence(Paint::Plain, "", &say::refs_none(lang));
+    }
+    page.line(Paint::Title, &say::refs_title(lang, &count(refs.references)))?;
+    let mut rows =
+        vec![vec![say::head_pointers(lang), say::head_place(lang), say::head_first_at(lang)]];
+    rows.extend(refs.places.iter().map(|place| {
+        let lost =
+            if place.unreachable { format!(" ({})", say::ref_lost(lang)) } else { String::new() };
+        vec![
+            count(place.references),
+            format!("{}{lost}", place.name),
+            place.example.map_or(String::new(), |at| at.to_string()),
+        ]
+    }));
+    page.table(&[Lean::Right, Lean::Left, Lean::Left], &rows)?;
+    page.gap()?;
+    if refs.ways.is_empty() {
+        return page.sentence(Paint::Plain, "", &say::no_way_up(lang));
+    }
+    page.line(Paint::Title, &say::ways_up_title(lang))?;
+    for way in &refs.ways {
+        let steps: Vec<&str> = way.iter().map(|step| step.name.as_str()).collect();
+        page.sentence(Paint::Plain, "  - ", &steps.join(" → "))?;
+    }
+    Ok(())
+}
+
+fn cache<W: Write>(page: &mut Page<'_, W>, cache: &InspectedCache, lang: Lang) -> io::Result<()> {
+    let found = &cache.finding;
+    let known = |number: Option<u64>| number.map_or("?".to_owned(), count);
+    finding::heading(page, found, lang)?;
+    let (used, room) = (known(found.allocated_objects), known(found.total_objects));
+    let size = found.slab_bytes.map_or("?".to_owned(), bytes);
+    page.sentence(
+        Paint::Plain,
+        "  - ",
+        &say::cache_slabs(lang, &count(cache.slabs), &room, &used),
+    )?;
+    page.sentence(Paint::Plain, "  - ", &say::cache_bytes(lang, &size))?;
+    if let (Some(objects @ 1..), Some(lost)) = (found.unreachable_objects, found.unreachable_bytes)
+    {
+        let said = say::cache_lost(lang, &count(objects), &bytes(lost));
+        page.sentence(Paint::Plain, "  - ", &said)?;
+    }
+    finding::contents(page, found, lang)?;
+    match (cache.holders_sampled, found.allocated_objects) {
+        (Some(sampled), Some(all)) if sampled < all && cache.holders().len() <= SHOWN => {
+            let said = say::holders_sampled(lang, &count(sampled), &count(all));
+            page.sentence(Paint::Dim, "  ", &said)
+        }
+        _ => Ok(()),
+    }
+}

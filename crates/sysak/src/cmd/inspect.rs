@@ -1,0 +1,124 @@
+//! `sysak inspect`: what an expert asks next, of an address, an object or a slab cache.
+
+use std::io::{BufWriter, Write};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use sysak::diagnose::diagnose;
+use sysak::look::{Look, look};
+use sysak::plan::Plan;
+use sysak::ways::Guide;
+use sysak_base::heap::Object;
+use sysak_base::{Cancel, Progress, Stage, Va};
+use sysak_kernel::Kernel;
+use sysak_report::{Inspection, Subject};
+use sysak_target::Target;
+
+use super::session;
+use crate::args::{Format, Inspect, Inspected};
+use crate::facts;
+
+/// Objects are alike from this many percent of equal bytes.
+const SIMILARITY_PERCENT: u32 = 65;
+
+/// Runs the command; the result is the exit status.
+pub fn run(args: &Inspect) -> Result<u8> {
+    let start = Instant::now();
+    let lang = session::language(args.shape.lang);
+    let cancel = session::cancel_on_signals()?;
+    if args.source.vmcore.is_none() {
+        session::stay_out_of_the_way();
+    }
+    let line = session::line(lang);
+    let progress: &dyn Progress = &line;
+    progress.tell(Stage::Open, 0, 1);
+    let mut target = sysak_target::open(&session::options(&args.source), &cancel)?;
+    session::complete_symbols(&mut target);
+    let mut inspection = match &args.what {
+        Inspected::Cache { name } => of_cache(&target, name, progress, &cancel)?,
+        what => of_address(&target, what, progress, &cancel)?,
+    };
+    inspection.timings.total_s = Some(facts::rounded(start.elapsed()));
+    line.clear();
+    let stdout = std::io::stdout();
+    let style = session::style(&stdout, false);
+    let mut out = BufWriter::new(stdout.lock());
+    match args.shape.format {
+        Format::Text => sysak_report::inspect_text(&inspection, lang, style, &mut out)?,
+        Format::Json => sysak_report::json(&inspection, &mut out)?,
+    }
+    out.flush()?;
+    Ok(0)
+}
+
+fn kernel(target: &Target) -> Result<Kernel<'_>> {
+    let memory = target.memory.as_ref();
+    Ok(Kernel::new(memory, &target.anchors, &target.types, &target.symbols)?)
+}
+
+/// One look, and one cache judged as `sysak memleak` judges it.
+fn of_cache(
+    target: &Target,
+    name: &str,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Inspection> {
+    let mut kernel = kernel(target)?;
+    let plan = Plan {
+        only_cache: Some(name.to_owned()),
+        only_class: None,
+        similarity_percent: SIMILARITY_PERCENT,
+        settle: None,
+        biggest: 1,
+        watch: None,
+    };
+    let diagnosis = diagnose(&mut kernel, &plan, progress, cancel)?;
+    refuse_half(diagnosis.interrupted)?;
+    let seen = facts::inspect::cache(&kernel, &diagnosis, cancel);
+    let subject = Subject::Cache(Box::new(seen));
+    Ok(facts::inspect::document(&target.identity, &diagnosis.look, subject))
+}
+
+fn of_address(
+    target: &Target,
+    what: &Inspected,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Inspection> {
+    let kernel = kernel(target)?;
+    let seen = look(&kernel, progress, cancel)?;
+    refuse_half(seen.interrupted)?;
+    let guide = Guide::new(&kernel, &seen);
+    let subject = match what {
+        Inspected::Addr { address } => Subject::Addr(facts::inspect::spot(&guide, Va(*address))),
+        Inspected::Object { address, depth } => {
+            let object = object(&seen, *address)?;
+            Subject::Object(facts::inspect::dump(&guide, object, Va(*address), *depth))
+        }
+        Inspected::Refs { address } => {
+            let object = object(&seen, *address)?;
+            Subject::Refs(facts::inspect::refs(&guide, object, Va(*address), cancel))
+        }
+        Inspected::Cache { name } => bail!("{name} is no address"),
+    };
+    Ok(facts::inspect::document(&target.identity, &seen, subject))
+}
+
+/// Half a look tells nothing of one object.
+fn refuse_half(interrupted: Option<Stage>) -> Result<()> {
+    match interrupted {
+        None => Ok(()),
+        Some(_) => bail!("stopped before the end: nothing is known yet"),
+    }
+}
+
+fn object(seen: &Look, address: u64) -> Result<Object> {
+    match seen.heap.find_object(address) {
+        Some(object) => Ok(object),
+        None => bail!(
+            "{} lies in no slab object, block, area or per-CPU allocation: \
+             `sysak inspect addr` tells what it is",
+            Va(address)
+        ),
+    }
+}

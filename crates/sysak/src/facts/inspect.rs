@@ -1,0 +1,71 @@
+//! What `sysak inspect` shows, out of a look.
+
+mod dump;
+mod refs;
+mod spot;
+
+use sysak::diagnose::Diagnosis;
+use sysak::look::Look;
+use sysak::ways::{self, Guide, Holders, Kind};
+use sysak_base::Cancel;
+use sysak_base::heap::Heap;
+use sysak_kernel::Kernel;
+use sysak_report as report;
+use sysak_target::Identity;
+
+pub use dump::dump;
+pub use refs::refs;
+pub use spot::spot;
+
+/// The document, but for how long it all took.
+pub fn document(identity: &Identity, seen: &Look, subject: report::Subject) -> report::Inspection {
+    report::Inspection {
+        tool: report::Tool {
+            name: "sysak".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        target: super::target(identity),
+        interrupted: seen.interrupted,
+        subject,
+        timings: report::Timings {
+            census_s: Some(super::rounded(seen.times.census)),
+            walk_s: Some(super::rounded(seen.times.walk)),
+            reach_s: Some(super::rounded(seen.times.reach)),
+            ..report::Timings::default()
+        },
+        ..report::Inspection::default()
+    }
+}
+
+/// The cache that was asked for.
+pub fn cache(
+    kernel: &Kernel<'_>,
+    diagnosis: &Diagnosis<'_>,
+    cancel: &Cancel,
+) -> report::InspectedCache {
+    let Some(case) = diagnosis.cases.first() else { return report::InspectedCache::default() };
+    let look = &diagnosis.look;
+    let guide = Guide::new(kernel, look);
+    let held = ways::held_by(&guide, &[case.cache], cancel).into_iter().flatten().next();
+    let slabs = look.heap.slabs.iter().filter(|slab| slab.cache == case.cache).count() as u64;
+    let mut finding = super::finding(kernel, diagnosis, case);
+    finding.holders =
+        held.as_ref().map_or(Vec::new(), |held| holders(&look.heap, case.cache, held));
+    report::InspectedCache { slabs, finding, holders_sampled: held.map(|held| held.sampled) }
+}
+
+/// Who holds the objects of a cache.
+pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
+    let size = u64::from(heap.caches[usize::from(cache)].object_size);
+    let holder = |one: &ways::HeldBy| report::Holder {
+        path: one.path.clone(),
+        objects: one.objects,
+        bytes: one.objects * size,
+        kind: match one.kind {
+            Kind::Process => report::HolderKind::Process,
+            Kind::Module => report::HolderKind::Module,
+            Kind::Symbol | Kind::Kernel => report::HolderKind::Symbol,
+        },
+    };
+    held.held_by.iter().map(holder).collect()
+}
