@@ -12,7 +12,9 @@ use std::fs;
 use std::path::Path;
 
 use golden_reports as made;
-use sysak_report::{Lang, MemGraph, Report, Style, graph_text, json, text};
+use sysak_report::{
+    Inspection, Lang, MemGraph, Report, Style, graph_text, inspect_text, json, text,
+};
 
 /// No terminal, 100 columns.
 const PLAIN: Style = Style { colour: false, width: 100, stacks: false };
@@ -211,4 +213,28 @@ fn what_is_unknown_is_null() {
 fn the_leaves_of_the_census_add_up() {
     let census = made::no_leak().census;
     assert_eq!(census.leaves_bytes(), census.total_bytes);
+}
+
+fn check_inspected(name: &str, all: &[Inspection]) {
+    for (lang, end) in [(Lang::En, "en.txt"), (Lang::Zh, "zh.txt")] {
+        let mut out = Vec::new();
+        for seen in all {
+            inspect_text(seen, lang, PLAIN, &mut out).unwrap();
+        }
+        check(&format!("{name}.{end}"), &out);
+    }
+}
+
+#[test]
+fn what_an_expert_asks_next() {
+    check_inspected("inspect_addr", &[vec![made::addr()], made::addresses()].concat());
+    check_inspected("inspect_object", &[made::object()]);
+    check_inspected("inspect_refs", &[made::refs(), made::no_refs()]);
+    check_inspected("inspect_cache", &[made::cache()]);
+    for (name, seen) in [("addr", made::addr()), ("object", made::object()), ("refs", made::refs())]
+    {
+        let mut out = Vec::new();
+        json(&seen, &mut out).unwrap();
+        check(&format!("inspect_{name}.json"), &out);
+    }
 }

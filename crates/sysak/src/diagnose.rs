@@ -19,6 +19,7 @@ use crate::plan::{Plan, Scope, WatchPlan};
 use crate::suspects::{sift, suspects, wait};
 use crate::watch::rounds::{self, End, Start, Watched};
 use crate::watch::{FunctionId, Growth, Watch};
+use crate::ways::Holders;
 
 /// The tracer follows no more caches by name.
 const MOST_FOLLOWED: usize = 8;
@@ -77,6 +78,8 @@ pub struct Case {
     pub callers: Vec<Caller>,
     /// How it grew while it was watched.
     pub growth: Option<Growth>,
+    /// Who holds its objects, where that was looked for.
+    pub holders: Option<Holders>,
 }
 
 /// A function that asked for vmalloc areas.

@@ -15,11 +15,14 @@ use crate::diagnose::{Caller, Case, Diagnosis};
 use crate::plan::{Plan, Scope};
 use crate::suspects::suspects;
 use crate::watch::{FunctionId, Growth};
+use crate::ways::{self, Guide};
 
 /// Pages of a cache that are looked at where it is shown, but not suspected: 4 MiB.
 const SHOWN_PAGES: u64 = 1024;
 /// Caches that are shown because much of what was allocated stayed.
 const WATCHED: usize = 3;
+/// Memory that can be read a few times over without anybody noticing: 1 GiB.
+const CHEAP_BYTES: u64 = 1 << 30;
 /// Fewer objects that stayed are not worth showing.
 const MANY: u64 = 20;
 
@@ -64,6 +67,28 @@ impl Diagnosis<'_> {
         self.cases = cases;
         self.sort_cases();
         self.look.times.alike += start.elapsed();
+        self.find_holders(kernel, scope, cancel);
+    }
+
+    /// Who holds what is no leak: each step upwards reads the kernel's memory once more, so
+    /// on a big machine only where that was asked for, or something grows.
+    fn find_holders(&mut self, kernel: &Kernel<'_>, scope: Scope, cancel: &Cancel) {
+        let is_asked = matches!(scope, Scope::Cache(_)) || self.suspects();
+        let is_cheap = self.look.reach.bytes_scanned <= CHEAP_BYTES && !kernel.memory.is_live();
+        if self.interrupted.is_some() || !(is_asked || is_cheap) {
+            return;
+        }
+        let held = self.cases.iter().filter(|case| !case.leaks);
+        let caches: Vec<u16> = held.map(|case| case.cache).collect();
+        if caches.is_empty() {
+            return;
+        }
+        let found = ways::held_by(&Guide::new(kernel, &self.look), &caches, cancel);
+        for (cache, holders) in caches.into_iter().zip(found) {
+            if let Some(case) = self.cases.iter_mut().find(|case| case.cache == cache) {
+                case.holders = holders;
+            }
+        }
     }
 
     /// Suspects, and the cache asked for, are counted to the last object. Of a huge cache
@@ -199,6 +224,7 @@ impl Diagnosis<'_> {
             functions: Vec::new(),
             callers: self.callers(cache),
             growth: None,
+            holders: None,
         }
     }
 

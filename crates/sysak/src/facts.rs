@@ -208,6 +208,10 @@ pub(super) fn finding(
         sample_object: case.likeness.groups.first().map(|group| group.sample),
         groups: case.likeness.groups.iter().enumerate().filter(|_| counted).map(group).collect(),
         content_symbols: case.held.iter().map(content).collect(),
+        holders: case
+            .holders
+            .as_ref()
+            .map_or(Vec::new(), |held| inspect::holders(heap, case.cache, held)),
         growth_bytes_per_s: case.growth.as_ref().map(|growth| growth.bytes_per_s.round()),
         functions: watched::functions(kernel, diagnosis, case),
         explained_by: watched::explanation(case),

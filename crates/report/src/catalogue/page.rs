@@ -92,7 +92,8 @@ messages! {
     head_freeable() { "freed if needed", "可回收" }
     head_size() { "object bytes", "对象字节数" }
     head_cache() { "cache", "缓存" }
-    head_points() { "its objects point to", "对象指向" }
+    head_points() { "whose they are", "归属线索" }
+    held_by(name) { "held by {name}", "持有者 {name}" }
     yes() { "yes", "是" }
     no() { "no", "否" }
     census_title(total) { "Where the memory is: {total} in all", "内存去向：共 {total}" }

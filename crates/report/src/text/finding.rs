@@ -6,7 +6,9 @@ use super::functions;
 use super::page::{Lean, Page, Paint, SHOWN};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
-use crate::{Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Lang};
+use crate::{
+    Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Holder, HolderKind, Lang,
+};
 
 /// All about one finding: evidence, who allocates it, what it looks like, what to do.
 pub(super) fn whole<W: Write>(
@@ -166,7 +168,7 @@ pub(super) fn held<W: Write>(
                 None => "?".to_owned(),
             },
             found.cache.clone().unwrap_or_else(|| title(found, lang)),
-            told(found),
+            told(found, lang),
         ]
     }));
     let right = Lean::Right;
@@ -194,10 +196,15 @@ pub(super) fn explained<W: Write>(
     Ok(())
 }
 
-/// What is known of a cache's objects, in one cell.
-fn told(found: &Finding) -> String {
-    if let Some(holder) = found.holders.first() {
-        return holder.path.join(" → ");
+/// What is known of a cache's objects, in one cell: who holds most of them, where that is a
+/// module or a process, else what they point to.
+fn told(found: &Finding, lang: Lang) -> String {
+    let most = found.allocated_objects.unwrap_or(0).div_ceil(2);
+    let is_owner = |holder: &&Holder| {
+        matches!(holder.kind, HolderKind::Module | HolderKind::Process) && holder.objects >= most
+    };
+    if let Some(name) = found.holders.first().filter(is_owner).and_then(|one| one.path.first()) {
+        return say::held_by(lang, name);
     }
     // The same name at three offsets says no more than once.
     let mut names: Vec<&str> = Vec::new();

@@ -8,10 +8,12 @@ use sysak_report::{
 };
 
 mod classes;
+mod inspect;
 mod memgraph;
 mod watched;
 
 pub use classes::classes;
+pub use inspect::{addr, addresses, cache, no_refs, object, refs};
 pub use memgraph::{dump_graph, graph, stopped_graph};
 pub use watched::{ended_leak, explained, refused, suspected, thinned, trace_only, traced};
 

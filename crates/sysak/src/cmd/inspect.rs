@@ -74,7 +74,7 @@ fn of_cache(
     };
     let diagnosis = diagnose(&mut kernel, &plan, progress, cancel)?;
     refuse_half(diagnosis.interrupted)?;
-    let seen = facts::inspect::cache(&kernel, &diagnosis, cancel);
+    let seen = facts::inspect::cache(&kernel, &diagnosis);
     let subject = Subject::Cache(Box::new(seen));
     Ok(facts::inspect::document(&target.identity, &diagnosis.look, subject))
 }

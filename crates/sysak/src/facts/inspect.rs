@@ -6,8 +6,7 @@ mod spot;
 
 use sysak::diagnose::Diagnosis;
 use sysak::look::Look;
-use sysak::ways::{self, Guide, Holders, Kind};
-use sysak_base::Cancel;
+use sysak::ways::{self, Holders, Kind};
 use sysak_base::heap::Heap;
 use sysak_kernel::Kernel;
 use sysak_report as report;
@@ -38,20 +37,14 @@ pub fn document(identity: &Identity, seen: &Look, subject: report::Subject) -> r
 }
 
 /// The cache that was asked for.
-pub fn cache(
-    kernel: &Kernel<'_>,
-    diagnosis: &Diagnosis<'_>,
-    cancel: &Cancel,
-) -> report::InspectedCache {
+pub fn cache(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>) -> report::InspectedCache {
     let Some(case) = diagnosis.cases.first() else { return report::InspectedCache::default() };
-    let look = &diagnosis.look;
-    let guide = Guide::new(kernel, look);
-    let held = ways::held_by(&guide, &[case.cache], cancel).into_iter().flatten().next();
-    let slabs = look.heap.slabs.iter().filter(|slab| slab.cache == case.cache).count() as u64;
-    let mut finding = super::finding(kernel, diagnosis, case);
-    finding.holders =
-        held.as_ref().map_or(Vec::new(), |held| holders(&look.heap, case.cache, held));
-    report::InspectedCache { slabs, finding, holders_sampled: held.map(|held| held.sampled) }
+    let slabs = &diagnosis.look.heap.slabs;
+    report::InspectedCache {
+        slabs: slabs.iter().filter(|slab| slab.cache == case.cache).count() as u64,
+        finding: super::finding(kernel, diagnosis, case),
+        holders_sampled: case.holders.as_ref().map(|held| held.sampled),
+    }
 }
 
 /// Who holds the objects of a cache.

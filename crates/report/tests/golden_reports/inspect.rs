@@ -1,0 +1,201 @@
+//! What `sysak inspect` shows.
+
+use sysak_base::Va;
+use sysak_report::{
+    Class, ContentSymbol, Dump, Finding, Group, Holder, HolderKind, InspectedCache, Inspection,
+    ObjectState, PageUse, Reader, RefPlace, Refs, Spot, SpotKind, Step, Subject, Target,
+    TargetKind, Timings, Tool, Word, WordKind,
+};
+
+fn document(subject: Subject) -> Inspection {
+    Inspection {
+        tool: Tool { name: "sysak".to_owned(), version: "0.1.0".to_owned() },
+        target: Target {
+            kind: TargetKind::Vmcore,
+            reader: Reader::Elf,
+            kernel_release: "6.12.43+deb12-amd64".to_owned(),
+            arch: "x86_64".to_owned(),
+            page_size: 4096,
+            hostname: Some("web-17".to_owned()),
+            uptime_s: Some(4_000_000),
+        },
+        subject,
+        timings: Timings { total_s: Some(0.41), ..Timings::default() },
+        ..Inspection::default()
+    }
+}
+
+fn flow(offset: u64) -> Spot {
+    let start = Va(0xffff_8880_0412_4440);
+    Spot {
+        address: Some(start.at(offset)),
+        kind: SpotKind::SlabObject,
+        name: Some("kmalloc-64".to_owned()),
+        start: Some(start),
+        offset: Some(offset),
+        size_bytes: Some(64),
+        state: Some(ObjectState::Reachable),
+        pfn: Some(0x4124),
+        page_owner: Some(PageUse::Slab),
+        ..Spot::default()
+    }
+}
+
+/// An address in the middle of an object.
+pub fn addr() -> Inspection {
+    document(Subject::Addr(flow(0x10)))
+}
+
+/// Addresses of every kind.
+pub fn addresses() -> Vec<Inspection> {
+    let at = |address: u64, kind| Spot { address: Some(Va(address)), kind, ..Spot::default() };
+    let spots = [
+        Spot {
+            name: Some("flow_ops".to_owned()),
+            module: Some("bonding".to_owned()),
+            offset: Some(8),
+            ..at(0xffff_ffff_c040_1008, SpotKind::Module)
+        },
+        Spot {
+            name: Some("dnsmasq".to_owned()),
+            pid: Some(812),
+            pfn: Some(77),
+            page_owner: Some(PageUse::Kernel),
+            ..at(0xffff_c900_0012_3e80, SpotKind::Stack)
+        },
+        Spot {
+            name: Some("flow_table_create".to_owned()),
+            module: Some("bonding".to_owned()),
+            start: Some(Va(0xffff_c900_0200_0000)),
+            offset: Some(0x1000),
+            size_bytes: Some(1 << 20),
+            state: Some(ObjectState::Unreachable),
+            ..at(0xffff_c900_0200_1000, SpotKind::VmallocArea)
+        },
+        Spot {
+            pfn: Some(1234),
+            page_owner: Some(PageUse::File),
+            ..at(0xffff_8880_004d_2000, SpotKind::Page)
+        },
+        at(0x1234, SpotKind::Unknown),
+    ];
+    spots.into_iter().map(|spot| document(Subject::Addr(spot))).collect()
+}
+
+/// An object's words, and an object behind them.
+pub fn object() -> Inspection {
+    let word = |offset, value, kind, meaning: Option<&str>| Word {
+        offset,
+        value,
+        count: 1,
+        kind,
+        meaning: meaning.map(str::to_owned),
+        field: None,
+    };
+    let behind = Spot { name: Some("kmalloc-32".to_owned()), size_bytes: Some(32), ..flow(0) };
+    let dump = Dump {
+        spot: flow(0),
+        words: vec![
+            word(0, 0xffff_ffff_c040_1000, WordKind::Symbol, Some("flow_ops [bonding]")),
+            word(8, 0xdead_0000_0000_0100, WordKind::Poison, Some("LIST_POISON1")),
+            word(16, 0xdead_0000_0000_0122, WordKind::Poison, Some("LIST_POISON2")),
+            word(24, 0xffff_8880_0512_0020, WordKind::Object, Some("kmalloc-32+0x0")),
+            word(32, 0x3_0000_0001, WordKind::Number, Some("1, 3")),
+            word(40, 0x3068_7465, WordKind::Text, Some("eth0")),
+            Word { count: 2, ..word(48, 0, WordKind::Zero, None) },
+        ],
+        leads_to: vec![Dump {
+            spot: behind,
+            words: vec![word(0, 0xffff_ffff_ffff_fff4, WordKind::Error, Some("-12"))],
+            cut: true,
+            ..Dump::default()
+        }],
+        ..Dump::default()
+    };
+    document(Subject::Object(dump))
+}
+
+/// What points at an object.
+pub fn refs() -> Inspection {
+    let step = |name: &str, at| Step { name: name.to_owned(), address: Some(Va(at)) };
+    document(Subject::Refs(Refs {
+        spot: flow(0),
+        references: 3,
+        places: vec![
+            RefPlace {
+                name: "kmalloc-64+0x8".to_owned(),
+                references: 2,
+                example: Some(Va(0xffff_8880_0412_4488)),
+                unreachable: false,
+            },
+            RefPlace {
+                name: "kmalloc-128+0x40".to_owned(),
+                references: 1,
+                example: Some(Va(0xffff_8880_0900_0040)),
+                unreachable: true,
+            },
+        ],
+        ways: vec![
+            vec![
+                step("flow_table [bonding]", 0xffff_ffff_c040_2000),
+                step("30 objects of kmalloc-64 that hang together", 0xffff_8880_0412_4480),
+            ],
+            vec![
+                step("dnsmasq (812)", 0xffff_8880_0800_0018),
+                step("kmalloc-64+0x8", 0xffff_8880_0412_4488),
+            ],
+        ],
+    }))
+}
+
+/// What nothing points at.
+pub fn no_refs() -> Inspection {
+    let spot = Spot { state: Some(ObjectState::Unreachable), ..flow(0) };
+    document(Subject::Refs(Refs { spot, ..Refs::default() }))
+}
+
+/// A slab cache.
+pub fn cache() -> Inspection {
+    let holder = |path: &[&str], objects, kind| Holder {
+        path: path.iter().map(|step| (*step).to_owned()).collect(),
+        objects,
+        bytes: objects * 64,
+        kind,
+    };
+    let content = ContentSymbol {
+        offset: 0,
+        path: Vec::new(),
+        symbol: "flow_ops [bonding]".to_owned(),
+        objects: 1000,
+        objects_sampled: Some(1000),
+    };
+    let group = |objects, unreachable, at| Group {
+        objects,
+        unreachable,
+        sample_object: Some(Va(at)),
+        content_symbols: Vec::new(),
+    };
+    let finding = Finding {
+        class: Class::Slab,
+        cache: Some("kmalloc-64".to_owned()),
+        object_size_bytes: Some(64),
+        total_objects: Some(600_064),
+        slab_bytes: Some(38_404_096),
+        allocated_objects: Some(600_000),
+        allocated_bytes: Some(38_400_000),
+        unreachable_objects: Some(12),
+        unreachable_bytes: Some(768),
+        groups: vec![
+            group(590_000, 12, 0xffff_8880_0412_4440),
+            group(10_000, 0, 0xffff_8880_0512_0040),
+        ],
+        content_symbols: vec![content],
+        holders: vec![
+            holder(&["flow_table [bonding]", "vmalloc"], 590_000, HolderKind::Module),
+            holder(&["dnsmasq (812)", "kmalloc-1k+0x18"], 7_000, HolderKind::Process),
+        ],
+        ..Finding::default()
+    };
+    let seen = InspectedCache { slabs: 9_376, finding, holders_sampled: Some(598_211) };
+    document(Subject::Cache(Box::new(seen)))
+}
