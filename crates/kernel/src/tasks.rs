@@ -128,6 +128,7 @@ mod tests {
             array: DIRECT.at(0x2000),
             caller: Va(0),
             kind: Kind::Stack,
+            by_address: true,
         };
         let mut census = Census::of_kernel_pages((8..12).map(Pfn));
         let tops = leave_out_dead_stacks(&kernel, &heap, &[area], &mut census);

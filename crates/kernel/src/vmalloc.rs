@@ -14,7 +14,7 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 
 use crate::list::{Stop, Walk, half, word};
 use crate::page::{Census, Owner};
-use crate::shape::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
+use crate::shape::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 use crate::{Coverage, Kernel};
 
 /// `vm.max_map_count` and pid_max keep real machines far below.
@@ -63,6 +63,8 @@ pub struct Area {
     pub caller: Va,
     /// What it is for.
     pub kind: Kind,
+    /// Whether whoever asked for it was given its address, and not the kernel's note.
+    pub by_address: bool,
 }
 
 /// Every area in use, by address; `heap` leads to them where the kernel lists no symbol of theirs.
@@ -125,10 +127,10 @@ pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<Ar
 #[derive(Debug, Default)]
 pub struct Notes {
     /// Ranges of the address space, each of which names its area, and a free one its neighbours;
-    /// and the arrays that name the areas' pages. They are not followed, whoever leads to them:
-    /// an old word on a stack, say.
+    /// the arrays that name the areas' pages; and what describes an area that was given out by
+    /// its address. They are not followed, whoever leads to them: an old word on a stack, say.
     pub unfollowed: Vec<Object>,
-    /// What describes an area: somebody may keep that instead of the address.
+    /// What describes any other area: somebody may keep that instead of the address.
     pub areas: Vec<Object>,
 }
 
@@ -144,7 +146,10 @@ pub fn notes(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area]) -> Notes {
     });
     let object = |at: Va| heap.find_object(at.0);
     notes.unfollowed.extend(areas.iter().filter_map(|area| object(area.array)));
-    notes.areas = areas.iter().filter_map(|area| object(area.note)).collect();
+    for area in areas {
+        let list = if area.by_address { &mut notes.unfollowed } else { &mut notes.areas };
+        list.extend(object(area.note));
+    }
     notes
 }
 
@@ -264,6 +269,7 @@ fn area(kernel: &Kernel<'_>, shape: &VmallocShape, range: &[u8]) -> Option<Area>
         array: Va(word(&raw, shape.pages)),
         caller,
         kind,
+        by_address: flags & ALLOC != 0,
     })
 }
 

@@ -89,7 +89,8 @@ pub struct Memleak {
     #[arg(long, value_name = "FILE")]
     pub dump_objects: Option<PathBuf>,
 
-    /// Write the cache and address of every unreachable slab object to this file
+    /// Write the cache (or page, vmalloc, percpu) and address of all that is unreachable to this
+    /// file
     #[arg(long, value_name = "FILE")]
     pub dump_lost: Option<PathBuf>,
 }

@@ -140,6 +140,7 @@ pub(super) fn claim_in(kernel: &Kernel<'_>) -> (Vec<Chunk>, Census, Coverage) {
         array: Va(0),
         caller: Va(0),
         kind: Kind::PerCpu,
+        by_address: true,
     };
     let mut census = Census::of_kernel_pages((40..48).chain(90..140).map(Pfn));
     let mut coverage = Coverage::default();

@@ -33,7 +33,7 @@ pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
 pub use space::{CountPlace, GroupShape, PoolShape, ProcessShape, find_pools, find_root_group};
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
-pub use vmalloc::{AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
+pub use vmalloc::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 pub use zone::CounterShape;
 pub use zone::ZoneShape;
 

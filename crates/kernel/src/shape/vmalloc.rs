@@ -10,6 +10,8 @@ pub const AREA_CACHE: &str = "vmap_area";
 
 /// Flags of an area: macros, so not in the type information (include/linux/vmalloc.h).
 pub const IOREMAP: u64 = 1;
+/// An area that `vmalloc` and its kin gave out, by its address.
+pub const ALLOC: u64 = 2;
 /// An area without a guard page behind it.
 pub const NO_GUARD: u64 = 0x40;
 

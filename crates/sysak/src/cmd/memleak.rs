@@ -52,10 +52,11 @@ pub fn run(args: &Memleak) -> Result<u8> {
     line.clear();
     let heap = &diagnosis.look.heap;
     if let Some(file) = &args.dump_objects {
-        dump(heap, file, |slab, each| heap.for_each_live(slab, each))?;
+        let is_slab = |class| class == Class::Slab;
+        dump(heap, file, &is_slab, |slab, each| heap.for_each_live(slab, each))?;
     }
     if let Some(file) = &args.dump_lost {
-        dump(heap, file, |slab, each| heap.for_each_white(slab, each))?;
+        dump(heap, file, &|_| true, |slab, each| heap.for_each_white(slab, each))?;
     }
     let mut report = facts::report(&target.identity, &kernel, &diagnosis, &plan, start.elapsed());
     report.findings.extend(user.map(|user| facts::user_memory(&user, &report.census)));
@@ -118,13 +119,18 @@ fn refuse_contradictions(args: &Memleak) -> Result<()> {
     }
 }
 
-fn dump(heap: &Heap, file: &Path, each: impl Fn(u32, &mut dyn FnMut(u16))) -> Result<()> {
+fn dump(
+    heap: &Heap,
+    file: &Path,
+    wanted: &dyn Fn(Class) -> bool,
+    each: impl Fn(u32, &mut dyn FnMut(u16)),
+) -> Result<()> {
     let describe = || format!("cannot write {}", file.display());
     let mut out = BufWriter::new(File::create(file).with_context(describe)?);
     let mut failed = Ok(());
     for slab in 0..heap.slabs.len() as u32 {
         let cache = &heap.caches[usize::from(heap.slabs[slab as usize].cache)];
-        if cache.class != Class::Slab {
+        if !wanted(cache.class) {
             continue;
         }
         let name = &cache.name;
