@@ -15,6 +15,7 @@ use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::{Kernel, KernelError};
 
 use crate::look::{Look, look};
+use crate::makers::Makers;
 use crate::plan::{Plan, Scope, WatchPlan};
 use crate::suspects::{sift, suspects, wait};
 use crate::watch::rounds::{self, End, Start, Watched};
@@ -80,6 +81,8 @@ pub struct Case {
     pub growth: Option<Growth>,
     /// Who holds its objects, where that was looked for.
     pub holders: Option<Holders>,
+    /// Which code may have allocated them, where nobody saw who did.
+    pub makers: Option<Makers>,
 }
 
 /// A function that asked for vmalloc areas.

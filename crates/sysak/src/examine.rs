@@ -12,6 +12,7 @@ use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::Kernel;
 
 use crate::diagnose::{Caller, Case, Diagnosis};
+use crate::makers;
 use crate::plan::{Plan, Scope};
 use crate::suspects::suspects;
 use crate::watch::{FunctionId, Growth};
@@ -67,6 +68,10 @@ impl Diagnosis<'_> {
         self.cases = cases;
         self.sort_cases();
         self.look.times.alike += start.elapsed();
+        if self.interrupted.is_none() {
+            let asked = matches!(scope, Scope::Cache(_));
+            makers::find(kernel, &self.look.heap, &mut self.cases, asked, cancel);
+        }
         self.find_holders(kernel, scope, cancel);
     }
 
@@ -225,6 +230,7 @@ impl Diagnosis<'_> {
             callers: self.callers(cache),
             growth: None,
             holders: None,
+            makers: None,
         }
     }
 

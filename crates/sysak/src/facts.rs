@@ -3,6 +3,7 @@
 mod graph;
 mod holders;
 pub mod inspect;
+mod makers;
 mod watched;
 
 use std::time::Duration;
@@ -213,7 +214,9 @@ pub(super) fn finding(
             .as_ref()
             .map_or(Vec::new(), |held| inspect::holders(heap, case.cache, held)),
         growth_bytes_per_s: case.growth.as_ref().map(|growth| growth.bytes_per_s.round()),
-        functions: watched::functions(kernel, diagnosis, case),
+        functions: [watched::functions(kernel, diagnosis, case), makers::functions(kernel, case)]
+            .concat(),
+        call_sites: case.makers.as_ref().map(|makers| makers.functions),
         explained_by: watched::explanation(case),
         ..report::Finding::default()
     }

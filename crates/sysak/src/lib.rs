@@ -3,6 +3,7 @@
 pub mod diagnose;
 mod examine;
 pub mod look;
+pub mod makers;
 pub mod plan;
 mod suspects;
 pub mod watch;

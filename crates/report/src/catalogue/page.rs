@@ -44,6 +44,18 @@ messages! {
     leaking_function_unseen() { "leaking function: not seen yet", "泄漏函数: 尚未观察到" }
     growing_function(function) { "growing function: {function}", "增长来源函数: {function}" }
     allocating_function(function) { "allocated by: {function}", "分配函数: {function}" }
+    possible_title() {
+        "Code that allocates such objects (found in the kernel's text, not seen doing it):",
+        "会分配这类对象的代码（从内核代码中找到，并未观察到实际分配）："
+    }
+    asks_for(size) { "asks for {size} bytes", "申请 {size} 字节" }
+    possible_others(count) {
+        "and {count} other places that only the size links with them", "另有 {count} 处仅大小相符"
+    }
+    possible_too_many(count) {
+        "In the kernel's text {count} places allocate objects of this cache and size; nothing else links any of them with these objects.",
+        "内核代码中有 {count} 处会分配该缓存、该大小的对象，除此之外没有发现它们与这些对象的联系。"
+    }
     ways_title() { "How they are allocated:", "分配途径：" }
     called_through(site) {
         "called the allocator through {site}", "经由 {site} 调用分配器"

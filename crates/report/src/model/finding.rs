@@ -47,6 +47,9 @@ pub struct Finding {
     pub explained_by: Option<Explanation>,
     /// Who allocates it, most guilty first.
     pub functions: Vec<Function>,
+    /// Calls in the kernel's text that may have allocated the objects, those told among
+    /// `functions` included; `None` where the text was not searched.
+    pub call_sites: Option<u64>,
     /// The objects' type, as guessed.
     #[serde(rename = "type")]
     pub object_type: Option<ObjectType>,

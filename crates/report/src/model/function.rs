@@ -41,6 +41,13 @@ pub struct Function {
     pub stacks: Vec<Stack>,
     /// The processes that had it allocate most of what is outstanding, most first.
     pub processes: Vec<Process>,
+    /// Of one that was found in the kernel's text: the bytes that it asks for, where constant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_bytes: Option<u64>,
+    /// Of one that was found in the kernel's text: whether more than the size links it with the
+    /// objects, such as what it stores into them, or their module.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linked: Option<bool>,
 }
 
 /// One way to an allocation.
@@ -111,9 +118,19 @@ impl Function {
 }
 
 impl Finding {
+    /// The functions that were seen allocating, or that the memory itself names.
+    pub fn seen_functions(&self) -> impl Iterator<Item = &Function> {
+        self.functions.iter().filter(|function| function.source != FunctionSource::Static)
+    }
+
+    /// Functions whose code allocates such objects: whether it did, nobody saw.
+    pub fn possible_functions(&self) -> impl Iterator<Item = &Function> {
+        self.functions.iter().filter(|function| function.source == FunctionSource::Static)
+    }
+
     /// The function that is proved to lose what it allocates.
     pub fn leaking_function(&self) -> Option<&Function> {
-        self.functions.first().filter(|function| self.is_root() && function.loses())
+        self.seen_functions().next().filter(|function| self.is_root() && function.loses())
     }
 
     /// Whether the fault is here: what is lost through another cache is that one's fault.
@@ -125,7 +142,7 @@ impl Finding {
     pub(crate) fn probable_function(&self) -> Option<&Function> {
         let unproved = self.is_root() && self.leaking_function().is_none();
         let looks_alike = |function: &&Function| function.marked.unwrap_or(0) > 0;
-        self.functions.first().filter(looks_alike).filter(|_| unproved)
+        self.seen_functions().next().filter(looks_alike).filter(|_| unproved)
     }
 }
 

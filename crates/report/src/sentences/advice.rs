@@ -8,7 +8,7 @@ pub(super) fn advice(report: &Report, finding: &Finding, worst: bool, lang: Lang
     match finding.verdict {
         FindingVerdict::Leak => leak(report, finding, worst, lang),
         FindingVerdict::Suspected => {
-            let function = finding.functions.first();
+            let function = finding.seen_functions().next();
             let mut advice = match function {
                 Some(function) => vec![say::growing(lang, &function.title())],
                 None => Vec::from_iter(see_content(finding, lang)),
@@ -52,7 +52,7 @@ fn leak(report: &Report, finding: &Finding, worst: bool, lang: Lang) -> Vec<Stri
 fn held(finding: &Finding, lang: Lang) -> String {
     if let Some(why) = &finding.explained_by {
         let counted = counted(why.count, lang);
-        let most = finding.functions.first().and_then(|function| function.processes.first());
+        let most = finding.seen_functions().next().and_then(|function| function.processes.first());
         return match most {
             Some(most) => say::see_holder_process(lang, &counted, &process(most)),
             None => say::see_holder(lang, &counted),

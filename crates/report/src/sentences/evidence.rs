@@ -78,7 +78,7 @@ fn traced(report: &Report, finding: &Finding, lang: Lang) -> Option<String> {
     if let (Some(span), true) = (&watched, none_lost_now(report, finding)) {
         return Some(say::none_lost_now(lang, span));
     }
-    let function = finding.functions.first()?;
+    let function = finding.seen_functions().next()?;
     if function.source == FunctionSource::Content {
         let lost = count(function.unreachable.filter(|lost| *lost > 0)?);
         let size = bytes(function.unreachable_bytes.unwrap_or(0));
@@ -107,5 +107,5 @@ fn none_lost_now(report: &Report, finding: &Finding) -> bool {
     finding.is_root()
         && ran
         && finding.cache.as_ref().is_some_and(follows)
-        && finding.functions.iter().all(|function| function.unreachable == Some(0))
+        && finding.seen_functions().all(|function| function.unreachable == Some(0))
 }

@@ -110,7 +110,7 @@ fn suspected(report: &Report, lang: Lang) -> String {
         }
         _ => say::suspected(lang, &machine, what.trim(), &size),
     };
-    if let Some(function) = suspect.and_then(|finding| finding.functions.first()) {
+    if let Some(function) = suspect.and_then(|finding| finding.seen_functions().next()) {
         sentence += &say::suspected_by(lang, &function.title());
     }
     sentence

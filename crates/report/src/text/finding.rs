@@ -21,6 +21,7 @@ pub(super) fn whole<W: Write>(
     slab_line(page, found, lang)?;
     functions::last_line(page, found, lang)?;
     functions::ways(page, found, lang)?;
+    functions::possible(page, found, lang)?;
     contents(page, found, lang)?;
     advice(page, found, lang)
 }
@@ -65,7 +66,9 @@ pub(super) fn shown(names: &[String], comma: &str) -> String {
 }
 
 fn slab_line<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
-    if found.functions.is_empty() && (found.cache.is_some() || !found.advice.is_empty()) {
+    if found.seen_functions().next().is_none()
+        && (found.cache.is_some() || !found.advice.is_empty())
+    {
         page.gap()?;
     }
     let (Some(cache), Some(object)) = (&found.cache, found.sample_object) else { return Ok(()) };

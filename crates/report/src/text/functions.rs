@@ -23,7 +23,7 @@ pub(super) fn table<W: Write>(
     found: &Finding,
     lang: Lang,
 ) -> io::Result<()> {
-    if found.functions.is_empty() {
+    if found.seen_functions().next().is_none() {
         return Ok(());
     }
     page.gap()?;
@@ -37,7 +37,7 @@ pub(super) fn table<W: Write>(
         say::head_unreachable(lang),
         say::head_function(lang),
     ]];
-    rows.extend(found.functions.iter().take(SHOWN).map(|function| {
+    rows.extend(found.seen_functions().take(SHOWN).map(|function| {
         let counts = [function.outstanding, function.marked, function.unreachable];
         counts.into_iter().map(number).chain([function.place()]).collect()
     }));
@@ -52,7 +52,7 @@ fn table_of_bytes<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang)
         say::head_memory(lang),
         say::head_function(lang),
     ]];
-    rows.extend(found.functions.iter().take(SHOWN).map(|function| {
+    rows.extend(found.seen_functions().take(SHOWN).map(|function| {
         let counts = [function.outstanding, function.unreachable].map(number);
         let size = function.unreachable_bytes.map_or("?".to_owned(), bytes);
         counts.into_iter().chain([size, function.place()]).collect()
@@ -74,7 +74,7 @@ pub(super) fn last_line<W: Write>(
     found: &Finding,
     lang: Lang,
 ) -> io::Result<()> {
-    let Some(first) = found.functions.first() else { return Ok(()) };
+    let Some(first) = found.seen_functions().next() else { return Ok(()) };
     let (paint, line) = match found.verdict {
         FindingVerdict::Leak if found.is_root() => {
             match (found.leaking_function(), found.probable_function()) {
@@ -94,6 +94,35 @@ pub(super) fn last_line<W: Write>(
     page.line(paint, &line)
 }
 
+/// Code that may have allocated the objects, found in the kernel's text.
+pub(super) fn possible<W: Write>(
+    page: &mut Page<'_, W>,
+    found: &Finding,
+    lang: Lang,
+) -> io::Result<()> {
+    let all = found.call_sites.unwrap_or(0);
+    if all == 0 {
+        return Ok(());
+    }
+    if found.possible_functions().next().is_none() {
+        return page.sentence(Paint::Plain, "", &say::possible_too_many(lang, &count(all)));
+    }
+    page.line(Paint::Title, &say::possible_title(lang))?;
+    let mut told = 0;
+    for function in found.possible_functions() {
+        told += 1;
+        let size = function
+            .asked_bytes
+            .map_or(String::new(), |size| format!(" ({})", say::asks_for(lang, &count(size))));
+        page.line(Paint::Plain, &format!("  {}{size}", function.place()))?;
+    }
+    let others = all.saturating_sub(told);
+    match others {
+        0 => Ok(()),
+        _ => page.line(Paint::Dim, &format!("  {}", say::possible_others(lang, &count(others)))),
+    }
+}
+
 /// How the functions came to allocate: through what, for whom, and the stacks if wanted.
 pub(super) fn ways<W: Write>(
     page: &mut Page<'_, W>,
@@ -101,7 +130,7 @@ pub(super) fn ways<W: Write>(
     lang: Lang,
 ) -> io::Result<()> {
     let stacks = page.style().stacks;
-    let told = found.functions.iter().take(if stacks { SHOWN } else { TOLD });
+    let told = found.seen_functions().take(if stacks { SHOWN } else { TOLD });
     let mut first = true;
     for function in told {
         let lines = way(function, stacks, lang);
@@ -156,7 +185,7 @@ pub(super) fn stayed<W: Write>(
     held: &[&Finding],
     lang: Lang,
 ) -> io::Result<()> {
-    let all = held.iter().flat_map(|found| found.functions.iter().map(move |one| (*found, one)));
+    let all = held.iter().flat_map(|found| found.seen_functions().map(move |one| (*found, one)));
     let mut all: Vec<_> = all
         .filter_map(|(found, one)| Some((one.outstanding.filter(|n| *n > 0)?, found, one)))
         .collect();

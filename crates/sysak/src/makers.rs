@@ -1,0 +1,118 @@
+//! Which code may have allocated objects that nobody saw being allocated: of a leak that has
+//! stopped, and in a crash dump.
+//!
+//! **Danger:** code that allocates such objects need not have allocated these. Only what more
+//! than the size links with them is named.
+
+use std::collections::HashSet;
+
+use sysak_analysis::content;
+use sysak_analysis::rank::PROVED_OBJECTS;
+use sysak_base::heap::{Class, Heap};
+use sysak_base::{Cancel, Va};
+use sysak_code::{Ranked, Sites, Suspect, rank};
+use sysak_kernel::Kernel;
+
+use crate::diagnose::Case;
+
+/// Functions that are named.
+const MOST: usize = 5;
+/// Objects whose words are compared.
+const SAMPLE: usize = 100;
+/// Of a hundred objects so many must hold the same word.
+const NEARLY_ALL: usize = 90;
+/// No longer part of an object is compared.
+const LONGEST: u64 = 4096;
+
+/// What the kernel's text tells about who may have allocated the objects.
+#[derive(Clone, Debug, Default)]
+pub struct Makers {
+    /// The calls that are worth naming, the strongest linked first, one of each function.
+    pub named: Vec<Ranked>,
+    /// Functions with a call that fits.
+    pub functions: u64,
+}
+
+/// Looks for the makers of what leaks or grows, or was asked for, and was not seen being
+/// allocated.
+pub fn find(kernel: &Kernel<'_>, heap: &Heap, cases: &mut [Case], asked: bool, cancel: &Cancel) {
+    let is_slab = |case: &Case| heap.caches[usize::from(case.cache)].class == Class::Slab;
+    let is_proved = |case: &Case| {
+        case.functions.first().is_some_and(|first| first.unreachable >= PROVED_OBJECTS)
+    };
+    let wanted = |case: &Case| {
+        let is_suspect = case.leaks && case.lost_through.is_none() || case.is_suspected();
+        is_slab(case) && (asked || is_suspect) && !is_proved(case)
+    };
+    if !cases.iter().any(wanted) {
+        return;
+    }
+    let sites = sysak_code::find(kernel.memory, kernel.symbols, cancel);
+    for case in cases.iter_mut() {
+        if wanted(case) && !cancel.is_set() {
+            case.makers = Some(makers(kernel, heap, case, &sites));
+        }
+    }
+}
+
+fn makers(kernel: &Kernel<'_>, heap: &Heap, case: &Case, sites: &Sites) -> Makers {
+    let info = &heap.caches[usize::from(case.cache)];
+    let modules = case.held.iter().filter_map(|held| {
+        let symbol = kernel.symbols.symbolize(held.address)?;
+        symbol.module.map(str::to_owned)
+    });
+    let suspect = Suspect {
+        cache: info.va,
+        sizes: kmalloc_sizes(heap, case.cache),
+        exact_size: None,
+        constants: constants(kernel, heap, case),
+        modules: modules.collect(),
+    };
+    let mut known = HashSet::new();
+    let mut ranked = rank(sites, kernel.symbols, &suspect);
+    ranked.retain(|one| known.insert(one.site.function));
+    let functions = ranked.len() as u64;
+    // By size alone one is as good as another: a few of very many would only be taken for guilty.
+    if ranked.len() > MOST {
+        ranked.retain(|one| one.links > 0);
+    }
+    ranked.truncate(MOST);
+    Makers { named: ranked, functions }
+}
+
+/// Words that nearly all objects of the first group share: offset and word.
+fn constants(kernel: &Kernel<'_>, heap: &Heap, case: &Case) -> Vec<(u64, u64)> {
+    let Some(group) = case.likeness.groups.first() else { return Vec::new() };
+    let only_lost = group.unreachable > 0;
+    let mut objects =
+        content::sample(heap, kernel.memory, case.cache, group.fingerprint, only_lost);
+    objects.truncate(SAMPLE);
+    let size = u64::from(heap.caches[usize::from(case.cache)].object_size).min(LONGEST);
+    let read = |at: &Va| {
+        let mut raw = vec![0; size as usize];
+        kernel.memory.read(*at, &mut raw).ok().map(|()| raw)
+    };
+    let all: Vec<Vec<u8>> = objects.iter().filter_map(read).collect();
+    let Some(first) = all.first() else { return Vec::new() };
+    let word = |raw: &[u8], at: usize| {
+        raw[at..at + 8].iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte))
+    };
+    let offsets = (0..first.len() / 8 * 8).step_by(8);
+    let shared = offsets.filter_map(|at| {
+        let value = word(first, at);
+        let same = all.iter().filter(|raw| word(raw, at) == value).count();
+        (value != 0 && same * 100 >= all.len() * NEARLY_ALL).then_some((at as u64, value))
+    });
+    shared.collect()
+}
+
+/// Of a kmalloc cache, the sizes that it serves: more than the next smaller one's.
+fn kmalloc_sizes(heap: &Heap, cache: u16) -> Option<(u64, u64)> {
+    let is_kmalloc = |name: &str| name.starts_with("kmalloc-") || name.starts_with("dma-kmalloc-");
+    let info = &heap.caches[usize::from(cache)];
+    is_kmalloc(&info.name).then(|| {
+        let sizes = heap.caches.iter().filter(|other| is_kmalloc(&other.name));
+        let below = sizes.map(|other| other.object_size).filter(|size| *size < info.object_size);
+        (below.max().unwrap_or(0).into(), info.object_size.into())
+    })
+}
