@@ -11,12 +11,14 @@
 mod lookup;
 mod name;
 mod search;
+mod walk;
 
 use crate::le;
 use std::sync::Arc;
 use sysak_base::{Memory, Va};
 
 pub use lookup::Field;
+pub use walk::{IntKind, MemberOf, Shape, TypeId, Variable};
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER_BYTES: usize = 24;

@@ -10,6 +10,6 @@ mod kallsyms;
 mod le;
 mod vmcoreinfo;
 
-pub use btf::{BtfError, Field, TypeInfo};
+pub use btf::{BtfError, Field, IntKind, MemberOf, Shape, TypeId, TypeInfo, Variable};
 pub use kallsyms::{Kallsyms, KallsymsError, KallsymsPlaces, Symbol};
 pub use vmcoreinfo::{Vmcoreinfo, VmcoreinfoError};

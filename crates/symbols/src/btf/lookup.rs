@@ -3,7 +3,7 @@
 use super::{Kind, Layer, Type, TypeInfo};
 
 /// Typedefs, qualifiers and nested arrays on the way to a type; the kernel has below 10.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 /// Anonymous structs and unions inside each other; the kernel has below 6.
 const MAX_NESTING: usize = 12;
 /// Members looked at for one path: a forged type must not keep us busy.

@@ -10,6 +10,7 @@ const UNION: u32 = 5;
 const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
 const CONST: u32 = 10;
+const FUNC: u32 = 12;
 const PROTO: u32 = 13;
 const VAR: u32 = 14;
 const DATASEC: u32 = 15;
@@ -208,6 +209,51 @@ fn types_that_contain_themselves_come_to_an_end() {
     assert_eq!(types.find_field("hall", "x"), None);
     assert_eq!(types.find_field("of", "two"), None);
     assert_eq!(types.find_field("of", "two.x"), None);
+}
+
+#[test]
+fn types_can_be_looked_through_one_by_one() {
+    let base = page();
+    let kernel = base.parse();
+    let page = kernel.own_ids().find(|id| kernel.own_name(*id) == "page").unwrap();
+    let places: Vec<_> = kernel.members(page).map(|member| (member.name, member.bits)).collect();
+    assert_eq!(places, [("flags", 0), ("", 64), ("heads", 320)]);
+    let heads = kernel.members(page).last().unwrap().type_id;
+    let Some((_, Shape::Array(list, 3))) = kernel.shape(heads) else { panic!("no array") };
+    assert_eq!(kernel.shape(list).map(|(_, shape)| shape), Some(Shape::Struct(16)));
+    assert_eq!(kernel.c_name(list), "struct list");
+    let mut own = Blob::on(&base);
+    let colours = [own.text("RED"), 3, own.text("BLUE"), u32::MAX];
+    let colour = own.add("colour", ENUM | FLAG, 2, 4, &colours);
+    let module = kernel.parse_split(&own.bytes()).unwrap();
+    assert_eq!(module.own_ids().collect::<Vec<_>>(), [TypeId(colour)]);
+    assert_eq!(module.enum_range(TypeId(colour)), Some((-1, 3)));
+    assert_eq!(module.shape(TypeId(0)), Some((TypeId(0), Shape::Void)));
+}
+
+#[test]
+fn functions_and_variables_have_types() {
+    let mut blob = Blob::new();
+    let flag = blob.add("bool", INT, 0, 1, &[4 << 24 | 8]);
+    let proto = blob.add("", PROTO, 1, 0, &[0, flag]);
+    blob.add("enable", FUNC, 0, proto, &[]);
+    let var = blob.add("enabled", VAR, 0, flag, &[1]);
+    blob.add(".data..percpu", DATASEC, 1, 0x3000, &[var, 0x20, 1]);
+    let types = blob.parse();
+    assert_eq!(types.functions().collect::<Vec<_>>(), [("enable", TypeId(proto))]);
+    let var = types.variables().next().unwrap();
+    assert_eq!((var.name, var.section, var.offset), ("enabled", ".data..percpu", 0x20));
+    let shape = types.shape(var.type_id).map(|(_, shape)| shape);
+    assert_eq!(shape, Some(Shape::Int { bytes: 1, of: IntKind::Bool }));
+}
+
+#[test]
+fn what_goes_round_in_circles_has_no_shape() {
+    let mut blob = Blob::new();
+    blob.add("round", TYPEDEF, 0, 1, &[]);
+    assert_eq!(blob.parse().shape(TypeId(1)), None);
+    assert_eq!(blob.parse().shape(TypeId(77)), None);
+    assert_eq!(blob.parse().members(TypeId(1)).count(), 0);
 }
 
 #[test]
