@@ -12,10 +12,11 @@ declare -A allowed=(
     [sysak-trace]="sysak-base sysak-bpf"
     [sysak-target]="sysak-base sysak-bpf sysak-symbols"
     [sysak-kernel]="sysak-base sysak-symbols"
+    [sysak-types]="sysak-base sysak-symbols"
     [sysak-code]="sysak-base sysak-symbols"
     [sysak-report]="sysak-base sysak-analysis"
-    [sysak]="sysak-base sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-code sysak-report"
-    [bench]="sysak sysak-base sysak-bpf sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-code sysak-report"
+    [sysak]="sysak-base sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-code sysak-types sysak-report"
+    [bench]="sysak sysak-base sysak-bpf sysak-symbols sysak-analysis sysak-trace sysak-target sysak-kernel sysak-code sysak-types sysak-report"
     [vmtest]=""
 )
 wrong=0

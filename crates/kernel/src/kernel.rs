@@ -30,6 +30,8 @@ pub struct Kernel<'a> {
     pub memory: &'a dyn Memory,
     /// Its symbols; a live kernel without KALLSYMS_ALL lists only functions.
     pub symbols: &'a Kallsyms,
+    /// Its types.
+    pub types: &'a TypeInfo,
     /// Its structures.
     pub shape: Shape,
     /// RAM, ascending and disjoint.
@@ -56,7 +58,7 @@ impl<'a> Kernel<'a> {
     pub fn new(
         memory: &'a dyn Memory,
         anchors: &Anchors,
-        types: &TypeInfo,
+        types: &'a TypeInfo,
         symbols: &'a Kallsyms,
     ) -> Result<Kernel<'a>, KernelError> {
         let ram: Vec<_> = anchors.ram.iter().copied().filter(|run| run.pages() > 0).collect();
@@ -66,6 +68,7 @@ impl<'a> Kernel<'a> {
         Ok(Kernel {
             memory,
             symbols,
+            types,
             shape: Shape::resolve(types)?,
             ram,
             image: anchors.image.clone(),
@@ -126,6 +129,11 @@ impl<'a> Kernel<'a> {
     /// Where the `struct page` of a page lies.
     pub fn struct_page(&self, pfn: Pfn) -> Va {
         self.vmemmap.at(pfn.0.wrapping_mul(self.shape.page.size))
+    }
+
+    /// Where the array of `struct page` lies, end exclusive.
+    pub fn memmap_range(&self) -> (Va, Va) {
+        (self.vmemmap, self.struct_page(self.end_pfn()))
     }
 
     /// CPUs that have a copy of all per-CPU memory: those that may ever be there.

@@ -182,6 +182,21 @@ pub fn find_module_btf(
         .collect()
 }
 
+/// The types that the modules declare themselves, by module.
+pub fn module_types(
+    memory: &dyn Memory,
+    types: &TypeInfo,
+    symbols: &Kallsyms,
+) -> Vec<(String, TypeInfo)> {
+    let tables = find_module_btf(memory, types, symbols);
+    let read = |found: ModuleBtf| {
+        let mut bytes = vec![0; found.bytes as usize];
+        memory.read(found.at, &mut bytes).ok()?;
+        Some((found.name, types.parse_split(&bytes).ok()?))
+    };
+    tables.into_iter().filter_map(read).collect()
+}
+
 fn read_btf(memory: &dyn Memory, shape: &BtfShape, at: Va) -> Option<ModuleBtf> {
     let mut bytes = vec![0; shape.bytes.min(PIECE_BYTES) as usize];
     memory.read(at, &mut bytes).ok()?;

@@ -21,7 +21,7 @@ mod trace;
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
 pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, Holder,
-    HolderKind, ObjectType,
+    HolderKind, ObjectType, TypeReason, TypeReasonKind,
 };
 pub use function::{Function, FunctionSource, Process, Stack};
 pub use holders::{

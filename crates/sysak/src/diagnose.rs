@@ -14,6 +14,7 @@ use sysak_base::heap::Class;
 use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::{Kernel, KernelError};
 
+use crate::guess::Guess;
 use crate::look::{Look, look};
 use crate::makers::Makers;
 use crate::plan::{Plan, Scope, WatchPlan};
@@ -83,6 +84,8 @@ pub struct Case {
     pub holders: Option<Holders>,
     /// Which code may have allocated them, where nobody saw who did.
     pub makers: Option<Makers>,
+    /// The types that they may have, the likeliest first.
+    pub guesses: Vec<Guess>,
 }
 
 /// A function that asked for vmalloc areas.

@@ -12,11 +12,11 @@ use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::Kernel;
 
 use crate::diagnose::{Caller, Case, Diagnosis};
-use crate::makers;
 use crate::plan::{Plan, Scope};
 use crate::suspects::suspects;
 use crate::watch::{FunctionId, Growth};
 use crate::ways::{self, Guide};
+use crate::{guess, makers};
 
 /// Pages of a cache that are looked at where it is shown, but not suspected: 4 MiB.
 const SHOWN_PAGES: u64 = 1024;
@@ -70,6 +70,7 @@ impl Diagnosis<'_> {
         self.look.times.alike += start.elapsed();
         if self.interrupted.is_none() {
             let asked = matches!(scope, Scope::Cache(_));
+            guess::find(kernel, &self.look.heap, &mut self.cases, asked, cancel);
             makers::find(kernel, &self.look.heap, &mut self.cases, asked, cancel);
         }
         self.find_holders(kernel, scope, cancel);
@@ -231,6 +232,7 @@ impl Diagnosis<'_> {
             growth: None,
             holders: None,
             makers: None,
+            guesses: Vec::new(),
         }
     }
 

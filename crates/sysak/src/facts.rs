@@ -1,6 +1,7 @@
 //! Turns a diagnosis into the report: figures only, the sentences are the report's own.
 
 mod graph;
+mod guess;
 mod holders;
 pub mod inspect;
 mod makers;
@@ -216,6 +217,7 @@ pub(super) fn finding(
         growth_bytes_per_s: case.growth.as_ref().map(|growth| growth.bytes_per_s.round()),
         functions: [watched::functions(kernel, diagnosis, case), makers::functions(kernel, case)]
             .concat(),
+        object_type: guess::object_type(&case.guesses),
         call_sites: case.makers.as_ref().map(|makers| makers.functions),
         explained_by: watched::explanation(case),
         ..report::Finding::default()

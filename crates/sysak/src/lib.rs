@@ -2,6 +2,7 @@
 
 pub mod diagnose;
 mod examine;
+pub mod guess;
 pub mod look;
 pub mod makers;
 pub mod plan;

@@ -21,6 +21,8 @@ const MOST: usize = 5;
 const SAMPLE: usize = 100;
 /// Of a hundred objects so many must hold the same word.
 const NEARLY_ALL: usize = 90;
+/// A type that is this likely says how many bytes were asked for.
+const SURE: f64 = 0.6;
 /// No longer part of an object is compared.
 const LONGEST: u64 = 4096;
 
@@ -64,7 +66,11 @@ fn makers(kernel: &Kernel<'_>, heap: &Heap, case: &Case, sites: &Sites) -> Maker
     let suspect = Suspect {
         cache: info.va,
         sizes: kmalloc_sizes(heap, case.cache),
-        exact_size: None,
+        exact_size: case
+            .guesses
+            .first()
+            .filter(|one| one.confidence >= SURE)
+            .map(|one| one.bytes.into()),
         constants: constants(kernel, heap, case),
         modules: modules.collect(),
     };

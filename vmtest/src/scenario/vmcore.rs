@@ -107,7 +107,10 @@ fn objects(file: &Path) -> Result<Objects> {
 
 /// Address by address: what the modules made is live, what they lost is lost, and nothing else.
 fn compare(stage: &mut Stage, truths: &[&Truth], all: &Objects, lost: &Objects, report: &Report) {
-    let mut accused: HashSet<u64> = lost.keys().copied().collect();
+    // Pages, areas and per-CPU memory are in the list as well; here slab objects are judged.
+    let is_slab = |cache: &String| !["page", "vmalloc", "percpu"].contains(&cache.as_str());
+    let slabs = lost.iter().filter(|(_, cache)| is_slab(cache));
+    let mut accused: HashSet<u64> = slabs.map(|(address, _)| *address).collect();
     for truth in truths {
         let scenario = format!("vmcore: {}", truth.name);
         let live = truth.addresses.iter().filter(|address| all.contains_key(address)).count();

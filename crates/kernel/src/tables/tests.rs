@@ -126,7 +126,8 @@ fn claimed(image: &Image, top: Option<u64>) -> (Vec<u64>, usize) {
         ..Anchors::default()
     };
     let symbols = Kallsyms::parse_proc(b"ffffffff81000000 T start_kernel\n").unwrap();
-    let mut kernel = Kernel::new(image, &anchors, &types(), &symbols).unwrap();
+    let types = types();
+    let mut kernel = Kernel::new(image, &anchors, &types, &symbols).unwrap();
     kernel.shape.top_table = Some(SPACE_TOP);
     let cache = Cache::new(Va(0), SPACE_CACHE.into(), SPACE_BYTES as u32, SPACE_BYTES as u32);
     let mut heap = Heap::new(Va(image.page_offset), RAM_PAGES, vec![cache.unwrap()]);

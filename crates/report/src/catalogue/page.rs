@@ -74,8 +74,15 @@ messages! {
     space() { " ", "" }
     head_process() { "most for process", "主要进程" }
     type_line(name, percent) {
-        "probable type: {name} ({percent} sure)", "可能的类型：{name}（把握 {percent}）"
+        "These objects look like {name} ({percent}), by what stands in them:",
+        "这些 object 看起来是 {name}（{percent}），依据其内容："
     }
+    type_unsure() {
+        "What struct these objects are is not clear; closest come:", "无法确定这些 object 的结构类型，最接近的是："
+    }
+    type_linked(place) { "{place}: linked into a list", "{place}：在链表中" }
+    type_unlinked(place) { "{place}: taken off a list", "{place}：已从链表移除" }
+    type_page(place) { "{place} → a page", "{place} → 页" }
     content_title() {
         "What these objects point to (names in the kernel that tell whose they are):",
         "这些 object 指向哪里（内核中的名字，可据此判断归属）："

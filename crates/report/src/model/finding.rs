@@ -114,8 +114,46 @@ pub struct ObjectType {
     pub name: String,
     /// From 0 to 1.
     pub confidence: f64,
-    /// Others that fit.
+    /// All that fit, this one first.
     pub candidates: Vec<String>,
+    /// How sure each of them is, in the same order.
+    pub confidences: Vec<f64>,
+    /// The module that declares it; `None` is the kernel itself.
+    pub module: Option<String>,
+    /// Bytes of it.
+    pub size_bytes: Option<u64>,
+    /// What speaks for it, the strongest first.
+    pub reasons: Vec<TypeReason>,
+}
+
+/// What speaks for a type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TypeReason {
+    /// Bytes from the object's start.
+    pub offset: u64,
+    /// The field there.
+    pub field: String,
+    /// What is there.
+    pub kind: TypeReasonKind,
+    /// The type or the symbol that it leads to.
+    pub leads_to: Option<String>,
+}
+
+/// What is at a field that speaks for a type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TypeReasonKind {
+    /// A pointer to an object of the right type.
+    #[default]
+    Object,
+    /// A pointer to a variable or function that fits.
+    Symbol,
+    /// A link of a list that closes.
+    Linked,
+    /// Links of a list that it was taken off.
+    Unlinked,
+    /// A pointer to a page.
+    Page,
 }
 
 /// A symbol that the objects' pointers lead to.

@@ -8,7 +8,13 @@ use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::{
     Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Holder, HolderKind, Lang,
+    ObjectType, TypeReasonKind,
 };
+
+/// A type that is less likely than this is one of several.
+const LIKELY: f64 = 0.5;
+/// Types that are told where none is likely.
+const TYPES: usize = 3;
 
 /// All about one finding: evidence, who allocates it, what it looks like, what to do.
 pub(super) fn whole<W: Write>(
@@ -83,8 +89,7 @@ pub(super) fn contents<W: Write>(
     lang: Lang,
 ) -> io::Result<()> {
     if let Some(guess) = &found.object_type {
-        let percent = format!("{:.0} %", guess.confidence.clamp(0.0, 1.0) * 100.0);
-        page.line(Paint::Plain, &say::type_line(lang, &guess.name, &percent))?;
+        kind(page, guess, lang)?;
     }
     if !found.content_symbols.is_empty() {
         page.line(Paint::Title, &say::content_title(lang))?;
@@ -119,6 +124,36 @@ fn holders<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io:
         }),
     );
     page.table(&[Lean::Right, Lean::Right, Lean::Left], &rows)?;
+    Ok(())
+}
+
+/// The type that fits best and why, and the others that fit where it is not sure.
+fn kind<W: Write>(page: &mut Page<'_, W>, guess: &ObjectType, lang: Lang) -> io::Result<()> {
+    let percent = |share: f64| format!("{:.0} %", share.clamp(0.0, 1.0) * 100.0);
+    let module = guess.module.as_ref().map_or(String::new(), |module| format!(" [{module}]"));
+    let name = format!("{}{module}", guess.name);
+    let line = match guess.confidence >= LIKELY {
+        true => say::type_line(lang, &name, &percent(guess.confidence)),
+        false => say::type_unsure(lang),
+    };
+    page.line(Paint::Plain, &line)?;
+    if guess.confidence < LIKELY {
+        let others = guess.candidates.iter().zip(&guess.confidences).take(TYPES);
+        let others: Vec<_> =
+            others.map(|(name, share)| format!("{name} ({})", percent(*share))).collect();
+        return page.sentence(Paint::Plain, "  ", &others.join(&say::comma(lang)));
+    }
+    for reason in &guess.reasons {
+        let place = format!("{:#x} {}", reason.offset, reason.field);
+        let leads = reason.leads_to.as_deref().unwrap_or("?");
+        let said = match reason.kind {
+            TypeReasonKind::Object | TypeReasonKind::Symbol => format!("{place} → {leads}"),
+            TypeReasonKind::Linked => say::type_linked(lang, &place),
+            TypeReasonKind::Unlinked => say::type_unlinked(lang, &place),
+            TypeReasonKind::Page => say::type_page(lang, &place),
+        };
+        page.line(Paint::Plain, &format!("  {said}"))?;
+    }
     Ok(())
 }
 

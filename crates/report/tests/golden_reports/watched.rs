@@ -3,7 +3,7 @@
 use sysak_base::Va;
 use sysak_report::{
     CountKind, Explanation, Finding, FindingVerdict, Function, ObjectType, Process, Reader, Report,
-    Stack, Trace, TraceEnd, Trend, Verdict,
+    Stack, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, Verdict,
 };
 
 use super::{MIB, frame, held, lost};
@@ -51,7 +51,24 @@ pub fn traced() -> Report {
     found.object_type = Some(ObjectType {
         name: "struct fsnotify_event_private_data".into(),
         confidence: 0.97,
-        candidates: Vec::new(),
+        candidates: strings(&["struct fsnotify_event_private_data", "struct dcookie_struct"]),
+        confidences: vec![0.97, 0.02],
+        module: None,
+        size_bytes: Some(32),
+        reasons: vec![
+            TypeReason {
+                offset: 0,
+                field: "group".into(),
+                kind: TypeReasonKind::Object,
+                leads_to: Some("struct fsnotify_group".into()),
+            },
+            TypeReason {
+                offset: 8,
+                field: "event_list".into(),
+                kind: TypeReasonKind::Unlinked,
+                leads_to: None,
+            },
+        ],
     });
     let mut guilty = function("bond_vminfo_add", 0x7c, 0x200, [66, 62, 62]);
     guilty.module = Some("bonding".into());

@@ -1,0 +1,154 @@
+//! What struct the objects of suspects are, as far as the kernel's type information tells.
+
+use sysak_analysis::content;
+use sysak_base::Cancel;
+use sysak_base::heap::{Class, Heap, Object};
+use sysak_kernel::{Kernel, modules};
+use sysak_types::{Candidate, Inference, Types, What, World};
+
+use crate::diagnose::Case;
+
+/// Objects that are compared.
+const SAMPLE: usize = 32;
+/// What leads to a type, told for one object.
+const MOST_REASONS: usize = 3;
+
+/// A type that the objects may have, in names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guess {
+    /// `struct fsnotify_event`
+    pub name: String,
+    /// The module that declares it; `None` is the kernel itself.
+    pub module: Option<String>,
+    /// Bytes of it.
+    pub bytes: u32,
+    /// From 0 to 1.
+    pub confidence: f64,
+    /// What speaks for it, the strongest first.
+    pub reasons: Vec<Reason>,
+    /// What its words are called: offset and name.
+    pub fields: Vec<(u32, String)>,
+}
+
+/// What speaks for a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Bytes from the object's start.
+    pub offset: u32,
+    /// The field there.
+    pub field: String,
+    /// What is there.
+    pub what: Sign,
+}
+
+/// What is at a field that speaks for a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// A pointer to an object of this type, as it should be.
+    LeadsTo(String),
+    /// A pointer to this variable or function, as it should be.
+    Symbol(String),
+    /// A link of a list that closes.
+    Linked,
+    /// Links of a list that it was taken off.
+    Unlinked,
+    /// A pointer to a page.
+    Page,
+}
+
+/// Names the types of objects.
+pub struct Guesser<'w> {
+    world: World<'w>,
+    inference: Inference<'w>,
+}
+
+/// The types of a kernel and its modules.
+pub fn types(kernel: &Kernel<'_>) -> Types {
+    let declared = modules::module_types(kernel.memory, kernel.types, kernel.symbols);
+    Types::new(kernel.types, declared)
+}
+
+impl<'w> Guesser<'w> {
+    /// Starts from what the caches' names tell.
+    pub fn new(kernel: &'w Kernel<'_>, heap: &'w Heap, types: &'w Types) -> Guesser<'w> {
+        let world = World {
+            memory: kernel.memory,
+            heap,
+            symbols: kernel.symbols,
+            types,
+            memmap: kernel.memmap_range(),
+            image: kernel.image_virtual,
+        };
+        Guesser { world, inference: Inference::new(world, &[]) }
+    }
+
+    /// The types that the objects of one cache may have, the likeliest first.
+    pub fn guess(&mut self, objects: &[Object]) -> Vec<Guess> {
+        // What the objects lead to is known better than they are themselves.
+        self.inference.look_behind(objects);
+        self.inference.infer(objects).iter().map(|found| self.named(found)).collect()
+    }
+
+    fn named(&self, found: &Candidate) -> Guess {
+        let types = self.world.types;
+        let field = |offset: u32| self.inference.field(found.id, offset).unwrap_or_default();
+        let symbol = |address: u64| {
+            let symbol = self.world.symbols.symbolize(sysak_base::Va(address));
+            symbol.map_or_else(
+                || format!("{address:#x}"),
+                |symbol| match symbol.module {
+                    Some(module) => format!("{} [{module}]", symbol.name),
+                    None => symbol.name.to_owned(),
+                },
+            )
+        };
+        let reasons = found.marks.iter().filter_map(|mark| {
+            let what = match mark.what {
+                What::Leads(id) => Sign::LeadsTo(types.c_name(id)),
+                What::Named(address) | What::Calls(address) => Sign::Symbol(symbol(address)),
+                What::Linked => Sign::Linked,
+                What::Unlinked => Sign::Unlinked,
+                What::Page => Sign::Page,
+                What::Other => return None,
+            };
+            Some(Reason { offset: mark.at, field: field(mark.at), what })
+        });
+        let bytes = types.size(found.id).unwrap_or(0);
+        let words = (0..bytes.min(4096)).step_by(8);
+        Guess {
+            name: types.c_name(found.id),
+            module: types.module(found.id).map(str::to_owned),
+            bytes,
+            confidence: found.confidence,
+            reasons: reasons.take(MOST_REASONS).collect(),
+            fields: words
+                .filter_map(|at| Some((at, self.inference.field(found.id, at)?)))
+                .collect(),
+        }
+    }
+}
+
+/// Names the types of what leaks or grows, or was asked for.
+pub fn find(kernel: &Kernel<'_>, heap: &Heap, cases: &mut [Case], asked: bool, cancel: &Cancel) {
+    let wanted = |case: &Case| {
+        let is_slab = heap.caches[usize::from(case.cache)].class == Class::Slab;
+        is_slab && (asked || case.leaks || case.is_suspected())
+    };
+    if !cases.iter().any(wanted) {
+        return;
+    }
+    let types = types(kernel);
+    let mut guesser = Guesser::new(kernel, heap, &types);
+    for case in cases.iter_mut() {
+        if !wanted(case) || cancel.is_set() {
+            continue;
+        }
+        let Some(group) = case.likeness.groups.first() else { continue };
+        let only_lost = group.unreachable > 0;
+        let print = group.fingerprint;
+        let sample = content::sample(heap, kernel.memory, case.cache, print, only_lost);
+        let objects: Vec<Object> =
+            sample.iter().filter_map(|at| heap.find_object(at.0)).take(SAMPLE).collect();
+        case.guesses = guesser.guess(&objects);
+    }
+}

@@ -1,0 +1,317 @@
+//! Which type some objects have: every type that could be in a slot of that size is scored.
+//!
+//! **Danger:** a shape proves nothing. Two structs of the same make cannot be told apart by
+//! content, and what no type information has a struct for is nobody's: the confidence says so.
+//!
+//! **Invariant:** the answer depends on a bounded sample of the objects, and on a bounded number
+//! of types.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use sysak_base::heap::Object;
+use sysak_symbols::{Shape, TypeId};
+
+use crate::known::{Hint, Known, Typed, typed};
+use crate::layout::{Kind, Layout, Part};
+use crate::score::{Mark, Sample, score};
+use crate::world::{Word, World};
+use crate::{names, score as scores};
+
+/// Objects that are compared with every type.
+const FIRST_SAMPLE: usize = 6;
+/// Objects that are compared with the types that fit these best.
+const SAMPLE: usize = 32;
+/// Types that are compared with all of the sample.
+const FINALISTS: usize = 40;
+/// Candidates that are told.
+const TOLD: usize = 5;
+/// Bytes of an object that are compared.
+const LONGEST: u32 = 4096;
+/// Types of one size that are compared.
+const MOST_TYPES: usize = 6000;
+/// What a type must score to be worth more than none at all, and how sure that makes.
+const UNKNOWN: f64 = 2.0;
+/// Bits of the score that are worth one of confidence: words of one object depend on each other.
+const TEMPERATURE: f64 = 1.5;
+/// Words of an object, and objects behind it, that are looked at.
+const MOST_BEHIND: usize = 64;
+/// What is this likely is taken for true of an object that others lead to.
+const SURE: f64 = 0.8;
+/// What a typed pointer to the object is worth.
+const POINTED: f64 = 9.0;
+const POINTED_OTHERWISE: f64 = -3.0;
+
+/// A type that the objects may have.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The type.
+    pub id: TypeId,
+    /// From 0 to 1: how sure that is, the other candidates and "none of these" considered.
+    pub confidence: f64,
+    /// Bits that speak for it, on the average of the sample.
+    pub score: f64,
+    /// What speaks for it most, of the first object of the sample.
+    pub marks: Vec<Mark>,
+    /// A typed pointer that leads to one of the objects, where there is one.
+    pub hint: Option<Hint>,
+}
+
+/// Infers types.
+pub struct Inference<'w> {
+    world: World<'w>,
+    known: Known,
+    layouts: RefCell<HashMap<TypeId, Rc<Layout>>>,
+}
+
+impl<'w> Inference<'w> {
+    /// Starts from what the caches' names tell, those of `hidden` left out.
+    pub fn new(world: World<'w>, hidden: &[u16]) -> Inference<'w> {
+        let known = Known::by_caches(world.types, world.heap, hidden);
+        Inference { world, known, layouts: RefCell::new(HashMap::new()) }
+    }
+
+    /// What is known so far.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    fn layout(&self, id: TypeId) -> Rc<Layout> {
+        let mut layouts = self.layouts.borrow_mut();
+        layouts.entry(id).or_insert_with(|| Rc::new(Layout::of(self.world.types, id))).clone()
+    }
+
+    /// Reads an object.
+    pub fn sample(&self, object: Object) -> Option<Sample> {
+        let heap = self.world.heap;
+        let at = heap.object_va(object);
+        let size = heap.cache_of(object).object_size.min(LONGEST);
+        let bytes = self.world.read(at.0, size as usize)?;
+        Some(Sample { object, at, bytes })
+    }
+
+    /// Types that may be in a slot of an object's cache.
+    fn possible(&self, object: Object) -> Vec<TypeId> {
+        let cache = self.world.heap.cache_of(object);
+        let (types, size) = (self.world.types, cache.object_size);
+        let general = names::is_general(&cache.name);
+        // A cache of its own is as large as its struct, rounded up to a word.
+        let over = if general { names::class_below(size) } else { size.saturating_sub(8) };
+        let fitting = types.sized(over, size);
+        let flexible = types.flexible().iter().copied();
+        let open = flexible.filter(|id| types.size(*id).is_some_and(|bytes| bytes <= over));
+        let open = open.filter(|_| general);
+        fitting.chain(open).take(MOST_TYPES).collect()
+    }
+
+    /// The types that fit some objects of one cache best, the best first.
+    pub fn infer(&self, objects: &[Object]) -> Vec<Candidate> {
+        let samples: Vec<Sample> =
+            objects.iter().take(SAMPLE).filter_map(|object| self.sample(*object)).collect();
+        let Some(first) = samples.first() else { return Vec::new() };
+        let few = &samples[..samples.len().min(FIRST_SAMPLE)];
+        let mut scored: Vec<(f64, TypeId)> =
+            self.possible(first.object).into_iter().map(|id| (self.average(id, few), id)).collect();
+        let by_score =
+            |a: &(f64, TypeId), b: &(f64, TypeId)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        scored.sort_by(by_score);
+        scored.truncate(FINALISTS);
+        for one in &mut scored {
+            one.0 = self.average(one.1, &samples);
+        }
+        scored.sort_by(by_score);
+        self.merge_copies(&mut scored);
+        let best = scored.first().map_or(UNKNOWN, |one| one.0.max(UNKNOWN));
+        let weight = |score: f64| ((score - best) / TEMPERATURE).exp2();
+        let all: f64 = scored.iter().map(|one| weight(one.0)).sum::<f64>() + weight(UNKNOWN);
+        scored.truncate(TOLD);
+        let candidate = |(value, id): (f64, TypeId)| {
+            let (_, mut marks) = score(&self.world, &self.known, &self.layout(id), first);
+            marks.retain(|mark| mark.weight >= 3.0);
+            marks.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.at.cmp(&b.at)));
+            let hints = samples.iter().flat_map(|one| self.known.hints(one.object));
+            let hint = hints
+                .copied()
+                .find(|hint| self.world.types.begins_at(id, hint.offset, hint.target));
+            Candidate { id, confidence: weight(value) / all, score: value, marks, hint }
+        };
+        scored.into_iter().map(candidate).collect()
+    }
+
+    /// Two tables' copies of one type are one candidate.
+    fn merge_copies(&self, scored: &mut Vec<(f64, TypeId)>) {
+        let mut kept: Vec<(f64, TypeId)> = Vec::new();
+        for one in scored.drain(..) {
+            if !kept.iter().any(|other| self.world.types.same(other.1, one.1)) {
+                kept.push(one);
+            }
+        }
+        *scored = kept;
+    }
+
+    /// How well the samples fit a type, on the average.
+    fn average(&self, id: TypeId, samples: &[Sample]) -> f64 {
+        let layout = self.layout(id);
+        let one = |sample: &Sample| {
+            let (own, _) = score(&self.world, &self.known, &layout, sample);
+            own + self.pointed(id, sample.object)
+        };
+        samples.iter().map(one).sum::<f64>() / samples.len().max(1) as f64
+    }
+
+    /// What the pointers to an object say of a type.
+    fn pointed(&self, id: TypeId, object: Object) -> f64 {
+        let types = self.world.types;
+        let one = |hint: &Hint| match types.begins_at(id, hint.offset, hint.target) {
+            true => POINTED,
+            false => POINTED_OTHERWISE,
+        };
+        self.known.hints(object).iter().map(one).fold(0.0, f64::max).max(
+            self.known.hints(object).iter().map(one).sum::<f64>().clamp(POINTED_OTHERWISE, POINTED),
+        )
+    }
+
+    /// Follows the typed pointers of every object whose type is known, and then of those that
+    /// they lead to, so many `rounds` far. Returns how many objects something led to.
+    pub fn spread(&mut self, rounds: u32, is_cancelled: &dyn Fn() -> bool) -> usize {
+        let heap = self.world.heap;
+        let mut next: Vec<(Object, Typed)> = Vec::new();
+        for (index, slab) in (0..).zip(&heap.slabs) {
+            if let Some(id) = self.known.of_cache(slab.cache) {
+                heap.for_each_live(index, |object| {
+                    let object = Object { slab: index, index: object };
+                    next.push((object, Typed { id, many: false, whole: true }));
+                });
+            }
+        }
+        for _ in 0..rounds {
+            let mut found = Vec::new();
+            for (object, typed) in next {
+                if is_cancelled() {
+                    return self.known.len();
+                }
+                self.follow(object, typed, &mut found);
+            }
+            next = found;
+        }
+        self.known.len()
+    }
+
+    /// Notes what the pointers of one object lead to.
+    fn follow(&mut self, object: Object, owner: Typed, found: &mut Vec<(Object, Typed)>) {
+        let Some(sample) = self.sample(object) else { return };
+        if owner.many {
+            return;
+        }
+        let layout = self.layout(owner.id);
+        for part in &layout.parts {
+            if let Part { at, kind: Kind::Pointer(target), .. } = part {
+                self.pointer((owner.id, *at), *target, &sample, found);
+            }
+        }
+    }
+
+    fn pointer(
+        &mut self,
+        (owner, at): (TypeId, u32),
+        target: TypeId,
+        sample: &Sample,
+        found: &mut Vec<(Object, Typed)>,
+    ) {
+        let (types, heap) = (self.world.types, self.world.heap);
+        let value = crate::world::word_at(&sample.bytes, at as usize);
+        let Word::Object(object, offset) = self.world.word(value) else { return };
+        let cache = heap.slabs[object.slab as usize].cache;
+        if self.known.of_cache(cache).is_some() || object == sample.object {
+            return;
+        }
+        let target_shape = types.shape(target).1;
+        if matches!(target_shape, Shape::Void | Shape::Forward | Shape::Other) {
+            return;
+        }
+        let is_first = self.known.hints(object).is_empty();
+        let is_new = self.known.add_hint(types, object, Hint { offset, target, owner, at });
+        let size = heap.caches[usize::from(cache)].object_size;
+        if is_new
+            && is_first
+            && offset == 0
+            && let Some(typed) = typed(types, target, size).filter(|typed| typed.whole)
+            && self.fits(object, typed)
+        {
+            self.known.add_content(object, typed);
+            found.push((object, typed));
+        }
+    }
+
+    /// Infers the types of what some objects lead to, where nothing tells them yet: an object of
+    /// a struct that is hard to tell is often held by one that is easy.
+    pub fn look_behind(&mut self, objects: &[Object]) {
+        let mut behind: Vec<Object> = Vec::new();
+        for sample in objects.iter().take(FIRST_SAMPLE).filter_map(|one| self.sample(*one)) {
+            for at in (0..sample.bytes.len()).step_by(8).take(MOST_BEHIND) {
+                let word = crate::world::word_at(&sample.bytes, at);
+                if let Word::Object(object, _) = self.world.word(word)
+                    && self.known.of_object(self.world.types, self.world.heap, object).is_none()
+                    && !objects.contains(&object)
+                    && !behind.contains(&object)
+                    && behind.len() < MOST_BEHIND
+                {
+                    behind.push(object);
+                }
+            }
+        }
+        for object in behind {
+            let best = self.infer(&[object]).into_iter().next();
+            if let Some(best) = best.filter(|best| best.confidence >= SURE) {
+                let typed = Typed { id: best.id, many: false, whole: false };
+                self.known.add_content(object, typed);
+            }
+        }
+    }
+
+    /// Whether an object's words do not speak against a type.
+    fn fits(&self, object: Object, typed: Typed) -> bool {
+        typed.many
+            || self.sample(object).is_some_and(|sample| {
+                scores::score(&self.world, &self.known, &self.layout(typed.id), &sample).0 > 0.0
+            })
+    }
+
+    /// What the word at an offset of a type is called: `list.next`.
+    pub fn field(&self, id: TypeId, offset: u32) -> Option<String> {
+        field(self.world.types, id, offset, 8)
+    }
+}
+
+/// What the member at an offset of a type is called, and those inside it.
+fn field(types: &crate::Types, id: TypeId, offset: u32, depth: u32) -> Option<String> {
+    let depth = depth.checked_sub(1)?;
+    match types.shape(id) {
+        (id, Shape::Struct(_) | Shape::Union(_)) => types.members(id).find_map(|member| {
+            let start = member.bits / 8;
+            let inside = offset.checked_sub(start)?;
+            let reaches = types.size(member.type_id).is_some_and(|bytes| inside < bytes);
+            if !reaches {
+                return None;
+            }
+            let further = field(types, member.type_id, inside, depth);
+            Some(match (member.name, further) {
+                ("", further) => further.unwrap_or_default(),
+                (name, Some(further)) if further.starts_with('[') => format!("{name}{further}"),
+                (name, Some(further)) if !further.is_empty() => format!("{name}.{further}"),
+                (name, _) => name.to_owned(),
+            })
+        }),
+        (_, Shape::Array(element, _)) => {
+            let bytes = types.size(element).filter(|bytes| *bytes > 0)?;
+            let further = field(types, element, offset % bytes, depth);
+            let index = offset / bytes;
+            Some(match further {
+                Some(further) if !further.is_empty() => format!("[{index}].{further}"),
+                _ => format!("[{index}]"),
+            })
+        }
+        _ => None,
+    }
+}

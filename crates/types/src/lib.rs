@@ -1,0 +1,23 @@
+//! Which struct an object is, from the kernel's own type information alone (BTF).
+//!
+//! Every struct that could be in a slot of the object's size is laid out word by word and compared
+//! with the object's words. What its pointers lead to, and what points to it, decides.
+//!
+//! **Danger:** what is inferred is likely, never certain; nothing here may decide a verdict.
+//!
+//! **Invariant:** type information is untrusted: depth, steps and lengths are bounded.
+
+mod catalog;
+mod infer;
+mod known;
+mod layout;
+mod names;
+mod score;
+mod world;
+
+pub use catalog::Types;
+pub use infer::{Candidate, Inference};
+pub use known::{Hint, Known, Typed};
+pub use names::of_cache;
+pub use score::{Mark, Sample, What};
+pub use world::{Word, World};
