@@ -45,6 +45,7 @@ pub struct Finding {
 #[serde(default)]
 pub struct Holder {
     pub path: Vec<String>,
+    pub objects: u64,
     pub bytes: u64,
 }
 

@@ -13,8 +13,9 @@ use sysak_base::{Cancel, Memory};
 use crate::reach::Roots;
 use crate::refs::{self, From, Reference};
 
-/// References kept for each object, besides those of roots.
-const KEPT: usize = 6;
+/// References kept for each object, and of these, from the same field of objects of one cache.
+const KEPT: usize = 8;
+const SAME: usize = 2;
 /// Objects that one step asks about.
 const WIDEST: usize = 1 << 14;
 
@@ -79,27 +80,26 @@ pub fn climb(
     climb
 }
 
-/// Keeps a few references: what ends a way first, then those from different places.
+/// Keeps a few references, from different places: a thousand children that point back to their
+/// parent must not hide who leads to it. What ends a way comes first.
 fn keep(heap: &Heap, kept: &mut Vec<Reference>, one: Reference, ends: &dyn Fn(Object) -> bool) {
     let place = |one: &Reference| match one.from {
         From::Root | From::Register => (true, None),
-        From::Object(object) => (ends(object), Some(heap.slabs[object.slab as usize].cache)),
+        From::Object(object) => {
+            let cache = heap.slabs[object.slab as usize].cache;
+            (ends(object), Some((cache, one.at.0.wrapping_sub(heap.object_va(object).0))))
+        }
     };
+    let ours = place(&one);
+    if kept.iter().filter(|other| place(other) == ours).count() >= SAME {
+        return;
+    }
     if kept.len() < KEPT {
         kept.push(one);
-        return;
-    }
-    let ours = place(&one);
-    let same = kept.iter().filter(|other| place(other) == ours).count();
-    if same >= 2 {
-        return;
-    }
-    // Gives way: what ends nothing where this does, else one of a place that is there twice.
-    let places: Vec<_> = kept.iter().map(place).collect();
-    let double = |at: &usize| places.iter().filter(|other| **other == places[*at]).count() > 1;
-    let out = (0..places.len()).find(|at| (ours.0 && !places[*at].0) || double(at));
-    if let Some(out) = out.filter(|at| ours.0 || !places[*at].0) {
-        kept[out] = one;
+    } else if ours.0
+        && let Some(other) = kept.iter_mut().find(|other| !place(other).0)
+    {
+        *other = one;
     }
 }
 

@@ -9,7 +9,7 @@ pub mod blame;
 pub mod climb;
 pub mod confirm;
 pub mod content;
-mod fingerprint;
+pub mod fingerprint;
 pub mod lost;
 pub mod newborn;
 pub mod rank;

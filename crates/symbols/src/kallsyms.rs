@@ -139,8 +139,9 @@ impl Kallsyms {
     /// The module that has the first symbol of a range of addresses, `end` exclusive.
     pub fn module_within(&self, start: Va, end: Va) -> Option<&str> {
         let first = self.entries.partition_point(|entry| entry.at < start.0);
-        let entry = self.entries.get(first).filter(|entry| entry.at < end.0)?;
-        self.symbolize(Va(entry.at))?.module
+        let inside = self.entries[first..].iter().take_while(|entry| entry.at < end.0);
+        let id = inside.filter(|entry| !entry.ends).find(|entry| entry.module != 0)?.module;
+        self.modules.get(usize::from(id) - 1).map(String::as_str)
     }
 
     /// The symbol that reaches to an address.

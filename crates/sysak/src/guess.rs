@@ -83,10 +83,12 @@ impl<'w> Guesser<'w> {
     }
 
     /// The types that the objects of one cache may have, the likeliest first.
-    pub fn guess(&mut self, objects: &[Object]) -> Vec<Guess> {
+    ///
+    /// `modules` are those that the objects lead to.
+    pub fn guess(&mut self, objects: &[Object], modules: &[String]) -> Vec<Guess> {
         // What the objects lead to is known better than they are themselves.
         self.inference.look_behind(objects);
-        self.inference.infer(objects).iter().map(|found| self.named(found)).collect()
+        self.inference.infer(objects, modules).iter().map(|found| self.named(found)).collect()
     }
 
     fn named(&self, found: &Candidate) -> Guess {
@@ -149,6 +151,10 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap, cases: &mut [Case], asked: bool, c
         let sample = content::sample(heap, kernel.memory, case.cache, print, only_lost);
         let objects: Vec<Object> =
             sample.iter().filter_map(|at| heap.find_object(at.0)).take(SAMPLE).collect();
-        case.guesses = guesser.guess(&objects);
+        let module = |held: &content::Held| {
+            kernel.symbols.symbolize(held.address)?.module.map(str::to_owned)
+        };
+        let modules: Vec<String> = case.held.iter().filter_map(module).collect();
+        case.guesses = guesser.guess(&objects, &modules);
     }
 }

@@ -40,6 +40,11 @@ pub enum Kind {
     Kernel,
 }
 
+/// What a way leads through: a name each, and where in a slab object.
+type Trail = Vec<(String, Option<u64>)>;
+/// A holder and the names on the way from it.
+type Names = (Kind, Vec<String>);
+
 /// Who holds some of the objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBy {
@@ -128,23 +133,25 @@ pub fn relatives(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Opti
     Some(Relatives { objects: family.objects, outside: family.main().collect() })
 }
 
-/// The objects outside that are followed upwards: those of the biggest families first, and of
-/// each cache its share.
+/// The objects outside that are followed upwards: of each cache its share, those that lead to the
+/// most objects first.
 fn outside(guide: &Guide<'_, '_>, families: &[Option<Vec<Family>>]) -> HashSet<Object> {
     let mut chosen = HashSet::new();
     let share = MOST_OUTSIDE / families.len().max(1);
     for families in families.iter().flatten() {
-        let before = chosen.len();
-        for one in families.iter().flat_map(Family::main) {
-            if chosen.len() - before >= share {
-                break;
-            }
-            if let From::Object(object) = one.from
-                && !guide.is_end(object)
-            {
-                chosen.insert(object);
+        let mut worth: HashMap<Object, u64> = HashMap::new();
+        for family in families {
+            for one in family.main() {
+                if let From::Object(object) = one.from
+                    && !guide.is_end(object)
+                {
+                    *worth.entry(object).or_insert(0) += family.objects;
+                }
             }
         }
+        let mut best: Vec<(Object, u64)> = worth.into_iter().collect();
+        best.sort_unstable_by_key(|(one, worth)| (std::cmp::Reverse(*worth), one.slab, one.index));
+        chosen.extend(best.into_iter().take(share).map(|(object, _)| object));
     }
     chosen
 }
@@ -156,7 +163,7 @@ fn holders(
     outside: &HashSet<Object>,
     found: &Ways,
 ) -> Holders {
-    let mut held: HashMap<(Kind, Vec<String>), u64> = HashMap::new();
+    let mut held: HashMap<Names, (u64, Vec<Option<u64>>)> = HashMap::new();
     let mut sampled = 0;
     for family in families {
         let followed = |one: &Reference| match one.from {
@@ -181,11 +188,26 @@ fn holders(
             way.extend(found.way(from).into_iter().flatten());
         }
         if let Some((kind, path)) = guide.path(&way) {
-            *held.entry((kind, path)).or_insert(0) += family.objects;
+            let (names, offsets): (Vec<_>, Vec<_>) = path.into_iter().unzip();
+            let (objects, known) =
+                held.entry((kind, names)).or_insert_with(|| (0, offsets.clone()));
+            *objects += family.objects;
+            // Slots of one table are one way.
+            for (known, offset) in known.iter_mut().zip(offsets) {
+                *known = known.filter(|known| Some(*known) == offset);
+            }
         }
     }
-    let mut held_by: Vec<HeldBy> =
-        held.into_iter().map(|((kind, path), objects)| HeldBy { path, kind, objects }).collect();
+    let mut held_by: Vec<HeldBy> = held
+        .into_iter()
+        .map(|((kind, names), (objects, offsets))| {
+            let step = |(name, offset): (String, Option<u64>)| match offset {
+                Some(offset) => format!("{name}+{offset:#x}"),
+                None => name,
+            };
+            HeldBy { path: names.into_iter().zip(offsets).map(step).collect(), kind, objects }
+        })
+        .collect();
     held_by.sort_by(|a, b| (b.objects, &a.path).cmp(&(a.objects, &b.path)));
     Holders { held_by, sampled }
 }

@@ -35,6 +35,11 @@ const MOST_TYPES: usize = 6000;
 const UNKNOWN: f64 = 2.0;
 /// Bits of the score that are worth one of confidence: words of one object depend on each other.
 const TEMPERATURE: f64 = 1.5;
+/// A type that is declared by a module that the objects lead to; by any other module; and one
+/// that describes what is no object of its own.
+const OF_ITS_MODULE: f64 = 4.0;
+const OF_A_MODULE: f64 = -1.0;
+const SELDOM: f64 = -4.0;
 /// Words of an object, and objects behind it, that are looked at.
 const MOST_BEHIND: usize = 64;
 /// What is this likely is taken for true of an object that others lead to.
@@ -106,19 +111,24 @@ impl<'w> Inference<'w> {
     }
 
     /// The types that fit some objects of one cache best, the best first.
-    pub fn infer(&self, objects: &[Object]) -> Vec<Candidate> {
+    ///
+    /// `modules` are those that the objects lead to, where that is known.
+    pub fn infer(&self, objects: &[Object], modules: &[String]) -> Vec<Candidate> {
         let samples: Vec<Sample> =
             objects.iter().take(SAMPLE).filter_map(|object| self.sample(*object)).collect();
         let Some(first) = samples.first() else { return Vec::new() };
         let few = &samples[..samples.len().min(FIRST_SAMPLE)];
-        let mut scored: Vec<(f64, TypeId)> =
-            self.possible(first.object).into_iter().map(|id| (self.average(id, few), id)).collect();
+        let mut scored: Vec<(f64, TypeId)> = self
+            .possible(first.object)
+            .into_iter()
+            .map(|id| (self.average(id, few) + self.prior(id, modules), id))
+            .collect();
         let by_score =
             |a: &(f64, TypeId), b: &(f64, TypeId)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         scored.sort_by(by_score);
         scored.truncate(FINALISTS);
         for one in &mut scored {
-            one.0 = self.average(one.1, &samples);
+            one.0 = self.average(one.1, &samples) + self.prior(one.1, modules);
         }
         scored.sort_by(by_score);
         self.merge_copies(&mut scored);
@@ -137,6 +147,18 @@ impl<'w> Inference<'w> {
             Candidate { id, confidence: weight(value) / all, score: value, marks, hint }
         };
         scored.into_iter().map(candidate).collect()
+    }
+
+    /// What speaks for a type before any word is compared.
+    fn prior(&self, id: TypeId, modules: &[String]) -> f64 {
+        let types = self.world.types;
+        let own = match types.module(id) {
+            Some(module) if modules.iter().any(|other| other == module) => OF_ITS_MODULE,
+            Some(_) => OF_A_MODULE,
+            None => 0.0,
+        };
+        let seldom = if names::is_seldom_allocated(types.name(id)) { SELDOM } else { 0.0 };
+        own + seldom
     }
 
     /// Two tables' copies of one type are one candidate.
@@ -262,7 +284,7 @@ impl<'w> Inference<'w> {
             }
         }
         for object in behind {
-            let best = self.infer(&[object]).into_iter().next();
+            let best = self.infer(&[object], &[]).into_iter().next();
             if let Some(best) = best.filter(|best| best.confidence >= SURE) {
                 let typed = Typed { id: best.id, many: false, whole: false };
                 self.known.add_content(object, typed);

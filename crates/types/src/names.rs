@@ -133,6 +133,24 @@ fn sized(types: &Types, name: &str, object_size: u32) -> Option<TypeId> {
     })
 }
 
+/// Beginnings of names of structs that describe records in buffers and tables of the firmware:
+/// they are pointed to, but seldom allocated each by itself.
+const RECORDS: [&str; 8] = [
+    "trace_event_raw_",
+    "trace_event_data_offsets_",
+    "acpi_table_",
+    "acpi_hest_",
+    "acpi_pcct_",
+    "acpi_madt_",
+    "bpf_iter__",
+    "btrace_",
+];
+
+/// Whether a struct of this name is seldom an object of its own.
+pub fn is_seldom_allocated(name: &str) -> bool {
+    RECORDS.iter().any(|record| name.starts_with(record))
+}
+
 /// The sizes that kmalloc rounds up to.
 const CLASSES: [u32; 14] = [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192, 16384];
 

@@ -66,9 +66,35 @@ pub fn score(
     sample: &Sample,
 ) -> (f64, Vec<Mark>) {
     let mut scorer = Scorer { world, known, sample, marks: Vec::new() };
-    let mut total = scorer.parts(&layout.parts);
-    total += scorer.rest(layout.bytes);
-    (total, scorer.marks)
+    let mut total = Sum::default();
+    scorer.parts(&layout.parts, &mut total);
+    (total.value() + scorer.rest(layout.bytes), scorer.marks)
+}
+
+/// What speaks for a type and against it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    /// Hundreds of numbers that are small, as numbers are, say no more than a few.
+    weak: f64,
+    rest: f64,
+}
+
+/// What speaks for a type less than this is weak.
+const WEAK: f64 = 1.5;
+/// All that is weak together says no more than this.
+const MOST_WEAK: f64 = 5.0;
+
+impl Sum {
+    fn add(&mut self, bits: f64) {
+        match bits > 0.0 && bits < WEAK {
+            true => self.weak += bits,
+            false => self.rest += bits,
+        }
+    }
+
+    fn value(self) -> f64 {
+        self.weak.min(MOST_WEAK) + self.rest
+    }
 }
 
 struct Scorer<'a, 'w> {
@@ -79,8 +105,8 @@ struct Scorer<'a, 'w> {
 }
 
 impl Scorer<'_, '_> {
-    fn parts(&mut self, parts: &[Part]) -> f64 {
-        parts.iter().map(|part| self.part(part)).sum()
+    fn parts(&mut self, parts: &[Part], total: &mut Sum) {
+        parts.iter().for_each(|part| total.add(self.part(part)));
     }
 
     /// What lies behind the type's end is nobody's: seldom more than zeros.
@@ -132,7 +158,9 @@ impl Scorer<'_, '_> {
         let before = self.marks.len();
         let mut best: Option<(f64, Vec<Mark>)> = None;
         for parts in choices {
-            let score = self.parts(parts);
+            let mut total = Sum::default();
+            self.parts(parts, &mut total);
+            let score = total.value();
             let marks = self.marks.split_off(before.min(self.marks.len()));
             if best.as_ref().is_none_or(|(other, _)| score > *other) {
                 best = Some((score, marks));
@@ -151,7 +179,7 @@ impl Scorer<'_, '_> {
         let is_struct = matches!(shape, Shape::Struct(_) | Shape::Union(_));
         let is_plain = matches!(shape, Shape::Void | Shape::Int { .. } | Shape::Forward);
         match self.world.word(value) {
-            Word::Zero => -0.3,
+            Word::Zero => -0.05,
             Word::Object(object, inside) => self.leads_to(at, object, inside, (target, shape)),
             Word::Data if is_struct => match self.is_called_like(value, name) {
                 true => self.mark(at, 5.0, What::Named(value)),
@@ -268,14 +296,14 @@ impl Scorer<'_, '_> {
             (IntKind::Bool, _) if value > 1 => -5.0,
             (IntKind::Bool, _) => 0.3,
             (_, 8) => match self.word(part.at) {
-                Word::Zero => 0.1,
+                Word::Zero => 0.0,
                 Word::Small | Word::Half => 0.8,
                 Word::Object(..) | Word::Text | Word::Data | Word::Page => -3.0,
                 Word::Poison => -4.0,
                 Word::Negative if of == IntKind::Unsigned => -0.5,
                 _ => 0.3,
             },
-            _ if value == 0 => 0.1,
+            _ if value == 0 => 0.0,
             _ if value < 1 << 16 => 0.6,
             _ => 0.1,
         }
@@ -287,7 +315,7 @@ impl Scorer<'_, '_> {
         }
         let value = i64::from(self.value(part) as u32 as i32);
         match (low..=high).contains(&value) {
-            true if value == 0 => 0.2,
+            true if value == 0 => 0.0,
             true => 0.8,
             false => -3.0,
         }
@@ -307,7 +335,7 @@ impl Scorer<'_, '_> {
     fn padding(&self, part: &Part) -> f64 {
         match () {
             () if part.bytes >= 8 && self.is_address(part.at) => -2.0,
-            () if self.value(part) == 0 => 0.1,
+            () if self.value(part) == 0 => 0.0,
             () => -0.5,
         }
     }
@@ -359,7 +387,7 @@ impl Scorer<'_, '_> {
                 }
             }
             Block::Lock => match first as u32 {
-                0 => 0.3,
+                0 => 0.0,
                 _ if self.is_address(at & !7) => -5.0,
                 _ => -0.7,
             },

@@ -30,6 +30,7 @@ pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
     for truth in truths.iter().filter(|truth| truth.role == "lost") {
         stage.expect_leak(&format!("vmcore: {}", truth.name), code, &report, truth);
     }
+    makers_and_holders(stage, truths, &report);
     counts::compare(stage, "vmcore", &bracket, &report);
     let truths: Vec<&Truth> = truths.iter().collect();
     by_address(stage, &truths, &all, &lost, &report)?;
@@ -37,6 +38,35 @@ pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
         compare_with_drgn(stage, &vmcore, &folder.join("drgn.txt"), &objects(&all)?)?;
     }
     Ok(())
+}
+
+/// Without any tracing: the function that allocates what a module has lost, and the variable that
+/// holds what it has not.
+fn makers_and_holders(stage: &mut Stage, truths: &[Truth], report: &Report) {
+    for truth in truths {
+        let module = format!("sysaktest_{}", truth.name);
+        let Some(found) = report.finding(&truth.cache) else { continue };
+        let scenario = format!("vmcore: {}", truth.name);
+        if truth.role == "lost" {
+            let mut makers = found.functions.iter().filter(|one| one.source == "static");
+            let first = makers.next().map_or("nobody".to_owned(), |one| {
+                format!("{} [{}]", one.name, one.module.as_deref().unwrap_or("kernel"))
+            });
+            let expected = format!("..._lose [{module}]");
+            let ok = first.ends_with(&format!("_lose [{module}]"));
+            stage.check(&scenario, "who may have allocated them", &expected, &first, ok);
+        } else {
+            let own = |one: &&crate::sysak::Holder| {
+                one.path.first().is_some_and(|name| name.ends_with(&format!("[{module}]")))
+            };
+            let first = found.holders.iter().find(own);
+            let objects = first.map_or(0, |one| one.objects);
+            let expected = format!("{} objects held by [{module}] ± 1 %", truth.count);
+            let name = first.map_or(String::new(), |one| one.path.join(" → "));
+            let ok = objects.abs_diff(truth.count) <= truth.count / 100;
+            stage.check(&scenario, "who holds them", &expected, &format!("{objects} {name}"), ok);
+        }
+    }
 }
 
 /// The objects that `sysak` wrote to two files against what the modules made.

@@ -16,6 +16,9 @@ pub use dump::dump;
 pub use refs::refs;
 pub use spot::spot;
 
+/// Holders of a cache that are told.
+const MOST_HOLDERS: usize = 50;
+
 /// The document, but for how long it all took.
 pub fn document(identity: &Identity, seen: &Look, subject: report::Subject) -> report::Inspection {
     report::Inspection {
@@ -60,5 +63,5 @@ pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
             Kind::Symbol | Kind::Kernel => report::HolderKind::Symbol,
         },
     };
-    held.held_by.iter().map(holder).collect()
+    held.held_by.iter().take(MOST_HOLDERS).map(holder).collect()
 }

@@ -13,7 +13,7 @@ use sysak_kernel::place::{Place, Places};
 use sysak_kernel::vmalloc::{Area, Kind as AreaKind};
 use sysak_kernel::{Kernel, shape};
 
-use super::Kind;
+use super::{Kind, Trail};
 use crate::look::Look;
 
 /// Names the ways that references go.
@@ -217,10 +217,20 @@ impl<'a, 'k> Guide<'a, 'k> {
         self.object_label(object, reference.at)
     }
 
-    /// The names along a way, from the holder downwards.
-    pub(super) fn path(&self, way: &Way) -> Option<(Kind, Vec<String>)> {
+    /// The names along a way, from the holder downwards, and where in slab objects it leads
+    /// through them.
+    pub(super) fn path(&self, way: &Way) -> Option<(Kind, Trail)> {
         let (kind, name) = self.holder(way.last()?)?;
-        let steps = way.iter().rev().skip(1).map(|step| self.step(step));
-        Some((kind, std::iter::once(name).chain(steps).collect()))
+        let heap = &self.look.heap;
+        let step = |one: &Reference| match one.from {
+            From::Object(object) => {
+                let cache = heap.cache_of(object);
+                let offset = one.at.0.wrapping_sub(heap.object_va(object).0);
+                (cache.name.clone(), (cache.class == Class::Slab).then_some(offset))
+            }
+            From::Root | From::Register => (self.step(one), None),
+        };
+        let steps = way.iter().rev().skip(1).map(step);
+        Some((kind, std::iter::once((name, None)).chain(steps).collect()))
     }
 }
