@@ -135,8 +135,15 @@ impl<'a, 'k> Places<'a, 'k> {
                 Some((pid, name)) => Place::Stack { pid: *pid, name: name.clone() },
                 None => Place::Stack { pid: 0, name: String::new() },
             },
+            // Who asked for it may not be known any more; nothing else has symbols of a module.
+            _ if self.module_of(area).is_some() => Place::Module(at),
             _ => Place::Area(at),
         })
+    }
+
+    /// The module whose memory an area is.
+    pub fn module_of(&self, area: &Area) -> Option<&str> {
+        self.kernel.symbols.module_within(area.address, area.address.at(area.bytes))
     }
 
     /// The pointer to a static per-CPU variable that an address is some CPU's copy of.

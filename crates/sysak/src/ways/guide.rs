@@ -10,7 +10,7 @@ use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
 use sysak_kernel::holders::{self, Owners};
 use sysak_kernel::place::{Place, Places};
-use sysak_kernel::vmalloc::{Area, Kind as AreaKind};
+use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{Kernel, shape};
 
 use super::{Kind, Trail};
@@ -63,9 +63,7 @@ impl<'a, 'k> Guide<'a, 'k> {
         };
         match cache.class {
             Class::Vmalloc => {
-                let area = self.area_of(object).filter(|area| area.kind == AreaKind::Module)?;
-                let end = area.address.at(area.bytes);
-                let module = self.kernel.symbols.module_within(area.address, end)?;
+                let module = self.places.module_of(self.area_of(object)?)?;
                 Some((Kind::Module, format!("[{module}]")))
             }
             Class::Slab if cache.has_name(shape::TASK_CACHE) => {
