@@ -109,15 +109,16 @@ impl<'a, 'k> Places<'a, 'k> {
 
     fn of_page(&self, pfn: Pfn, at: Va) -> Place {
         let kernel = self.kernel;
-        // The image is mapped in one piece; gaps between its parts were given back.
+        // Parts of the image are given back after boot, and may be anybody's since.
+        if let Some(page) = self.pages.get(&pfn) {
+            return self.of_area(page.at(at.0 % PAGE_SIZE)).unwrap_or(Place::Page(pfn));
+        }
+        // The image is mapped in one piece.
         if let (Some((start, _)), Some(first)) = (kernel.image_virtual, kernel.image.first())
             && kernel.image.iter().any(|run| run.contains(pfn))
         {
             let page = pfn.0 - first.start.0;
             return Place::Image(start.at((page << PAGE_SHIFT) + at.0 % PAGE_SIZE));
-        }
-        if let Some(page) = self.pages.get(&pfn) {
-            return self.of_area(page.at(at.0 % PAGE_SIZE)).unwrap_or(Place::Page(pfn));
         }
         match self.static_per_cpu(at) {
             Some(pointer) => Place::PerCpu(pointer),
