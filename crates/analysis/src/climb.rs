@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use sysak_base::Cancel;
 use sysak_base::heap::{Heap, Object};
-use sysak_base::{Cancel, Memory};
 
 use crate::reach::Roots;
-use crate::refs::{self, From, Reference};
+use crate::refs::{self, From, Reference, Space};
 
 /// References kept for each object, and of these, from the same field of objects of one cache.
 const KEPT: usize = 8;
@@ -42,8 +42,7 @@ pub struct Climb {
 /// Climbs from `targets`; `ends` says at which objects a way may end, `roots` makes the roots
 /// anew for each step.
 pub fn climb(
-    heap: &Heap,
-    memory: &dyn Memory,
+    space: Space<'_>,
     with_roots: &mut WithRoots<'_>,
     targets: &[Object],
     ends: &dyn Fn(Object) -> bool,
@@ -60,8 +59,8 @@ pub fn climb(
         let mut found: HashMap<Object, Vec<Reference>> = HashMap::new();
         with_roots(&mut |roots| {
             let wanted = |object: Object| frontier.contains(&object);
-            refs::find(heap, memory, roots, &wanted, false, cancel, &mut |one| {
-                keep(heap, found.entry(one.to).or_default(), one, ends);
+            refs::find(space, roots, &wanted, false, cancel, &mut |one| {
+                keep(space.heap, found.entry(one.to).or_default(), one, ends);
             });
         });
         let mut next = HashSet::new();
@@ -171,6 +170,7 @@ mod tests {
     use super::*;
     use crate::lost::tests::Ram;
     use crate::reach::mark;
+    use crate::refs::tests::Part;
     use sysak_base::heap::PageSet;
     use sysak_base::{Pfn, Quiet};
 
@@ -200,7 +200,9 @@ mod tests {
             each(Roots { pages: &pages, ranges: &mut std::iter::empty(), words: &[] });
         };
         let limits = Limits { depth: 5 };
-        let found = climb(&heap, &ram, &mut with, &[target], &ends, limits, &cancel);
+        let none = Part(None);
+        let space = Space { heap: &heap, memory: &ram, root_objects: &none };
+        let found = climb(space, &mut with, &[target], &ends, limits, &cancel);
         let owned = |one: &Reference| match one.from {
             From::Object(object) if ends(object) => Some(0),
             From::Root => Some(1),

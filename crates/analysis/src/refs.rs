@@ -34,6 +34,24 @@ pub struct Reference {
     pub to: Object,
 }
 
+/// Knows which of the memory among the roots is part of an object all the same: each CPU's copy of
+/// an allocation of per-CPU memory.
+pub trait RootObjects {
+    /// The object that a place among the roots is part of.
+    fn object_at(&self, at: Va) -> Option<Object>;
+}
+
+/// Where references are looked for.
+#[derive(Clone, Copy)]
+pub struct Space<'a> {
+    /// Everything that was allocated.
+    pub heap: &'a Heap,
+    /// Where it is read.
+    pub memory: &'a dyn Memory,
+    /// What of the roots is part of objects.
+    pub root_objects: &'a dyn RootObjects,
+}
+
 /// What is looked for.
 pub trait Wanted {
     /// Whether references to this object are wanted.
@@ -49,15 +67,15 @@ impl<F: Fn(Object) -> bool> Wanted for F {
 /// Gives `each` every reference to a wanted object that stands in roots or in objects that are
 /// reached; with `lost` also those that stand in lost objects. False when cancelled.
 pub fn find(
-    heap: &Heap,
-    memory: &dyn Memory,
+    space: Space<'_>,
     roots: Roots<'_>,
     wanted: &dyn Wanted,
     lost: bool,
     cancel: &Cancel,
     each: &mut dyn FnMut(Reference),
 ) -> bool {
-    let mut search = Search { heap, memory, wanted, each, scratch: Vec::new() };
+    let heap = space.heap;
+    let mut search = Search { space, wanted, each, scratch: Vec::new() };
     for word in roots.words {
         search.word(From::Register, Va(0), *word);
     }
@@ -80,8 +98,7 @@ pub fn find(
 }
 
 struct Search<'a> {
-    heap: &'a Heap,
-    memory: &'a dyn Memory,
+    space: Space<'a>,
     wanted: &'a dyn Wanted,
     each: &'a mut dyn FnMut(Reference),
     scratch: Vec<u8>,
@@ -90,7 +107,7 @@ struct Search<'a> {
 impl Search<'_> {
     /// Memory that belongs together; page by page where it cannot be read in one go.
     fn range(&mut self, from: From, at: Va, bytes: u64) {
-        let most = (self.memory.best_read_bytes() as u64).max(PAGE_SIZE);
+        let most = (self.space.memory.best_read_bytes() as u64).max(PAGE_SIZE);
         let mut done = 0;
         while done < bytes {
             let many = (bytes - done).min(most);
@@ -109,7 +126,7 @@ impl Search<'_> {
 
     fn piece(&mut self, from: From, at: Va, bytes: u64) -> bool {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let read = match self.memory.view(at, bytes as usize, &mut scratch) {
+        let read = match self.space.memory.view(at, bytes as usize, &mut scratch) {
             Ok(raw) => {
                 self.words(from, at, raw);
                 true
@@ -122,7 +139,7 @@ impl Search<'_> {
 
     /// The objects of a slab, a block or an area; per-CPU memory is among the roots.
     fn slab(&mut self, slab: u32, lost: bool) {
-        let heap = self.heap;
+        let Space { heap, memory, .. } = self.space;
         let place = heap.slabs[slab as usize];
         let cache = &heap.caches[usize::from(place.cache)];
         let counts = |index| lost || !heap.is_white(Object { slab, index });
@@ -144,7 +161,7 @@ impl Search<'_> {
                 let size = (cache.object_size as usize).min(stride - pad);
                 let start = heap.slab_va(&place);
                 let mut scratch = std::mem::take(&mut self.scratch);
-                if let Ok(raw) = self.memory.view(start, place.bytes() as usize, &mut scratch) {
+                if let Ok(raw) = memory.view(start, place.bytes() as usize, &mut scratch) {
                     heap.for_each_live(slab, |index| {
                         if counts(index) {
                             let at = usize::from(index) * stride + pad;
@@ -168,23 +185,37 @@ impl Search<'_> {
 
     #[inline]
     fn word(&mut self, from: From, at: Va, word: u64) {
-        if self.heap.may_be_object(word)
-            && let Some(to) = self.heap.find_object(word)
+        let heap = self.space.heap;
+        if heap.may_be_object(word)
+            && let Some(to) = heap.find_object(word)
             && self.wanted.wants(to)
             && from != From::Object(to)
         {
-            (self.each)(Reference { from, at, word, to });
+            let part = match from {
+                From::Root => self.space.root_objects.object_at(at).map(From::Object),
+                From::Object(_) | From::Register => None,
+            };
+            (self.each)(Reference { from: part.unwrap_or(from), at, word, to });
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::lost::tests::{BASE, Ram};
     use crate::reach::mark;
     use sysak_base::heap::PageSet;
     use sysak_base::{Pfn, Quiet};
+
+    /// Nothing among the roots is part of an object, or what lies at one place is.
+    pub(crate) struct Part(pub(crate) Option<(Va, Object)>);
+
+    impl RootObjects for Part {
+        fn object_at(&self, at: Va) -> Option<Object> {
+            self.0.filter(|(place, _)| *place == at).map(|(_, object)| object)
+        }
+    }
 
     #[test]
     fn every_word_that_leads_to_an_object_is_told_with_its_place() {
@@ -205,19 +236,23 @@ mod tests {
         let mut none = std::iter::empty();
         let roots = Roots { pages: &pages, ranges: &mut none, words: &[] };
         mark(&mut heap, &ram, roots, &Quiet, &cancel);
-        let found = |lost: bool| {
+        let found = |lost: bool, part: Part| {
+            let space = Space { heap: &heap, memory: &ram, root_objects: &part };
             let mut found = Vec::new();
             let is_it = |object| object == target;
             let mut none = std::iter::empty();
             let roots = Roots { pages: &pages, ranges: &mut none, words: &[] };
-            find(&heap, &ram, roots, &is_it, lost, &cancel, &mut |one| {
+            find(space, roots, &is_it, lost, &cancel, &mut |one| {
                 found.push((one.from, one.at, one.word - to.0));
             });
             found
         };
         let root = (From::Root, BASE.at(0x20), 8);
         let reached = (From::Object(middle), way.at(24), 0);
-        assert_eq!(found(false), [root, reached], "a pointer to itself holds nothing");
-        assert_eq!(found(true), [root, reached, (From::Object(lost), gone.at(16), 0)]);
+        let none = || Part(None);
+        assert_eq!(found(false, none()), [root, reached], "a pointer to itself holds nothing");
+        assert_eq!(found(true, none()), [root, reached, (From::Object(lost), gone.at(16), 0)]);
+        let part = found(false, Part(Some((BASE.at(0x20), middle))));
+        assert_eq!(part, [(From::Object(middle), BASE.at(0x20), 8), reached]);
     }
 }

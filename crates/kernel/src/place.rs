@@ -14,6 +14,7 @@ use crate::Kernel;
 use crate::holders::gather;
 use crate::list::{half, word};
 use crate::shape::TASK_CACHE;
+use crate::tables::Mapping;
 use crate::vmalloc::{Area, Kind};
 
 /// Static per-CPU variables lie below this where per-CPU pointers count from 0.
@@ -78,6 +79,16 @@ impl<'a, 'k> Places<'a, 'k> {
                 }
             }
         }
+        // No array names the pages of per-CPU memory.
+        let mut mapping = Mapping::new(kernel, heap);
+        for area in areas.iter().filter(|area| area.kind == Kind::PerCpu) {
+            for index in 0..(area.bytes >> PAGE_SHIFT).min(MOST_PAGES) {
+                let at = area.address.at(index << PAGE_SHIFT);
+                if let Some(pfn) = mapping.as_mut().and_then(|mapping| mapping.page(at)) {
+                    pages.insert(pfn, at);
+                }
+            }
+        }
         let mut places =
             Places { kernel, pages, areas, stacks: HashMap::new(), tasks: HashMap::new() };
         places.read_threads(heap);
@@ -87,6 +98,13 @@ impl<'a, 'k> Places<'a, 'k> {
     /// The thread that a `task_struct` describes.
     pub fn thread(&self, task: Va) -> Option<&Thread> {
         self.tasks.get(&task)
+    }
+
+    /// The address at which the kernel itself uses what lies at an address of the direct map, where
+    /// that is another one.
+    pub fn used_at(&self, at: Va) -> Va {
+        let page = self.kernel.direct_pfn(at).and_then(|pfn| self.pages.get(&pfn));
+        page.map_or(at, |page| page.at(at.0 % PAGE_SIZE))
     }
 
     /// What lies at an address, of the direct map or any other.
@@ -154,7 +172,7 @@ impl<'a, 'k> Places<'a, 'k> {
         let pointers = offsets.map(|offset| Va(at.0.wrapping_sub(*offset)));
         pointers.into_iter().find(|pointer| {
             let is_static = pointer.0 < PER_CPU_BYTES || kernel.is_image(*pointer);
-            let symbol = kernel.symbols.symbolize(*pointer).filter(|_| is_static);
+            let symbol = kernel.symbols.symbolize_per_cpu(*pointer).filter(|_| is_static);
             symbol.is_some_and(|symbol| symbol.size.is_some_and(|size| symbol.offset < size))
         })
     }

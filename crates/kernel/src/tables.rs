@@ -41,12 +41,8 @@ pub fn claim(
     census: &mut Census,
     coverage: &mut Coverage,
 ) -> u64 {
-    let mut spaces = address_spaces(kernel, heap);
-    if spaces.is_empty() {
-        spaces = listed(kernel);
-    }
-    let mut tops = kernel.page_table.into_iter().chain(spaces.iter().copied());
-    let Some((top, bits)) = tops.find_map(|top| Some((top, Bits::prove(kernel, top)?))) else {
+    let spaces = spaces(kernel, heap);
+    let Some((top, bits)) = proved(kernel, &spaces) else {
         coverage.skip(WHAT, "the kernel's own were not found; they are among the other pages");
         return 0;
     };
@@ -67,6 +63,58 @@ pub fn claim(
         coverage.skip(WHAT, format!("{} that lead to others cannot be read", walker.unreadable));
     }
     walker.claimed
+}
+
+/// The top-level tables of all processes.
+fn spaces(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Va> {
+    let spaces = address_spaces(kernel, heap);
+    if spaces.is_empty() { listed(kernel) } else { spaces }
+}
+
+/// A top-level table that maps the kernel, and what its entries look like.
+fn proved(kernel: &Kernel<'_>, spaces: &[Va]) -> Option<(Va, Bits)> {
+    let mut tops = kernel.page_table.into_iter().chain(spaces.iter().copied());
+    tops.find_map(|top| Some((top, Bits::prove(kernel, top)?)))
+}
+
+/// Finds the pages behind addresses that no array of pages describes.
+pub(crate) struct Mapping<'a, 'k> {
+    kernel: &'a Kernel<'k>,
+    top: Va,
+    bits: Bits,
+    /// The tables that were read last, by level from the top: neighbours share them.
+    read: Vec<(Va, Vec<u8>)>,
+}
+
+impl<'a, 'k> Mapping<'a, 'k> {
+    /// `None` where no page table of the kernel is known.
+    pub(crate) fn new(kernel: &'a Kernel<'k>, heap: &Heap) -> Option<Mapping<'a, 'k>> {
+        let (top, bits) = match kernel.page_table {
+            Some(top) => Some((top, Bits::prove(kernel, top)?)),
+            None => proved(kernel, &spaces(kernel, heap)),
+        }?;
+        Some(Mapping { kernel, top, bits, read: Vec::new() })
+    }
+
+    /// The page of RAM that an address is mapped to.
+    pub(crate) fn page(&mut self, at: Va) -> Option<Pfn> {
+        let (kernel, read) = (self.kernel, &mut self.read);
+        let mut level = 0;
+        let mut entry = |at: Va| {
+            let table = Va(at.0 & !(PAGE_SIZE - 1));
+            if read.get(level).is_none_or(|known| known.0 != table) {
+                let mut raw = vec![0; PAGE_SIZE as usize];
+                kernel.memory.read(table, &mut raw).ok()?;
+                read.truncate(level);
+                read.push((table, raw));
+            }
+            let known = read.get(level)?;
+            level += 1;
+            Some(word(&known.1, at.0 % PAGE_SIZE))
+        };
+        let pa = self.bits.translate(kernel, self.top, at, &mut entry)?;
+        Some(Pfn(pa / PAGE_SIZE)).filter(|pfn| kernel.is_ram(*pfn))
+    }
 }
 
 /// The top-level tables on the kernel's list, which goes through their `struct page`s; any

@@ -146,9 +146,19 @@ impl Kallsyms {
 
     /// The symbol that reaches to an address.
     pub fn symbolize(&self, at: Va) -> Option<Symbol<'_>> {
+        if at.0 < KERNEL_HALF { None } else { self.reaching(at) }
+    }
+
+    /// The static variable that a per-CPU pointer points into. Before v6.15 these pointers are
+    /// small numbers, so that any other word must not be looked up here.
+    pub fn symbolize_per_cpu(&self, pointer: Va) -> Option<Symbol<'_>> {
+        self.reaching(pointer)
+    }
+
+    fn reaching(&self, at: Va) -> Option<Symbol<'_>> {
         let after = self.entries.partition_point(|entry| entry.at <= at.0);
         let start = self.entries.get(after.checked_sub(1)?)?.at;
-        if start < KERNEL_HALF {
+        if start < KERNEL_HALF && at.0 >= KERNEL_HALF {
             return None;
         }
         // Of several names for one address the kernel shows the first.
@@ -231,7 +241,8 @@ impl Kallsyms {
         {
             return None;
         }
-        let ends = module == 0 && matches!(name, "_etext" | "_einittext" | "_end");
+        let ends =
+            module == 0 && matches!(name, "_etext" | "_einittext" | "_end" | "__per_cpu_end");
         let start = self.names.len() as u32;
         self.names.push_str(name);
         self.names.push('\0');

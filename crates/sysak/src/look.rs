@@ -20,6 +20,8 @@ pub struct Look {
     pub heap: Heap,
     /// Areas of the vmalloc address space, by address.
     pub areas: Vec<Area>,
+    /// Per-CPU memory.
+    pub percpu: percpu::Allocations,
     /// Used parts of pages of stacks that are no roots otherwise.
     pub stacks: Vec<(Va, u64)>,
     /// What marking did.
@@ -76,8 +78,8 @@ pub struct Survey {
     pub others: Others,
     /// Areas of the vmalloc address space, by address.
     pub areas: Vec<Area>,
-    /// How the chunks of per-CPU memory are used.
-    pub percpu_use: Vec<percpu::ChunkUse>,
+    /// Per-CPU memory.
+    pub percpu: percpu::Allocations,
     /// Used parts of pages of stacks that are no roots otherwise.
     pub stacks: Vec<(Va, u64)>,
     /// What was left out.
@@ -127,7 +129,7 @@ pub fn survey(
     let start = Instant::now();
     let mut areas = Vec::new();
     let mut stacks = Vec::new();
-    let mut percpu_use = Vec::new();
+    let mut percpu = percpu::Allocations::default();
     let mut others = Others {
         memmap: kernel.struct_page(Pfn(0)),
         struct_page_bytes: kernel.shape.page.size,
@@ -140,13 +142,12 @@ pub fn survey(
         tables::claim(kernel, &slabs.heap, &mut census, &mut coverage);
         stacks = tasks::leave_out_dead_stacks(kernel, &slabs.heap, &areas, &mut census);
         let chunks = percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
-        let found = percpu::allocations(kernel, &chunks, &mut coverage);
+        percpu = percpu::allocations(kernel, &chunks, &mut coverage);
         let object = |found: &percpu::Allocation| PerCpuObject {
             pointer: found.pointer,
             bytes: found.bytes,
         };
-        others.per_cpu = found.list.iter().map(object).collect();
-        percpu_use = found.uses;
+        others.per_cpu = percpu.list.iter().map(object).collect();
         others.blocks = census.take_blocks();
     }
     times.census += start.elapsed();
@@ -156,7 +157,7 @@ pub fn survey(
         () => None,
     };
     let heap = slabs.heap;
-    Ok(Survey { census, heap, others, areas, percpu_use, stacks, coverage, times, interrupted })
+    Ok(Survey { census, heap, others, areas, percpu, stacks, coverage, times, interrupted })
 }
 
 /// Looks once.
@@ -166,7 +167,7 @@ pub fn look(
     cancel: &Cancel,
 ) -> Result<Look, KernelError> {
     let surveyed = survey(kernel, progress, cancel)?;
-    let Survey { census, mut heap, others, areas, stacks, .. } = surveyed;
+    let Survey { census, mut heap, others, areas, percpu, stacks, .. } = surveyed;
     let (mut coverage, mut times, interrupted) =
         (surveyed.coverage, surveyed.times, surveyed.interrupted);
     heap.adopt(others);
@@ -199,7 +200,19 @@ pub fn look(
     }
     let interrupted = interrupted.or(reach.interrupted.then_some(Stage::Reach));
     let slab_pages = slab_pages(&heap, &census);
-    Ok(Look { census, heap, areas, stacks, reach, coverage, times, interrupted, slab_pages })
+    let found = Look {
+        census,
+        heap,
+        areas,
+        percpu,
+        stacks,
+        reach,
+        coverage,
+        times,
+        interrupted,
+        slab_pages,
+    };
+    Ok(found)
 }
 
 impl Look {

@@ -89,7 +89,7 @@ pub fn held_by(guide: &Guide<'_, '_>, caches: &[u16], cancel: &Cancel) -> Vec<Op
                 families.add(one, &kind);
             }
         };
-        refs::find(&look.heap, kernel.memory, roots, &wanted, false, cancel, &mut take);
+        refs::find(guide.space(), roots, &wanted, false, cancel, &mut take);
     });
     let families: Vec<Option<Vec<Family>>> =
         families.into_iter().map(|(_, one)| one.map(Families::all)).collect();
@@ -98,7 +98,7 @@ pub fn held_by(guide: &Guide<'_, '_>, caches: &[u16], cancel: &Cancel) -> Vec<Op
     let ends = |object: Object| guide.is_end(object);
     let mut with = |each: &mut dyn FnMut(refs::Roots<'_>)| look.with_roots(kernel, each);
     let limits = Limits { depth: DEPTH };
-    let found = climb(&look.heap, kernel.memory, &mut with, &targets, &ends, limits, cancel)
+    let found = climb(guide.space(), &mut with, &targets, &ends, limits, cancel)
         .ways(&|one| guide.rank(one));
     families
         .into_iter()
@@ -127,7 +127,7 @@ pub fn relatives(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Opti
     guide.look.with_roots(kernel, &mut |roots| {
         let wanted = |other: Object| heap.slabs[other.slab as usize].cache == cache;
         let mut take = |one: Reference| families.add(one, &kind);
-        refs::find(heap, kernel.memory, roots, &wanted, false, cancel, &mut take);
+        refs::find(guide.space(), roots, &wanted, false, cancel, &mut take);
     });
     let family = families.with(object)?;
     Some(Relatives { objects: family.objects, outside: family.main().collect() })

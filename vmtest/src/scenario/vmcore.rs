@@ -59,10 +59,12 @@ fn makers_and_holders(stage: &mut Stage, truths: &[Truth], report: &Report) {
             let own = |one: &&crate::sysak::Holder| {
                 one.path.first().is_some_and(|name| name.ends_with(&format!("[{module}]")))
             };
-            let first = found.holders.iter().find(own);
-            let objects = first.map_or(0, |one| one.objects);
+            // Two variables of one module are two holders.
+            let own: Vec<_> = found.holders.iter().filter(own).collect();
+            let objects: u64 = own.iter().map(|one| one.objects).sum();
             let expected = format!("{} objects held by [{module}] ± 1 %", truth.count);
-            let name = first.map_or(String::new(), |one| one.path.join(" → "));
+            let names: Vec<String> = own.iter().map(|one| one.path.join(" → ")).collect();
+            let name = names.join(", ");
             let ok = objects.abs_diff(truth.count) <= truth.count / 100;
             stage.check(&scenario, "who holds them", &expected, &format!("{objects} {name}"), ok);
         }

@@ -49,22 +49,29 @@ impl Bits {
 
     /// Whether an address of the direct map is mapped to what it stands for.
     fn maps(&self, kernel: &Kernel<'_>, top: Va, probe: Va) -> bool {
+        let read = |at: Va| kernel.memory.read_u64(at).ok();
+        let mapped = self.translate(kernel, top, probe, &mut { read });
+        mapped.is_some() && mapped == probe.checked_sub(kernel.page_offset())
+    }
+
+    /// The physical address that an address is mapped to; `read` reads an entry.
+    pub(super) fn translate(
+        &self,
+        kernel: &Kernel<'_>,
+        top: Va,
+        at: Va,
+        read: &mut dyn FnMut(Va) -> Option<u64>,
+    ) -> Option<u64> {
         let mut table = top;
         for level in (LEAF..=self.levels).rev() {
-            let Ok(entry) = kernel.memory.read_u64(table.at(index(probe, level) * 8)) else {
-                return false;
-            };
+            let entry = read(table.at(index(at, level) * 8))?;
             if level == LEAF || level <= UPPER && entry & LARGE != 0 {
                 let inside = (1 << shift(level)) - 1;
-                let mapped = self.address(entry).map(|pa| pa & !inside | probe.0 & inside);
-                return mapped.is_some() && mapped == probe.checked_sub(kernel.page_offset());
+                return self.address(entry).map(|pa| pa & !inside | at.0 & inside);
             }
-            match self.next(kernel, entry, level) {
-                Some(pfn) => table = kernel.page_va(pfn),
-                None => return false,
-            }
+            table = kernel.page_va(self.next(kernel, entry, level)?);
         }
-        false
+        None
     }
 
     /// The table that an entry of a table of some level leads to.

@@ -47,7 +47,7 @@ pub fn graph(
         },
         caches: biggest,
         vmalloc_callers: callers(kernel, seen, CALLERS.max(caches / 2)),
-        percpu_use: percpu_use(kernel, &seen.percpu_use),
+        percpu_use: percpu_use(kernel, &seen.percpu.uses),
         holders,
         coverage: coverage(seen, &tallies),
         timings: timings(seen.times, total),

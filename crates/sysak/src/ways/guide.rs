@@ -5,13 +5,14 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sysak_analysis::climb::Way;
-use sysak_analysis::refs::{From, Reference};
+use sysak_analysis::refs::{From, Reference, RootObjects, Space};
 use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
 use sysak_kernel::holders::{self, Owners};
 use sysak_kernel::place::{Place, Places};
 use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{Kernel, shape};
+use sysak_symbols::Symbol;
 
 use super::{Kind, Trail};
 use crate::look::Look;
@@ -44,6 +45,12 @@ impl<'a, 'k> Guide<'a, 'k> {
     /// What places are called.
     pub fn places(&self) -> &Places<'a, 'k> {
         &self.places
+    }
+
+    /// Where references are looked for.
+    pub fn space(&self) -> Space<'_> {
+        let (heap, memory) = (&self.look.heap, self.kernel.memory);
+        Space { heap, memory, root_objects: self }
     }
 
     /// Whether a way may end at an object: a thread, an open file, an address space, a module.
@@ -137,7 +144,12 @@ impl<'a, 'k> Guide<'a, 'k> {
         match self.places.of(at) {
             Place::Image(at) => known(Kind::Symbol, self.symbol(at), "data of the kernel"),
             Place::Module(at) => known(Kind::Module, self.symbol(at), "data of a module"),
-            Place::PerCpu(at) => known(Kind::Symbol, self.symbol(at), "per-CPU memory"),
+            Place::PerCpu(at) => {
+                let symbol = self.kernel.symbols.symbolize_per_cpu(at);
+                let of_module = symbol.is_some_and(|symbol| symbol.module.is_some());
+                let kind = if of_module { Kind::Module } else { Kind::Symbol };
+                known(kind, symbol.and_then(Guide::title), "per-CPU memory")
+            }
             Place::Stack { pid: 0, name } if name.is_empty() => {
                 (Kind::Kernel, "a stack".to_owned())
             }
@@ -199,7 +211,10 @@ impl<'a, 'k> Guide<'a, 'k> {
 
     /// `flow_table [mod]`, without the offset: a table is one holder.
     fn symbol(&self, at: Va) -> Option<String> {
-        let symbol = self.kernel.symbols.symbolize(at)?;
+        Guide::title(self.kernel.symbols.symbolize(at)?)
+    }
+
+    fn title(symbol: Symbol<'_>) -> Option<String> {
         let is_inside = symbol.size.is_none_or(|size| symbol.offset < size);
         is_inside.then(|| match symbol.module {
             Some(module) => format!("{} [{module}]", symbol.name),
@@ -230,5 +245,15 @@ impl<'a, 'k> Guide<'a, 'k> {
         };
         let steps = way.iter().rev().skip(1).map(step);
         Some((kind, std::iter::once((name, None)).chain(steps).collect()))
+    }
+}
+
+impl RootObjects for Guide<'_, '_> {
+    /// Allocations of per-CPU memory; a static variable has a name of its own.
+    fn object_at(&self, at: Va) -> Option<Object> {
+        let percpu = &self.look.percpu;
+        let found = &percpu.list[percpu.of_address(self.places.used_at(at))?];
+        let is_static = matches!(self.places.of(at), Place::PerCpu(_));
+        self.look.heap.find_object(found.pointer).filter(|_| !is_static)
     }
 }

@@ -35,7 +35,7 @@ fn places(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Vec<RefPlac
     let mut places: HashMap<(u64, bool), RefPlace> = HashMap::new();
     look.with_roots(kernel, &mut |roots| {
         let wanted = |other: Object| other == object;
-        find(&look.heap, kernel.memory, roots, &wanted, true, cancel, &mut |one| {
+        find(guide.space(), roots, &wanted, true, cancel, &mut |one| {
             let lost = match one.from {
                 From::Object(from) => look.heap.is_white(from),
                 From::Root | From::Register => false,
@@ -67,7 +67,7 @@ fn ways(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Vec<Vec<Step>
     let ends = |object: Object| guide.is_end(object);
     let mut with = |each: &mut dyn FnMut(Roots<'_>)| look.with_roots(kernel, each);
     let limits = Limits { depth: DEPTH };
-    let found = climb(&look.heap, kernel.memory, &mut with, &targets, &ends, limits, cancel);
+    let found = climb(guide.space(), &mut with, &targets, &ends, limits, cancel);
     let best = found.ways(&|one| guide.rank(one));
     let mut ways: Vec<(u32, Way)> = Vec::new();
     for one in &relatives.outside {

@@ -6,6 +6,7 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::place::Place;
 use sysak_report::{ObjectState, PageUse, Spot, SpotKind};
+use sysak_symbols::Symbol;
 
 /// What an address is.
 pub fn spot(guide: &Guide<'_, '_>, at: Va) -> Spot {
@@ -65,7 +66,8 @@ pub(super) fn of_object(guide: &Guide<'_, '_>, object: Object, at: Va) -> Spot {
 
 /// What an address outside of all objects lies in.
 fn of_place(guide: &Guide<'_, '_>, at: Va) -> Spot {
-    let symbol = |kind, at| match guide.kernel().symbols.symbolize(at) {
+    let symbols = guide.kernel().symbols;
+    let named = |kind, at: Va, symbol: Option<Symbol<'_>>| match symbol {
         Some(symbol) => Spot {
             kind,
             name: Some(symbol.name.to_owned()),
@@ -77,10 +79,11 @@ fn of_place(guide: &Guide<'_, '_>, at: Va) -> Spot {
         },
         None => Spot { kind, ..Spot::default() },
     };
+    let symbol = |kind, at| named(kind, at, symbols.symbolize(at));
     match guide.places().of(at) {
         Place::Image(at) => symbol(SpotKind::Image, at),
         Place::Module(at) => symbol(SpotKind::Module, at),
-        Place::PerCpu(at) => symbol(SpotKind::PercpuVariable, at),
+        Place::PerCpu(at) => named(SpotKind::PercpuVariable, at, symbols.symbolize_per_cpu(at)),
         Place::Stack { pid, name } => Spot {
             kind: SpotKind::Stack,
             name: (!name.is_empty()).then_some(name),
