@@ -96,16 +96,7 @@ impl Machine {
         Ok(Machine {
             used: followed(USED)?,
             unused: followed(UNUSED)?,
-            events: Events {
-                kmalloc_bytes: shape.kmalloc_bytes.unwrap_or(0),
-                alloc_bytes: shape.alloc_bytes.unwrap_or(0),
-                alloc_cache: shape.alloc_cache.unwrap_or(0),
-                free_cache: shape.free_cache.unwrap_or(0),
-                node_events: shape.node_events,
-                per_cpu_pointer: shape.per_cpu.map_or(0, |event| event.pointer),
-                per_cpu_bytes: shape.per_cpu.map_or(0, |event| event.bytes),
-                per_cpu_site: shape.per_cpu.is_some_and(|event| event.has_site),
-            },
+            events: sysak::watch::arguments(shape),
         })
     }
 

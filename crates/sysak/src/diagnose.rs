@@ -99,6 +99,8 @@ pub struct Caller {
     pub lost: u64,
     /// Bytes of these.
     pub lost_bytes: u64,
+    /// By how many bytes its areas grew while allocations were watched.
+    pub grew_bytes: u64,
 }
 
 impl Diagnosis<'_> {
@@ -175,7 +177,8 @@ fn further<'a>(
     settle: Duration,
     first: First,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
-    let Some(wanted) = run.plan.watch.as_ref().filter(|_| is_worth_watching(&first)) else {
+    let wanted = run.plan.watch.as_ref().filter(|wanted| is_worth_watching(&first, wanted));
+    let Some(wanted) = wanted else {
         return confirm(kernel, run, settle, first);
     };
     let followed = followed(&first, wanted);
@@ -188,13 +191,20 @@ fn further<'a>(
     }
 }
 
-/// Whether watching can tell anything: who asked for vmalloc areas the kernel notes itself.
-fn is_worth_watching(first: &First) -> bool {
-    let class = |cache: u16| first.seen.heap.caches[usize::from(cache)].class;
-    let mut suspects = suspects(&first.seen, &first.tallies, first.scope).peekable();
-    let is_noted = first.suspects.is_some() && suspects.peek().is_some();
-    let only_areas = is_noted && suspects.all(|cache| class(cache) == Class::Vmalloc);
-    !only_areas && first.scope != Scope::Class(Class::Vmalloc)
+/// Whether watching can tell anything: not every kernel has events of vmalloc areas.
+fn is_worth_watching(first: &First, wanted: &WatchPlan) -> bool {
+    let only_areas = first.scope == Scope::Class(Class::Vmalloc) || first.is_noted();
+    !only_areas || wanted.events.is_some_and(|events| events.areas)
+}
+
+impl First {
+    /// Whether only vmalloc areas are suspect: who asked for them the kernel notes itself.
+    fn is_noted(&self) -> bool {
+        let class = |cache: u16| self.seen.heap.caches[usize::from(cache)].class;
+        let mut suspects = suspects(&self.seen, &self.tallies, self.scope).peekable();
+        let is_suspect = self.suspects.is_some() && suspects.peek().is_some();
+        is_suspect && suspects.all(|cache| class(cache) == Class::Vmalloc)
+    }
 }
 
 /// Looks again after a while, where there are suspects; what is one in both looks stays one.
@@ -228,7 +238,7 @@ fn followed(first: &First, wanted: &WatchPlan) -> Vec<u16> {
         return vec![only];
     }
     if first.suspects.is_none() {
-        let others = [Class::Page, Class::PerCpu].map(Scope::Class);
+        let others = [Class::Page, Class::PerCpu, Class::Vmalloc].map(Scope::Class);
         let heap = &first.seen.heap;
         let all = (0..heap.caches.len() as u16).filter(|_| others.contains(&first.scope));
         return all.filter(|cache| first.scope.has(heap, *cache)).collect();
@@ -266,7 +276,7 @@ fn watched<'a>(
     first: First,
     followed: Vec<u16>,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
-    let is_suspect = first.suspects.is_some();
+    let (is_suspect, is_noted) = (first.suspects.is_some(), first.is_noted());
     let suspects = match first.suspects {
         Some(suspects) => suspects,
         None => Suspects::of(&first.seen.heap, kernel.memory),
@@ -280,6 +290,7 @@ fn watched<'a>(
         suspects,
         followed,
         is_suspect,
+        is_noted,
     };
     let rounds = rounds::run(watch, start, run.progress, run.cancel)?;
     let interrupted = match rounds.look.interrupted {

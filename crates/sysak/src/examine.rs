@@ -242,6 +242,8 @@ impl Diagnosis<'_> {
         if heap.caches[usize::from(cache)].class != Class::Vmalloc {
             return Vec::new();
         }
+        let before = self.watched.as_ref().map(|watched| &watched.areas_before);
+        let mut bytes: HashMap<Va, u64> = HashMap::new();
         let mut callers: HashMap<Va, Caller> = HashMap::new();
         for area in &self.look.areas {
             let found = heap.find_object(area.address.0);
@@ -252,14 +254,22 @@ impl Diagnosis<'_> {
             let none = Caller { at: area.caller, ..Caller::default() };
             let caller = callers.entry(area.caller).or_insert(none);
             caller.areas += 1;
+            *bytes.entry(area.caller).or_insert(0) += area.bytes;
             if heap.is_white(object) {
                 caller.lost += 1;
                 caller.lost_bytes += heap.object_bytes(object);
             }
         }
+        for (at, caller) in &mut callers {
+            let before = before.map(|before| before.get(at).copied().unwrap_or(0));
+            let now = bytes.get(at).copied().unwrap_or(0);
+            caller.grew_bytes = before.map_or(0, |before| now.saturating_sub(before));
+        }
         let mut callers: Vec<_> = callers.into_values().collect();
-        callers
-            .sort_by_key(|caller| (Reverse(caller.lost_bytes), Reverse(caller.areas), caller.at));
+        callers.sort_by_key(|caller| {
+            let sizes = (caller.lost_bytes, caller.grew_bytes, caller.areas);
+            (Reverse(sizes), caller.at)
+        });
         callers
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Keeps a record of every followed slab object that is allocated and not freed yet; and of
- * blocks of pages and per-CPU memory, where these are followed.
+ * blocks of pages, per-CPU memory and vmalloc areas, where these are followed.
  *
  * The records lie in a table that user space has mapped: sets of eight, found by a hash of the
  * address. Beside it lies one byte a record, the tag, which says whether the record is in use
@@ -39,14 +39,17 @@ typedef long long s64;
 #define OBJECT 0
 #define PAGES 1
 #define PER_CPU 2
-#define KINDS 3
+#define AREAS 3
+#define KINDS 4
 
 /*
  * What a record has for a cache where there is none: the upper half says what it is, the lower
- * the order of a block or the bytes of per-CPU memory.
+ * the order of a block, the bytes of per-CPU memory or the pages of an area.
  */
 #define CACHE_PAGES 0x5041474500000000ull
 #define CACHE_PER_CPU 0x5043505500000000ull
+#define CACHE_AREA 0x4152454100000000ull
+#define PAGE_SHIFT 12
 
 /*
  * The kernel's flag for pages that it can move (bit 3 since 5.10, of gfp.h and gfp_types.h):
@@ -144,6 +147,8 @@ struct control {
 	u64 now_ns; /* user space's clock: a few times a second is enough, and costs nothing here */
 	u32 pages; /* allocations of pages are followed; their frees always */
 	u32 per_cpu; /* the same of per-CPU memory */
+	u32 areas; /* the same of vmalloc areas */
+	u32 unused;
 	u64 caches[FOLLOWED];
 	u64 sizes[FOLLOWED];
 	u8 hints[HINTS];
@@ -496,6 +501,26 @@ SEC("raw_tp")
 int on_per_cpu_free(struct args *ctx)
 {
 	return freed_other(PER_CPU, ctx->arg[2]);
+}
+
+/*
+ * alloc_vmap_area(addr, size, align, vstart, vend, failed): everything in the vmalloc address
+ * space, stacks and mapped devices too. It fires before the area's pages are allocated.
+ */
+SEC("raw_tp")
+int on_area_alloc(struct args *ctx)
+{
+	u64 ptr = (u32)ctx->arg[5] ? 0 : ctx->arg[0];
+
+	return allocated_other(ctx, AREAS, control.areas, 0, ptr,
+			       CACHE_AREA | (u32)(ctx->arg[1] >> PAGE_SHIFT));
+}
+
+/* free_vmap_area_noflush(va_start, …) */
+SEC("raw_tp")
+int on_area_free(struct args *ctx)
+{
+	return freed_other(AREAS, ctx->arg[0]);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,5 +1,5 @@
 //! Watches allocations and frees of a running kernel, with BPF on its tracepoints: of slab
-//! objects, and where that is wanted of pages and of per-CPU memory.
+//! objects, and where that is wanted of pages, per-CPU memory and vmalloc areas.
 //!
 //! What was allocated while it watched and has not been freed since is a record:
 //! object, call site, time, process, and for some a stack. The tracer judges

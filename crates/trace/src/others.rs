@@ -7,22 +7,28 @@ pub struct Others {
     pub pages: bool,
     /// Per-CPU memory.
     pub per_cpu: bool,
+    /// What takes room in the vmalloc address space.
+    pub areas: bool,
 }
 
 impl Others {
-    /// Neither.
-    pub const NONE: Others = Others { pages: false, per_cpu: false };
-    /// Both.
-    pub const ALL: Others = Others { pages: true, per_cpu: true };
+    /// None of them.
+    pub const NONE: Others = Others { pages: false, per_cpu: false, areas: false };
+    /// All of them.
+    pub const ALL: Others = Others { pages: true, per_cpu: true, areas: true };
 
     /// What is in both.
     pub(crate) fn and(self, other: Others) -> Others {
-        Others { pages: self.pages && other.pages, per_cpu: self.per_cpu && other.per_cpu }
+        Others {
+            pages: self.pages && other.pages,
+            per_cpu: self.per_cpu && other.per_cpu,
+            areas: self.areas && other.areas,
+        }
     }
 
     /// What is not in it.
     pub(crate) fn not(self) -> Others {
-        Others { pages: !self.pages, per_cpu: !self.per_cpu }
+        Others { pages: !self.pages, per_cpu: !self.per_cpu, areas: !self.areas }
     }
 }
 
@@ -36,7 +42,7 @@ pub(crate) struct Other {
 }
 
 /// All kinds.
-pub(crate) const OTHERS: [Other; 2] = [
+pub(crate) const OTHERS: [Other; 3] = [
     Other {
         of: |others| &mut others.pages,
         programs: [("on_page_free", "mm_page_free"), ("on_page_alloc", "mm_page_alloc")],
@@ -46,6 +52,14 @@ pub(crate) const OTHERS: [Other; 2] = [
         programs: [
             ("on_per_cpu_free", "percpu_free_percpu"),
             ("on_per_cpu_alloc", "percpu_alloc_percpu"),
+        ],
+    },
+    // Since v6.2 ("mm: vmalloc: use trace_alloc_vmap_area event").
+    Other {
+        of: |others| &mut others.areas,
+        programs: [
+            ("on_area_free", "free_vmap_area_noflush"),
+            ("on_area_alloc", "alloc_vmap_area"),
         ],
     },
 ];
@@ -66,10 +80,12 @@ mod tests {
 
     #[test]
     fn each_kind_is_one_of_its_own() {
-        for (kind, only) in OTHERS
-            .iter()
-            .zip([Others { pages: true, per_cpu: false }, Others { pages: false, per_cpu: true }])
-        {
+        let each = [
+            Others { pages: true, ..Others::NONE },
+            Others { per_cpu: true, ..Others::NONE },
+            Others { areas: true, ..Others::NONE },
+        ];
+        for (kind, only) in OTHERS.iter().zip(each) {
             let mut none = Others::NONE;
             kind.put(&mut none);
             assert_eq!((none, kind.is_in(only.not())), (only, false));

@@ -6,7 +6,7 @@ use sysak_base::Va;
 
 /// Call sites that one CPU counts; as in tracer.bpf.c.
 const SITES: usize = 128;
-const HEAD_WORDS: usize = 14;
+const HEAD_WORDS: usize = 16;
 /// Bytes that one CPU counts in.
 pub(crate) const SEEN_BYTES: usize = (HEAD_WORDS + 2 * SITES) * 8;
 
@@ -38,6 +38,8 @@ pub struct Seen {
     pub pages: Counts,
     /// Of these, the events of per-CPU memory.
     pub per_cpu: Counts,
+    /// Of these, the events of the vmalloc address space.
+    pub areas: Counts,
     /// Allocations that got a record.
     pub recorded: u64,
     /// Allocations for which there was no room.
@@ -60,10 +62,11 @@ impl Seen {
             u64::from_ne_bytes(bytes)
         });
         let mut next = || words.next().unwrap_or(0);
-        let [objects, pages, per_cpu] = [(); 3].map(|()| (next(), next()));
+        let kinds @ [_, pages, per_cpu, areas] = [(); 4].map(|()| (next(), next()));
         self.pages.add(pages);
         self.per_cpu.add(per_cpu);
-        for (allocs, frees) in [objects, pages, per_cpu] {
+        self.areas.add(areas);
+        for (allocs, frees) in kinds {
             self.allocs += allocs;
             self.frees += frees;
         }
@@ -88,15 +91,16 @@ mod tests {
     #[test]
     fn cpus_are_added_up() {
         let mut words = vec![0u64; SEEN_BYTES / 8];
-        (words[0], words[7], words[14], words[15]) = (5, 2, 0xffff_ffff_8100_0000, 4);
-        (words[2], words[3], words[5]) = (7, 6, 1);
+        (words[0], words[9], words[16], words[17]) = (5, 2, 0xffff_ffff_8100_0000, 4);
+        (words[2], words[3], words[5], words[6]) = (7, 6, 1, 3);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut seen = Seen::default();
         seen.add(&bytes);
         seen.add(&bytes);
-        assert_eq!((seen.allocs, seen.frees, seen.lost), (24, 14, 4));
+        assert_eq!((seen.allocs, seen.frees, seen.lost), (30, 14, 4));
         assert_eq!(seen.pages, Counts { allocs: 14, frees: 12 });
         assert_eq!(seen.per_cpu, Counts { allocs: 0, frees: 2 });
+        assert_eq!(seen.areas, Counts { allocs: 6, frees: 0 });
         assert_eq!(seen.sites[&Va(0xffff_ffff_8100_0000)], 8);
     }
 }

@@ -28,7 +28,8 @@ pub(crate) mod control {
     pub const NOW_NS: usize = 24;
     pub const PAGES: usize = 32;
     pub const PER_CPU: usize = 36;
-    pub const CACHES: usize = 40;
+    pub const AREAS: usize = 40;
+    pub const CACHES: usize = 48;
     pub const SIZES: usize = CACHES + 8 * FOLLOWED;
     pub const HINTS_AT: usize = SIZES + 8 * FOLLOWED;
     pub const TAGS: usize = HINTS_AT + HINTS;
@@ -72,11 +73,17 @@ pub enum Kind {
         /// those asked for.
         bytes: u32,
     },
+    /// What takes room in the vmalloc address space, by its first address.
+    Area {
+        /// Pages of that room, the guard page behind it included.
+        pages: u32,
+    },
 }
 
 /// Upper half of `cache` of what is no slab object; as in tracer.bpf.c.
 const PAGE: u64 = 0x5041_4745;
 const PER_CPU: u64 = 0x5043_5055;
+const AREA: u64 = 0x4152_4541;
 
 impl Record {
     /// What it is about.
@@ -84,6 +91,7 @@ impl Record {
         match self.cache >> 32 {
             PAGE => Kind::Pages { order: self.cache as u32 },
             PER_CPU => Kind::PerCpu { bytes: self.cache as u32 },
+            AREA => Kind::Area { pages: self.cache as u32 },
             _ => Kind::Object,
         }
     }
@@ -136,6 +144,8 @@ mod tests {
         assert_eq!(record.kind(), Kind::Pages { order: 3 });
         record.cache = PER_CPU << 32 | 4096;
         assert_eq!(record.kind(), Kind::PerCpu { bytes: 4096 });
+        record.cache = AREA << 32 | 5;
+        assert_eq!(record.kind(), Kind::Area { pages: 5 });
         for cache in [0xffff_8880_0004_2500, 64, 4 << 20] {
             record.cache = cache;
             assert_eq!(record.kind(), Kind::Object, "{cache:#x}");

@@ -34,6 +34,8 @@ pub struct Events {
     pub per_cpu_bytes: u32,
     /// Whether the call site is the first argument of `percpu_alloc_percpu`.
     pub per_cpu_site: bool,
+    /// Whether there are `alloc_vmap_area` and `free_vmap_area_noflush`.
+    pub areas: bool,
 }
 
 /// Whose allocations are recorded.
@@ -121,7 +123,8 @@ impl Tracer {
         let control = map(".bss", control::BYTES)?;
         let (tick, start) = (Cell::new(0), Instant::now());
         let (links, attached, followed) = (Vec::new(), Others::NONE, Others::NONE);
-        let refused = Others { per_cpu: events.per_cpu_pointer == 0, ..Others::NONE };
+        let refused =
+            Others { per_cpu: events.per_cpu_pointer == 0, areas: !events.areas, ..Others::NONE };
         let mut tracer =
             Tracer { links, object, records, control, tick, start, attached, refused, followed };
         tracer.put(control::OWN_TGID, std::process::id());
@@ -176,6 +179,7 @@ impl Tracer {
         self.followed = wanted.and(self.attached);
         self.put(control::PAGES, u32::from(self.followed.pages));
         self.put(control::PER_CPU, u32::from(self.followed.per_cpu));
+        self.put(control::AREAS, u32::from(self.followed.areas));
         self.followed
     }
 

@@ -21,6 +21,9 @@ pub struct EventShape {
     pub node_events: bool,
     /// Of `percpu_alloc_percpu`; `None` where there is no such event, or it is another one.
     pub per_cpu: Option<PerCpuEvent>,
+    /// Whether `alloc_vmap_area` and `free_vmap_area_noflush` are events: since v6.2
+    /// ("mm: vmalloc: use trace_alloc_vmap_area event").
+    pub areas: bool,
 }
 
 /// Numbers of the arguments of `percpu_alloc_percpu`.
@@ -43,7 +46,7 @@ impl PerCpuEvent {
             // The chunk's address comes before it.
             pointer: find_nth(params, "void *", 1)?,
             bytes: allocated.or_else(|| find_nth(params, "size_t", 0))?,
-            has_site: params.get(1).is_some_and(|first| first == "long unsigned int"),
+            has_site: params.get(1).is_some_and(|first| first == WORD),
         })
     }
 }
@@ -62,9 +65,22 @@ impl EventShape {
             free_cache: find_nth(&free, "struct kmem_cache *", 0),
             node_events: params("kmalloc_node").is_some(),
             per_cpu: params("percpu_alloc_percpu").and_then(|all| PerCpuEvent::find(&all)),
+            areas: has_area_events(&params),
         })
     }
 }
+
+/// Whether the events of areas are there, with the arguments that are read: address, size and,
+/// as the sixth, whether it failed.
+fn has_area_events(params: &dyn Fn(&str) -> Option<Vec<String>>) -> bool {
+    let word = |params: &[String], at: usize| params.get(at).is_some_and(|one| one == WORD);
+    let alloc = params("alloc_vmap_area").is_some_and(|all| {
+        (1..=5).all(|at| word(&all, at)) && all.get(6).is_some_and(|failed| failed == "int")
+    });
+    alloc && params("free_vmap_area_noflush").is_some_and(|all| word(&all, 1))
+}
+
+const WORD: &str = "long unsigned int";
 
 /// The argument that is the nth of this type; the first parameter is none of the event's.
 fn find_nth(params: &[String], of: &str, nth: usize) -> Option<u32> {

@@ -106,6 +106,7 @@ messages! {
     }
     all_caches_title() { "All slab caches", "全部 slab 缓存" }
     head_memory() { "memory", "内存" }
+    head_grew() { "grew by", "增长" }
     head_used() { "objects in use", "在用对象" }
     head_room() { "room for", "容量" }
     head_freeable() { "freed if needed", "可回收" }

@@ -34,6 +34,9 @@ pub struct Function {
     pub unreachable: Option<u64>,
     /// Bytes of the lost ones.
     pub unreachable_bytes: Option<u64>,
+    /// Of vmalloc areas: by how many bytes what it asked for grew while allocations were watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grew_bytes: Option<u64>,
     /// Its callers, from the allocator outwards, on the commonest way to it.
     pub stack: Vec<String>,
     /// All ways to it that were seen, the commonest first, where there are several.

@@ -44,17 +44,20 @@ pub(super) fn table<W: Write>(
     page.table(&[Lean::Right, Lean::Right, Lean::Right, Lean::Left], &rows)
 }
 
-/// The same for memory in pieces of all sizes: what is lost is told in bytes too.
+/// The same for memory in pieces of all sizes: what is lost, or grew, is told in bytes too.
 fn table_of_bytes<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+    let grew = found.verdict == FindingVerdict::Suspected
+        && found.seen_functions().any(|function| function.grew_bytes.is_some());
     let mut rows = vec![vec![
         wide(&say::head_count(lang)),
         say::head_unreachable(lang),
-        say::head_memory(lang),
+        if grew { say::head_grew(lang) } else { say::head_memory(lang) },
         say::head_function(lang),
     ]];
     rows.extend(found.seen_functions().take(SHOWN).map(|function| {
         let counts = [function.outstanding, function.unreachable].map(number);
-        let size = function.unreachable_bytes.map_or("?".to_owned(), bytes);
+        let size = if grew { function.grew_bytes } else { function.unreachable_bytes };
+        let size = size.map_or("?".to_owned(), bytes);
         counts.into_iter().chain([size, function.place()]).collect()
     }));
     page.table(&[Lean::Right, Lean::Right, Lean::Right, Lean::Left], &rows)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sysak::diagnose::{Case, Diagnosis};
+use sysak::diagnose::{Caller, Case, Diagnosis};
 use sysak::watch::rounds::{End, Watched};
 use sysak::watch::{FunctionId, Known};
 use sysak_analysis::rank::{PROVED_OBJECTS, Ranked};
@@ -112,18 +112,47 @@ pub fn functions(
         .collect()
 }
 
-/// Who asked for areas, as the kernel notes it.
+/// Who asked for areas, as the kernel notes it; and how, where that was watched.
 fn callers(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> Vec<report::Function> {
     let judged = diagnosis.interrupted.is_none();
-    let told = case.callers.iter().filter(|caller| caller.lost > 0).take(MOST_FUNCTIONS);
-    told.map(|caller| report::Function {
-        source: report::FunctionSource::Content,
-        outstanding: Some(caller.areas),
-        unreachable: judged.then_some(caller.lost),
-        unreachable_bytes: judged.then_some(caller.lost_bytes),
-        ..named(kernel, caller.at)
+    let is_told = |caller: &&Caller| match case.is_suspected() {
+        true => caller.lost > 0 || caller.grew_bytes > 0,
+        false => caller.lost > 0,
+    };
+    let told = case.callers.iter().filter(is_told).take(MOST_FUNCTIONS);
+    told.map(|caller| {
+        let noted = report::Function {
+            source: report::FunctionSource::Content,
+            outstanding: Some(caller.areas),
+            unreachable: judged.then_some(caller.lost),
+            unreachable_bytes: judged.then_some(caller.lost_bytes),
+            grew_bytes: diagnosis.watched.as_ref().map(|_| caller.grew_bytes),
+            ..named(kernel, caller.at)
+        };
+        let seen = diagnosis.watched.as_ref().and_then(|watched| {
+            let passes = |ranked: &&Ranked<FunctionId>| passes(kernel, watched, ranked, caller.at);
+            Some(function(kernel, watched, case.functions.iter().find(passes)?))
+        });
+        match seen {
+            Some(report::Function { stack, stacks, processes, .. }) => {
+                report::Function { stack, stacks, processes, ..noted }
+            }
+            None => noted,
+        }
     })
     .collect()
+}
+
+/// Whether a way to allocations of a function leads through the function that goes on at `at`.
+fn passes(kernel: &Kernel<'_>, watched: &Watched<'_>, ranked: &Ranked<FunctionId>, at: Va) -> bool {
+    let start = |at: Va| {
+        let symbol = kernel.symbols.symbolize(Va(at.0.wrapping_sub(1)))?;
+        Some(at.0.wrapping_sub(1).wrapping_sub(symbol.offset))
+    };
+    let names = &watched.watch.names;
+    let frames = ranked.stacks.iter().flat_map(|(stack, _)| names.stack(*stack));
+    let wanted = start(at);
+    wanted.is_some() && frames.copied().any(|frame| start(frame) == wanted)
 }
 
 /// The function that a return address lies in.

@@ -71,6 +71,22 @@ pub struct Watch<'a> {
     front: Option<(FunctionId, u64)>,
 }
 
+/// The events' arguments as the tracer wants them: 0 for none.
+pub fn arguments(shape: EventShape) -> Events {
+    let number = |argument: Option<u32>| argument.unwrap_or(0);
+    Events {
+        kmalloc_bytes: number(shape.kmalloc_bytes),
+        alloc_bytes: number(shape.alloc_bytes),
+        alloc_cache: number(shape.alloc_cache),
+        free_cache: number(shape.free_cache),
+        node_events: shape.node_events,
+        per_cpu_pointer: shape.per_cpu.map_or(0, |event| event.pointer),
+        per_cpu_bytes: shape.per_cpu.map_or(0, |event| event.bytes),
+        per_cpu_site: shape.per_cpu.is_some_and(|event| event.has_site),
+        areas: shape.areas,
+    }
+}
+
 /// An object that is recorded, still allocated, and of the cache that the record says.
 #[derive(Clone, Copy, Debug)]
 pub struct Traced {
@@ -93,18 +109,7 @@ impl<'a> Watch<'a> {
         follow: Option<&[u16]>,
         budget_percent: f64,
     ) -> Result<Watch<'a>, TraceError> {
-        let shape = events;
-        let number = |argument: Option<u32>| argument.unwrap_or(0);
-        let events = Events {
-            kmalloc_bytes: number(shape.kmalloc_bytes),
-            alloc_bytes: number(shape.alloc_bytes),
-            alloc_cache: number(shape.alloc_cache),
-            free_cache: number(shape.free_cache),
-            node_events: shape.node_events,
-            per_cpu_pointer: shape.per_cpu.map_or(0, |event| event.pointer),
-            per_cpu_bytes: shape.per_cpu.map_or(0, |event| event.bytes),
-            per_cpu_site: shape.per_cpu.is_some_and(|event| event.has_site),
-        };
+        let events = arguments(events);
         let is_of = |cache: &u16, class| caches[usize::from(*cache)].class == class;
         let followed = |cache: &u16| {
             let cache = &caches[usize::from(*cache)];
@@ -121,7 +126,11 @@ impl<'a> Watch<'a> {
             None => Follow::All,
         };
         let follows = |class| follow_caches.is_none_or(|c| c.iter().any(|c| is_of(c, class)));
-        let others = Others { pages: follows(Class::Page), per_cpu: follows(Class::PerCpu) };
+        let others = Others {
+            pages: follows(Class::Page),
+            per_cpu: follows(Class::PerCpu),
+            areas: follows(Class::Vmalloc),
+        };
         let mut tracer = Tracer::start(events, &follow)?;
         tracer.follow_others(others);
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
@@ -286,7 +295,9 @@ fn is_still_there(heap: &Heap, record: &Record, object: Object) -> bool {
             let start = heap.struct_pages(slab.pfn, 1).0 == record.object;
             start && 1u64.checked_shl(order) == Some(u64::from(slab.pages))
         }
-        (Kind::PerCpu { .. }, Class::PerCpu) => heap.object_va(object) == record.object,
+        (Kind::PerCpu { .. }, Class::PerCpu) | (Kind::Area { .. }, Class::Vmalloc) => {
+            heap.object_va(object) == record.object
+        }
         _ => false,
     };
     same && heap.is_live(object)

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use sysak_analysis::confirm::Suspects;
 use sysak_analysis::lost::{self, Tally};
 use sysak_analysis::rank::PROVED_OBJECTS;
-use sysak_base::{Cancel, Memory, Progress, Stage};
+use sysak_base::heap::Class;
+use sysak_base::{Cancel, Memory, Progress, Stage, Va};
 use sysak_kernel::{Kernel, KernelError, holders};
 use sysak_trace::Seen;
 
@@ -87,6 +88,8 @@ pub struct Watched<'a> {
     pub between_looks: Duration,
     /// By how much the data that waits in pipes and sockets grew.
     pub unread_growth_bytes: u64,
+    /// Bytes of vmalloc areas in the first look, by who asked for them.
+    pub areas_before: HashMap<Va, u64>,
 }
 
 /// The watch, and what it starts from.
@@ -107,6 +110,8 @@ pub struct Start<'a, 'k> {
     pub followed: Vec<u16>,
     /// Whether the first look found a group above the noise.
     pub is_suspect: bool,
+    /// Whether all that is suspect has a note of who asked for it: that needs no proof.
+    pub is_noted: bool,
 }
 
 type Counts = HashMap<(u16, FunctionId), u64>;
@@ -118,14 +123,19 @@ pub fn run<'a>(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Rounds<'a>, KernelError> {
-    let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, is_suspect } = start;
+    let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, .. } = start;
+    let is_suspect = start.is_suspect;
+    let areas_before = area_bytes(&first);
     let unread = |look: &Look| holders::unread_bytes(kernel, &look.heap, cancel);
     let unread_before = unread(&first);
     let mut seen = first;
     let mut looks = 0;
     let mut ended = Instant::now();
     let mut so_far = SoFar { is_suspect, confirming: 0, has_waited: false };
-    let mut until = first_round(is_suspect, limit);
+    let mut until = match start.is_noted {
+        true => Until::exactly(DRAIN.min(limit)),
+        false => first_round(is_suspect, limit),
+    };
     loop {
         let going =
             watch.collect(kernel, until, progress, cancel) && watch.drain(kernel, progress, cancel);
@@ -176,9 +186,19 @@ pub fn run<'a>(
             followed,
             between_looks,
             unread_growth_bytes: unread(&seen).saturating_sub(unread_before),
+            areas_before,
         };
         return Ok(Rounds { look: seen, tallies, looks, watched });
     }
+}
+
+/// Bytes of vmalloc areas, by who asked for them.
+fn area_bytes(seen: &Look) -> HashMap<Va, u64> {
+    let mut bytes = HashMap::new();
+    for area in &seen.areas {
+        *bytes.entry(area.caller).or_insert(0) += area.bytes;
+    }
+    bytes
 }
 
 /// What a round found.
@@ -189,6 +209,8 @@ struct Judged {
     counted: Counted,
     /// Whether a cache leaks by its unreached objects alone.
     leaks: bool,
+    /// Whether only vmalloc areas do.
+    is_noted: bool,
     /// The most objects of one function that this look found unreachable, confirmed or not.
     seen_once: u64,
 }
@@ -212,7 +234,10 @@ fn judge(
     let proofs: Vec<Proof> = traced.into_iter().zip(&fresh).map(of).collect();
     let proved = proved(&proofs);
     let seen_once = count(&proofs, |index, _| fresh[index]).into_values().max().unwrap_or(0);
-    Judged { tallies, proofs, proved, counted, leaks: !leaking.is_empty(), seen_once }
+    let class = |cache: &u16| seen.heap.caches[usize::from(*cache)].class;
+    let (leaks, is_noted) =
+        (!leaking.is_empty(), leaking.iter().all(|cache| class(cache) == Class::Vmalloc));
+    Judged { tallies, proofs, proved, counted, leaks, is_noted, seen_once }
 }
 
 /// What the rounds so far were for.
@@ -232,7 +257,7 @@ impl SoFar {
     /// What would change the answer.
     fn next(&mut self, judged: &Judged, watch: &Watch<'_>, left: Duration) -> Next {
         let promising = if judged.leaks { 1 } else { PROMISING };
-        if !judged.proved.is_empty() {
+        if !judged.proved.is_empty() || judged.leaks && judged.is_noted {
             return Next::End(End::Conclusive);
         }
         if judged.seen_once >= PROVED_OBJECTS && self.confirming < MOST_CONFIRMING {
@@ -311,6 +336,7 @@ fn interrupted(mut watch: Watch<'_>, seen: Look, looks: u32, followed: Vec<u16>)
         followed,
         between_looks: Duration::ZERO,
         unread_growth_bytes: 0,
+        areas_before: HashMap::new(),
     };
     Rounds { look: seen, tallies, looks, watched }
 }
