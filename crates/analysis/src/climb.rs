@@ -193,11 +193,16 @@ mod tests {
         pages.insert(Pfn(0));
         let cancel = Cancel::default();
         let mut none = std::iter::empty();
-        let roots = Roots { pages: &pages, ranges: &mut none, words: &[] };
+        let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
         mark(&mut heap, &ram, roots, &Quiet, &cancel);
         let ends = |object| object == owner;
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| {
-            each(Roots { pages: &pages, ranges: &mut std::iter::empty(), words: &[] });
+            each(Roots {
+                pages: &pages,
+                ranges: &mut std::iter::empty(),
+                words: &[],
+                left_out: &[],
+            });
         };
         let limits = Limits { depth: 5 };
         let none = Part(None);

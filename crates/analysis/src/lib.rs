@@ -15,5 +15,6 @@ pub mod newborn;
 pub mod rank;
 pub mod reach;
 pub mod refs;
+pub mod retained;
 pub mod trend;
 pub mod verdict;

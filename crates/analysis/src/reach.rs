@@ -21,6 +21,8 @@ pub struct Roots<'a> {
     pub ranges: &'a mut dyn Iterator<Item = (Va, u64)>,
     /// Words that stand nowhere in memory: registers.
     pub words: &'a [u64],
+    /// Parts of memory, ascending, whose words do not count, in roots or in objects.
+    pub left_out: &'a [(Va, u64)],
 }
 
 /// What marking did.
@@ -49,8 +51,16 @@ pub fn mark(
     let mut queue = Bits::default();
     queue.grow(heap.slabs.len() as u64, false);
     let total_bytes = roots.pages.len() * PAGE_SIZE;
-    let mut marker =
-        Marker { heap, memory, queue, waiting: 0, done: Reach::default(), progress, cancel };
+    let mut marker = Marker {
+        heap,
+        memory,
+        queue,
+        waiting: 0,
+        left_out: roots.left_out,
+        done: Reach::default(),
+        progress,
+        cancel,
+    };
     for word in roots.words {
         marker.follow(*word);
     }
@@ -67,6 +77,7 @@ struct Marker<'a> {
     memory: &'a dyn Memory,
     queue: Bits,
     waiting: u64,
+    left_out: &'a [(Va, u64)],
     done: Reach,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
@@ -94,7 +105,7 @@ impl Marker<'_> {
     /// Scans a range, page by page where it cannot be read in one go.
     fn root(&mut self, va: Va, bytes: u64, scratch: &mut Vec<u8>) {
         match self.memory.view(va, bytes as usize, scratch) {
-            Ok(bytes) => self.scan(bytes),
+            Ok(bytes) => self.scan_at(va, bytes),
             Err(_) if bytes > PAGE_SIZE => {
                 let mut at = 0;
                 while at < bytes {
@@ -217,10 +228,28 @@ impl Marker<'_> {
         let cache = &self.heap.caches[place.cache as usize];
         let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
         let size = (cache.object_size as usize).min(stride - pad);
+        let start = self.heap.slab_va(&place);
         for index in grey.iter() {
             let at = usize::from(*index) * stride + pad;
-            self.scan(&bytes[at..at + size]);
+            self.scan_at(start.at(at as u64), &bytes[at..at + size]);
         }
+    }
+
+    /// Scans what lies at an address, but for what is left out.
+    #[inline]
+    fn scan_at(&mut self, at: Va, bytes: &[u8]) {
+        if self.left_out.is_empty() {
+            return self.scan(bytes);
+        }
+        let end = at.0 + bytes.len() as u64;
+        let first = self.left_out.partition_point(|(start, len)| start.0 + len <= at.0);
+        let mut from = at.0;
+        for (start, len) in self.left_out[first..].iter().take_while(|part| part.0.0 < end) {
+            let part = |from: u64, to: u64| (from - at.0) as usize..(to - at.0) as usize;
+            self.scan(&bytes[part(from, start.0.clamp(from, end))]);
+            from = (start.0 + len).clamp(from, end);
+        }
+        self.scan(&bytes[(from - at.0) as usize..]);
     }
 
     /// Follows every aligned word that may be the address of an object.
@@ -276,7 +305,7 @@ mod tests {
         let mut roots = PageSet::new(16);
         roots.insert(Pfn(0));
         let mut ranges = [(BASE.at(0x1000), 16)].into_iter();
-        let roots = Roots { pages: &roots, ranges: &mut ranges, words: registers };
+        let roots = Roots { pages: &roots, ranges: &mut ranges, words: registers, left_out: &[] };
         mark(heap, ram, roots, &Quiet, &Cancel::default())
     }
 

@@ -234,14 +234,14 @@ pub(crate) mod tests {
         pages.insert(Pfn(0));
         let cancel = Cancel::default();
         let mut none = std::iter::empty();
-        let roots = Roots { pages: &pages, ranges: &mut none, words: &[] };
+        let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
         mark(&mut heap, &ram, roots, &Quiet, &cancel);
         let found = |lost: bool, part: Part| {
             let space = Space { heap: &heap, memory: &ram, root_objects: &part };
             let mut found = Vec::new();
             let is_it = |object| object == target;
             let mut none = std::iter::empty();
-            let roots = Roots { pages: &pages, ranges: &mut none, words: &[] };
+            let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
             find(space, roots, &is_it, lost, &cancel, &mut |one| {
                 found.push((one.from, one.at, one.word - to.0));
             });

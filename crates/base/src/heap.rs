@@ -279,6 +279,30 @@ impl Heap {
         self.high.clear_all();
     }
 
+    /// The state of every object, to be put back.
+    pub fn states(&self) -> States {
+        States { high: self.high.clone(), low: self.low.clone() }
+    }
+
+    /// Puts back the states that the same objects had before.
+    pub fn put_back(&mut self, states: &States) {
+        self.high.clone_from(&states.high);
+        self.low.clone_from(&states.low);
+    }
+
+    /// Calls `each` with the index of every object of a slab that is white and was none when the
+    /// states were taken.
+    pub fn for_each_white_since(&self, states: &States, slab: u32, each: impl FnMut(u16)) {
+        let slab = &self.slabs[slab as usize];
+        let word = |at: u16| {
+            let many = u64::from(slab.objects - at).min(64);
+            let from = slab.first + u64::from(at);
+            let before = states.low.word(from, many) & !states.high.word(from, many);
+            self.white_word(slab, at) & !before
+        };
+        for_each_bit(slab, word, each);
+    }
+
     /// Every grey object becomes white again.
     pub fn forget_grey(&mut self) {
         self.low.take_exclusive(&mut self.high);
@@ -331,6 +355,13 @@ impl Heap {
         }
         count
     }
+}
+
+/// The state of every object at one time.
+#[derive(Clone, Debug)]
+pub struct States {
+    high: Bits,
+    low: Bits,
 }
 
 fn for_each_bit(slab: &Slab, word: impl Fn(u16) -> u64, mut each: impl FnMut(u16)) {

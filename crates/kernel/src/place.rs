@@ -107,6 +107,50 @@ impl<'a, 'k> Places<'a, 'k> {
         page.map_or(at, |page| page.at(at.0 % PAGE_SIZE))
     }
 
+    /// Where a range of the kernel's image, of a module or of a stack lies in the direct map, page by
+    /// page; what is not known is left out.
+    pub fn pieces(&self, start: Va, bytes: u64) -> Vec<(Va, u64)> {
+        let end = start.0.saturating_add(bytes.min(MOST_PAGES << PAGE_SHIFT));
+        let mut pieces = Vec::new();
+        let mut at = start.0;
+        while at < end {
+            let next = (at / PAGE_SIZE + 1).saturating_mul(PAGE_SIZE).min(end);
+            if let Some(page) = self.direct(Va(at)) {
+                pieces.push((page, next - at));
+            }
+            at = next;
+        }
+        pieces
+    }
+
+    /// Where what the kernel uses at an address lies in the direct map.
+    fn direct(&self, at: Va) -> Option<Va> {
+        let kernel = self.kernel;
+        if kernel.direct_pfn(at).is_some() {
+            return Some(at);
+        }
+        if kernel.is_image(at) {
+            let ((start, _), first) = (kernel.image_virtual?, kernel.image.first()?.start);
+            return Some(kernel.page_va(first).at(at.0 - start.0));
+        }
+        let index = self.areas.partition_point(|area| area.address <= at).checked_sub(1)?;
+        let area = self.areas.get(index).filter(|area| at.0 - area.address.0 < area.bytes)?;
+        kernel.direct_pfn(area.array)?;
+        let slot = area.array.at((at.0 - area.address.0) / PAGE_SIZE * 8);
+        let pfn = kernel.page_of(Va(kernel.memory.read_u64(slot).ok()?))?;
+        Some(kernel.page_va(pfn).at(at.0 % PAGE_SIZE))
+    }
+
+    /// The copies of a static per-CPU variable.
+    pub fn copies(&self, pointer: Va) -> impl Iterator<Item = Va> + use<'_, 'a, 'k> {
+        self.kernel.per_cpu(pointer.0)
+    }
+
+    /// The `task_struct`s of a thread.
+    pub fn tasks_of(&self, pid: u32) -> impl Iterator<Item = Va> + use<'_, 'a, 'k> {
+        self.tasks.iter().filter(move |(_, thread)| thread.0 == pid).map(|(at, _)| *at)
+    }
+
     /// What lies at an address, of the direct map or any other.
     pub fn of(&self, at: Va) -> Place {
         let kernel = self.kernel;

@@ -8,7 +8,7 @@ use sysak_analysis::alike::{self, Chosen, Likeness};
 use sysak_analysis::rank::{self, Ranked};
 use sysak_analysis::{content, lost, verdict};
 use sysak_base::heap::{Class, Object};
-use sysak_base::{Cancel, Progress, Stage, Va};
+use sysak_base::{Cancel, PAGE_SIZE, Progress, Stage, Va};
 use sysak_kernel::Kernel;
 
 use crate::diagnose::{Caller, Case, Diagnosis};
@@ -24,6 +24,9 @@ const SHOWN_PAGES: u64 = 1024;
 const WATCHED: usize = 3;
 /// Memory that can be read a few times over without anybody noticing: 1 GiB.
 const CHEAP_BYTES: u64 = 1 << 30;
+/// A cache whose memory needs an explanation has so much, and such a share of all memory.
+const BIG_BYTES: u64 = 32 << 20;
+const BIG_SHARE: u64 = 100;
 /// Fewer objects that stayed are not worth showing.
 const MANY: u64 = 20;
 
@@ -77,11 +80,12 @@ impl Diagnosis<'_> {
     }
 
     /// Who holds what is no leak: each step upwards reads the kernel's memory once more, so
-    /// on a big machine only where that was asked for, or something grows.
+    /// on a big machine only where there is something to explain.
     fn find_holders(&mut self, kernel: &Kernel<'_>, scope: Scope, cancel: &Cancel) {
         let is_asked = matches!(scope, Scope::Cache(_)) || self.suspects();
         let is_cheap = self.look.reach.bytes_scanned <= CHEAP_BYTES && !kernel.memory.is_live();
-        if self.interrupted.is_some() || !(is_asked || is_cheap) {
+        let is_wanted = is_asked || is_cheap || self.cases.iter().any(|case| self.is_big(case));
+        if self.interrupted.is_some() || !is_wanted {
             return;
         }
         let held = self.cases.iter().filter(|case| !case.leaks);
@@ -89,12 +93,25 @@ impl Diagnosis<'_> {
         if caches.is_empty() {
             return;
         }
-        let found = ways::held_by(&Guide::new(kernel, &self.look), &caches, cancel);
+        let guide = Guide::new(kernel, &self.look);
+        let mut found = ways::held_by(&guide, &caches, cancel);
+        let heavy = ways::heaviest(&guide, &caches, &found);
+        drop(guide);
+        ways::weigh(kernel, &mut self.look, &heavy, &mut found, cancel);
         for (cache, holders) in caches.into_iter().zip(found) {
             if let Some(case) = self.cases.iter_mut().find(|case| case.cache == cache) {
                 case.holders = holders;
             }
         }
+    }
+
+    /// Whether a cache has so much memory that somebody will ask who holds it.
+    fn is_big(&self, case: &Case) -> bool {
+        let info = &self.look.heap.caches[usize::from(case.cache)];
+        let bytes = self.tallies[usize::from(case.cache)].pages * PAGE_SIZE;
+        let all = self.look.census.counted_pages() * PAGE_SIZE;
+        let is_held = !case.leaks && !info.reclaimable && info.class == Class::Slab;
+        is_held && bytes >= BIG_BYTES.max(all / BIG_SHARE)
     }
 
     /// Suspects, and the cache asked for, are counted to the last object. Of a huge cache

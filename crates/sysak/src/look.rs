@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use sysak_analysis::climb::WithRoots;
 use sysak_analysis::reach::{self, Reach, Roots};
 use sysak_analysis::{lost, newborn};
-use sysak_base::heap::{Class, Heap, Others, PageSet, PerCpuObject};
+use sysak_base::heap::{Class, Heap, Object, Others, PageSet, PerCpuObject};
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage, Va};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::vmalloc::Area;
@@ -22,6 +23,8 @@ pub struct Look {
     pub areas: Vec<Area>,
     /// Per-CPU memory.
     pub percpu: percpu::Allocations,
+    /// Objects that are in use whatever leads to them, and whose words lead nowhere.
+    pub unfollowed: Vec<Object>,
     /// Used parts of pages of stacks that are no roots otherwise.
     pub stacks: Vec<(Va, u64)>,
     /// What marking did.
@@ -205,6 +208,7 @@ pub fn look(
         heap,
         areas,
         percpu,
+        unfollowed: notes.unfollowed,
         stacks,
         reach,
         coverage,
@@ -220,6 +224,17 @@ impl Look {
     pub fn with_roots(&self, kernel: &Kernel<'_>, each: &mut dyn FnMut(Roots<'_>)) {
         with_roots(kernel, &self.census, &self.stacks, each);
     }
+
+    /// Gives what marking works on: the heap, the objects that are not followed, and the roots.
+    pub fn with_heap_and_roots<T>(
+        &mut self,
+        kernel: &Kernel<'_>,
+        each: impl FnOnce(&mut Heap, &[Object], &mut WithRoots<'_>) -> T,
+    ) -> T {
+        let Look { census, heap, stacks, unfollowed, .. } = self;
+        let mut with = |each: &mut dyn FnMut(Roots<'_>)| with_roots(kernel, census, stacks, each);
+        each(heap, unfollowed, &mut with)
+    }
 }
 
 /// All that is in use whatever leads to it.
@@ -232,7 +247,12 @@ fn with_roots(
     let size = kernel.shape.page.size;
     let memmap = census.in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
     let mut ranges = memmap.chain(stacks.iter().copied());
-    each(Roots { pages: &census.roots, ranges: &mut ranges, words: &kernel.registers });
+    each(Roots {
+        pages: &census.roots,
+        ranges: &mut ranges,
+        words: &kernel.registers,
+        left_out: &[],
+    });
 }
 
 /// Fewer unreached objects of a cache than this accuse nobody, watched or not.
@@ -269,7 +289,7 @@ fn catch_up(
     let size = kernel.shape.page.size;
     let memmap = in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
     let mut ranges = memmap.chain(stacks).chain(objects);
-    let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[] };
+    let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[], left_out: &[] };
     reach::mark(heap, kernel.memory, roots, progress, cancel);
     Ok(())
 }

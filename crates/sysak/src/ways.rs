@@ -9,6 +9,7 @@
 
 mod family;
 mod guide;
+mod weight;
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,6 +20,7 @@ use sysak_base::heap::Object;
 
 use family::{Families, Family};
 pub use guide::Guide;
+pub use weight::{Heavy, heaviest, weigh};
 
 /// Objects of all caches together that are asked about.
 const MOST_OBJECTS: u64 = 1 << 22;
@@ -54,6 +56,10 @@ pub struct HeldBy {
     pub kind: Kind,
     /// How many of the objects.
     pub objects: u64,
+    /// One of the references that the ways from it begin with.
+    pub anchor: Reference,
+    /// Bytes of all memory that nothing would lead to if it let go; known of the biggest.
+    pub retained_bytes: Option<u64>,
 }
 
 /// Who holds the objects of one cache.
@@ -163,7 +169,7 @@ fn holders(
     outside: &HashSet<Object>,
     found: &Ways,
 ) -> Holders {
-    let mut held: HashMap<Names, (u64, Vec<Option<u64>>)> = HashMap::new();
+    let mut held: HashMap<Names, (u64, Vec<Option<u64>>, Reference)> = HashMap::new();
     let mut sampled = 0;
     for family in families {
         let followed = |one: &Reference| match one.from {
@@ -187,10 +193,10 @@ fn holders(
         {
             way.extend(found.way(from).into_iter().flatten());
         }
-        if let Some((kind, path)) = guide.path(&way) {
+        if let Some((anchor, (kind, path))) = way.last().zip(guide.path(&way)) {
             let (names, offsets): (Vec<_>, Vec<_>) = path.into_iter().unzip();
-            let (objects, known) =
-                held.entry((kind, names)).or_insert_with(|| (0, offsets.clone()));
+            let first = || (0, offsets.clone(), *anchor);
+            let (objects, known, _) = held.entry((kind, names)).or_insert_with(first);
             *objects += family.objects;
             // Slots of one table are one way.
             for (known, offset) in known.iter_mut().zip(offsets) {
@@ -200,12 +206,13 @@ fn holders(
     }
     let mut held_by: Vec<HeldBy> = held
         .into_iter()
-        .map(|((kind, names), (objects, offsets))| {
+        .map(|((kind, names), (objects, offsets, anchor))| {
             let step = |(name, offset): (String, Option<u64>)| match offset {
                 Some(offset) => format!("{name}+{offset:#x}"),
                 None => name,
             };
-            HeldBy { path: names.into_iter().zip(offsets).map(step).collect(), kind, objects }
+            let path = names.into_iter().zip(offsets).map(step).collect();
+            HeldBy { path, kind, objects, anchor, retained_bytes: None }
         })
         .collect();
     held_by.sort_by(|a, b| (b.objects, &a.path).cmp(&(a.objects, &b.path)));

@@ -106,6 +106,11 @@ messages! {
     }
     all_caches_title() { "All slab caches", "全部 slab 缓存" }
     head_memory() { "memory", "内存" }
+    head_frees() { "would free", "可释放" }
+    frees_means() {
+        "\"would free\": what nothing else leads to, of all memory, if that holder let go.",
+        "“可释放”：如果该持有者放手，再没有其他指针可达的全部内存。"
+    }
     head_grew() { "grew by", "增长" }
     head_used() { "objects in use", "在用对象" }
     head_room() { "room for", "容量" }
@@ -114,6 +119,7 @@ messages! {
     head_cache() { "cache", "缓存" }
     head_points() { "whose they are", "归属线索" }
     held_by(name) { "held by {name}", "持有者 {name}" }
+    share_held_by(share, name) { "{share} held by {name}", "{share} 由 {name} 持有" }
     yes() { "yes", "是" }
     no() { "no", "否" }
     census_title(total) { "Where the memory is: {total} in all", "内存去向：共 {total}" }

@@ -180,6 +180,9 @@ pub struct Holder {
     pub objects: u64,
     /// Bytes of those.
     pub bytes: u64,
+    /// Bytes of all memory that nothing would lead to any more if it let go; known of the biggest
+    /// holders.
+    pub retained_bytes: Option<u64>,
     /// What it is.
     pub kind: HolderKind,
 }

@@ -116,15 +116,28 @@ fn holders<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io:
         return Ok(());
     }
     page.line(Paint::Title, &say::holders_title(lang))?;
-    let mut rows =
-        vec![vec![say::head_objects(lang), say::head_memory(lang), say::head_holder(lang)]];
-    rows.extend(
-        found.holders.iter().take(SHOWN).map(|holder| {
-            vec![count(holder.objects), bytes(holder.bytes), holder.path.join(" → ")]
-        }),
-    );
-    page.table(&[Lean::Right, Lean::Right, Lean::Left], &rows)?;
-    Ok(())
+    let weighed = found.holders.iter().any(|holder| holder.retained_bytes.is_some());
+    let weight = |cell: String| weighed.then_some(cell);
+    let row = |objects, memory, frees, holder| {
+        [Some(objects), Some(memory), weight(frees), Some(holder)].into_iter().flatten().collect()
+    };
+    let mut rows: Vec<Vec<String>> = vec![row(
+        say::head_objects(lang),
+        say::head_memory(lang),
+        say::head_frees(lang),
+        say::head_holder(lang),
+    )];
+    rows.extend(found.holders.iter().take(SHOWN).map(|holder| {
+        let frees = holder.retained_bytes.map_or(String::new(), bytes);
+        row(count(holder.objects), bytes(holder.bytes), frees, holder.path.join(" → "))
+    }));
+    let mut leans = vec![Lean::Right; rows[0].len() - 1];
+    leans.push(Lean::Left);
+    page.table(&leans, &rows)?;
+    match weighed {
+        true => page.sentence(Paint::Dim, "  ", &say::frees_means(lang)),
+        false => Ok(()),
+    }
 }
 
 /// The type that fits best and why, and the others that fit where it is not sure.
@@ -178,6 +191,9 @@ fn advice<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::
     page.line(Paint::Title, &say::advice_title(lang))?;
     found.advice.iter().try_for_each(|advice| page.sentence(Paint::Plain, "  - ", advice))
 }
+
+/// A holder of less than this part of the objects does not speak for the cache.
+const MUCH: u64 = 4;
 
 /// The biggest caches, a line each.
 pub(super) fn held<W: Write>(
@@ -234,15 +250,21 @@ pub(super) fn explained<W: Write>(
     Ok(())
 }
 
-/// What is known of a cache's objects, in one cell: who holds most of them, where that is a
-/// module or a process, else what they point to.
+/// What is known of a cache's objects, in one cell: who holds much of them, where that is known,
+/// else what they point to.
 fn told(found: &Finding, lang: Lang) -> String {
-    let most = found.allocated_objects.unwrap_or(0).div_ceil(2);
+    let all = found.allocated_objects.unwrap_or(0);
     let is_owner = |holder: &&Holder| {
-        matches!(holder.kind, HolderKind::Module | HolderKind::Process) && holder.objects >= most
+        matches!(holder.kind, HolderKind::Module | HolderKind::Process)
+            && holder.objects >= all.div_ceil(MUCH)
     };
-    if let Some(name) = found.holders.first().filter(is_owner).and_then(|one| one.path.first()) {
-        return say::held_by(lang, name);
+    let owner = found.holders.iter().take(2).find(is_owner);
+    if let Some((holder, name)) = owner.and_then(|one| Some((one, one.path.first()?))) {
+        let share = holder.objects as f64 * 100.0 / all.max(1) as f64;
+        return match holder.objects >= all {
+            true => say::held_by(lang, name),
+            false => say::share_held_by(lang, &format!("{share:.0} %"), name),
+        };
     }
     // The same name at three offsets says no more than once.
     let mut names: Vec<&str> = Vec::new();

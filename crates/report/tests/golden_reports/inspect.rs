@@ -160,6 +160,7 @@ pub fn cache() -> Inspection {
         path: path.iter().map(|step| (*step).to_owned()).collect(),
         objects,
         bytes: objects * 64,
+        retained_bytes: (kind == HolderKind::Module).then_some(objects * 96),
         kind,
     };
     let content = ContentSymbol {

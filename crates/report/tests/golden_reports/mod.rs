@@ -188,6 +188,7 @@ fn user_memory() -> Finding {
         path: path.iter().map(|&step| step.to_owned()).collect(),
         objects: 1,
         bytes: mib * MIB,
+        retained_bytes: None,
         kind,
     };
     let unread = &["collector (2203)", "pipes+sockets"];

@@ -170,7 +170,7 @@ pub fn user_memory(held: &report::UserHolders, census: &report::Census) -> repor
     let parts = [user.anon_bytes, user.file_bytes, user.shmem_bytes, user.hugetlb_bytes];
     let mut holders = Vec::new();
     let mut add = |path: Vec<String>, objects, bytes, kind| {
-        holders.push(report::Holder { path, objects, bytes, kind });
+        holders.push(report::Holder { path, objects, bytes, retained_bytes: None, kind });
     };
     let named = |comm: &str, pid: u32| format!("{comm} ({pid})");
     for one in &held.processes.top {

@@ -57,6 +57,7 @@ pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
         path: one.path.clone(),
         objects: one.objects,
         bytes: one.objects * size,
+        retained_bytes: one.retained_bytes,
         kind: match one.kind {
             Kind::Process => report::HolderKind::Process,
             Kind::Module => report::HolderKind::Module,

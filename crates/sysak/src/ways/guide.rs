@@ -84,6 +84,22 @@ impl<'a, 'k> Guide<'a, 'k> {
         }
     }
 
+    /// The number of the process whose thread, open file or address space lies at an address.
+    pub(super) fn process_at(&self, at: Va) -> Option<u32> {
+        if let Some((pid, _)) = self.places.thread(at) {
+            return Some(*pid);
+        }
+        let index = self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at))?;
+        Some(self.owners.processes[*index].pid)
+    }
+
+    /// The thread, the open files and the address space of a process.
+    pub(super) fn objects_of(&self, pid: u32) -> impl Iterator<Item = Va> + '_ {
+        let all = self.owners.files.iter().chain(&self.owners.spaces);
+        let own = all.filter(move |(_, index)| self.owners.processes[**index].pid == pid);
+        own.map(|(at, _)| *at).chain(self.places.tasks_of(pid))
+    }
+
     /// How many steps further an end of a way may lie to be worth as much as this one; `None`
     /// where no way ends.
     pub fn rank(&self, reference: &Reference) -> Option<u32> {
