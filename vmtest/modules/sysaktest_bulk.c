@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Loses 30,000 objects of kmalloc-32. Each is shaped like an event's private data that nobody frees: a pointer to a
- * live owner (kmalloc-256, whose second word is an ops table), a poisoned list entry, a number.
+ * Loses 30,000 objects of kmalloc-32, shaped like an event's private data (struct fsnotify_event_private_data): a pointer
+ * to a live owner (kmalloc-256, whose second word is an ops table), a list entry that it was taken off by, numbers. One
+ * function allocates them; another takes them off the queue and forgets to free those that it merges.
  */
 #include "sysaktest.h"
-
-#include <linux/poison.h>
 
 static unsigned int count = 30000;
 module_param(count, uint, 0400);
@@ -39,21 +38,41 @@ const struct bulk_ops sysaktest_ops = { .handle = bulk_handle, .name = "sysaktes
 
 static struct bulk_owner *owner;
 
+static LIST_HEAD(queue);
+
+static SYSAKTEST_NAMED struct bulk_event *sysaktest_bulk_event(struct bulk_owner *of, int serial)
+{
+	struct bulk_event *event = kmalloc(sizeof(*event), GFP_KERNEL);
+
+	if (!event)
+		return NULL;
+	event->owner = of;
+	event->mask = 0x400;
+	event->serial = serial;
+	list_add_tail(&event->link, &queue);
+	return event;
+}
+
+/* The wrong branch: what is merged into an earlier event is freed by nobody. */
+static SYSAKTEST_NAMED void sysaktest_bulk_handle(struct bulk_event *event)
+{
+	list_del(&event->link);
+	if (event->mask & 0x400)
+		return;
+	kfree(event);
+}
+
 static noinline int sysaktest_bulk_lose(unsigned int n)
 {
 	struct bulk_event *event;
 	unsigned int i;
 
 	for (i = 0; i < n; i++) {
-		event = kmalloc(sizeof(*event), GFP_KERNEL);
+		event = sysaktest_bulk_event(owner, i);
 		if (!event)
 			return -ENOMEM;
-		event->owner = owner;
-		event->link.next = LIST_POISON1;
-		event->link.prev = LIST_POISON2;
-		event->mask = 0x400;
-		event->serial = i;
 		sysaktest_record(event);
+		sysaktest_bulk_handle(event);
 	}
 	return 0;
 }

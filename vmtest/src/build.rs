@@ -4,10 +4,10 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::slice;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::cache;
 use crate::distro::Kernel;
@@ -62,14 +62,58 @@ fn compile(kernel: &Kernel, files: &[PathBuf], scratch: &Path) -> Result<()> {
             .arg(&kernel.headers)
             .arg(format!("M={}", work.display())),
     )?;
+    let types = base_types(kernel, scratch)?;
     for module in cache::find(&work, &|name| name.ends_with(".ko")) {
         if let Some(name) = module.file_name() {
-            // Without debug information, but with the BTF where the headers allowed it.
+            if let Some(types) = &types {
+                cache::run(
+                    Command::new("pahole").args(["-J", "--btf_base"]).arg(types).arg(&module),
+                )?;
+            }
+            // Without debug information, but with the BTF.
             cache::run(
                 Command::new("strip").args(["-g", "-o"]).arg(scratch.join(name)).arg(&module),
             )?;
         }
     }
     fs::remove_dir_all(&work)?;
+    if let Some(types) = types {
+        fs::remove_file(types)?;
+    }
     Ok(())
 }
+
+/// The kernel's own types, where its headers do not have them and its modules can have types (since
+/// v5.11): out of its image, unpacked.
+fn base_types(kernel: &Kernel, scratch: &Path) -> Result<Option<PathBuf>> {
+    let config = fs::read_to_string(kernel.headers.join(".config")).unwrap_or_default();
+    let wanted = config.lines().any(|line| line == "CONFIG_DEBUG_INFO_BTF_MODULES=y");
+    if !wanted || kernel.headers.join("vmlinux").exists() {
+        return Ok(None);
+    }
+    let image = fs::read(&kernel.image)?;
+    let unpacked = scratch.join("vmlinux");
+    for (magic, program) in PACKED {
+        let places = image.windows(magic.len()).enumerate().filter(|(_, at)| *at == magic);
+        for (start, _) in places {
+            let packed = scratch.join("packed");
+            fs::write(&packed, &image[start..])?;
+            // What follows the packed kernel is no part of it, which the program complains of.
+            let mut unpack = Command::new(program);
+            unpack.arg("-dc").stdin(fs::File::open(&packed)?).stdout(fs::File::create(&unpacked)?);
+            unpack
+                .stderr(Stdio::null())
+                .status()
+                .with_context(|| format!("cannot run {program}"))?;
+            fs::remove_file(&packed)?;
+            if fs::read(&unpacked)?.starts_with(b"\x7fELF") {
+                return Ok(Some(unpacked));
+            }
+        }
+    }
+    bail!("{}: no packed kernel in it", kernel.image.display())
+}
+
+/// How kernels are packed: the first bytes, and the program that unpacks them.
+const PACKED: [(&[u8], &str); 3] =
+    [(b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\x1f\x8b\x08", "gzip")];

@@ -38,6 +38,17 @@ pub struct Finding {
     pub functions: Vec<Function>,
     pub content_symbols: Vec<ContentSymbol>,
     pub holders: Vec<Holder>,
+    #[serde(rename = "type")]
+    pub object_type: Option<ObjectType>,
+}
+
+/// What struct the objects may be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ObjectType {
+    pub name: String,
+    pub confidence: f64,
+    pub module: Option<String>,
 }
 
 /// Who holds what is not lost.

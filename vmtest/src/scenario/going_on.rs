@@ -69,6 +69,8 @@ fn watch(stage: &mut Stage, loss: &Loss) -> Result<()> {
         pace(stage, module, module.rate)?;
     }
     let before = stage.guest.truths()?;
+    // What was lost last is still on the stack of whoever lost it: reachable, rightly, until more is lost.
+    stage.guest.text("sleep 4")?;
     let watched = trace::watch(stage, &scenario, loss.part)?;
     let after = stage.guest.truths()?;
     for module in loss.modules {

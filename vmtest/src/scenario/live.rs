@@ -40,6 +40,7 @@ pub fn lose(stage: &mut Stage) -> Result<Vec<Truth>> {
         let Some((code, report)) = lost_in_a_look(stage, &scenario, &truths)? else { continue };
         if let Some(newest) = truths.last() {
             stage.expect_leak(&scenario, code, &report, newest);
+            stage.expect_maker(&scenario, &report, newest);
         }
         stage.expect_few_accused(&scenario, &report, &truths);
     }

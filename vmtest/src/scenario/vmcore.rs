@@ -48,13 +48,7 @@ fn makers_and_holders(stage: &mut Stage, truths: &[Truth], report: &Report) {
         let Some(found) = report.finding(&truth.cache) else { continue };
         let scenario = format!("vmcore: {}", truth.name);
         if truth.role == "lost" {
-            let mut makers = found.functions.iter().filter(|one| one.source == "static");
-            let first = makers.next().map_or("nobody".to_owned(), |one| {
-                format!("{} [{}]", one.name, one.module.as_deref().unwrap_or("kernel"))
-            });
-            let expected = format!("..._lose [{module}]");
-            let ok = first.ends_with(&format!("_lose [{module}]"));
-            stage.check(&scenario, "who may have allocated them", &expected, &first, ok);
+            stage.expect_maker(&scenario, report, truth);
         } else {
             let own = |one: &&crate::sysak::Holder| {
                 one.path.first().is_some_and(|name| name.ends_with(&format!("[{module}]")))
