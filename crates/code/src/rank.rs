@@ -44,8 +44,14 @@ const TELLING: u64 = 16;
 /// Addresses of the kernel's image and modules.
 const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
 
-/// The calls that may have made the objects, the strongest linked first.
-pub fn rank(sites: &Sites, symbols: &Kallsyms, suspect: &Suspect) -> Vec<Ranked> {
+/// The calls that may have made the objects, the strongest linked first. `further` tells how strongly
+/// something else links a function with them.
+pub fn rank(
+    sites: &Sites,
+    symbols: &Kallsyms,
+    suspect: &Suspect,
+    further: &dyn Fn(Va) -> Option<u32>,
+) -> Vec<Ranked> {
     let fits = |site: &&Site| match (site.cache, suspect.sizes) {
         (Some(cache), _) if cache == suspect.cache => true,
         // Another cache, or a named one that is told by the pointer alone.
@@ -61,7 +67,10 @@ pub fn rank(sites: &Sites, symbols: &Kallsyms, suspect: &Suspect) -> Vec<Ranked>
         .list
         .iter()
         .filter(fits)
-        .map(|site| Ranked { site: site.clone(), links: links(site, symbols, suspect) })
+        .map(|site| {
+            let further = further(site.function).unwrap_or(0);
+            Ranked { site: site.clone(), links: links(site, symbols, suspect) + further }
+        })
         .collect();
     ranked.sort_by_key(|one| (Reverse(one.links), one.site.at));
     ranked
@@ -126,11 +135,14 @@ mod tests {
             constants: vec![(8, OPS), (16, 3)],
             ..Suspect::default()
         };
-        let ranked = rank(&sites, &Kallsyms::default(), &suspect);
+        let ranked = rank(&sites, &Kallsyms::default(), &suspect, &|_| None);
         let order: Vec<_> = ranked.iter().map(|one| (one.site.at.0, one.links)).collect();
         assert_eq!(order, [(2, ADDRESS), (1, 0), (4, 0), (7, 0)]);
+        let further = |at: Va| (at == Va(7)).then_some(9);
+        let ranked = rank(&sites, &Kallsyms::default(), &suspect, &further);
+        assert_eq!((ranked[0].site.at, ranked[0].links), (Va(7), 9));
         let named = Suspect { cache: Va(8), ..Suspect::default() };
-        let ranked = rank(&sites, &Kallsyms::default(), &named);
+        let ranked = rank(&sites, &Kallsyms::default(), &named, &|_| None);
         assert_eq!(ranked.len(), 1, "of a cache of its own only the pointer tells");
     }
 
@@ -139,6 +151,6 @@ mod tests {
         let list = vec![site(1, None, Some(40)), site(2, None, Some(56))];
         let sites = Sites { list, ..Sites::default() };
         let suspect = Suspect { sizes: Some((32, 64)), exact_size: Some(56), ..Suspect::default() };
-        assert_eq!(rank(&sites, &Kallsyms::default(), &suspect)[0].site.at, Va(2));
+        assert_eq!(rank(&sites, &Kallsyms::default(), &suspect, &|_| None)[0].site.at, Va(2));
     }
 }

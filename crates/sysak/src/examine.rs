@@ -73,8 +73,11 @@ impl Diagnosis<'_> {
         self.look.times.alike += start.elapsed();
         if self.interrupted.is_none() {
             let asked = matches!(scope, Scope::Cache(_));
-            guess::find(kernel, &self.look.heap, &mut self.cases, asked, cancel);
-            makers::find(kernel, &self.look.heap, &mut self.cases, asked, cancel);
+            let heap = &self.look.heap;
+            if let Some(types) = guess::wanted_types(kernel, heap, &self.cases, asked) {
+                guess::find(kernel, heap, &types, &mut self.cases, asked, cancel);
+                makers::find(kernel, heap, &types, &mut self.cases, asked, cancel);
+            }
         }
         self.find_holders(kernel, scope, cancel);
     }

@@ -4,6 +4,7 @@ use sysak_analysis::content;
 use sysak_base::Cancel;
 use sysak_base::heap::{Class, Heap, Object};
 use sysak_kernel::{Kernel, modules};
+use sysak_symbols::TypeId;
 use sysak_types::{Candidate, Inference, Types, What, World};
 
 use crate::diagnose::Case;
@@ -16,6 +17,8 @@ const MOST_REASONS: usize = 3;
 /// A type that the objects may have, in names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guess {
+    /// Its number among all types.
+    pub id: TypeId,
     /// `struct fsnotify_event`
     pub name: String,
     /// The module that declares it; `None` is the kernel itself.
@@ -118,6 +121,7 @@ impl<'w> Guesser<'w> {
         let bytes = types.size(found.id).unwrap_or(0);
         let words = (0..bytes.min(4096)).step_by(8);
         Guess {
+            id: found.id,
             name: types.c_name(found.id),
             module: types.module(found.id).map(str::to_owned),
             bytes,
@@ -130,19 +134,34 @@ impl<'w> Guesser<'w> {
     }
 }
 
-/// Names the types of what leaks or grows, or was asked for.
-pub fn find(kernel: &Kernel<'_>, heap: &Heap, cases: &mut [Case], asked: bool, cancel: &Cancel) {
-    let wanted = |case: &Case| {
-        let is_slab = heap.caches[usize::from(case.cache)].class == Class::Slab;
-        is_slab && (asked || case.leaks || case.is_suspected())
-    };
-    if !cases.iter().any(wanted) {
-        return;
-    }
-    let types = types(kernel);
-    let mut guesser = Guesser::new(kernel, heap, &types);
+/// Whether the type of a cache's objects is looked for: of what leaks or grows, or was asked for.
+fn is_wanted(heap: &Heap, case: &Case, asked: bool) -> bool {
+    let is_slab = heap.caches[usize::from(case.cache)].class == Class::Slab;
+    is_slab && (asked || case.leaks || case.is_suspected())
+}
+
+/// The kernel's types, where any of the cases wants them.
+pub fn wanted_types(
+    kernel: &Kernel<'_>,
+    heap: &Heap,
+    cases: &[Case],
+    asked: bool,
+) -> Option<Types> {
+    cases.iter().any(|case| is_wanted(heap, case, asked)).then(|| types(kernel))
+}
+
+/// Names the types of the objects.
+pub fn find(
+    kernel: &Kernel<'_>,
+    heap: &Heap,
+    types: &Types,
+    cases: &mut [Case],
+    asked: bool,
+    cancel: &Cancel,
+) {
+    let mut guesser = Guesser::new(kernel, heap, types);
     for case in cases.iter_mut() {
-        if !wanted(case) || cancel.is_set() {
+        if !is_wanted(heap, case, asked) || cancel.is_set() {
             continue;
         }
         let Some(group) = case.likeness.groups.first() else { continue };

@@ -12,11 +12,17 @@ use sysak_base::heap::{Class, Heap};
 use sysak_base::{Cancel, Va};
 use sysak_code::{Ranked, Sites, Suspect, rank};
 use sysak_kernel::Kernel;
+use sysak_types::{Handling, Types};
 
 use crate::diagnose::Case;
 
 /// Functions that are named.
 const MOST: usize = 5;
+/// So many that are all linked alike say nothing.
+const MOST_ALIKE: usize = 10;
+/// What it is worth that a function gives back, or takes, a pointer to the likeliest type.
+const GIVES: u32 = 4;
+const TAKES: u32 = 3;
 /// Objects whose words are compared.
 const SAMPLE: usize = 100;
 /// Of a hundred objects so many must hold the same word.
@@ -37,7 +43,14 @@ pub struct Makers {
 
 /// Looks for the makers of what leaks or grows, or was asked for, and was not seen being
 /// allocated.
-pub fn find(kernel: &Kernel<'_>, heap: &Heap, cases: &mut [Case], asked: bool, cancel: &Cancel) {
+pub fn find(
+    kernel: &Kernel<'_>,
+    heap: &Heap,
+    types: &Types,
+    cases: &mut [Case],
+    asked: bool,
+    cancel: &Cancel,
+) {
     let is_slab = |case: &Case| heap.caches[usize::from(case.cache)].class == Class::Slab;
     let is_proved = |case: &Case| {
         case.functions.first().is_some_and(|first| first.unreachable >= PROVED_OBJECTS)
@@ -52,35 +65,43 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap, cases: &mut [Case], asked: bool, c
     let sites = sysak_code::find(kernel.memory, kernel.symbols, cancel);
     for case in cases.iter_mut() {
         if wanted(case) && !cancel.is_set() {
-            case.makers = Some(makers(kernel, heap, case, &sites));
+            case.makers = Some(makers(kernel, heap, types, case, &sites));
         }
     }
 }
 
-fn makers(kernel: &Kernel<'_>, heap: &Heap, case: &Case, sites: &Sites) -> Makers {
+fn makers(kernel: &Kernel<'_>, heap: &Heap, types: &Types, case: &Case, sites: &Sites) -> Makers {
     let info = &heap.caches[usize::from(case.cache)];
+    let guess = case.guesses.first();
     let modules = case.held.iter().filter_map(|held| {
         let symbol = kernel.symbols.symbolize(held.address)?;
         symbol.module.map(str::to_owned)
     });
+    let declared_by = guess.and_then(|guess| guess.module.clone());
     let suspect = Suspect {
         cache: info.va,
         sizes: kmalloc_sizes(heap, case.cache),
-        exact_size: case
-            .guesses
-            .first()
-            .filter(|one| one.confidence >= SURE)
-            .map(|one| one.bytes.into()),
+        exact_size: guess.filter(|one| one.confidence >= SURE).map(|one| one.bytes.into()),
         constants: constants(kernel, heap, case),
-        modules: modules.collect(),
+        modules: modules.chain(declared_by).collect(),
+    };
+    let handling = |function: Va| {
+        let symbol = kernel.symbols.symbolize(function)?;
+        match types.handling(symbol.name.split('.').next()?, guess?.id)? {
+            Handling::Gives => Some(GIVES),
+            Handling::Takes => Some(TAKES),
+        }
     };
     let mut known = HashSet::new();
-    let mut ranked = rank(sites, kernel.symbols, &suspect);
+    let mut ranked = rank(sites, kernel.symbols, &suspect, &handling);
     ranked.retain(|one| known.insert(one.site.function));
     let functions = ranked.len() as u64;
-    // By size alone one is as good as another: a few of very many would only be taken for guilty.
-    if ranked.len() > MOST {
-        ranked.retain(|one| one.links > 0);
+    // What is linked much less strongly than the first would only be taken for guilty.
+    let strongest = ranked.first().map_or(0, |first| first.links);
+    ranked.retain(|one| one.links * 2 >= strongest);
+    // And so would a few of very many that are all alike.
+    if ranked.len() > MOST_ALIKE {
+        ranked.clear();
     }
     ranked.truncate(MOST);
     Makers { named: ranked, functions }

@@ -40,6 +40,15 @@ struct Table {
     first: u32,
 }
 
+/// How a function handles objects of a type, by its declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handling {
+    /// It gives one back.
+    Gives,
+    /// It takes one.
+    Takes,
+}
+
 /// What is noted of a table in one pass over it.
 #[derive(Default)]
 struct Noted {
@@ -295,6 +304,24 @@ impl Types {
         let first = self.functions.partition_point(|(key, _)| *key < hash);
         let found = self.functions[first..].iter();
         found.take_while(move |(key, _)| *key == hash).map(|(_, list)| *list)
+    }
+
+    /// How a function of this name handles objects of a type: gives one back, or takes one.
+    pub fn handling(&self, function: &str, id: TypeId) -> Option<Handling> {
+        let is_it = |pointer: TypeId| match self.shape(pointer).1 {
+            Shape::Pointer(target) => self.same(target, id),
+            _ => false,
+        };
+        let of = |list: TypeId| {
+            let (table, here) = self.home(list);
+            let (result, parameters) = table.info.signature(here)?;
+            if is_it(self.far(table, result)) {
+                return Some(Handling::Gives);
+            }
+            let mut parameters = parameters.into_iter().map(|one| self.far(table, one));
+            parameters.any(is_it).then_some(Handling::Takes)
+        };
+        self.functions_named(function).find_map(of)
     }
 
     /// What a function takes and gives back, as a number that is the same for like ones,

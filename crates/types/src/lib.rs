@@ -15,7 +15,7 @@ mod names;
 mod score;
 mod world;
 
-pub use catalog::Types;
+pub use catalog::{Handling, Types};
 pub use infer::{Candidate, Inference};
 pub use known::{Hint, Known, Typed};
 pub use names::of_cache;
