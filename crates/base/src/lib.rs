@@ -8,5 +8,5 @@ mod memory;
 mod progress;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
-pub use memory::{Anchors, Fault, Memory, Why};
+pub use memory::{Anchors, Fault, Memory, OwnProcess, Why};
 pub use progress::{Cancel, Progress, Quiet, Stage, Watching};

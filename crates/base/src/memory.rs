@@ -43,6 +43,16 @@ pub trait Memory {
     }
 }
 
+/// Our own process. In a container its number there may be another one's outside: so the name
+/// must fit, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnProcess {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, as the kernel keeps it.
+    pub name: Vec<u8>,
+}
+
 /// Memory that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read kernel memory at {at}: {why}")]
@@ -90,6 +100,8 @@ pub struct Anchors {
     pub memmap: Vec<PfnRange>,
     /// Pages that we ourselves made the kernel hold (BPF maps): neither roots nor suspects.
     pub own_pages: Vec<Pfn>,
+    /// Our own process, where the target is the kernel that we run on.
+    pub own_process: Option<OwnProcess>,
     /// Words to treat as roots beside memory: the registers of a crashed machine's CPUs.
     pub registers: Vec<u64>,
 }

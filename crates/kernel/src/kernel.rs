@@ -1,6 +1,6 @@
 //! One kernel, ready to be walked: its memory, its layout and its fixed points.
 
-use sysak_base::{Anchors, Fault, Memory, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Va};
+use sysak_base::{Anchors, Fault, Memory, OwnProcess, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::shape::{Missing, Shape};
@@ -42,6 +42,8 @@ pub struct Kernel<'a> {
     pub memmap: Vec<PfnRange>,
     /// Pages that our own BPF maps occupy.
     pub own_pages: Vec<Pfn>,
+    /// Our own process, where this is the kernel that we run on.
+    pub own_process: Option<OwnProcess>,
     /// Words that are roots beside memory: the registers of a crashed machine.
     pub registers: Vec<u64>,
     /// Virtual addresses of the image.
@@ -74,6 +76,7 @@ impl<'a> Kernel<'a> {
             image: anchors.image.clone(),
             memmap: anchors.memmap.clone(),
             own_pages: anchors.own_pages.clone(),
+            own_process: anchors.own_process.clone(),
             registers: anchors.registers.clone(),
             image_virtual: anchors.image_virtual,
             page_table: anchors.page_table,

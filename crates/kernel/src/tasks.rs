@@ -4,8 +4,12 @@
 //! lie the addresses of whatever its last system calls worked with. They are no references, and
 //! would hide leaks.
 //!
+//! Our own stacks hold what we read the kernel's memory with, and below that whatever their last
+//! owner left there: nothing on them is anybody's reference.
+//!
 //! **Invariant:** memory is left out only where a task that does not run says that its stack
-//! ends above it. The stack of a task that runs, or that is not known, counts whole.
+//! ends above it, or where the task is our own. The stack of any other task that runs, or that is
+//! not known, counts whole.
 
 use sysak_base::heap::{Heap, Object};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
@@ -25,10 +29,11 @@ pub fn leave_out_dead_stacks(
     census: &mut Census,
 ) -> Vec<(Va, u64)> {
     let mut tops = Vec::new();
-    for (stack, pointer) in sleeping(kernel, heap) {
+    for (stack, pointer) in tops_of(kernel, heap) {
         let found = areas.binary_search_by_key(&stack, |area| area.address);
         let Some(area) = found.ok().map(|index| &areas[index]) else { continue };
-        let dead = pointer.0.wrapping_sub(stack.0);
+        let last_word = (area.pages << PAGE_SHIFT).saturating_sub(8);
+        let dead = pointer.map_or(last_word, |pointer| pointer.0.wrapping_sub(stack.0));
         if area.kind != Kind::Stack || dead >= area.pages << PAGE_SHIFT {
             continue;
         }
@@ -49,10 +54,13 @@ pub fn leave_out_dead_stacks(
     tops
 }
 
-/// Stack and stack pointer of every task that does not run.
-fn sleeping(kernel: &Kernel<'_>, heap: &Heap) -> Vec<(Va, Va)> {
+/// Stack and stack pointer of every task that does not run; of our own, whose stacks hold nothing,
+/// the stack alone.
+fn tops_of(kernel: &Kernel<'_>, heap: &Heap) -> Vec<(Va, Option<Va>)> {
     let Some(shape) = &kernel.shape.task else { return Vec::new() };
     let mut found = Vec::new();
+    let mut own = Vec::new();
+    let mut is_ours = false;
     let mut raw = Vec::new();
     for (index, slab) in heap.slabs_of(TASK_CACHE) {
         let start = heap.slab_va(slab);
@@ -63,19 +71,36 @@ fn sleeping(kernel: &Kernel<'_>, heap: &Heap) -> Vec<(Va, Va)> {
             let at = heap.object_va(Object { slab: index, index: object }).0 - start.0;
             let Some(task) = bytes.get(at as usize..) else { return };
             let (stack, pointer) = (word(task, shape.stack), word(task, shape.stack_pointer));
-            if half(task, shape.on_cpu) == 0 && stack.is_multiple_of(PAGE_SIZE) {
-                found.push((Va(stack), Va(pointer)));
+            if !stack.is_multiple_of(PAGE_SIZE) {
+                return;
+            }
+            if half(task, shape.on_cpu) == 0 {
+                found.push((Va(stack), Some(Va(pointer))));
+            } else if let Some(ours) = &kernel.own_process
+                && half(task, shape.process) == ours.pid
+            {
+                own.push((Va(stack), None));
+                is_ours |= name(task, shape.name) == ours.name;
             }
         });
     }
+    if is_ours {
+        found.extend(own);
+    }
     found
+}
+
+/// A task's name, up to its first zero.
+fn name(task: &[u8], (at, len): (u64, u64)) -> &[u8] {
+    let name = task.get(at as usize..(at + len) as usize).unwrap_or_default();
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use sysak_base::heap::Cache;
-    use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
+    use sysak_base::{Anchors, Fault, Memory, OwnProcess, PfnRange, Why};
     use sysak_symbols::{Kallsyms, TypeInfo};
 
     use crate::shape::TaskShape;
@@ -83,7 +108,8 @@ mod tests {
     const DIRECT: Va = Va(0xffff_8880_0000_0000);
     const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
     const STACK: Va = Va(0xffff_c900_0000_4000);
-    const TASK: TaskShape = TaskShape { stack: 8, stack_pointer: 16, on_cpu: 24 };
+    const TASK: TaskShape =
+        TaskShape { stack: 8, stack_pointer: 16, on_cpu: 24, process: 28, name: (32, 16) };
 
     struct Ram(Vec<u8>);
 
@@ -98,12 +124,13 @@ mod tests {
 
     /// One task with a stack of four pages, frames 8 to 11; which of these are roots afterwards,
     /// and what else is.
-    fn roots(pointer: u64, on_cpu: u32) -> (Vec<u64>, Vec<(Va, u64)>) {
+    fn roots(pointer: u64, on_cpu: u32, ours: Option<OwnProcess>) -> (Vec<u64>, Vec<(Va, u64)>) {
         let mut ram = Ram(vec![0; 16 << 12]);
         let mut put = |at: usize, word: u64| ram.0[at..at + 8].copy_from_slice(&word.to_le_bytes());
         put(0x1008, STACK.0);
         put(0x1010, STACK.0.wrapping_add(pointer));
-        put(0x1018, on_cpu.into());
+        put(0x1018, u64::from(on_cpu) | 700 << 32);
+        put(0x1020, u64::from_le_bytes(*b"sysak\0\0\0"));
         (0..4).for_each(|page| put(0x2000 + page * 8, MEMMAP.0 + (8 + page as u64) * 64));
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
         let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
@@ -116,6 +143,7 @@ mod tests {
         };
         let mut kernel = Kernel::new(&ram, &anchors, &types, &symbols).unwrap();
         kernel.shape.task = Some(TASK);
+        kernel.own_process = ours;
         let cache = Cache::new(Va(1), TASK_CACHE.into(), 4096, 4096).unwrap();
         let mut heap = Heap::new(DIRECT, 16, vec![cache]);
         heap.push(Pfn(1), 0, 0, 1).unwrap();
@@ -139,13 +167,23 @@ mod tests {
     #[test]
     fn below_the_stack_pointer_of_a_sleeping_task_nothing_is_a_root() {
         let top = DIRECT.at((10 << 12) + 0xe18);
-        assert_eq!(roots(0x2e18, 0), (vec![11], vec![(top, 0x1e8)]));
+        assert_eq!(roots(0x2e18, 0, None), (vec![11], vec![(top, 0x1e8)]));
     }
 
     #[test]
     fn the_stack_of_a_task_that_runs_counts_whole_and_so_does_one_that_makes_no_sense() {
         for (pointer, on_cpu) in [(0x2e18, 1), (0x4000, 0), (u64::MAX - 0x2000, 0)] {
-            assert_eq!(roots(pointer, on_cpu), (vec![8, 9, 10, 11], vec![]), "{pointer:#x}");
+            assert_eq!(roots(pointer, on_cpu, None), (vec![8, 9, 10, 11], vec![]), "{pointer:#x}");
+        }
+    }
+
+    #[test]
+    fn nothing_on_our_own_stack_is_a_root_but_a_number_alone_does_not_make_it_ours() {
+        let ours = |pid, name: &[u8]| Some(OwnProcess { pid, name: name.to_vec() });
+        let last = (DIRECT.at((11 << 12) + 0xff8), 8);
+        assert_eq!(roots(0x2e18, 1, ours(700, b"sysak")), (vec![], vec![last]));
+        for other in [ours(700, b"kthreadd"), ours(701, b"sysak")] {
+            assert_eq!(roots(0x2e18, 1, other), (vec![8, 9, 10, 11], vec![]));
         }
     }
 }

@@ -104,6 +104,7 @@ pub fn open(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
         None => open_live(options, cancel)?,
     };
     target.anchors.memmap = memmap(&target);
+    target.anchors.own_process = target.identity.live.then(live::own_process);
     Ok(target)
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sysak_base::{Pa, PfnRange};
+use sysak_base::{OwnProcess, Pa, PfnRange};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::{Identity, OpenError, Reader};
@@ -113,6 +113,12 @@ pub fn identity(reader: Reader) -> Identity {
         hostname: line("/proc/sys/kernel/hostname"),
         uptime_s: uptime,
     }
+}
+
+/// Our own process, as the running kernel knows it.
+pub fn own_process() -> OwnProcess {
+    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
+    OwnProcess { pid: std::process::id(), name: name.trim_ascii_end().to_vec() }
 }
 
 /// Highest possible CPU number plus one.

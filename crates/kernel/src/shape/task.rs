@@ -5,6 +5,9 @@ use super::Names;
 /// The cache whose objects the tasks are.
 pub const TASK_CACHE: &str = "task_struct";
 
+/// `TASK_COMM_LEN` (include/linux/sched.h).
+const NAME_BYTES: u64 = 16;
+
 /// Offsets inside `struct task_struct`.
 #[derive(Clone, Debug)]
 pub struct TaskShape {
@@ -14,6 +17,10 @@ pub struct TaskShape {
     pub stack_pointer: u64,
     /// `on_cpu`, 32 bits wide: whether it runs.
     pub on_cpu: u64,
+    /// `tgid`, 32 bits wide: the number of its process.
+    pub process: u64,
+    /// `comm`: its name, and how long that may be.
+    pub name: (u64, u64),
 }
 
 impl TaskShape {
@@ -23,6 +30,8 @@ impl TaskShape {
             stack: task("stack")?,
             stack_pointer: task("thread.sp")?,
             on_cpu: task("on_cpu")?,
+            process: task("tgid")?,
+            name: (task("comm")?, NAME_BYTES),
         })
     }
 }
