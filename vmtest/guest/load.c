@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -161,6 +162,36 @@ static unsigned long deleted(char **words)
 	return bytes;
 }
 
+/* words: a file, how many MiB; it stays open */
+static unsigned long opened(char **words)
+{
+	unsigned long bytes = number(words[1]) * MIB;
+	int fd = open(words[0], O_CREAT | O_EXCL | O_RDWR, 0600);
+
+	need(fd >= 0, words[0]);
+	write_all(fd, bytes);
+	return bytes;
+}
+
+/* words: a folder, how many empty files are made in it and watched (inotify); the bytes are their number */
+static unsigned long watches(char **words)
+{
+	unsigned long count = number(words[1]);
+	int watch = inotify_init1(0);
+
+	need(watch >= 0 && chdir(words[0]) == 0, words[0]);
+	for (unsigned long i = 0; i < count; i++) {
+		char name[64];
+		int fd;
+
+		snprintf(name, sizeof(name), "watched-%lu", i);
+		fd = open(name, O_CREAT | O_EXCL | O_WRONLY, 0600);
+		need(fd >= 0 && close(fd) == 0, name);
+		need(inotify_add_watch(watch, name, IN_MODIFY) > 0, "inotify_add_watch");
+	}
+	return count;
+}
+
 /* words: a folder, how many names that are not there are asked for in it */
 static void negative(char **words)
 {
@@ -225,7 +256,8 @@ static const struct {
 	unsigned long (*held)(char **);
 } holding[] = {
 	{ "pipes", 1, pipes },	 { "sockets", 1, sockets }, { "locked", 1, locked },
-	{ "huge", 1, huge },	 { "deleted", 2, deleted },
+	{ "huge", 1, huge },	 { "deleted", 2, deleted }, { "opened", 2, opened },
+	{ "watches", 2, watches },
 };
 
 /* load KIND PROCESSES WORD...: that many processes hold it each */

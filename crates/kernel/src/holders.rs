@@ -11,6 +11,7 @@ mod gather;
 mod groups;
 mod names;
 mod open;
+mod own;
 mod pools;
 mod processes;
 
@@ -25,6 +26,7 @@ use crate::{Coverage, Kernel};
 pub(crate) use gather::gather;
 pub use names::{FileKind, FileName};
 pub use open::{Opener, Unread};
+pub use own::own_buffers;
 pub use pools::Pool;
 pub use processes::{Process, Space};
 
@@ -90,6 +92,8 @@ pub struct MemorySystem {
     pub bytes: u64,
     /// How big it may get; `None` where it has no limit.
     pub limit_bytes: Option<u64>,
+    /// Who has the most of these bytes open or mapped, an index into the processes, and how many.
+    pub user: Option<(usize, u64)>,
 }
 
 /// A memory cgroup.
@@ -227,11 +231,21 @@ impl Search<'_, '_> {
 
     /// The file systems in memory, and those of them that are mounted nowhere.
     fn systems(&mut self, files: &[CachedFile]) -> (Vec<MemorySystem>, HashSet<Va>) {
-        let Some(names) = &mut self.names else { return Default::default() };
         let mut pages = HashMap::<Va, u64>::new();
+        let mut users = HashMap::<Va, HashMap<usize, u64>>::new();
         for file in files.iter().filter(|file| file.in_memory) {
             *pages.entry(file.system).or_default() += file.pages;
+            let opener = self.opened.openers.get(&file.inode).map(|opener| opener.process);
+            if let Some(process) = opener.or_else(|| self.mapper(file.mapping)) {
+                let of_process = users.entry(file.system).or_default().entry(process).or_default();
+                *of_process += file.pages.saturating_mul(PAGE_SIZE);
+            }
         }
+        let most = |system: &Va| {
+            let each = users.get(system)?.iter().map(|(process, bytes)| (*process, *bytes));
+            each.max_by_key(|(process, bytes)| (*bytes, std::cmp::Reverse(*process)))
+        };
+        let Some(names) = &mut self.names else { return Default::default() };
         let (mut systems, mut hidden) = (Vec::new(), HashSet::new());
         for (system, pages) in pages {
             let is_in_memory =
@@ -243,6 +257,7 @@ impl Search<'_, '_> {
                     limit_bytes: names
                         .most_pages(system)
                         .map(|pages| pages.saturating_mul(PAGE_SIZE)),
+                    user: most(&system),
                 }),
                 Some(_) => {}
                 None => {

@@ -10,7 +10,7 @@ use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage, Va};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{
-    Coverage, FreePages, Kernel, KernelError, percpu, slub, tables, tasks, vmalloc,
+    Coverage, FreePages, Kernel, KernelError, holders, percpu, slub, tables, tasks, vmalloc,
 };
 
 /// What one look saw.
@@ -175,7 +175,9 @@ pub fn look(
         (surveyed.coverage, surveyed.times, surveyed.interrupted);
     heap.adopt(others);
     let notes = vmalloc::notes(kernel, &heap, &areas);
-    notes.unfollowed.iter().for_each(|note| heap.blacken(*note));
+    let own = holders::own_buffers(kernel, &heap);
+    let unfollowed: Vec<Object> = notes.unfollowed.into_iter().chain(own).collect();
+    unfollowed.iter().for_each(|object| heap.blacken(*object));
 
     let start = Instant::now();
     let reach = if interrupted.is_some() {
@@ -208,7 +210,7 @@ pub fn look(
         heap,
         areas,
         percpu,
-        unfollowed: notes.unfollowed,
+        unfollowed,
         stacks,
         reach,
         coverage,

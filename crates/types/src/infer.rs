@@ -15,9 +15,9 @@ use sysak_symbols::{Shape, TypeId};
 
 use crate::known::{Hint, Known, Typed, typed};
 use crate::layout::{Kind, Layout, Part};
+use crate::names;
 use crate::score::{Mark, Sample, score};
 use crate::world::{Word, World};
-use crate::{names, score as scores};
 
 /// Objects that are compared with every type.
 const FIRST_SAMPLE: usize = 6;
@@ -40,6 +40,8 @@ const TEMPERATURE: f64 = 1.5;
 const OF_ITS_MODULE: f64 = 4.0;
 const OF_A_MODULE: f64 = -1.0;
 const SELDOM: f64 = -4.0;
+/// Fits that are kept, so that they need not be computed again.
+const MOST_FITS: usize = 1 << 18;
 /// Words of an object, and objects behind it, that are looked at.
 const MOST_BEHIND: usize = 64;
 /// What is this likely is taken for true of an object that others lead to.
@@ -68,13 +70,14 @@ pub struct Inference<'w> {
     world: World<'w>,
     known: Known,
     layouts: RefCell<HashMap<TypeId, Rc<Layout>>>,
+    fits: RefCell<HashMap<(Object, TypeId), Option<f64>>>,
 }
 
 impl<'w> Inference<'w> {
     /// Starts from what the caches' names tell, those of `hidden` left out.
     pub fn new(world: World<'w>, hidden: &[u16]) -> Inference<'w> {
         let known = Known::by_caches(world.types, world.heap, hidden);
-        Inference { world, known, layouts: RefCell::new(HashMap::new()) }
+        Inference { world, known, layouts: RefCell::default(), fits: RefCell::default() }
     }
 
     /// What is known so far.
@@ -137,7 +140,7 @@ impl<'w> Inference<'w> {
         let all: f64 = scored.iter().map(|one| weight(one.0)).sum::<f64>() + weight(UNKNOWN);
         scored.truncate(TOLD);
         let candidate = |(value, id): (f64, TypeId)| {
-            let (_, mut marks) = score(&self.world, &self.known, &self.layout(id), first);
+            let (_, mut marks) = self.score(id, first);
             marks.retain(|mark| mark.weight >= 3.0);
             marks.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.at.cmp(&b.at)));
             let hints = samples.iter().flat_map(|one| self.known.hints(one.object));
@@ -176,10 +179,34 @@ impl<'w> Inference<'w> {
     fn average(&self, id: TypeId, samples: &[Sample]) -> f64 {
         let layout = self.layout(id);
         let one = |sample: &Sample| {
-            let (own, _) = score(&self.world, &self.known, &layout, sample);
+            let (own, _) = self.score_as(&layout, sample);
             own + self.pointed(id, sample.object)
         };
         samples.iter().map(one).sum::<f64>() / samples.len().max(1) as f64
+    }
+
+    fn score(&self, id: TypeId, sample: &Sample) -> (f64, Vec<Mark>) {
+        self.score_as(&self.layout(id), sample)
+    }
+
+    fn score_as(&self, layout: &Layout, sample: &Sample) -> (f64, Vec<Mark>) {
+        let fit = |object, id| self.fit(object, id);
+        score(&self.world, &self.known, layout, sample, &fit)
+    }
+
+    /// How well an object fits a type by its own words alone.
+    fn fit(&self, object: Object, id: TypeId) -> Option<f64> {
+        if let Some(known) = self.fits.borrow().get(&(object, id)) {
+            return *known;
+        }
+        let fit = self.sample(object).map(|sample| {
+            score(&self.world, &self.known, &self.layout(id), &sample, &|_, _| None).0
+        });
+        let mut fits = self.fits.borrow_mut();
+        if fits.len() < MOST_FITS {
+            fits.insert((object, id), fit);
+        }
+        fit
     }
 
     /// What the pointers to an object say of a type.
@@ -295,9 +322,7 @@ impl<'w> Inference<'w> {
     /// Whether an object's words do not speak against a type.
     fn fits(&self, object: Object, typed: Typed) -> bool {
         typed.many
-            || self.sample(object).is_some_and(|sample| {
-                scores::score(&self.world, &self.known, &self.layout(typed.id), &sample).0 > 0.0
-            })
+            || self.sample(object).is_some_and(|sample| self.score(typed.id, &sample).0 > 0.0)
     }
 
     /// What the word at an offset of a type is called: `list.next`.

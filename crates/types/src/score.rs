@@ -55,8 +55,15 @@ pub enum What {
     Other,
 }
 
+/// What an object behind a pointer scores that is, and that is not, what it should be.
+const GOOD_FIT: f64 = 6.0;
+const BAD_FIT: f64 = -4.0;
+
 /// More of these are not worth telling, and say no more.
 const MOST_MARKS: usize = 64;
+
+/// How well an object that a pointer leads to fits what it should be; `None` where nobody knows.
+pub type Fit<'a> = dyn Fn(Object, TypeId) -> Option<f64> + 'a;
 
 /// How well a sample fits a layout, and what of it is worth telling.
 pub fn score(
@@ -64,8 +71,9 @@ pub fn score(
     known: &Known,
     layout: &Layout,
     sample: &Sample,
+    fit: &Fit<'_>,
 ) -> (f64, Vec<Mark>) {
-    let mut scorer = Scorer { world, known, sample, marks: Vec::new() };
+    let mut scorer = Scorer { world, known, sample, fit, marks: Vec::new() };
     let mut total = Sum::default();
     scorer.parts(&layout.parts, &mut total);
     (total.value() + scorer.rest(layout.bytes), scorer.marks)
@@ -101,6 +109,7 @@ struct Scorer<'a, 'w> {
     world: &'a World<'w>,
     known: &'a Known,
     sample: &'a Sample,
+    fit: &'a Fit<'a>,
     marks: Vec<Mark>,
 }
 
@@ -230,7 +239,13 @@ impl Scorer<'_, '_> {
         match types.size(target) {
             Some(bytes) if bytes > room => -5.0,
             // A whole object of this size class.
-            Some(bytes) if inside == 0 && bytes > names::class_below(size) => 2.0,
+            Some(bytes) if inside == 0 && bytes > names::class_below(size) => {
+                match (self.fit)(object, target) {
+                    Some(fit) if fit >= GOOD_FIT => self.mark(at, 4.0, What::Leads(target)),
+                    Some(fit) if fit <= BAD_FIT => -3.0,
+                    _ => 2.0,
+                }
+            }
             Some(_) => 0.5,
             None => 0.0,
         }

@@ -10,6 +10,7 @@ use super::loads::{self, Holder, Load};
 use super::{Stage, counts};
 use crate::memgraph::{self, Graph};
 use crate::meminfo;
+use crate::sysak::Holder as Holding;
 
 /// A census may be read a moment after the holders, and the other way round.
 const SLACK_BYTES: u64 = 2 << 20;
@@ -36,7 +37,39 @@ pub fn run(stage: &mut Stage) -> Result<()> {
     }
     tell(stage, "graph: all loads")?;
     look(stage)?;
-    vmcore(stage, &made)
+    let watched = watch_files(stage)?;
+    vmcore(stage, &made, watched)
+}
+
+/// The process that watches thousands of files, by the objects that the kernel keeps for that; how
+/// many these are.
+fn watch_files(stage: &mut Stage) -> Result<u64> {
+    let scenario = "loads: watches";
+    let (count, command) = loads::watches(stage.args.memory_mib);
+    let patience = Duration::from_secs(stage.args.timeout_s);
+    let output = stage.guest.run(&command, patience)?;
+    let got = format!("exit {}, {} {}", output.code, output.text().trim(), output.errors());
+    stage.check(scenario, "the load is there", "exit 0", &got, output.code == 0);
+    let output = stage.guest.run(&format!("sysak inspect {WATCHES}"), patience)?;
+    watcher(stage, scenario, count, &output.stdout);
+    Ok(count)
+}
+
+/// What `inspect` is asked for to find who watches files.
+const WATCHES: &str = "cache inotify_inode_mark --format json";
+
+fn watcher(stage: &mut Stage, scenario: &str, count: u64, inspected: &[u8]) {
+    let parsed: serde_json::Value = serde_json::from_slice(inspected).unwrap_or_default();
+    let first = parsed.pointer("/cache/holders/0");
+    let holder: Option<Holding> = first.and_then(|one| serde_json::from_value(one.clone()).ok());
+    let got = holder
+        .as_ref()
+        .map_or("nobody".to_owned(), |one| format!("{} by {}", one.objects, one.path.join(" → ")));
+    let ok = holder.is_some_and(|one| {
+        one.path[0].starts_with("load-watches") && one.objects.abs_diff(count) <= count / 100
+    });
+    let expected = format!("{count} by load-watches ± 1 %");
+    stage.check(scenario, "who holds the watches", &expected, &got, ok);
 }
 
 /// Makes a load and checks what the graph says of it; `before` is the graph so far. Returns its bytes.
@@ -187,7 +220,7 @@ fn look(stage: &mut Stage) -> Result<()> {
 }
 
 /// The same from the guest's memory image.
-fn vmcore(stage: &mut Stage, made: &[(Load, u64)]) -> Result<()> {
+fn vmcore(stage: &mut Stage, made: &[(Load, u64)], watched: u64) -> Result<()> {
     let scenario = "loads: vmcore";
     let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
     let meminfo = counts::meminfo(stage)?;
@@ -200,10 +233,15 @@ fn vmcore(stage: &mut Stage, made: &[(Load, u64)]) -> Result<()> {
         counts::census(stage, scenario, &meminfo, &report.census);
     }
     let sysak = stage.args.sysak.as_deref().context("--sysak is missing")?;
-    let mut command = std::process::Command::new("timeout");
-    command.arg(stage.args.timeout_s.to_string()).arg(sysak);
-    command.args(["memgraph", "--format", "json", "--vmcore"]).arg(&vmcore);
-    let output = command.output().context("cannot run timeout")?;
+    let on_host = |words: &[&str]| {
+        let mut command = std::process::Command::new("timeout");
+        command.arg(stage.args.timeout_s.to_string()).arg(sysak).args(words);
+        command.arg("--vmcore").arg(&vmcore).output().context("cannot run timeout")
+    };
+    let words: Vec<&str> = ["inspect"].into_iter().chain(WATCHES.split(' ')).collect();
+    let inspected = on_host(&words)?;
+    let output = on_host(&["memgraph", "--format", "json"])?;
+    watcher(stage, scenario, watched, &inspected.stdout);
     let graph = Graph::parse(&output.stdout);
     let got = format!("{}, {:?}", output.status, graph.as_ref().err());
     stage.check(

@@ -3,6 +3,8 @@
 
 /// Guest memory that the sizes below are made for; a guest of another size gets more or less.
 const MEMORY_MIB: u64 = 2048;
+/// Files that a process watches.
+const WATCHES: u64 = 60_000;
 const TMPFS_MIB: u64 = 400;
 const HUGE_PAGES: u64 = 64;
 const CACHE_MIB: u64 = 200;
@@ -52,7 +54,7 @@ pub fn all(memory_mib: u64) -> Vec<Load> {
             "tmpfs",
             file_on_tmpfs(part(TMPFS_MIB)),
             "/user/shmem_bytes",
-            vec![Holder::Entry("/load/tmpfs", 1)],
+            vec![Holder::Entry("/load/tmpfs", 1), Holder::Entry("load-opened", 1)],
         ),
         load("hugetlb", huge(pages), "/user/hugetlb_bytes", vec![Holder::Pool(pages, pages / 2)]),
         load(
@@ -109,11 +111,20 @@ pub fn all(memory_mib: u64) -> Vec<Load> {
 }
 
 fn file_on_tmpfs(mib: u64) -> String {
-    let bytes = mib << 20;
     format!(
         "mkdir -p /load/tmpfs && mount -t tmpfs -o size=90% load /load/tmpfs && \
-         dd if=/dev/zero of=/load/tmpfs/file bs=1M count={mib} 2>/dev/null && echo - {bytes}"
+         load opened 1 /load/tmpfs/file {mib}"
     )
+}
+
+/// Files that a process watches; each is an object of `inotify_inode_mark`.
+pub fn watches(memory_mib: u64) -> (u64, String) {
+    let count = (WATCHES * memory_mib / MEMORY_MIB).max(1);
+    let command = format!(
+        "mkdir -p /load/watched && mount -t tmpfs -o nr_inodes=0 load /load/watched && \
+         echo 1000000 >/proc/sys/fs/inotify/max_user_watches && load watches 1 /load/watched {count}"
+    );
+    (count, command)
 }
 
 /// In a memory cgroup, so that the group holds it, too.

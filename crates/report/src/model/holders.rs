@@ -155,6 +155,12 @@ pub struct TmpfsMount {
     pub used_bytes: u64,
     /// How big it may get; `None` where it has no limit.
     pub limit_bytes: Option<u64>,
+    /// The process that has the most of it open or mapped; `None` where nobody has.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: String,
+    /// The bytes that it has open or mapped.
+    pub open_bytes: u64,
 }
 
 /// One pool of huge pages.

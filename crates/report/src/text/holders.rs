@@ -173,10 +173,16 @@ fn tmpfs<W: Write>(page: &mut Page<'_, W>, mounts: &[TmpfsMount], lang: Lang) ->
     let worth = mounts.iter().filter(|mount| mount.used_bytes >= WORTH_BYTES);
     let rows = worth.map(|mount| {
         let limit = mount.limit_bytes.map_or_else(|| say::no_limit(lang), bytes);
-        vec![bytes(mount.used_bytes), limit, mount.mount.clone()]
+        let opener = mount.pid.map_or(String::new(), |pid| named(&mount.comm, pid));
+        vec![bytes(mount.used_bytes), limit, opener, mount.mount.clone()]
     });
-    let head = vec![say::head_memory(lang), say::head_limit(lang), say::head_mount(lang)];
-    section(page, &say::tmpfs_title(lang), &[RIGHT, RIGHT, LEFT], head, rows.collect())
+    let head = vec![
+        say::head_memory(lang),
+        say::head_limit(lang),
+        say::head_opened_by(lang),
+        say::head_mount(lang),
+    ];
+    section(page, &say::tmpfs_title(lang), &[RIGHT, RIGHT, LEFT, LEFT], head, rows.collect())
 }
 
 fn deleted<W: Write>(page: &mut Page<'_, W>, files: &[DeletedFile], lang: Lang) -> io::Result<()> {

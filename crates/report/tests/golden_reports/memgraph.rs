@@ -166,8 +166,11 @@ fn holders() -> UserHolders {
                 mount: "/dev/shm".into(),
                 used_bytes: 7 * MIB,
                 limit_bytes: Some(1024 * MIB),
+                pid: Some(1402),
+                comm: "java".into(),
+                open_bytes: 5 * MIB,
             },
-            TmpfsMount { mount: "/run".into(), used_bytes: 4096, limit_bytes: None },
+            TmpfsMount { mount: "/run".into(), used_bytes: 4096, ..TmpfsMount::default() },
         ],
         huge_pools: vec![HugePool {
             page_bytes: 2 * MIB,

@@ -17,10 +17,17 @@ pub fn holders(found: Holders, top: usize, own: u32) -> report::UserHolders {
         tmpfs: found
             .systems
             .into_iter()
-            .map(|system| report::TmpfsMount {
-                mount: system.mount,
-                used_bytes: system.bytes,
-                limit_bytes: system.limit_bytes,
+            .map(|system| {
+                let user =
+                    system.user.and_then(|(user, bytes)| Some((processes.get(user)?, bytes)));
+                report::TmpfsMount {
+                    mount: system.mount,
+                    used_bytes: system.bytes,
+                    limit_bytes: system.limit_bytes,
+                    pid: user.map(|(process, _)| process.pid),
+                    comm: user.map_or(String::new(), |(process, _)| process.name.clone()),
+                    open_bytes: user.map_or(0, |(_, bytes)| bytes),
+                }
             })
             .collect(),
         shared: found.shared.iter().map(|file| shared(file, processes)).collect(),
@@ -182,7 +189,10 @@ pub fn user_memory(held: &report::UserHolders, census: &report::Census) -> repor
         add(vec![named(&one.comm, one.pid), what], objects, one.bytes, HolderKind::Process);
     }
     for one in &held.tmpfs {
-        add(vec![one.mount.clone()], 1, one.used_bytes, HolderKind::File);
+        let user = one.pid.filter(|_| one.open_bytes * 2 >= one.used_bytes);
+        let kind = if user.is_some() { HolderKind::Process } else { HolderKind::File };
+        let user = user.map(|pid| named(&one.comm, pid));
+        add(user.into_iter().chain([one.mount.clone()]).collect(), 1, one.used_bytes, kind);
     }
     for one in &held.shared {
         let holder = one.pid.map(|pid| named(&one.comm, pid));
