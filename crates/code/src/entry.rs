@@ -23,13 +23,18 @@ const fn by_size(name: &'static str, size: Register) -> Entry {
     Entry { name, cache: None, size: Some(size) }
 }
 
+/// The size is not among the arguments, or something is added to it.
+const fn of_any_size(name: &'static str) -> Entry {
+    Entry { name, cache: None, size: None }
+}
+
 /// A kmalloc of constant size: the compiler has chosen the cache already.
 const fn by_both(name: &'static str, size: Register) -> Entry {
     Entry { name, cache: Some(Register::RDI), size: Some(size) }
 }
 
 /// Every allocator that is looked for.
-pub(crate) const ENTRIES: [Entry; 45] = [
+pub(crate) const ENTRIES: [Entry; 50] = [
     by_cache("kmem_cache_alloc"),
     by_cache("kmem_cache_alloc_noprof"),
     by_cache("kmem_cache_alloc_lru"),
@@ -66,16 +71,21 @@ pub(crate) const ENTRIES: [Entry; 45] = [
     by_size("kvmalloc_node_noprof", Register::RDI),
     by_size("kmemdup", Register::RSI),
     by_size("kmemdup_noprof", Register::RSI),
-    by_size("kmemdup_nul", Register::R15),
-    by_size("kmemdup_array", Register::R15),
+    of_any_size("kmemdup_nul"),
+    of_any_size("kmemdup_array"),
     by_size("memdup_user", Register::RSI),
     by_size("krealloc", Register::RSI),
     by_size("krealloc_noprof", Register::RSI),
     by_size("krealloc_node_align_noprof", Register::RSI),
     by_size("sock_kmalloc", Register::RSI),
     by_size("mempool_kmalloc", Register::RSI),
-    by_size("kstrdup", Register::R15),
-    by_size("kstrdup_noprof", Register::R15),
-    by_size("kasprintf", Register::R15),
-    by_size("kvasprintf", Register::R15),
+    of_any_size("__devres_alloc_node"),
+    of_any_size("devm_kmalloc"),
+    by_size("memdup_user_nul", Register::RSI),
+    of_any_size("kstrdup_const"),
+    of_any_size("kvasprintf_const"),
+    of_any_size("kstrdup"),
+    of_any_size("kstrdup_noprof"),
+    of_any_size("kasprintf"),
+    of_any_size("kvasprintf"),
 ];

@@ -20,6 +20,8 @@ use sysak_types::{Inference, World, of_cache};
 /// A cache with fewer objects says little.
 const WORTH: usize = 20;
 const SAMPLE: usize = 32;
+/// Groups of more bytes are worth a line.
+const WORTH_BYTES: u64 = 16 << 10;
 /// Less sure than this is no type.
 const SURE: f64 = 0.5;
 /// Rounds in which typed pointers are followed.
@@ -151,11 +153,16 @@ fn general(world: World<'_>) {
                     let best = pointed.infer(few, &[]).into_iter().next();
                     let is_told = best.as_ref().is_some_and(|best| best.confidence >= SURE);
                     by_content += if is_told { bytes } else { 0 };
-                    if group.len() > 50 {
+                    if !is_told && bytes > WORTH_BYTES {
                         let name = best.map_or(String::new(), |best| {
                             format!("{} {:.2}", world.types.name(best.id), best.confidence)
                         });
-                        println!("{} of {}: {name}", group.len(), cache.name);
+                        let at = world.heap.object_va(group[0]);
+                        println!(
+                            "not typed: {} of {} ({bytes} bytes, {at}): {name}",
+                            group.len(),
+                            cache.name
+                        );
                     }
                 }
             }

@@ -84,24 +84,29 @@ pub fn score(
 struct Sum {
     /// Hundreds of numbers that are small, as numbers are, say no more than a few.
     weak: f64,
+    /// And so do hundreds of pointers that are not set.
+    unset: f64,
     rest: f64,
 }
 
 /// What speaks for a type less than this is weak.
 const WEAK: f64 = 1.5;
+/// What speaks against it no more than this is weak, too.
+const UNSET: f64 = -0.6;
 /// All that is weak together says no more than this.
 const MOST_WEAK: f64 = 5.0;
 
 impl Sum {
     fn add(&mut self, bits: f64) {
-        match bits > 0.0 && bits < WEAK {
-            true => self.weak += bits,
-            false => self.rest += bits,
+        match bits {
+            0.0..WEAK => self.weak += bits,
+            UNSET..0.0 => self.unset += bits,
+            _ => self.rest += bits,
         }
     }
 
     fn value(self) -> f64 {
-        self.weak.min(MOST_WEAK) + self.rest
+        self.weak.min(MOST_WEAK) + self.unset.max(-MOST_WEAK) + self.rest
     }
 }
 
@@ -267,6 +272,8 @@ impl Scorer<'_, '_> {
         let value = self.raw(at);
         match self.world.word(value) {
             Word::Zero => -0.3,
+            // A handler of a program's, or a number instead of one.
+            Word::User | Word::Small => -0.5,
             Word::Text => match self.world.signatures(value) {
                 Some(found) if found.is_empty() => 1.5,
                 Some(found) => {
