@@ -144,6 +144,11 @@ impl<'a> Kernel<'a> {
         self.per_cpu_offsets.len() as u64
     }
 
+    /// What to add to a per-CPU pointer to get to a CPU's copy, for each CPU.
+    pub fn per_cpu_offsets(&self) -> &[u64] {
+        &self.per_cpu_offsets
+    }
+
     /// Each CPU's copy of what a per-CPU pointer points to.
     pub(crate) fn per_cpu(&self, pointer: u64) -> impl Iterator<Item = Va> + '_ {
         self.per_cpu_offsets.iter().map(move |offset| Va(pointer.wrapping_add(*offset)))

@@ -15,7 +15,7 @@ use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Quiet};
 use sysak_kernel::{Kernel, modules};
 use sysak_target::{Choice, Options};
-use sysak_types::{Inference, World, of_cache};
+use sysak_types::{Inference, Word, World, of_cache};
 
 /// A cache with fewer objects says little.
 const WORTH: usize = 20;
@@ -24,6 +24,8 @@ const SAMPLE: usize = 32;
 const WORTH_BYTES: u64 = 16 << 10;
 /// Less sure than this is no type.
 const SURE: f64 = 0.5;
+/// As sure as this, the pointers of all that are alike are followed in turn.
+const CERTAIN: f64 = 0.9;
 /// Rounds in which typed pointers are followed.
 const ROUNDS: u32 = 6;
 
@@ -48,6 +50,7 @@ fn main() -> Result<()> {
         symbols: kernel.symbols,
         types: &types,
         memmap: kernel.memmap_range(),
+        per_cpu: kernel.per_cpu_offsets(),
         image: kernel.image_virtual,
     };
     named(world, false);
@@ -116,13 +119,26 @@ fn groups(world: World<'_>, cache: u16) -> Vec<Vec<Object>> {
     groups
 }
 
+/// Whether no word of an object leads anywhere: text, numbers, nothing at all.
+fn is_mute(world: World<'_>, object: Object) -> bool {
+    let size = world.heap.cache_of(object).object_size as usize;
+    let raw = world.read(world.heap.object_va(object).0, size).unwrap_or_default();
+    let leads = |word: Word| {
+        matches!(word, Word::Object(..) | Word::Text | Word::Data | Word::Page | Word::Poison)
+    };
+    !raw.chunks_exact(8).any(|word| {
+        let word = word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        leads(world.word(word))
+    })
+}
+
 /// kmalloc objects: how many get a type, by what points to them and by content; and how often
 /// content alone tells the type that the pointers tell.
 fn general(world: World<'_>) {
     let mut pointed = Inference::new(world, &[]);
     pointed.spread(ROUNDS, &|| false);
     let mut alone = Inference::new(world, &[]);
-    let (mut all, mut by_pointer, mut by_content) = (0, 0, 0);
+    let (mut all, mut by_pointer, mut by_content, mut mute) = (0, 0, 0, 0);
     let (mut asked, mut first, mut five) = (0, 0, 0);
     for (index, cache) in (0..).zip(&world.heap.caches) {
         if cache.class != Class::Slab || !cache.name.starts_with("kmalloc-") {
@@ -152,7 +168,11 @@ fn general(world: World<'_>) {
                     pointed.look_behind(few);
                     let best = pointed.infer(few, &[]).into_iter().next();
                     let is_told = best.as_ref().is_some_and(|best| best.confidence >= SURE);
+                    if let Some(best) = best.as_ref().filter(|best| best.confidence >= CERTAIN) {
+                        pointed.learn(&group, best.id);
+                    }
                     by_content += if is_told { bytes } else { 0 };
+                    mute += if !is_told && is_mute(world, group[0]) { bytes } else { 0 };
                     if !is_told && bytes > WORTH_BYTES {
                         let name = best.map_or(String::new(), |best| {
                             format!("{} {:.2}", world.types.name(best.id), best.confidence)
@@ -169,5 +189,6 @@ fn general(world: World<'_>) {
         }
     }
     println!("kmalloc: {all} bytes; typed by pointers {by_pointer}, by content {by_content}");
+    println!("not typed, and without any address: {mute} bytes");
     println!("content alone against pointers: of {asked} groups {first} first, {five} in five");
 }

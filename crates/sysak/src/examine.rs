@@ -309,6 +309,6 @@ impl Diagnosis<'_> {
 /// what begins near the address names it.
 const NEAR_BYTES: u64 = 4096;
 
-fn is_named(kernel: &Kernel<'_>, at: Va) -> bool {
+pub(crate) fn is_named(kernel: &Kernel<'_>, at: Va) -> bool {
     kernel.symbols.symbolize(at).is_some_and(|symbol| symbol.offset < NEAR_BYTES)
 }

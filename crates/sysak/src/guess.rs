@@ -1,16 +1,19 @@
 //! What struct the objects of suspects are, as far as the kernel's type information tells.
 
-use sysak_analysis::content;
-use sysak_base::Cancel;
+use sysak_analysis::{content, fingerprint};
 use sysak_base::heap::{Class, Heap, Object};
+use sysak_base::{Cancel, Va};
 use sysak_kernel::{Kernel, modules};
 use sysak_symbols::TypeId;
 use sysak_types::{Candidate, Inference, Types, What, World};
 
 use crate::diagnose::Case;
+use crate::examine::is_named;
 
 /// Objects that are compared.
 const SAMPLE: usize = 32;
+/// Objects of a cache that are looked at to find some that are alike.
+const LOOKED_AT: usize = 4096;
 /// What leads to a type, told for one object.
 const MOST_REASONS: usize = 3;
 
@@ -61,6 +64,7 @@ pub enum Sign {
 
 /// Names the types of objects.
 pub struct Guesser<'w> {
+    kernel: &'w Kernel<'w>,
     world: World<'w>,
     inference: Inference<'w>,
 }
@@ -80,9 +84,10 @@ impl<'w> Guesser<'w> {
             symbols: kernel.symbols,
             types,
             memmap: kernel.memmap_range(),
+            per_cpu: kernel.per_cpu_offsets(),
             image: kernel.image_virtual,
         };
-        Guesser { world, inference: Inference::new(world, &[]) }
+        Guesser { kernel, world, inference: Inference::new(world, &[]) }
     }
 
     /// The types that the objects of one cache may have, the likeliest first.
@@ -92,6 +97,53 @@ impl<'w> Guesser<'w> {
         // What the objects lead to is known better than they are themselves.
         self.inference.look_behind(objects);
         self.inference.infer(objects, modules).iter().map(|found| self.named(found)).collect()
+    }
+
+    /// The type of one object: what its cache's name tells, else what it and those alike to it
+    /// look like; `None` for what is no slab object.
+    pub fn of_object(&mut self, object: Object) -> Option<Guess> {
+        let heap = self.world.heap;
+        let cache = heap.slabs[object.slab as usize].cache;
+        if heap.caches[usize::from(cache)].class != Class::Slab {
+            return None;
+        }
+        if let Some(id) = self.inference.known().of_cache(cache) {
+            let told = Candidate { id, confidence: 1.0, score: 0.0, marks: Vec::new(), hint: None };
+            return Some(self.named(&told));
+        }
+        let objects = self.alike(object)?;
+        let size = u64::from(heap.cache_of(object).object_size);
+        let at: Vec<Va> = objects.iter().map(|one| heap.object_va(*one)).collect();
+        let is_named = |at: Va| is_named(self.kernel, at);
+        let held = content::held(heap, self.world.memory, &at, size, &is_named);
+        let modules = modules_of(self.kernel, &held);
+        self.guess(&objects, &modules).into_iter().next()
+    }
+
+    /// The object, and some of its cache that are made of the same kinds of words.
+    fn alike(&self, object: Object) -> Option<Vec<Object>> {
+        let heap = self.world.heap;
+        let cache = heap.slabs[object.slab as usize].cache;
+        let size = heap.cache_of(object).object_size as usize;
+        let print = |one: Object| {
+            let raw = self.world.read(heap.object_va(one).0, size)?;
+            Some(fingerprint::of(heap, &raw))
+        };
+        let (wanted, mut found, mut left) = (print(object)?, vec![object], LOOKED_AT);
+        let slabs = (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache);
+        for (slab, _) in slabs {
+            heap.for_each_live(slab, |index| {
+                let one = Object { slab, index };
+                if left > 0 && found.len() < SAMPLE && one != object {
+                    left -= 1;
+                    found.extend((print(one) == Some(wanted)).then_some(one));
+                }
+            });
+            if left == 0 || found.len() == SAMPLE {
+                break;
+            }
+        }
+        Some(found)
     }
 
     fn named(&self, found: &Candidate) -> Guess {
@@ -170,10 +222,13 @@ pub fn find(
         let sample = content::sample(heap, kernel.memory, case.cache, print, only_lost);
         let objects: Vec<Object> =
             sample.iter().filter_map(|at| heap.find_object(at.0)).take(SAMPLE).collect();
-        let module = |held: &content::Held| {
-            kernel.symbols.symbolize(held.address)?.module.map(str::to_owned)
-        };
-        let modules: Vec<String> = case.held.iter().filter_map(module).collect();
-        case.guesses = guesser.guess(&objects, &modules);
+        case.guesses = guesser.guess(&objects, &modules_of(kernel, &case.held));
     }
+}
+
+/// The modules of the symbols that objects lead to.
+fn modules_of(kernel: &Kernel<'_>, held: &[content::Held]) -> Vec<String> {
+    let module =
+        |held: &content::Held| kernel.symbols.symbolize(held.address)?.module.map(str::to_owned);
+    held.iter().filter_map(module).collect()
 }

@@ -10,16 +10,19 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use sysak_base::Va;
 use sysak_base::heap::Object;
 use sysak_symbols::{Shape, TypeId};
 
 use crate::known::{Hint, Known, Typed, typed};
-use crate::layout::{Kind, Layout, Part};
-use crate::names;
+use crate::layout::{Kind, Layout};
+use crate::names::{self, Block};
 use crate::score::{Mark, Sample, score};
 use crate::world::{Word, World};
 
-/// Objects that are compared with every type.
+/// Types that are compared with more than one object.
+const PROMISING: usize = 500;
+/// Objects that are compared with these.
 const FIRST_SAMPLE: usize = 6;
 /// Objects that are compared with the types that fit these best.
 const SAMPLE: usize = 32;
@@ -40,6 +43,10 @@ const TEMPERATURE: f64 = 1.5;
 const OF_ITS_MODULE: f64 = 4.0;
 const OF_A_MODULE: f64 = -1.0;
 const SELDOM: f64 = -4.0;
+/// Where BTF has the per-CPU variables.
+const PER_CPU_SECTION: &str = ".data..percpu";
+/// Elements of an array that are looked at.
+const MOST_ELEMENTS: usize = 64;
 /// Fits that are kept, so that they need not be computed again.
 const MOST_FITS: usize = 1 << 18;
 /// Words of an object, and objects behind it, that are looked at.
@@ -121,19 +128,16 @@ impl<'w> Inference<'w> {
             objects.iter().take(SAMPLE).filter_map(|object| self.sample(*object)).collect();
         let Some(first) = samples.first() else { return Vec::new() };
         let few = &samples[..samples.len().min(FIRST_SAMPLE)];
-        let mut scored: Vec<(f64, TypeId)> = self
-            .possible(first.object)
-            .into_iter()
-            .map(|id| (self.average(id, few) + self.prior(id, modules), id))
-            .collect();
-        let by_score =
-            |a: &(f64, TypeId), b: &(f64, TypeId)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-        scored.sort_by(by_score);
-        scored.truncate(FINALISTS);
-        for one in &mut scored {
-            one.0 = self.average(one.1, &samples) + self.prior(one.1, modules);
+        let all = self.possible(first.object).into_iter();
+        let mut scored: Vec<(f64, TypeId)> = all.map(|id| (0.0, id)).collect();
+        for (sample, kept) in [(&few[..1], PROMISING), (few, FINALISTS), (&samples[..], FINALISTS)]
+        {
+            for one in &mut scored {
+                one.0 = self.average(one.1, sample) + self.prior(one.1, modules);
+            }
+            scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            scored.truncate(kept);
         }
-        scored.sort_by(by_score);
         self.merge_copies(&mut scored);
         let best = scored.first().map_or(UNKNOWN, |one| one.0.max(UNKNOWN));
         let weight = |score: f64| ((score - best) / TEMPERATURE).exp2();
@@ -221,8 +225,9 @@ impl<'w> Inference<'w> {
         )
     }
 
-    /// Follows the typed pointers of every object whose type is known, and then of those that
-    /// they lead to, so many `rounds` far. Returns how many objects something led to.
+    /// Follows the typed pointers of every object whose type is known, and those of the per-CPU
+    /// variables, and then of what they lead to, so many `rounds` far. Returns how many
+    /// objects something led to.
     pub fn spread(&mut self, rounds: u32, is_cancelled: &dyn Fn() -> bool) -> usize {
         let heap = self.world.heap;
         let mut next: Vec<(Object, Typed)> = Vec::new();
@@ -234,6 +239,7 @@ impl<'w> Inference<'w> {
                 });
             }
         }
+        self.follow_variables(&mut next);
         for _ in 0..rounds {
             let mut found = Vec::new();
             for (object, typed) in next {
@@ -247,49 +253,140 @@ impl<'w> Inference<'w> {
         self.known.len()
     }
 
-    /// Notes what the pointers of one object lead to.
-    fn follow(&mut self, object: Object, owner: Typed, found: &mut Vec<(Object, Typed)>) {
-        let Some(sample) = self.sample(object) else { return };
-        if owner.many {
-            return;
-        }
-        let layout = self.layout(owner.id);
-        for part in &layout.parts {
-            if let Part { at, kind: Kind::Pointer(target), .. } = part {
-                self.pointer((owner.id, *at), *target, &sample, found);
+    /// Follows each CPU's copy of the kernel's per-CPU variables: of all others the type information
+    /// says nothing.
+    fn follow_variables(&mut self, found: &mut Vec<(Object, Typed)>) {
+        let types = self.world.types;
+        let variables: Vec<(Va, TypeId)> = types
+            .variables()
+            .filter(|(module, one)| module.is_none() && one.section == PER_CPU_SECTION)
+            .filter_map(|(_, one)| Some((self.world.symbols.find(one.name)?, one.type_id)))
+            .collect();
+        for (pointer, id) in variables {
+            let bytes = types.size(id).unwrap_or(0).min(LONGEST);
+            for offset in self.world.per_cpu {
+                let at = Va(pointer.0.wrapping_add(*offset));
+                if let Some(raw) = self.world.read(at.0, bytes as usize) {
+                    self.follow_words((id, None), at, &raw, found);
+                }
             }
         }
     }
 
+    /// Notes what the pointers of one object lead to.
+    fn follow(&mut self, object: Object, owner: Typed, found: &mut Vec<(Object, Typed)>) {
+        let Some(sample) = self.sample(object) else { return };
+        if !owner.many {
+            return self.follow_words((owner.id, Some(object)), sample.at, &sample.bytes, found);
+        }
+        let bytes = self.world.types.size(owner.id).unwrap_or(0).max(1) as usize;
+        for (index, one) in sample.bytes.chunks_exact(bytes).enumerate().take(MOST_ELEMENTS) {
+            let at = sample.at.at((index * bytes) as u64);
+            self.follow_words((owner.id, None), at, one, found);
+        }
+    }
+
+    /// Whether an object is an array of a struct: all of the elements fit, and some are not empty.
+    fn many(&self, object: Object, id: TypeId) -> Option<Typed> {
+        let bytes = self.world.types.size(id).filter(|bytes| *bytes >= 8)? as usize;
+        if !matches!(self.world.types.shape(id).1, Shape::Struct(_) | Shape::Union(_)) {
+            return None;
+        }
+        let sample = self.sample(object)?;
+        let layout = self.layout(id);
+        let (mut elements, mut filled, mut total) = (0, 0, 0.0);
+        for (index, one) in sample.bytes.chunks_exact(bytes).enumerate().take(MOST_ELEMENTS) {
+            let at = sample.at.at((index * bytes) as u64);
+            let one = Sample { object, at, bytes: one.to_vec() };
+            elements += 1;
+            if one.bytes.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            let (score, _) = score(&self.world, &self.known, &layout, &one, &|_, _| None);
+            if score < 0.0 {
+                return None;
+            }
+            filled += 1;
+            total += score;
+        }
+        let is_many = elements >= 2 && filled >= 2 && total >= f64::from(filled) * 1.5;
+        is_many.then_some(Typed { id, many: true, whole: true })
+    }
+
+    fn follow_words(
+        &mut self,
+        (owner, object): (TypeId, Option<Object>),
+        at: Va,
+        raw: &[u8],
+        found: &mut Vec<(Object, Typed)>,
+    ) {
+        let layout = self.layout(owner);
+        for part in &layout.parts {
+            let word = |offset: u32| crate::world::word_at(raw, (part.at + offset) as usize);
+            match part.kind {
+                Kind::Pointer(target) => {
+                    self.pointer((owner, part.at), (target, 0), (object, word(0)), found);
+                }
+                // Neighbours on a list hang on it by the same member, mostly: one that does not
+                // begin where such an object would is the list's head or something else.
+                Kind::Block(Block::List | Block::Chain) if object.is_some() => {
+                    let inside = at.at(part.at.into()).0;
+                    for link in [word(0), word(8)].into_iter().filter(|link| *link != inside) {
+                        self.pointer((owner, part.at), (owner, part.at), (object, link), found);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Notes where a word leads to that should point `inside` bytes into a `target`.
     fn pointer(
         &mut self,
         (owner, at): (TypeId, u32),
-        target: TypeId,
-        sample: &Sample,
+        (target, inside): (TypeId, u32),
+        (from, value): (Option<Object>, u64),
         found: &mut Vec<(Object, Typed)>,
     ) {
         let (types, heap) = (self.world.types, self.world.heap);
-        let value = crate::world::word_at(&sample.bytes, at as usize);
         let Word::Object(object, offset) = self.world.word(value) else { return };
         let cache = heap.slabs[object.slab as usize].cache;
-        if self.known.of_cache(cache).is_some() || object == sample.object {
+        if self.known.of_cache(cache).is_some() || Some(object) == from {
             return;
         }
         let target_shape = types.shape(target).1;
         if matches!(target_shape, Shape::Void | Shape::Forward | Shape::Other) {
             return;
         }
+        let size = heap.caches[usize::from(cache)].object_size;
+        let is_link = inside > 0 || owner == target && from.is_some() && at == inside;
+        let whole = typed(types, target, size).filter(|typed| typed.whole);
+        let many = || typed(types, target, size).and_then(|typed| self.many(object, typed.id));
+        let whole = if is_link || offset > 0 { whole } else { whole.or_else(many) };
+        if is_link && (offset != inside || !whole.is_some_and(|typed| self.fits(object, typed))) {
+            return;
+        }
+        let offset = offset - inside;
         let is_first = self.known.hints(object).is_empty();
         let is_new = self.known.add_hint(types, object, Hint { offset, target, owner, at });
-        let size = heap.caches[usize::from(cache)].object_size;
         if is_new
             && is_first
             && offset == 0
-            && let Some(typed) = typed(types, target, size).filter(|typed| typed.whole)
-            && self.fits(object, typed)
+            && let Some(typed) = whole
+            && (is_link || typed.many || self.fits(object, typed))
         {
             self.known.add_content(object, typed);
             found.push((object, typed));
+        }
+    }
+
+    /// Takes it for true that these objects are of a type, and follows their pointers.
+    pub fn learn(&mut self, objects: &[Object], id: TypeId) {
+        let typed = Typed { id, many: false, whole: true };
+        let mut found = Vec::new();
+        for object in objects {
+            self.known.add_content(*object, typed);
+            self.follow(*object, typed, &mut found);
         }
     }
 

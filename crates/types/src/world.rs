@@ -24,6 +24,8 @@ pub struct World<'a> {
     pub types: &'a Types,
     /// Where the array of `struct page` lies.
     pub memmap: (Va, Va),
+    /// What to add to a per-CPU pointer, for each CPU.
+    pub per_cpu: &'a [u64],
     /// The kernel's image, if that is known.
     pub image: Option<(Va, Va)>,
 }

@@ -5,7 +5,9 @@
 use serde::Serialize;
 use sysak_base::{Stage, Va};
 
-use super::{Finding, Holder, SCHEMA_VERSION, Target, Timings, Tool, address, hex, stage};
+use super::{
+    Finding, Holder, ObjectType, SCHEMA_VERSION, Target, Timings, Tool, address, hex, stage,
+};
 
 /// The document of `sysak inspect`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -157,10 +159,13 @@ pub enum PageUse {
 }
 
 /// The words of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Dump {
     /// Which object.
     pub spot: Spot,
+    /// Its type, as guessed.
+    #[serde(rename = "type")]
+    pub object_type: Option<ObjectType>,
     /// Its words; equal ones in a row are one entry.
     pub words: Vec<Word>,
     /// Whether more words follow.

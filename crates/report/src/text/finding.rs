@@ -141,7 +141,11 @@ fn holders<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io:
 }
 
 /// The type that fits best and why, and the others that fit where it is not sure.
-fn kind<W: Write>(page: &mut Page<'_, W>, guess: &ObjectType, lang: Lang) -> io::Result<()> {
+pub(super) fn kind<W: Write>(
+    page: &mut Page<'_, W>,
+    guess: &ObjectType,
+    lang: Lang,
+) -> io::Result<()> {
     let percent = |share: f64| format!("{:.0} %", share.clamp(0.0, 1.0) * 100.0);
     let module = guess.module.as_ref().map_or(String::new(), |module| format!(" [{module}]"));
     let name = format!("{}{module}", guess.name);

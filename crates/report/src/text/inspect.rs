@@ -119,6 +119,9 @@ fn page_use(owner: PageUse, lang: Lang) -> String {
 /// An object's words, and below them those of the objects that they lead to.
 fn objects<W: Write>(page: &mut Page<'_, W>, dump: &Dump, lang: Lang) -> io::Result<()> {
     whole_spot(page, &dump.spot, lang)?;
+    if let Some(guess) = &dump.object_type {
+        finding::kind(page, guess, lang)?;
+    }
     words(page, dump, lang)?;
     for next in &dump.leads_to {
         page.gap()?;

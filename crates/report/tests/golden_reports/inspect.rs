@@ -3,8 +3,8 @@
 use sysak_base::Va;
 use sysak_report::{
     Class, ContentSymbol, Dump, Finding, Group, Holder, HolderKind, InspectedCache, Inspection,
-    ObjectState, PageUse, Reader, RefPlace, Refs, Spot, SpotKind, Step, Subject, Target,
-    TargetKind, Timings, Tool, Word, WordKind,
+    ObjectState, ObjectType, PageUse, Reader, RefPlace, Refs, Spot, SpotKind, Step, Subject,
+    Target, TargetKind, Timings, Tool, TypeReason, TypeReasonKind, Word, WordKind,
 };
 
 fn document(subject: Subject) -> Inspection {
@@ -93,11 +93,30 @@ pub fn object() -> Inspection {
         field: None,
     };
     let behind = Spot { name: Some("kmalloc-32".to_owned()), size_bytes: Some(32), ..flow(0) };
+    let named = |word: Word, field: &str| Word { field: Some(field.to_owned()), ..word };
     let dump = Dump {
         spot: flow(0),
+        object_type: Some(ObjectType {
+            name: "struct flow_rule_info".to_owned(),
+            confidence: 0.82,
+            module: Some("bonding".to_owned()),
+            reasons: vec![TypeReason {
+                offset: 0,
+                field: "ops".to_owned(),
+                kind: TypeReasonKind::Symbol,
+                leads_to: Some("flow_ops [bonding]".to_owned()),
+            }],
+            ..ObjectType::default()
+        }),
         words: vec![
-            word(0, 0xffff_ffff_c040_1000, WordKind::Symbol, Some("flow_ops [bonding]")),
-            word(8, 0xdead_0000_0000_0100, WordKind::Poison, Some("LIST_POISON1")),
+            named(
+                word(0, 0xffff_ffff_c040_1000, WordKind::Symbol, Some("flow_ops [bonding]")),
+                "ops",
+            ),
+            named(
+                word(8, 0xdead_0000_0000_0100, WordKind::Poison, Some("LIST_POISON1")),
+                "list.next",
+            ),
             word(16, 0xdead_0000_0000_0122, WordKind::Poison, Some("LIST_POISON2")),
             word(24, 0xffff_8880_0512_0020, WordKind::Object, Some("kmalloc-32+0x0")),
             word(32, 0x3_0000_0001, WordKind::Number, Some("1, 3")),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use sysak::diagnose::diagnose;
+use sysak::guess::{self, Guesser};
 use sysak::look::{Look, look};
 use sysak::plan::Plan;
 use sysak::ways::Guide;
@@ -93,7 +94,10 @@ fn of_address(
         Inspected::Addr { address } => Subject::Addr(facts::inspect::spot(&guide, Va(*address))),
         Inspected::Object { address, depth } => {
             let object = object(&seen, *address)?;
-            Subject::Object(facts::inspect::dump(&guide, object, Va(*address), *depth))
+            let types = guess::types(&kernel);
+            let mut guesser = Guesser::new(&kernel, &seen.heap, &types);
+            let at = Va(*address);
+            Subject::Object(facts::inspect::dump(&guide, &mut guesser, object, at, *depth))
         }
         Inspected::Refs { address } => {
             let object = object(&seen, *address)?;

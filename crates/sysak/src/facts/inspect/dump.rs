@@ -1,13 +1,15 @@
 //! The words of an object, and what each of them is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use sysak::guess::Guesser;
 use sysak::ways::Guide;
 use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
 use sysak_report::{Dump, Word, WordKind};
 
 use super::spot::of_object;
+use crate::facts::guess::object_type;
 
 /// Bytes of an object that are shown.
 const SHOWN_BYTES: u64 = 4096;
@@ -21,10 +23,45 @@ const POISONS: [(u64, &str); 2] =
 /// Error numbers as pointers.
 const ERRORS_FROM: u64 = u64::MAX - 4094;
 
-/// The words of an object; of those that they lead to as well, `depth` steps far.
-pub fn dump(guide: &Guide<'_, '_>, object: Object, at: Va, depth: u32) -> Dump {
+/// A type that is less likely gives no names to fields.
+const LIKELY: f64 = 0.5;
+/// Objects whose type is looked for.
+const MOST_TYPED: usize = 20;
+
+/// The words of an object; of those that they lead to as well, `depth` steps far. The `guesser`
+/// names their types and fields.
+pub fn dump(
+    guide: &Guide<'_, '_>,
+    guesser: &mut Guesser<'_>,
+    object: Object,
+    at: Va,
+    depth: u32,
+) -> Dump {
     let mut shown = HashSet::from([object]);
-    deeper(guide, object, at, depth, &mut shown)
+    let mut found = deeper(guide, object, at, depth, &mut shown);
+    let mut left = MOST_TYPED;
+    name(guide, guesser, &mut found, &mut left);
+    found
+}
+
+/// Puts the names of the likeliest type's members beside the words.
+fn name(guide: &Guide<'_, '_>, guesser: &mut Guesser<'_>, dump: &mut Dump, left: &mut usize) {
+    if *left == 0 {
+        return;
+    }
+    *left -= 1;
+    let object = dump.spot.start.and_then(|start| guide.look().heap.find_object(start.0));
+    if let Some(guess) = object.and_then(|object| guesser.of_object(object)) {
+        if guess.confidence >= LIKELY {
+            let fields: HashMap<u64, &String> =
+                guess.fields.iter().map(|(at, name)| (u64::from(*at), name)).collect();
+            for word in &mut dump.words {
+                word.field = fields.get(&word.offset).map(|name| (*name).clone());
+            }
+        }
+        dump.object_type = object_type(std::slice::from_ref(&guess));
+    }
+    dump.leads_to.iter_mut().for_each(|next| name(guide, guesser, next, left));
 }
 
 fn deeper(
@@ -36,10 +73,13 @@ fn deeper(
 ) -> Dump {
     let heap = &guide.look().heap;
     let (words, cut) = contents(guide, object);
+    // Each link of a list that leads to itself is a field of its own.
+    let typed = heap.cache_of(object).class == Class::Slab;
     let mut found = Dump { spot: of_object(guide, object, at), cut, ..Dump::default() };
     let mut next = Vec::new();
     for (offset, value) in (0..).step_by(8).zip(words) {
-        if let Some(last) = found.words.last_mut().filter(|last| last.value == value) {
+        let is_same = |last: &&mut Word| last.value == value && (value == 0 || !typed);
+        if let Some(last) = found.words.last_mut().filter(is_same) {
             last.count += 1;
             continue;
         }
