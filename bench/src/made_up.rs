@@ -178,7 +178,10 @@ impl MadeUp {
                     put(shape.page_type, u64::from(!bit), 4);
                 }
             }
-        } else if page >= self.first_slab {
+        } else if page < self.first_slab {
+            // Set aside at boot: a root, whoever leads to it.
+            put(shape.flags, 1 << shape.bits.reserved, 8);
+        } else {
             // The rest of the machine belongs to user space.
             put(shape.flags, 1 << shape.bits.lru | 1 << shape.bits.swapbacked, 8);
             put(shape.mapping, DIRECT_MAP + 1, 8);

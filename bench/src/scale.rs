@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use sysak::diagnose::diagnose;
 use sysak::plan::Plan;
+use sysak_base::heap::Class;
 use sysak_base::{Cancel, Quiet};
 use sysak_kernel::Kernel;
 use sysak_kernel::shape::Shape;
@@ -97,9 +98,13 @@ fn run(kernel: &mut Kernel<'_>) -> Result<Scaled> {
     let diagnosis = diagnose(kernel, &plan, &Quiet, &Cancel::default())?;
     let time = start.elapsed();
     let times = diagnosis.look.times;
+    let caches = diagnosis.look.heap.caches.iter().zip(&diagnosis.tallies);
+    let slabs = caches.filter(|(cache, _)| cache.class == Class::Slab);
+    let (objects, lost) = slabs
+        .fold((0, 0), |(objects, lost), (_, tally)| (objects + tally.total, lost + tally.white));
     Ok(Scaled {
-        objects: diagnosis.look.heap.objects(),
-        lost: diagnosis.tallies.iter().map(|tally| tally.white).sum(),
+        objects,
+        lost,
         expected: None,
         time,
         // The peak, less what was there before and the pages of files that were mapped.

@@ -49,6 +49,8 @@ const PER_CPU_SECTION: &str = ".data..percpu";
 const MOST_ELEMENTS: usize = 64;
 /// Fits that are kept, so that they need not be computed again.
 const MOST_FITS: usize = 1 << 18;
+/// What a word is worth that says next to nothing.
+const ALIKE: f64 = 0.5;
 /// Words of an object, and objects behind it, that are looked at.
 const MOST_BEHIND: usize = 64;
 /// What is this likely is taken for true of an object that others lead to.
@@ -168,11 +170,18 @@ impl<'w> Inference<'w> {
         own + seldom
     }
 
-    /// Two tables' copies of one type are one candidate.
+    /// Two tables' copies of one type are one candidate; and so are a struct and another that begins
+    /// with it, where nothing of what the longer one has more speaks for it.
     fn merge_copies(&self, scored: &mut Vec<(f64, TypeId)>) {
+        let types = self.world.types;
         let mut kept: Vec<(f64, TypeId)> = Vec::new();
         for one in scored.drain(..) {
-            if !kept.iter().any(|other| self.world.types.same(other.1, one.1)) {
+            let is_copy = |other: &(f64, TypeId)| {
+                let begins =
+                    types.begins_at(one.1, 0, other.1) || types.begins_at(other.1, 0, one.1);
+                types.same(other.1, one.1) || begins && other.0 - one.0 < ALIKE
+            };
+            if !kept.iter().any(is_copy) {
                 kept.push(one);
             }
         }
