@@ -29,6 +29,8 @@ const SAMPLE: usize = 100;
 const NEARLY_ALL: usize = 90;
 /// A type that is this likely says how many bytes were asked for.
 const SURE: f64 = 0.6;
+/// A type that is less likely links no function with the objects.
+const LIKELY: f64 = 0.3;
 /// No longer part of an object is compared.
 const LONGEST: u64 = 4096;
 
@@ -72,7 +74,7 @@ pub fn find(
 
 fn makers(kernel: &Kernel<'_>, heap: &Heap, types: &Types, case: &Case, sites: &Sites) -> Makers {
     let info = &heap.caches[usize::from(case.cache)];
-    let guess = case.guesses.first();
+    let guess = case.guesses.first().filter(|guess| guess.confidence >= LIKELY);
     let modules = case.held.iter().filter_map(|held| {
         let symbol = kernel.symbols.symbolize(held.address)?;
         symbol.module.map(str::to_owned)

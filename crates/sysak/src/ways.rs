@@ -17,6 +17,7 @@ use sysak_analysis::climb::{Limits, Ways, climb};
 use sysak_analysis::refs::{self, From, Reference};
 use sysak_base::Cancel;
 use sysak_base::heap::Object;
+use sysak_kernel::shape::TASK_CACHE;
 
 use family::{Families, Family};
 pub use guide::Guide;
@@ -80,7 +81,9 @@ pub fn held_by(guide: &Guide<'_, '_>, caches: &[u16], cancel: &Cancel) -> Vec<Op
         .map(|cache| {
             let slabs = look.heap.slabs.iter().filter(|slab| slab.cache == *cache);
             let objects = slabs.map(|slab| u64::from(slab.objects)).sum();
-            let fits = objects <= left;
+            // Threads are nobody's but their own.
+            let is_asked = !look.heap.caches[usize::from(*cache)].has_name(TASK_CACHE);
+            let fits = is_asked && objects <= left;
             left -= if fits { objects } else { 0 };
             (*cache, fits.then(|| Families::of(&look.heap, *cache)))
         })

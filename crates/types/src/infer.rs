@@ -433,38 +433,6 @@ impl<'w> Inference<'w> {
 
     /// What the word at an offset of a type is called: `list.next`.
     pub fn field(&self, id: TypeId, offset: u32) -> Option<String> {
-        field(self.world.types, id, offset, 8)
-    }
-}
-
-/// What the member at an offset of a type is called, and those inside it.
-fn field(types: &crate::Types, id: TypeId, offset: u32, depth: u32) -> Option<String> {
-    let depth = depth.checked_sub(1)?;
-    match types.shape(id) {
-        (id, Shape::Struct(_) | Shape::Union(_)) => types.members(id).find_map(|member| {
-            let start = member.bits / 8;
-            let inside = offset.checked_sub(start)?;
-            let reaches = types.size(member.type_id).is_some_and(|bytes| inside < bytes);
-            if !reaches {
-                return None;
-            }
-            let further = field(types, member.type_id, inside, depth);
-            Some(match (member.name, further) {
-                ("", further) => further.unwrap_or_default(),
-                (name, Some(further)) if further.starts_with('[') => format!("{name}{further}"),
-                (name, Some(further)) if !further.is_empty() => format!("{name}.{further}"),
-                (name, _) => name.to_owned(),
-            })
-        }),
-        (_, Shape::Array(element, _)) => {
-            let bytes = types.size(element).filter(|bytes| *bytes > 0)?;
-            let further = field(types, element, offset % bytes, depth);
-            let index = offset / bytes;
-            Some(match further {
-                Some(further) if !further.is_empty() => format!("[{index}].{further}"),
-                _ => format!("[{index}]"),
-            })
-        }
-        _ => None,
+        self.world.types.field(id, offset)
     }
 }

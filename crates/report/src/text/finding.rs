@@ -198,6 +198,8 @@ fn advice<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::
 
 /// A holder of less than this part of the objects does not speak for the cache.
 const MUCH: u64 = 4;
+/// Names on a way from a process that is as good as its own.
+const NEAR: usize = 3;
 
 /// The biggest caches, a line each.
 pub(super) fn held<W: Write>(
@@ -259,8 +261,10 @@ pub(super) fn explained<W: Write>(
 fn told(found: &Finding, lang: Lang) -> String {
     let all = found.allocated_objects.unwrap_or(0);
     let is_owner = |holder: &&Holder| {
-        matches!(holder.kind, HolderKind::Module | HolderKind::Process)
-            && holder.objects >= all.div_ceil(MUCH)
+        // From a process much can be reached that is not its own.
+        let is_near = holder.kind == HolderKind::Module
+            || holder.kind == HolderKind::Process && holder.path.len() <= NEAR;
+        is_near && holder.objects >= all.div_ceil(MUCH)
     };
     let owner = found.holders.iter().take(2).find(is_owner);
     if let Some((holder, name)) = owner.and_then(|one| Some((one, one.path.first()?))) {

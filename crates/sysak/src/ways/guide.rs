@@ -12,9 +12,11 @@ use sysak_kernel::holders::{self, Owners};
 use sysak_kernel::place::{Place, Places};
 use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{Kernel, shape};
-use sysak_symbols::Symbol;
+use sysak_symbols::{Symbol, TypeId};
+use sysak_types::{Known, Types};
 
 use super::{Kind, Trail};
+use crate::guess;
 use crate::look::Look;
 
 /// Names the ways that references go.
@@ -23,13 +25,21 @@ pub struct Guide<'a, 'k> {
     pub(super) look: &'a Look,
     places: Places<'a, 'k>,
     owners: Owners,
+    types: Types,
+    /// Of each cache whose name tells it, the struct that its objects are.
+    structs: Vec<Option<TypeId>>,
 }
 
 impl<'a, 'k> Guide<'a, 'k> {
     /// Reads what is needed of tasks, files and areas.
     pub fn new(kernel: &'a Kernel<'k>, look: &'a Look) -> Guide<'a, 'k> {
         let places = Places::new(kernel, &look.heap, &look.areas);
-        Guide { kernel, look, places, owners: holders::owners(kernel, &look.heap) }
+        let owners = holders::owners(kernel, &look.heap);
+        let types = guess::types(kernel);
+        let known = Known::by_caches(&types, &look.heap, &[]);
+        let caches = 0..look.heap.caches.len() as u16;
+        let structs = caches.map(|cache| known.of_cache(cache)).collect();
+        Guide { kernel, look, places, owners, types, structs }
     }
 
     /// The kernel.
@@ -255,12 +265,35 @@ impl<'a, 'k> Guide<'a, 'k> {
             From::Object(object) => {
                 let cache = heap.cache_of(object);
                 let offset = one.at.0.wrapping_sub(heap.object_va(object).0);
-                (cache.name.clone(), (cache.class == Class::Slab).then_some(offset))
+                match self.member(object, offset) {
+                    Some(member) => (member, None),
+                    None => (cache.name.clone(), (cache.class == Class::Slab).then_some(offset)),
+                }
             }
             From::Root | From::Register => (self.step(one), None),
         };
         let steps = way.iter().rev().skip(1).map(step);
-        Some((kind, std::iter::once((name, None)).chain(steps).collect()))
+        let mut trail: Trail = std::iter::once((name, None)).chain(steps).collect();
+        // The levels of a tree are one step.
+        trail.dedup_by(|next, before| {
+            let is_same = next.0 == before.0;
+            if is_same && next.1 != before.1 {
+                before.1 = None;
+            }
+            is_same
+        });
+        Some((kind, trail))
+    }
+
+    /// `dentry.d_inode`, of an object whose cache says by its name what struct it is; slots of an
+    /// array are one member.
+    fn member(&self, object: Object, offset: u64) -> Option<String> {
+        let cache = self.look.heap.slabs[object.slab as usize].cache;
+        let id = self.structs.get(usize::from(cache)).copied().flatten()?;
+        let field = self.types.field(id, u32::try_from(offset).ok()?)?;
+        let field: String =
+            field.chars().filter(|one| !one.is_ascii_digit() || !field.contains('[')).collect();
+        Some(format!("{}.{field}", self.types.name(id)))
     }
 }
 

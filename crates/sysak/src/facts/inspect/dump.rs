@@ -143,6 +143,8 @@ fn meaning(guide: &Guide<'_, '_>, object: Object, value: u64) -> (WordKind, Opti
     }
     if let Some(other) = heap.find_object(value)
         && (value > u64::from(u32::MAX) || heap.object_va(other).0 == value)
+        && (heap.cache_of(other).class != Class::Vmalloc
+            || guide.symbol_and_offset(Va(value)).is_none())
     {
         let label = match other == object {
             true => format!("itself+{:#x}", value.wrapping_sub(heap.object_va(object).0)),
