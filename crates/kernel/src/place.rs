@@ -19,6 +19,11 @@ use crate::vmalloc::{Area, Kind};
 
 /// Static per-CPU variables lie below this where per-CPU pointers count from 0.
 const PER_CPU_BYTES: u64 = 1 << 20;
+/// A larger table of boot time is none.
+const MOST_TABLE_BYTES: u64 = 1 << 30;
+/// Image that is searched, and how much of it at once.
+const MOST_IMAGE_BYTES: u64 = 256 << 20;
+const PIECE_BYTES: u64 = PAGE_SIZE;
 /// An area has no more pages that are looked up here: 4 GiB.
 const MOST_PAGES: u64 = 1 << 20;
 
@@ -40,6 +45,8 @@ pub enum Place {
     },
     /// In an area of the vmalloc address space, at this address.
     Area(Va),
+    /// In memory set aside at boot to which this variable of the kernel leads: a hash table.
+    Table(Va),
     /// In the `struct page` of a page.
     StructPage(Pfn),
     /// In a page of the kernel of which nobody says more.
@@ -61,6 +68,9 @@ pub struct Places<'a, 'k> {
     stacks: HashMap<Va, Thread>,
     /// By the address of its `task_struct`.
     tasks: HashMap<Va, Thread>,
+    /// Where tables begin that were set aside at boot, ascending, and the variable that says so;
+    /// `None` where something else begins.
+    tables: Vec<(Va, Option<Va>)>,
 }
 
 impl<'a, 'k> Places<'a, 'k> {
@@ -89,8 +99,9 @@ impl<'a, 'k> Places<'a, 'k> {
                 }
             }
         }
+        let tables = tables(kernel);
         let mut places =
-            Places { kernel, pages, areas, stacks: HashMap::new(), tasks: HashMap::new() };
+            Places { kernel, pages, areas, stacks: HashMap::new(), tasks: HashMap::new(), tables };
         places.read_threads(heap);
         places
     }
@@ -184,8 +195,16 @@ impl<'a, 'k> Places<'a, 'k> {
         }
         match self.static_per_cpu(at) {
             Some(pointer) => Place::PerCpu(pointer),
-            None => Place::Page(pfn),
+            None => self.table(pfn, at).map_or(Place::Page(pfn), Place::Table),
         }
+    }
+
+    /// The variable that leads to the table that an address lies in.
+    fn table(&self, pfn: Pfn, at: Va) -> Option<Va> {
+        let index = self.tables.partition_point(|table| table.0 <= at).checked_sub(1)?;
+        let (start, variable) = self.tables[index];
+        let is_near = at.0 - start.0 < MOST_TABLE_BYTES;
+        variable.filter(|_| is_near && is_reserved(self.kernel, pfn))
     }
 
     /// The area in use that an address lies in.
@@ -244,6 +263,54 @@ impl<'a, 'k> Places<'a, 'k> {
             self.tasks.insert(at[index], thread);
         });
     }
+}
+
+/// Tables that were set aside at boot: pages that are reserved, and to whose start a variable of the
+/// kernel leads.
+fn tables(kernel: &Kernel<'_>) -> Vec<(Va, Option<Va>)> {
+    let Some(((start, end), first)) = kernel.image_virtual.zip(kernel.image.first()) else {
+        return Vec::new();
+    };
+    let base = kernel.page_va(first.start);
+    let mut found = Vec::new();
+    let mut raw = Vec::new();
+    let bytes = (end.0 - start.0).min(MOST_IMAGE_BYTES);
+    for piece in (0..bytes).step_by(PIECE_BYTES as usize) {
+        let many = PIECE_BYTES.min(bytes - piece);
+        // Parts of the image are given back after boot, and may be anybody's since.
+        let is_given_back =
+            kernel.direct_pfn(base.at(piece)).is_none_or(|pfn| !is_reserved(kernel, pfn));
+        let Ok(words) = kernel.memory.view(base.at(piece), many as usize, &mut raw) else {
+            continue;
+        };
+        if is_given_back {
+            continue;
+        }
+        for (offset, bytes) in (piece..).step_by(8).zip(words.chunks_exact(8)) {
+            let target = Va(word(bytes, 0));
+            if target.0.is_multiple_of(PAGE_SIZE)
+                && kernel.direct_pfn(target).is_some_and(|pfn| kernel.is_ram(pfn))
+            {
+                found.push((target, Some(start.at(offset))));
+            }
+        }
+    }
+    // Of what per-CPU memory begins with the place is known better.
+    let units = kernel.per_cpu_offsets().iter();
+    found.extend(units.map(|unit| (Va(*unit), None)));
+    found.sort_unstable();
+    found.dedup_by_key(|table| table.0);
+    found.retain(|(target, _)| {
+        kernel.direct_pfn(*target).is_some_and(|pfn| is_reserved(kernel, pfn))
+    });
+    found
+}
+
+/// Whether a page was set aside at boot.
+fn is_reserved(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
+    let shape = &kernel.shape.page;
+    let flags = kernel.memory.read_u64(kernel.struct_page(pfn).at(shape.flags));
+    flags.is_ok_and(|flags| flags >> shape.bits.reserved & 1 != 0)
 }
 
 /// The live objects of a cache, ascending.

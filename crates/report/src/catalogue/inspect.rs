@@ -21,6 +21,7 @@ messages! {
     spot_image_nameless() { "the kernel's image", "内核映像" }
     spot_module(name) { "a module's {name}", "模块符号 {name}" }
     spot_module_nameless() { "memory of a module", "模块的内存" }
+    spot_boot_table(name) { "set aside at boot: {name} leads to it", "启动时预留的内存，由 {name} 指向" }
     spot_percpu_variable(name) { "per-CPU variable {name}", "每 CPU 变量 {name}" }
     spot_stack(name) { "stack of {name}", "{name} 的内核栈" }
     spot_struct_page(pfn) { "struct page of page {pfn}", "页 {pfn} 的 struct page" }

@@ -95,6 +95,8 @@ pub enum SpotKind {
     PageBlock,
     /// An area of the vmalloc address space.
     VmallocArea,
+    /// A table that was set aside at boot, by the variable that leads to it.
+    BootTable,
     /// A per-CPU allocation.
     PercpuObject,
     /// The kernel's image.

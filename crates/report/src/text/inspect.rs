@@ -75,6 +75,7 @@ fn place(spot: &Spot, lang: Lang) -> String {
         SpotKind::Image => say::spot_image(lang, &named),
         SpotKind::Module if name.is_none() => say::spot_module_nameless(lang),
         SpotKind::Module => say::spot_module(lang, &named),
+        SpotKind::BootTable => say::spot_boot_table(lang, &named),
         SpotKind::PercpuVariable => say::spot_percpu_variable(lang, &named),
         SpotKind::Stack => say::spot_stack(lang, &name.unwrap_or_else(|| "?".to_owned())),
         SpotKind::StructPage => return say::spot_struct_page(lang, &pfn),

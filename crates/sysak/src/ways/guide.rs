@@ -180,6 +180,7 @@ impl<'a, 'k> Guide<'a, 'k> {
                 (Kind::Kernel, "a stack".to_owned())
             }
             Place::Stack { pid, name } => (Kind::Process, format!("stack of {name} ({pid})")),
+            Place::Table(variable) => known(Kind::Symbol, self.symbol(variable), "a table"),
             Place::Area(_) => (Kind::Kernel, "a vmalloc area".to_owned()),
             Place::StructPage(_) => (Kind::Kernel, "struct page".to_owned()),
             Place::Page(_) => (Kind::Kernel, "a page of the kernel".to_owned()),

@@ -103,6 +103,7 @@ fn of_place(guide: &Guide<'_, '_>, at: Va) -> Spot {
         Place::StructPage(pfn) => {
             Spot { kind: SpotKind::StructPage, pfn: Some(pfn.0), ..Spot::default() }
         }
+        Place::Table(variable) => Spot { offset: None, ..symbol(SpotKind::BootTable, variable) },
         Place::Page(pfn) => Spot {
             kind: SpotKind::Page,
             pfn: Some(pfn.0),
