@@ -17,7 +17,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        static     looks at memory, live and from the vmcore: slab leaks
                        memgraph   whose the memory is, beside 400 MB of tmpfs
                        trace      watching slab leaks: rcu, grow, wrapper, slow, churn and bond
-                     Only when named, because sysak does not pass all of them yet:
+                     Only when named, because they take ten minutes more:
                        classes    looks at lost pages, vmalloc areas and per-CPU memory
                        loads      user memory that is easily taken for a leak
                        going-on   watching lost pages, areas and per-CPU memory: pages, pages2,
