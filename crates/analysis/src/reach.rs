@@ -259,6 +259,10 @@ impl Marker<'_> {
         let mut lines = bytes.chunks_exact(64);
         for line in &mut lines {
             // Most lines hold no address of an object: one test for eight words.
+            let union = line.chunks_exact(8).fold(0, |union, word| union | to_word(word));
+            if self.heap.are_quiet(union) {
+                continue;
+            }
             let mut any = false;
             for word in line.chunks_exact(8) {
                 any |= self.heap.may_be_object(to_word(word));

@@ -176,10 +176,14 @@ impl Search<'_> {
     }
 
     fn words(&mut self, from: From, at: Va, raw: &[u8]) {
-        for (offset, word) in (0..).step_by(8).zip(raw.chunks_exact(8)) {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(word);
-            self.word(from, at.at(offset), u64::from_le_bytes(bytes));
+        for (start, line) in (0..).step_by(LINE).zip(raw.chunks(LINE)) {
+            let union = line.chunks_exact(8).fold(0, |union, word| union | little_endian(word));
+            if self.space.heap.are_quiet(union) {
+                continue;
+            }
+            for (offset, word) in (start..).step_by(8).zip(line.chunks_exact(8)) {
+                self.word(from, at.at(offset), little_endian(word));
+            }
         }
     }
 
@@ -198,6 +202,15 @@ impl Search<'_> {
             (self.each)(Reference { from: part.unwrap_or(from), at, word, to });
         }
     }
+}
+
+/// Bytes that are told by one test.
+const LINE: usize = 64;
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(bytes);
+    u64::from_le_bytes(word)
 }
 
 #[cfg(test)]

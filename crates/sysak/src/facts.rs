@@ -214,6 +214,7 @@ pub(super) fn finding(
             .holders
             .as_ref()
             .map_or(Vec::new(), |held| inspect::holders(heap, case.cache, held)),
+        holders_sampled: case.holders.as_ref().map(|held| held.sampled),
         growth_bytes_per_s: case.growth.as_ref().map(|growth| growth.bytes_per_s.round()),
         functions: [watched::functions(kernel, diagnosis, case), makers::functions(kernel, case)]
             .concat(),

@@ -23,8 +23,8 @@ use family::{Families, Family};
 pub use guide::Guide;
 pub use weight::{Heavy, heaviest, weigh};
 
-/// Objects of all caches together that are asked about.
-const MOST_OBJECTS: u64 = 1 << 22;
+/// Objects of one cache that are asked about; of more, a sample.
+const MOST_OBJECTS: u64 = 1 << 21;
 /// Objects outside that are followed upwards.
 const MOST_OUTSIDE: usize = 1 << 13;
 /// Steps upwards.
@@ -72,20 +72,18 @@ pub struct Holders {
     pub sampled: u64,
 }
 
-/// Who holds the objects of some caches; `None` for one with too many of them.
+/// Who holds the objects of some caches; `None` for threads, which hold themselves.
 pub fn held_by(guide: &Guide<'_, '_>, caches: &[u16], cancel: &Cancel) -> Vec<Option<Holders>> {
     let (kernel, look) = (guide.kernel, guide.look);
-    let mut left = MOST_OBJECTS;
-    let mut families: Vec<(u16, Option<Families>)> = caches
+    let mut families: Vec<Option<Families<'_>>> = caches
         .iter()
         .map(|cache| {
             let slabs = look.heap.slabs.iter().filter(|slab| slab.cache == *cache);
-            let objects = slabs.map(|slab| u64::from(slab.objects)).sum();
+            let objects: u64 = slabs.map(|slab| u64::from(slab.objects)).sum();
+            let every = objects.div_ceil(MOST_OBJECTS) as usize;
             // Threads are nobody's but their own.
             let is_asked = !look.heap.caches[usize::from(*cache)].has_name(TASK_CACHE);
-            let fits = is_asked && objects <= left;
-            left -= if fits { objects } else { 0 };
-            (*cache, fits.then(|| Families::of(&look.heap, *cache)))
+            is_asked.then(|| Families::of(&look.heap, *cache, every))
         })
         .collect();
     let place: HashMap<u16, usize> = (0..).zip(caches).map(|(at, cache)| (*cache, at)).collect();
@@ -94,14 +92,14 @@ pub fn held_by(guide: &Guide<'_, '_>, caches: &[u16], cancel: &Cancel) -> Vec<Op
         let of = |object: Object| place.get(&look.heap.slabs[object.slab as usize].cache).copied();
         let wanted = |object: Object| of(object).is_some();
         let mut take = |one: Reference| {
-            if let Some(families) = of(one.to).and_then(|at| families[at].1.as_mut()) {
+            if let Some(families) = of(one.to).and_then(|at| families[at].as_mut()) {
                 families.add(one, &kind);
             }
         };
         refs::find(guide.space(), roots, &wanted, false, cancel, &mut take);
     });
     let families: Vec<Option<Vec<Family>>> =
-        families.into_iter().map(|(_, one)| one.map(Families::all)).collect();
+        families.into_iter().map(|one| one.map(Families::all)).collect();
     let outside = outside(guide, &families);
     let targets: Vec<Object> = outside.iter().copied().collect();
     let ends = |object: Object| guide.is_end(object);
@@ -128,10 +126,10 @@ pub fn relatives(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Opti
     let (kernel, heap) = (guide.kernel, &guide.look.heap);
     let cache = heap.slabs[object.slab as usize].cache;
     let slabs = heap.slabs.iter().filter(|slab| slab.cache == cache);
-    if slabs.map(|slab| u64::from(slab.objects)).sum::<u64>() > MOST_OBJECTS {
+    if slabs.map(|slab| u64::from(slab.objects)).sum::<u64>() > 2 * MOST_OBJECTS {
         return None;
     }
-    let mut families = Families::of(heap, cache);
+    let mut families = Families::of(heap, cache, 1);
     let kind = |one: &Reference| guide.kind(one);
     guide.look.with_roots(kernel, &mut |roots| {
         let wanted = |other: Object| heap.slabs[other.slab as usize].cache == cache;

@@ -80,6 +80,8 @@ pub(super) struct Lookup {
     /// of these windows, modules in the second, per-CPU pointers in the others; start and bytes.
     /// The kernel's own text, to which much points, is in none.
     pub(super) windows: [(u64, u64); 4],
+    /// Words of no more bits lie below all windows.
+    pub(super) quiet_bits: u32,
     /// Start and bytes of what the areas span.
     area_window: (u64, u64),
 }
@@ -125,6 +127,7 @@ impl Heap {
         }
         found.per_cpu = others.per_cpu;
         found.windows = found.find_windows(self.page_offset.0, self.span);
+        found.quiet_bits = quiet_bits(&found.windows);
         self.others = found;
         self.seal();
     }
@@ -225,7 +228,8 @@ impl Lookup {
     /// None of them: slabs alone have addresses.
     pub(super) fn of_slabs(page_offset: Va, frames: u64) -> Lookup {
         let kernel = (page_offset.0, frames << PAGE_SHIFT);
-        Lookup { windows: [kernel, (0, 0), (0, 0), (0, 0)], ..Lookup::default() }
+        let windows = [kernel, (0, 0), (0, 0), (0, 0)];
+        Lookup { windows, quiet_bits: quiet_bits(&windows), ..Lookup::default() }
     }
 
     fn add_area(&mut self, area: &AreaPages) -> bool {
@@ -307,6 +311,12 @@ impl Lookup {
     }
 }
 
+/// Numbers of so many bits lie below all windows that are not empty.
+fn quiet_bits(windows: &[(u64, u64)]) -> u32 {
+    let starts = windows.iter().filter(|(_, bytes)| *bytes > 0).map(|(start, _)| *start);
+    starts.min().and_then(u64::checked_ilog2).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,6 +390,7 @@ mod tests {
         assert_eq!(heap.object_va(far), Va(0x607f_0000_0000));
         assert!(heap.may_be_object(0x3_0000) && heap.may_be_object(0x607f_0000_0004));
         assert!(heap.may_be_object(AREA.0) && !heap.may_be_object(0x4_0000));
+        assert!(heap.are_quiet(0x1_ffff) && !heap.are_quiet(0x3_0000 | 0x18));
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub struct Finding {
     pub content_symbols: Vec<ContentSymbol>,
     /// Who holds the objects that are not lost.
     pub holders: Vec<Holder>,
+    /// Objects that `holders` were counted over: all that something leads to, or a sample of them;
+    /// `None` where nobody looked.
+    pub holders_sampled: Option<u64>,
     /// Why the verdict; filled by [`crate::Report::render_sentences`].
     pub evidence: Vec<Evidence>,
     /// What to do next; filled by [`crate::Report::render_sentences`].

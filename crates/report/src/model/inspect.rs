@@ -5,9 +5,7 @@
 use serde::Serialize;
 use sysak_base::{Stage, Va};
 
-use super::{
-    Finding, Holder, ObjectType, SCHEMA_VERSION, Target, Timings, Tool, address, hex, stage,
-};
+use super::{Finding, ObjectType, SCHEMA_VERSION, Target, Timings, Tool, address, hex, stage};
 
 /// The document of `sysak inspect`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -263,15 +261,6 @@ pub struct InspectedCache {
     /// All about its objects, as in a report of `sysak memleak`.
     #[serde(flatten)]
     pub finding: Finding,
-    /// Objects that `holders` was counted over; fewer than are allocated are a sample.
-    pub holders_sampled: Option<u64>,
-}
-
-impl InspectedCache {
-    /// Who holds its objects.
-    pub fn holders(&self) -> &[Holder] {
-        &self.finding.holders
-    }
 }
 
 fn plain_hex<S: serde::Serializer>(number: &u64, out: S) -> Result<S::Ok, S::Error> {

@@ -134,9 +134,17 @@ fn holders<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io:
     let mut leans = vec![Lean::Right; rows[0].len() - 1];
     leans.push(Lean::Left);
     page.table(&leans, &rows)?;
-    match weighed {
-        true => page.sentence(Paint::Dim, "  ", &say::frees_means(lang)),
-        false => Ok(()),
+    if weighed {
+        page.sentence(Paint::Dim, "  ", &say::frees_means(lang))?;
+    }
+    let held =
+        found.allocated_objects.map(|all| all - found.unreachable_objects.unwrap_or(0).min(all));
+    match (found.holders_sampled, held) {
+        (Some(sampled), Some(held)) if sampled < held => {
+            let said = say::holders_sampled(lang, &count(sampled), &count(held));
+            page.sentence(Paint::Dim, "  ", &said)
+        }
+        _ => Ok(()),
     }
 }
 

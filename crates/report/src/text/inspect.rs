@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::page::{Lean, Page, Paint, SHOWN};
+use super::page::{Lean, Page, Paint};
 use super::{Style, finding, foot, functions};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
@@ -224,12 +224,5 @@ fn cache<W: Write>(page: &mut Page<'_, W>, cache: &InspectedCache, lang: Lang) -
         page.sentence(Paint::Plain, "  - ", &said)?;
     }
     finding::contents(page, found, lang)?;
-    functions::possible(page, found, lang)?;
-    match (cache.holders_sampled, found.allocated_objects) {
-        (Some(sampled), Some(all)) if sampled < all && cache.holders().len() <= SHOWN => {
-            let said = say::holders_sampled(lang, &count(sampled), &count(all));
-            page.sentence(Paint::Dim, "  ", &said)
-        }
-        _ => Ok(()),
-    }
+    functions::possible(page, found, lang)
 }

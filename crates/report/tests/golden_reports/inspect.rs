@@ -216,6 +216,7 @@ pub fn cache() -> Inspection {
         ],
         ..Finding::default()
     };
-    let seen = InspectedCache { slabs: 9_376, finding, holders_sampled: Some(598_211) };
+    let finding = Finding { holders_sampled: Some(598_211), ..finding };
+    let seen = InspectedCache { slabs: 9_376, finding };
     document(Subject::Cache(Box::new(seen)))
 }

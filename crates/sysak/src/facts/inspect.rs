@@ -46,7 +46,6 @@ pub fn cache(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>) -> report::Inspecte
     report::InspectedCache {
         slabs: slabs.iter().filter(|slab| slab.cache == case.cache).count() as u64,
         finding: super::finding(kernel, diagnosis, case),
-        holders_sampled: case.holders.as_ref().map(|held| held.sampled),
     }
 }
 

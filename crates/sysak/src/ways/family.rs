@@ -27,7 +27,9 @@ pub(super) struct Outside {
 }
 
 /// Objects of one cache and how they hang together.
-pub(super) struct Families {
+pub(super) struct Families<'h> {
+    heap: &'h Heap,
+    cache: u16,
     /// Of each slab, the number of its first object.
     first: HashMap<u32, u32>,
     /// Of each object, another that it hangs together with; itself where it is the first.
@@ -55,12 +57,14 @@ impl Family {
     }
 }
 
-impl Families {
-    /// The objects of a cache that something leads to, each alone.
-    pub(super) fn of(heap: &Heap, cache: u16) -> Families {
+impl<'h> Families<'h> {
+    /// The objects of a cache that something leads to, each alone; of a huge cache those in one of
+    /// `every` slabs.
+    pub(super) fn of(heap: &'h Heap, cache: u16, every: usize) -> Families<'h> {
         let mut first = HashMap::new();
         let mut held = Vec::new();
-        for (index, slab) in (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache) {
+        let slabs = (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache);
+        for (index, slab) in slabs.step_by(every.max(1)) {
             let start = held.len();
             first.insert(index, start as u32);
             held.resize(start + usize::from(slab.objects), false);
@@ -70,7 +74,7 @@ impl Families {
             });
         }
         let above = (0..held.len() as u32).collect();
-        Families { first, above, held, outside: HashMap::new() }
+        Families { heap, cache, first, above, held, outside: HashMap::new() }
     }
 
     fn number(&self, object: Object) -> Option<u32> {
@@ -93,7 +97,14 @@ impl Families {
         let Some(to) = self.number(one.to) else { return };
         let to = self.head(to);
         let from = match one.from {
-            From::Object(from) => self.number(from),
+            From::Object(from) => {
+                let number = self.number(from);
+                // Of a sample, a neighbour that is not in it tells nothing.
+                if number.is_none() && self.heap.slabs[from.slab as usize].cache == self.cache {
+                    return;
+                }
+                number
+            }
             From::Root | From::Register => None,
         };
         let more = match from {
@@ -183,7 +194,7 @@ mod tests {
     fn a_list_over_two_slabs_is_one_family_with_one_reference_from_outside() {
         let mut heap = heap();
         heap.set_free(Object { slab: 1, index: 63 });
-        let mut families = Families::of(&heap, 0);
+        let mut families = Families::of(&heap, 0, 1);
         let object = |number: u32| Object { slab: number / 64, index: (number % 64) as u16 };
         families.add(reference(From::Root, object(5)), &|_| 7);
         for number in 0..99 {
@@ -200,7 +211,7 @@ mod tests {
     #[test]
     fn references_of_one_kind_are_counted_and_the_frequent_kinds_kept() {
         let heap = heap();
-        let mut families = Families::of(&heap, 0);
+        let mut families = Families::of(&heap, 0, 1);
         let to = Object { slab: 0, index: 7 };
         for other in 1..100 {
             families.add(reference(From::Root, to), &|_| other);
@@ -209,5 +220,19 @@ mod tests {
         let all = families.all();
         let found = all.iter().flat_map(|family| &family.outside).max_by_key(|one| one.many);
         assert_eq!(found.map(|one| (one.kind, one.many)), Some((0, 99)));
+    }
+
+    #[test]
+    fn of_a_sample_a_neighbour_that_is_not_in_it_is_no_reference_from_outside() {
+        let heap = heap();
+        let mut families = Families::of(&heap, 0, 2);
+        let object = |slab: u32| Object { slab, index: 3 };
+        families.add(reference(From::Object(object(1)), object(0)), &|_| 1);
+        families.add(reference(From::Root, object(1)), &|_| 2);
+        families.add(reference(From::Root, object(0)), &|_| 3);
+        let all = families.all();
+        assert_eq!(all.len(), 64, "one slab of two");
+        let kinds = all.iter().flat_map(|family| &family.outside).map(|one| one.kind);
+        assert_eq!(kinds.collect::<Vec<_>>(), [3]);
     }
 }
