@@ -238,6 +238,8 @@ pub struct Timings {
     pub reach_s: Option<f64>,
     /// Grouping what is alike.
     pub similarity_s: Option<f64>,
+    /// Types, code that allocates, and who holds what is not lost.
+    pub explain_s: Option<f64>,
     /// Watching allocations.
     pub trace_s: Option<f64>,
 }

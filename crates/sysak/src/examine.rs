@@ -71,6 +71,7 @@ impl Diagnosis<'_> {
         self.cases = cases;
         self.sort_cases();
         self.look.times.alike += start.elapsed();
+        let start = Instant::now();
         if self.interrupted.is_none() {
             let asked = matches!(scope, Scope::Cache(_));
             let heap = &self.look.heap;
@@ -80,6 +81,7 @@ impl Diagnosis<'_> {
             }
         }
         self.find_holders(kernel, scope, cancel);
+        self.look.times.explain += start.elapsed();
     }
 
     /// Who holds what is no leak: each step upwards reads the kernel's memory once more, so

@@ -289,6 +289,7 @@ fn timings(diagnosis: &Diagnosis<'_>, total: Duration) -> report::Timings {
         walk_s: seconds(times.walk),
         reach_s: seconds(times.reach),
         similarity_s: seconds(times.alike),
+        explain_s: seconds(times.explain),
         trace_s: diagnosis
             .watched
             .as_ref()

@@ -50,6 +50,8 @@ pub struct Times {
     pub reach: Duration,
     /// Grouping.
     pub alike: Duration,
+    /// Types, code that allocates, holders.
+    pub explain: Duration,
 }
 
 impl Times {
@@ -59,6 +61,7 @@ impl Times {
         self.walk += earlier.walk;
         self.reach += earlier.reach;
         self.alike += earlier.alike;
+        self.explain += earlier.explain;
     }
 }
 

@@ -144,6 +144,7 @@ messages! {
     part_walk(time) { "slabs {time} s", "遍历 slab {time} 秒" }
     part_reach(time) { "pointers {time} s", "查找指针 {time} 秒" }
     part_similarity(time) { "likeness {time} s", "比较内容 {time} 秒" }
+    part_explain(time) { "explaining {time} s", "解释 {time} 秒" }
     part_trace(time) { "tracing {time} s", "跟踪 {time} 秒" }
     notice() {
         "This report shows kernel addresses and memory contents; before giving it away, --redact hashes them.",

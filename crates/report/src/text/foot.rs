@@ -104,6 +104,7 @@ pub(super) fn timings<W: Write>(
         (timings.walk_s, say::part_walk),
         (timings.reach_s, say::part_reach),
         (timings.similarity_s, say::part_similarity),
+        (timings.explain_s, say::part_explain),
         (timings.trace_s, say::part_trace),
     ];
     let parts: Vec<_> =

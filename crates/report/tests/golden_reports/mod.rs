@@ -47,6 +47,7 @@ pub(super) fn frame() -> Report {
             walk_s: Some(0.31),
             reach_s: Some(0.5),
             similarity_s: Some(0.12),
+            explain_s: Some(0.35),
             trace_s: None,
         },
         ..Report::default()
