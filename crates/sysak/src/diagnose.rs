@@ -324,7 +324,8 @@ fn find_cache(seen: &Look, name: &str) -> Result<u16, DiagnoseError> {
         return Ok(index as u16);
     }
     let all = caches.iter().flat_map(|cache| cache.aliases.iter().chain([&cache.name]));
-    let near = all.filter(|other| other.contains(name) || name.contains(other.as_str())).min();
+    let near = all.filter(|other| other.contains(name) || name.contains(other.as_str()));
+    let near = near.min_by_key(|other| (other.len().abs_diff(name.len()), *other));
     let hint = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
     Err(DiagnoseError::NoSuchCache { name: name.to_owned(), hint })
 }

@@ -182,6 +182,10 @@ impl<'a, 'k> Guide<'a, 'k> {
             Place::Stack { pid, name } => (Kind::Process, format!("stack of {name} ({pid})")),
             Place::Table(variable) => known(Kind::Symbol, self.symbol(variable), "a table"),
             Place::Area(_) => (Kind::Kernel, "a vmalloc area".to_owned()),
+            // Who is charged for the objects of a slab stands in a vector that only this leads to.
+            Place::StructPage(pfn) if self.look.heap.is_slab_page(pfn) => {
+                (Kind::Kernel, "struct page of slabs".to_owned())
+            }
             Place::StructPage(_) => (Kind::Kernel, "struct page".to_owned()),
             Place::Page(_) => (Kind::Kernel, "a page of the kernel".to_owned()),
             Place::Unknown => (Kind::Kernel, "unknown memory".to_owned()),
