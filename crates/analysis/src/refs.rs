@@ -75,7 +75,7 @@ pub fn find(
     each: &mut dyn FnMut(Reference),
 ) -> bool {
     let heap = space.heap;
-    let mut search = Search { space, wanted, each, scratch: Vec::new() };
+    let mut search = Search { space, wanted, left_out: roots.left_out, each, scratch: Vec::new() };
     for word in roots.words {
         search.word(From::Register, Va(0), *word);
     }
@@ -100,6 +100,7 @@ pub fn find(
 struct Search<'a> {
     space: Space<'a>,
     wanted: &'a dyn Wanted,
+    left_out: &'a [(Va, u64)],
     each: &'a mut dyn FnMut(Reference),
     scratch: Vec<u8>,
 }
@@ -187,6 +188,12 @@ impl Search<'_> {
         }
     }
 
+    fn is_left_out(&self, at: Va) -> bool {
+        let next = self.left_out.partition_point(|(start, _)| *start <= at);
+        let last = next.checked_sub(1).map(|index| self.left_out[index]);
+        last.is_some_and(|(start, bytes)| at.0 - start.0 < bytes)
+    }
+
     #[inline]
     fn word(&mut self, from: From, at: Va, word: u64) {
         let heap = self.space.heap;
@@ -194,6 +201,7 @@ impl Search<'_> {
             && let Some(to) = heap.find_object(word)
             && self.wanted.wants(to)
             && from != From::Object(to)
+            && !self.is_left_out(at)
         {
             let part = match from {
                 From::Root => self.space.root_objects.object_at(at).map(From::Object),
@@ -265,6 +273,14 @@ pub(crate) mod tests {
         let none = || Part(None);
         assert_eq!(found(false, none()), [root, reached], "a pointer to itself holds nothing");
         assert_eq!(found(true, none()), [root, reached, (From::Object(lost), gone.at(16), 0)]);
+        let left_out = [(BASE.at(0x18), 16)];
+        let mut all = Vec::new();
+        let none = Part(None);
+        let space = Space { heap: &heap, memory: &ram, root_objects: &none };
+        let mut ranges = std::iter::empty();
+        let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[], left_out: &left_out };
+        find(space, roots, &|object| object == target, false, &cancel, &mut |one| all.push(one.at));
+        assert_eq!(all, [way.at(24)], "what does not count for marking does not count here");
         let part = found(false, Part(Some((BASE.at(0x20), middle))));
         assert_eq!(part, [(From::Object(middle), BASE.at(0x20), 8), reached]);
     }

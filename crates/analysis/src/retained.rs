@@ -32,8 +32,9 @@ pub fn retained(
     let all = merged(holders.concat());
     let mut interrupted = false;
     with_roots(&mut |roots| {
-        let Roots { pages, ranges, words, .. } = roots;
-        let roots = Roots { pages, ranges: &mut *ranges, words, left_out: &all };
+        let Roots { pages, ranges, words, left_out } = roots;
+        let left_out = merged([left_out, &all].concat());
+        let roots = Roots { pages, ranges: &mut *ranges, words, left_out: &left_out };
         interrupted |= reach::mark(heap, memory, roots, &Quiet, cancel).interrupted;
     });
     let without = heap.states();

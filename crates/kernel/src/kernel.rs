@@ -3,7 +3,7 @@
 use sysak_base::{Anchors, Fault, Memory, OwnProcess, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
-use crate::shape::{Missing, Shape};
+use crate::shape::{Missing, Shape, find_dangling};
 
 /// Why a kernel cannot be walked at all.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,8 @@ pub struct Kernel<'a> {
     pub own_process: Option<OwnProcess>,
     /// Words that are roots beside memory: the registers of a crashed machine.
     pub registers: Vec<u64>,
+    /// Variables that keep addresses which are no references, ascending: of the direct map, and bytes.
+    pub dangling: Vec<(Va, u64)>,
     /// Virtual addresses of the image.
     pub image_virtual: Option<(Va, Va)>,
     /// The top of the kernel's own page tables, where that is known.
@@ -67,7 +69,15 @@ impl<'a> Kernel<'a> {
         if ram.is_empty() {
             return Err(KernelError::NoAnchor("the RAM ranges"));
         }
+        let in_direct_map = |at: Va| {
+            let ((start, _), first) = (anchors.image_virtual?, anchors.image.first()?.start);
+            let page_offset = anchors.page_offset?;
+            Some(page_offset.at((first.0 << PAGE_SHIFT) + at.checked_sub(start)?))
+        };
+        let dangling = find_dangling(symbols);
+        let dangling = dangling.filter_map(|(at, bytes)| Some((in_direct_map(at)?, bytes)));
         Ok(Kernel {
+            dangling: dangling.collect(),
             memory,
             symbols,
             types,

@@ -256,7 +256,7 @@ fn with_roots(
         pages: &census.roots,
         ranges: &mut ranges,
         words: &kernel.registers,
-        left_out: &[],
+        left_out: &kernel.dangling,
     });
 }
 
