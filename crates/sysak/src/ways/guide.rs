@@ -19,6 +19,9 @@ use super::{Kind, Trail};
 use crate::guess;
 use crate::look::Look;
 
+/// So much farther is memory that says nothing of an owner.
+const INDEX: u32 = 6;
+
 /// Names the ways that references go.
 pub struct Guide<'a, 'k> {
     pub(super) kernel: &'a Kernel<'k>,
@@ -120,8 +123,10 @@ impl<'a, 'k> Guide<'a, 'k> {
             // What merely stands on a stack may be anybody's.
             Kind::Process if reference.from == From::Root && is_stack() => 4,
             Kind::Process => 0,
+            // A hash table finds what somebody else keeps.
+            Kind::Symbol if matches!(self.places.of(reference.at), Place::Table(_)) => INDEX,
             Kind::Symbol => 2,
-            Kind::Kernel => 6,
+            Kind::Kernel => INDEX,
         })
     }
 
