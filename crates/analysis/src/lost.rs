@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Memory};
 
+use crate::reach::to_word;
+
 /// Objects of one cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -106,7 +108,7 @@ fn edges_between_lost(
         for object in &lost {
             let at = usize::from(*object) * stride + pad;
             let bytes = &slab[at..at + size];
-            for word in bytes.chunks_exact(8).map(little_endian) {
+            for word in bytes.chunks_exact(8).map(to_word) {
                 let Some(target) = heap.find_object(word) else { continue };
                 let of = heap.slabs[target.slab as usize].cache;
                 if of != cache && heap.mark(target) {
@@ -116,10 +118,6 @@ fn edges_between_lost(
         }
     }
     edges
-}
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

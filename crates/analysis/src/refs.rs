@@ -9,6 +9,7 @@ use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
 
 pub use crate::reach::Roots;
+use crate::reach::to_word;
 
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,12 +179,12 @@ impl Search<'_> {
 
     fn words(&mut self, from: From, at: Va, raw: &[u8]) {
         for (start, line) in (0..).step_by(LINE).zip(raw.chunks(LINE)) {
-            let union = line.chunks_exact(8).fold(0, |union, word| union | little_endian(word));
+            let union = line.chunks_exact(8).fold(0, |union, word| union | to_word(word));
             if self.space.heap.are_quiet(union) {
                 continue;
             }
             for (offset, word) in (start..).step_by(8).zip(line.chunks_exact(8)) {
-                self.word(from, at.at(offset), little_endian(word));
+                self.word(from, at.at(offset), to_word(word));
             }
         }
     }
@@ -214,12 +215,6 @@ impl Search<'_> {
 
 /// Bytes that are told by one test.
 const LINE: usize = 64;
-
-fn little_endian(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(bytes);
-    u64::from_le_bytes(word)
-}
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -280,12 +280,12 @@ fn tables(kernel: &Kernel<'_>) -> Vec<(Va, Option<Va>)> {
         // Parts of the image are given back after boot, and may be anybody's since.
         let is_given_back =
             kernel.direct_pfn(base.at(piece)).is_none_or(|pfn| !is_reserved(kernel, pfn));
-        let Ok(words) = kernel.memory.view(base.at(piece), many as usize, &mut raw) else {
-            continue;
-        };
         if is_given_back {
             continue;
         }
+        let Ok(words) = kernel.memory.view(base.at(piece), many as usize, &mut raw) else {
+            continue;
+        };
         for (offset, bytes) in (piece..).step_by(8).zip(words.chunks_exact(8)) {
             let target = Va(word(bytes, 0));
             if target.0.is_multiple_of(PAGE_SIZE)

@@ -227,7 +227,7 @@ pub fn find(
 }
 
 /// The modules of the symbols that objects lead to.
-fn modules_of(kernel: &Kernel<'_>, held: &[content::Held]) -> Vec<String> {
+pub fn modules_of(kernel: &Kernel<'_>, held: &[content::Held]) -> Vec<String> {
     let module =
         |held: &content::Held| kernel.symbols.symbolize(held.address)?.module.map(str::to_owned);
     held.iter().filter_map(module).collect()

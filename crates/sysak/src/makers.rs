@@ -15,6 +15,7 @@ use sysak_kernel::Kernel;
 use sysak_types::{Handling, Types};
 
 use crate::diagnose::Case;
+use crate::guess::modules_of;
 
 /// Functions that are named.
 const MOST: usize = 5;
@@ -75,17 +76,14 @@ pub fn find(
 fn makers(kernel: &Kernel<'_>, heap: &Heap, types: &Types, case: &Case, sites: &Sites) -> Makers {
     let info = &heap.caches[usize::from(case.cache)];
     let guess = case.guesses.first().filter(|guess| guess.confidence >= LIKELY);
-    let modules = case.held.iter().filter_map(|held| {
-        let symbol = kernel.symbols.symbolize(held.address)?;
-        symbol.module.map(str::to_owned)
-    });
-    let declared_by = guess.and_then(|guess| guess.module.clone());
+    let mut modules = modules_of(kernel, &case.held);
+    modules.extend(guess.and_then(|guess| guess.module.clone()));
     let suspect = Suspect {
         cache: info.va,
         sizes: kmalloc_sizes(heap, case.cache),
         exact_size: guess.filter(|one| one.confidence >= SURE).map(|one| one.bytes.into()),
         constants: constants(kernel, heap, case),
-        modules: modules.chain(declared_by).collect(),
+        modules,
     };
     let handling = |function: Va| {
         let symbol = kernel.symbols.symbolize(function)?;
