@@ -28,6 +28,7 @@ fn main() -> Result<()> {
         match arg.to_str() {
             Some("--vmcore") => vmcore = Some(PathBuf::from(value()?)),
             Some("--many-objects-vmcore") => million = Some(PathBuf::from(value()?)),
+            Some("--only-scan") => return speed::measure(&PathBuf::from(value()?)),
             Some("--only-tracing") => return tracing::measure(),
             Some(load::FLAG) => return load::run(),
             Some("--sysak") => sysak = PathBuf::from(value()?),
