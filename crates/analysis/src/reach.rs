@@ -10,7 +10,9 @@
 //! **Invariant:** the words of free objects and of user pages are never read as
 //! references; what cannot be read is counted, never guessed.
 
-use sysak_base::heap::{Bits, Class, Heap, PageSet};
+use std::ops::Range;
+
+use sysak_base::heap::{Bits, Class, Heap, Hits, PageSet};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Stage, Va};
 
 /// Where marking starts.
@@ -56,13 +58,14 @@ pub fn mark(
         memory,
         queue,
         waiting: 0,
+        hits: Hits::default(),
         left_out: roots.left_out,
         done: Reach::default(),
         progress,
         cancel,
     };
     for word in roots.words {
-        marker.follow(*word);
+        marker.take(*word);
     }
     let base = marker.heap.page_offset();
     let pages =
@@ -77,6 +80,7 @@ struct Marker<'a> {
     memory: &'a dyn Memory,
     queue: Bits,
     waiting: u64,
+    hits: Hits,
     left_out: &'a [(Va, u64)],
     done: Reach,
     progress: &'a dyn Progress,
@@ -124,7 +128,11 @@ impl Marker<'_> {
         let mut grey = Vec::new();
         let mut at = 0;
         let mut batches = 0u64;
-        while self.waiting > 0 && !self.done.interrupted {
+        loop {
+            self.follow();
+            if self.waiting == 0 || self.done.interrupted {
+                break;
+            }
             at = match self.queue.next_set(at) {
                 Some(slab) => self.batch(slab as u32, &mut grey, &mut scratch),
                 None => 0,
@@ -140,7 +148,7 @@ impl Marker<'_> {
 
     /// Scans the waiting slabs from `first` on that lie close together, with one read;
     /// returns the slab after the last one.
-    fn batch(&mut self, first: u32, grey: &mut Vec<u16>, scratch: &mut Vec<u8>) -> u64 {
+    fn batch(&mut self, first: u32, grey: &mut Vec<Range<u16>>, scratch: &mut Vec<u8>) -> u64 {
         if self.class(first) != Class::Slab {
             self.queue.clear(u64::from(first));
             self.waiting -= 1;
@@ -202,6 +210,7 @@ impl Marker<'_> {
 
     /// Takes the first waiting slab of `first..after` off the queue.
     fn next_waiting(&mut self, first: u32, after: u32) -> Option<u32> {
+        self.follow();
         let slab = self.queue.next_set(u64::from(first)).filter(|s| *s < u64::from(after))?;
         self.queue.clear(slab);
         self.waiting -= 1;
@@ -209,7 +218,7 @@ impl Marker<'_> {
     }
 
     /// Scans the marked objects of a slab whose memory could not be read together with others.
-    fn alone(&mut self, slab: u32, grey: &mut Vec<u16>, scratch: &mut Vec<u8>) {
+    fn alone(&mut self, slab: u32, grey: &mut Vec<Range<u16>>, scratch: &mut Vec<u8>) {
         let place = self.heap.slabs[slab as usize];
         match self.memory.view(self.heap.slab_va(&place), place.bytes() as usize, scratch) {
             Ok(bytes) => self.slab(slab, bytes, grey),
@@ -221,17 +230,21 @@ impl Marker<'_> {
     }
 
     /// Scans the marked objects of a slab; `bytes` begin with it.
-    fn slab(&mut self, slab: u32, bytes: &[u8], grey: &mut Vec<u16>) {
+    fn slab(&mut self, slab: u32, bytes: &[u8], grey: &mut Vec<Range<u16>>) {
         grey.clear();
-        self.heap.take_grey(slab, |index| grey.push(index));
+        self.heap.take_grey(slab, |run| grey.push(run));
         let place = self.heap.slabs[slab as usize];
         let cache = &self.heap.caches[place.cache as usize];
         let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
         let size = (cache.object_size as usize).min(stride - pad);
         let start = self.heap.slab_va(&place);
-        for index in grey.iter() {
-            let at = usize::from(*index) * stride + pad;
-            self.scan_at(start.at(at as u64), &bytes[at..at + size]);
+        let mut scan =
+            |from: usize, to: usize| self.scan_at(start.at(from as u64), &bytes[from..to]);
+        for run in grey.iter().map(|run| usize::from(run.start)..usize::from(run.end)) {
+            match size == stride {
+                true => scan(run.start * stride, run.end * stride),
+                false => run.map(|index| index * stride + pad).for_each(|at| scan(at, at + size)),
+            }
         }
     }
 
@@ -252,42 +265,30 @@ impl Marker<'_> {
         self.scan(&bytes[(from - at.0) as usize..]);
     }
 
-    /// Follows every aligned word that may be the address of an object.
+    /// Takes in every aligned word that may be the address of an object.
     #[inline]
     fn scan(&mut self, bytes: &[u8]) {
         self.done.bytes_scanned += bytes.len() as u64;
-        let mut lines = bytes.chunks_exact(64);
-        for line in &mut lines {
-            // Most lines hold no address of an object: one test for eight words.
-            let union = line.chunks_exact(8).fold(0, |union, word| union | to_word(word));
-            if self.heap.are_quiet(union) {
-                continue;
-            }
-            let mut any = false;
-            for word in line.chunks_exact(8) {
-                any |= self.heap.may_be_object(to_word(word));
-            }
-            if any {
-                for word in line.chunks_exact(8) {
-                    self.follow(to_word(word));
-                }
-            }
-        }
-        for word in lines.remainder().chunks_exact(8) {
-            self.follow(to_word(word));
-        }
+        let windows = *self.heap.windows();
+        windows.for_each_within(bytes, |_, word| self.take(word));
     }
 
     #[inline]
-    fn follow(&mut self, word: u64) {
-        if self.heap.may_be_object(word)
-            && let Some(object) = self.heap.find_object(word)
-            && self.heap.mark(object)
-            && !self.queue.test(u64::from(object.slab))
-        {
-            self.queue.set(u64::from(object.slab));
-            self.waiting += 1;
+    fn take(&mut self, word: u64) {
+        if !self.hits.push(word) {
+            self.follow();
+            self.hits.push(word);
         }
+    }
+
+    /// Marks what the words that were taken in lead to.
+    fn follow(&mut self) {
+        let Marker { heap, queue, waiting, hits, .. } = self;
+        heap.mark_all(hits, |slab| {
+            let slab = u64::from(slab);
+            *waiting += u64::from(!queue.test(slab));
+            queue.set(slab);
+        });
     }
 }
 

@@ -9,7 +9,6 @@ use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
 
 pub use crate::reach::Roots;
-use crate::reach::to_word;
 
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,15 +177,8 @@ impl Search<'_> {
     }
 
     fn words(&mut self, from: From, at: Va, raw: &[u8]) {
-        for (start, line) in (0..).step_by(LINE).zip(raw.chunks(LINE)) {
-            let union = line.chunks_exact(8).fold(0, |union, word| union | to_word(word));
-            if self.space.heap.are_quiet(union) {
-                continue;
-            }
-            for (offset, word) in (start..).step_by(8).zip(line.chunks_exact(8)) {
-                self.word(from, at.at(offset), to_word(word));
-            }
-        }
+        let windows = *self.space.heap.windows();
+        windows.for_each_within(raw, |offset, word| self.word(from, at.at(offset as u64), word));
     }
 
     fn is_left_out(&self, at: Va) -> bool {
@@ -198,8 +190,7 @@ impl Search<'_> {
     #[inline]
     fn word(&mut self, from: From, at: Va, word: u64) {
         let heap = self.space.heap;
-        if heap.may_be_object(word)
-            && let Some(to) = heap.find_object(word)
+        if let Some(to) = heap.find_object(word)
             && self.wanted.wants(to)
             && from != From::Object(to)
             && !self.is_left_out(at)
@@ -212,9 +203,6 @@ impl Search<'_> {
         }
     }
 }
-
-/// Bytes that are told by one test.
-const LINE: usize = 64;
 
 #[cfg(test)]
 pub(crate) mod tests {

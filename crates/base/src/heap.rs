@@ -10,17 +10,23 @@
 //!
 //! **Invariant:** slabs are pushed in ascending page order and never overlap.
 
+use std::ops::Range;
+
 use crate::{PAGE_SHIFT, Pfn, Va};
 
 mod bits;
 mod cache;
+mod marking;
 mod others;
 mod pageset;
+mod windows;
 
 pub use bits::Bits;
 pub use cache::{Cache, Class};
+pub use marking::Hits;
 pub use others::{AreaPages, Block, Others, PerCpuObject};
 pub use pageset::PageSet;
+pub use windows::Windows;
 
 use others::Lookup;
 
@@ -172,21 +178,10 @@ impl Heap {
             .then_some(Object { slab: slab_index, index: index as u16 })
     }
 
-    /// Whether a word can be an object's address at all: a quick test before the look-up.
-    #[inline(always)]
-    pub fn may_be_object(&self, word: u64) -> bool {
-        let [kernel, modules, near, far] = self.others.windows;
-        (word.wrapping_sub(kernel.0) < kernel.1)
-            | (word.wrapping_sub(modules.0) < modules.1)
-            | (word.wrapping_sub(near.0) < near.1)
-            | (word.wrapping_sub(far.0) < far.1)
-    }
-
-    /// Whether words of which this is the union cannot be any object's address: most memory holds zeros
-    /// and small numbers, and eight words are told by one test.
-    #[inline(always)]
-    pub fn are_quiet(&self, union: u64) -> bool {
-        union >> self.others.quiet_bits == 0
+    /// Where the addresses of objects lie.
+    #[inline]
+    pub fn windows(&self) -> &Windows {
+        &self.others.windows
     }
 
     /// Where the direct map starts.
@@ -256,20 +251,21 @@ impl Heap {
         white
     }
 
-    /// Grey objects of a slab become black; each is given to `each` in ascending order.
-    pub fn take_grey(&mut self, slab: u32, mut each: impl FnMut(u16)) {
+    /// Grey objects of a slab become black; runs of neighbours are given to `each` in ascending
+    /// order.
+    pub fn take_grey(&mut self, slab: u32, mut each: impl FnMut(Range<u16>)) {
         let Slab { first, objects, .. } = self.slabs[slab as usize];
-        let mut at = 0;
-        while at < u64::from(objects) {
-            let many = (u64::from(objects) - at).min(64);
-            let mut grey = self.high.word(first + at, many) & !self.low.word(first + at, many);
+        for at in (0..objects).step_by(64) {
+            let from = first + u64::from(at);
+            let many = u64::from(objects - at).min(64);
+            let mut grey = self.high.word(from, many) & !self.low.word(from, many);
+            self.low.set_word(from, grey);
             while grey != 0 {
-                let index = at + u64::from(grey.trailing_zeros());
-                grey &= grey - 1;
-                self.low.set(first + index);
-                each(index as u16);
+                let start = grey.trailing_zeros() as u16;
+                let len = (grey >> start).trailing_ones() as u16;
+                grey &= (u64::MAX << start).checked_shl(len.into()).unwrap_or(0);
+                each(at + start..at + start + len);
             }
-            at += many;
         }
     }
 
@@ -437,8 +433,9 @@ mod tests {
         assert!(heap.mark(object));
         assert!(!heap.mark(object), "grey already");
         let mut seen = Vec::new();
-        heap.take_grey(2, |index| seen.push(index));
-        assert_eq!(seen, [40]);
+        assert!(heap.mark(Object { slab: 2, index: 41 }));
+        heap.take_grey(2, |run| seen.push((run.start, run.end)));
+        assert_eq!(seen, [(40, 42)]);
         heap.take_grey(2, |_| panic!("black is not scanned again"));
         assert!(heap.is_live(object) && !heap.is_white(object));
         heap.whiten();

@@ -67,6 +67,16 @@ impl Bits {
         word & mask(many)
     }
 
+    /// Sets those of the 64 bits from `from` on that `word` has set.
+    #[inline]
+    pub fn set_word(&mut self, from: u64, word: u64) {
+        let (index, shift) = ((from / 64) as usize, from % 64);
+        self.words[index] |= word << shift;
+        if shift > 0 && word >> (64 - shift) != 0 {
+            self.words[index + 1] |= word >> (64 - shift);
+        }
+    }
+
     /// The first set bit at or after `from`.
     pub fn next_set(&self, from: u64) -> Option<u64> {
         let mut index = (from / 64) as usize;
@@ -120,5 +130,9 @@ mod tests {
         bits.clear(64);
         assert_eq!((bits.next_set(65), bits.next_set(70)), (Some(65), None));
         assert!(bits.test(63) && !bits.test(64) && bits.test(65));
+        bits.set_word(120, 0b1000_0000_0101);
+        assert_eq!(bits.word(100, 40), 0b1000_0000_0101 << 20);
+        bits.set_word(139, 1);
+        assert_eq!(bits.next_set(132), Some(139));
     }
 }

@@ -5,7 +5,7 @@
 //! to no object: it does not say which. A page of an area does not lead to the area either: who
 //! is to free an area must know its address.
 
-use super::{Cache, Class, Heap, Object, PageSet, Slab};
+use super::{Cache, Class, Heap, Object, PageSet, Slab, Windows};
 use crate::{PAGE_SHIFT, Pfn, Va};
 
 /// A block of pages straight from the buddy allocator.
@@ -79,9 +79,7 @@ pub(super) struct Lookup {
     /// Addresses of the direct map, most areas and the array of `struct page` lie in the first
     /// of these windows, modules in the second, per-CPU pointers in the others; start and bytes.
     /// The kernel's own text, to which much points, is in none.
-    pub(super) windows: [(u64, u64); 4],
-    /// Words of no more bits lie below all windows.
-    pub(super) quiet_bits: u32,
+    pub(super) windows: Windows,
     /// Start and bytes of what the areas span.
     area_window: (u64, u64),
 }
@@ -126,8 +124,7 @@ impl Heap {
             self.add(Pfn(NO_PAGES + index as u64), 0, cache + 2, objects.len() as u16);
         }
         found.per_cpu = others.per_cpu;
-        found.windows = found.find_windows(self.page_offset.0, self.span);
-        found.quiet_bits = quiet_bits(&found.windows);
+        found.windows = Windows::new(found.find_windows(self.page_offset.0, self.span));
         self.others = found;
         self.seal();
     }
@@ -228,8 +225,8 @@ impl Lookup {
     /// None of them: slabs alone have addresses.
     pub(super) fn of_slabs(page_offset: Va, frames: u64) -> Lookup {
         let kernel = (page_offset.0, frames << PAGE_SHIFT);
-        let windows = [kernel, (0, 0), (0, 0), (0, 0)];
-        Lookup { windows, quiet_bits: quiet_bits(&windows), ..Lookup::default() }
+        let windows = Windows::new([kernel, (0, 0), (0, 0), (0, 0)]);
+        Lookup { windows, ..Lookup::default() }
     }
 
     fn add_area(&mut self, area: &AreaPages) -> bool {
@@ -267,7 +264,7 @@ impl Lookup {
     }
 
     fn per_cpu_at(&self, address: u64) -> Option<Object> {
-        let [_, _, near, far] = self.windows;
+        let [_, _, near, far] = *self.windows.all();
         let may_be = address.wrapping_sub(near.0) < near.1 || address.wrapping_sub(far.0) < far.1;
         if !may_be {
             return None;
@@ -309,12 +306,6 @@ impl Lookup {
         let tables = self.area_frames.len() * 8 + self.areas.len() * 24;
         (tables + self.per_cpu.len() * size_of::<PerCpuObject>()) as u64 + self.pages.bytes()
     }
-}
-
-/// Numbers of so many bits lie below all windows that are not empty.
-fn quiet_bits(windows: &[(u64, u64)]) -> u32 {
-    let starts = windows.iter().filter(|(_, bytes)| *bytes > 0).map(|(start, _)| *start);
-    starts.min().and_then(u64::checked_ilog2).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -388,9 +379,8 @@ mod tests {
         let far = heap.find_object(0x607f_0000_0000).unwrap();
         assert_eq!(heap.object_bytes(far), 4 * 8, "one for each CPU");
         assert_eq!(heap.object_va(far), Va(0x607f_0000_0000));
-        assert!(heap.may_be_object(0x3_0000) && heap.may_be_object(0x607f_0000_0004));
-        assert!(heap.may_be_object(AREA.0) && !heap.may_be_object(0x4_0000));
-        assert!(heap.are_quiet(0x1_ffff) && !heap.are_quiet(0x3_0000 | 0x18));
+        assert!(heap.windows().contain(0x3_0000) && heap.windows().contain(0x607f_0000_0004));
+        assert!(heap.windows().contain(AREA.0) && !heap.windows().contain(0x4_0000));
     }
 
     #[test]
@@ -399,7 +389,7 @@ mod tests {
         let block = heap.find_object(BASE.0 + (40 << 12)).unwrap();
         assert!(heap.is_white(block) && heap.mark(block) && !heap.mark(block));
         let mut grey = Vec::new();
-        heap.take_grey(block.slab, |index| grey.push(index));
+        heap.take_grey(block.slab, |run| grey.extend(run));
         assert_eq!(grey, [0]);
     }
 }
