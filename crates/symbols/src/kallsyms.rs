@@ -149,6 +149,13 @@ impl Kallsyms {
         if at.0 < KERNEL_HALF { None } else { self.reaching(at) }
     }
 
+    /// The function that goes on at a return address, which may lie behind its last instruction;
+    /// the offset is that of the address.
+    pub fn symbolize_return(&self, at: Va) -> Option<Symbol<'_>> {
+        let call = self.symbolize(Va(at.0.wrapping_sub(1)))?;
+        Some(Symbol { offset: call.offset + 1, ..call })
+    }
+
     /// The static variable that a per-CPU pointer points into. Before v6.15 these pointers are
     /// small numbers, so that any other word must not be looked up here.
     pub fn symbolize_per_cpu(&self, pointer: Va) -> Option<Symbol<'_>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sysak::look::{Survey, Times};
 use sysak_analysis::lost::{self, Tally};
 use sysak_base::heap::{Class, Heap};
-use sysak_base::{PAGE_SIZE, Stage, Va};
+use sysak_base::{PAGE_SIZE, Stage};
 use sysak_kernel::Kernel;
 use sysak_kernel::percpu::ChunkUse;
 use sysak_kernel::vmalloc::Kind;
@@ -61,8 +61,7 @@ fn callers(kernel: &Kernel<'_>, seen: &Survey, top: usize) -> Vec<report::AreaCa
     for area in seen.areas.iter().filter(|area| {
         matches!(area.kind, Kind::Plain | Kind::Bpf | Kind::Module) && area.pages > 0
     }) {
-        // A return address may lie behind the last instruction of its function.
-        let symbol = kernel.symbols.symbolize(Va(area.caller.0.wrapping_sub(1)));
+        let symbol = kernel.symbols.symbolize_return(area.caller);
         let function = symbol.map_or_else(|| "unknown".to_owned(), |symbol| symbol.name.to_owned());
         let module = symbol.and_then(|symbol| symbol.module).map(str::to_owned);
         let caller = callers.entry((module.clone(), function.clone())).or_insert_with(|| {

@@ -130,7 +130,7 @@ fn callers(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> Vec<r
             ..named(kernel, caller.at)
         };
         let seen = diagnosis.watched.as_ref().and_then(|watched| {
-            let passes = |ranked: &&Ranked<FunctionId>| passes(kernel, watched, ranked, caller.at);
+            let passes = |ranked: &&Ranked<FunctionId>| passes(watched, ranked, caller.at);
             Some(function(kernel, watched, case.functions.iter().find(passes)?))
         });
         match seen {
@@ -144,21 +144,15 @@ fn callers(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> Vec<r
 }
 
 /// Whether a way to allocations of a function leads through the function that goes on at `at`.
-fn passes(kernel: &Kernel<'_>, watched: &Watched<'_>, ranked: &Ranked<FunctionId>, at: Va) -> bool {
-    let start = |at: Va| {
-        let symbol = kernel.symbols.symbolize(Va(at.0.wrapping_sub(1)))?;
-        Some(at.0.wrapping_sub(1).wrapping_sub(symbol.offset))
-    };
+fn passes(watched: &Watched<'_>, ranked: &Ranked<FunctionId>, at: Va) -> bool {
     let names = &watched.watch.names;
-    let frames = ranked.stacks.iter().flat_map(|(stack, _)| names.stack(*stack));
-    let wanted = start(at);
-    wanted.is_some() && frames.copied().any(|frame| start(frame) == wanted)
+    let mut frames = ranked.stacks.iter().flat_map(|(stack, _)| names.stack(*stack));
+    frames.any(|frame| names.is_same(*frame, at))
 }
 
 /// The function that a return address lies in.
 fn named(kernel: &Kernel<'_>, at: Va) -> report::Function {
-    // It may lie behind the last instruction of its function.
-    let symbol = kernel.symbols.symbolize(Va(at.0.wrapping_sub(1)));
+    let symbol = kernel.symbols.symbolize_return(at);
     report::Function {
         name: match symbol {
             Some(symbol) => symbol.name.to_owned(),
@@ -166,7 +160,7 @@ fn named(kernel: &Kernel<'_>, at: Va) -> report::Function {
             None if at.0 == 0 => "unknown".to_owned(),
             None => at.to_string(),
         },
-        offset: symbol.map(|symbol| symbol.offset + 1),
+        offset: symbol.map(|symbol| symbol.offset),
         size: symbol.and_then(|symbol| symbol.size),
         module: symbol.and_then(|symbol| symbol.module).map(str::to_owned),
         ..report::Function::default()
@@ -224,13 +218,8 @@ fn function(
 
 /// `bond_vminfo_add+0x7c/0x200 [bonding]`
 fn place(kernel: &Kernel<'_>, at: Va) -> String {
-    match kernel.symbols.symbolize(Va(at.0.wrapping_sub(1))) {
-        Some(mut symbol) => {
-            symbol.offset += 1;
-            symbol.to_string()
-        }
-        None => at.to_string(),
-    }
+    let symbol = kernel.symbols.symbolize_return(at);
+    symbol.map_or_else(|| at.to_string(), |symbol| symbol.to_string())
 }
 
 fn comm(bytes: &[u8; 16]) -> String {

@@ -91,7 +91,7 @@ impl<'a> Names<'a> {
         // Above the call site lie the allocator and the tracer itself; where it is not told,
         // the allocator is the first that allocates for others.
         let allocates = |frame: &Va| {
-            let name = self.symbol_of(*frame).map_or("", |symbol| symbol.name);
+            let name = self.symbols.symbolize_return(*frame).map_or("", |symbol| symbol.name);
             blame::is_wrapper(name)
         };
         let above = match site {
@@ -100,7 +100,8 @@ impl<'a> Names<'a> {
         };
         let frames = above.map_or(&[][..], |above| &stack[above..]);
         let chain = if frames.is_empty() { &[site][..] } else { frames };
-        let symbols: Vec<_> = chain.iter().map(|frame| self.symbol_of(*frame)).collect();
+        let symbols: Vec<_> =
+            chain.iter().map(|frame| self.symbols.symbolize_return(*frame)).collect();
         let names: Vec<blame::Frame<'_>> = symbols
             .iter()
             .map(|symbol| blame::Frame {
@@ -118,20 +119,18 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// A return address may lie behind the last instruction of its function.
-    fn symbol_of(&self, at: Va) -> Option<sysak_symbols::Symbol<'a>> {
-        self.symbols.symbolize(Va(at.0.wrapping_sub(1)))
+    fn function_start(&self, at: Va) -> Va {
+        let symbol = self.symbols.symbolize_return(at);
+        Va(at.0.wrapping_sub(symbol.map_or(0, |symbol| symbol.offset)))
     }
 
-    fn function_start(&self, at: Va) -> Va {
-        match self.symbol_of(at) {
-            Some(symbol) => Va(at.0.wrapping_sub(1).wrapping_sub(symbol.offset)),
-            None => at,
-        }
+    /// Whether two return addresses lie in one function.
+    pub fn is_same(&self, a: Va, b: Va) -> bool {
+        self.function_start(a) == self.function_start(b)
     }
 
     /// `name` of the function that an address lies in.
     pub fn name(&self, id: FunctionId) -> &'a str {
-        self.symbol_of(self.function(id).at).map_or("?", |symbol| symbol.name)
+        self.symbols.symbolize_return(self.function(id).at).map_or("?", |symbol| symbol.name)
     }
 }

@@ -27,10 +27,7 @@ pub(super) fn of_object(guide: &Guide<'_, '_>, object: Object, at: Va) -> Spot {
     let cache = heap.cache_of(object);
     let start = heap.object_va(object);
     let area = guide.area_of(object);
-    let caller = area.and_then(|area| {
-        // A return address may lie behind the last instruction of its function.
-        kernel.symbols.symbolize(Va(area.caller.0.wrapping_sub(1)))
-    });
+    let caller = area.and_then(|area| kernel.symbols.symbolize_return(area.caller));
     let start = area.map_or(start, |area| area.address);
     let state = match () {
         () if !heap.is_live(object) => ObjectState::Free,
