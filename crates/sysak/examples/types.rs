@@ -15,7 +15,7 @@ use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Quiet};
 use sysak_kernel::{Kernel, modules};
 use sysak_target::{Choice, Options};
-use sysak_types::{Inference, Word, World, of_cache};
+use sysak_types::{Inference, Word, World, code_of, of_cache};
 
 /// A cache with fewer objects says little.
 const WORTH: usize = 20;
@@ -52,6 +52,7 @@ fn main() -> Result<()> {
         memmap: kernel.memmap_range(),
         per_cpu: kernel.per_cpu_offsets(),
         image: kernel.image_virtual,
+        code: code_of(kernel.symbols),
     };
     named(world, false);
     named(world, true);

@@ -12,11 +12,12 @@ use sysak_base::{Cancel, PAGE_SIZE, Progress, Stage, Va};
 use sysak_kernel::Kernel;
 
 use crate::diagnose::{Caller, Case, Diagnosis};
+use crate::guess::{self, Guesser};
+use crate::makers;
 use crate::plan::{Plan, Scope};
 use crate::suspects::suspects;
 use crate::watch::{FunctionId, Growth};
 use crate::ways::{self, Guide};
-use crate::{guess, makers};
 
 /// Pages of a cache that are looked at where it is shown, but not suspected: 4 MiB.
 const SHOWN_PAGES: u64 = 1024;
@@ -73,41 +74,46 @@ impl Diagnosis<'_> {
         self.look.times.alike += start.elapsed();
         let start = Instant::now();
         if self.interrupted.is_none() {
-            let asked = matches!(scope, Scope::Cache(_));
-            let heap = &self.look.heap;
-            if let Some(types) = guess::wanted_types(kernel, heap, &self.cases, asked) {
-                guess::find(kernel, heap, &types, &mut self.cases, asked, cancel);
-                makers::find(kernel, heap, &types, &mut self.cases, asked, cancel);
-            }
+            self.explain(kernel, scope, cancel);
         }
-        self.find_holders(kernel, scope, cancel);
         self.look.times.explain += start.elapsed();
     }
 
-    /// Who holds what is no leak: each step upwards reads the kernel's memory once more, so
-    /// on a big machine only where there is something to explain.
-    fn find_holders(&mut self, kernel: &Kernel<'_>, scope: Scope, cancel: &Cancel) {
-        let is_asked = matches!(scope, Scope::Cache(_)) || self.suspects();
-        let is_cheap = self.look.reach.bytes_scanned <= CHEAP_BYTES && !kernel.memory.is_live();
-        let is_wanted = is_asked || is_cheap || self.cases.iter().any(|case| self.is_big(case));
-        if self.interrupted.is_some() || !is_wanted {
+    /// What the objects are, who allocates what is lost or grows, and who holds what is not lost.
+    fn explain(&mut self, kernel: &Kernel<'_>, scope: Scope, cancel: &Cancel) {
+        let asked = matches!(scope, Scope::Cache(_));
+        let heap = &self.look.heap;
+        let held = self.held_caches(kernel, asked);
+        if held.is_empty() && !self.cases.iter().any(|case| guess::is_wanted(heap, case, asked)) {
             return;
         }
-        let held = self.cases.iter().filter(|case| !case.leaks);
-        let caches: Vec<u16> = held.map(|case| case.cache).collect();
-        if caches.is_empty() {
+        let types = guess::types(kernel);
+        let mut guesser = Guesser::new(kernel, heap, &types);
+        guess::find(&mut guesser, &mut self.cases, asked, cancel);
+        makers::find(kernel, heap, &types, &mut self.cases, asked, cancel);
+        if held.is_empty() {
             return;
         }
         let guide = Guide::new(kernel, &self.look);
-        let mut found = ways::held_by(&guide, &caches, cancel);
-        let heavy = ways::heaviest(&guide, &caches, &found);
-        drop(guide);
+        let mut found = ways::held_by(&guide, &mut guesser, &held, cancel);
+        let heavy = ways::heaviest(&guide, &held, &found);
         ways::weigh(kernel, &mut self.look, &heavy, &mut found, cancel);
-        for (cache, holders) in caches.into_iter().zip(found) {
+        for (cache, holders) in held.into_iter().zip(found) {
             if let Some(case) = self.cases.iter_mut().find(|case| case.cache == cache) {
                 case.holders = holders;
             }
         }
+    }
+
+    /// The caches that are no leak, where it is told who holds them: each step upwards reads the
+    /// kernel's memory once more, so on a big machine only where there is something to explain.
+    fn held_caches(&self, kernel: &Kernel<'_>, asked: bool) -> Vec<u16> {
+        let is_asked = asked || self.suspects();
+        let is_cheap = self.look.reach.bytes_scanned <= CHEAP_BYTES && !kernel.memory.is_live();
+        if !is_asked && !is_cheap && !self.cases.iter().any(|case| self.is_big(case)) {
+            return Vec::new();
+        }
+        self.cases.iter().filter(|case| !case.leaks).map(|case| case.cache).collect()
     }
 
     /// Whether a cache has so much memory that somebody will ask who holds it.

@@ -5,11 +5,13 @@ use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Va};
 use sysak_kernel::{Kernel, modules};
 use sysak_symbols::TypeId;
-use sysak_types::{Candidate, Inference, Types, What, World};
+use sysak_types::{Candidate, Inference, Types, What, World, code_of};
 
 use crate::diagnose::Case;
 use crate::examine::is_named;
 
+/// A type that is less likely gives no names to fields.
+pub const LIKELY: f64 = 0.5;
 /// Objects that are compared.
 const SAMPLE: usize = 32;
 /// Objects of a cache that are looked at to find some that are alike.
@@ -86,6 +88,7 @@ impl<'w> Guesser<'w> {
             memmap: kernel.memmap_range(),
             per_cpu: kernel.per_cpu_offsets(),
             image: kernel.image_virtual,
+            code: code_of(kernel.symbols),
         };
         Guesser { kernel, world, inference: Inference::new(world, &[]) }
     }
@@ -94,49 +97,102 @@ impl<'w> Guesser<'w> {
     ///
     /// `modules` are those that the objects lead to.
     pub fn guess(&mut self, objects: &[Object], modules: &[String]) -> Vec<Guess> {
-        // What the objects lead to is known better than they are themselves.
-        self.inference.look_behind(objects);
-        self.inference.infer(objects, modules).iter().map(|found| self.named(found)).collect()
+        self.candidates(objects, modules).iter().map(|found| self.named(found)).collect()
     }
 
     /// The type of one object: what its cache's name tells, else what it and those alike to it
     /// look like; `None` for what is no slab object.
     pub fn of_object(&mut self, object: Object) -> Option<Guess> {
+        self.candidate(object).map(|found| self.named(&found))
+    }
+
+    /// The struct that an object's cache or a pointer of a known type tells.
+    pub fn told(&self, object: Object) -> Option<TypeId> {
+        let known = self.inference.known();
+        let told = known.of_object(self.world.types, self.world.heap, object)?;
+        (told.whole && !told.many).then_some(told.id)
+    }
+
+    /// The struct that some objects of one cache are, where that is likely; what they point to is
+    /// known better from then on.
+    pub fn struct_of(&mut self, objects: &[Object]) -> Option<TypeId> {
+        let modules = self.modules_behind(objects);
+        let best = self.candidates(objects, &modules).into_iter().next()?;
+        let id = (best.confidence >= LIKELY).then_some(best.id)?;
+        self.inference.learn(objects, id);
+        Some(id)
+    }
+
+    /// What kinds of words an object is made of; `None` where it cannot be read.
+    pub fn fingerprint(&self, object: Object) -> Option<u64> {
+        let heap = self.world.heap;
+        let raw = self
+            .world
+            .read(heap.object_va(object).0, heap.cache_of(object).object_size as usize)?;
+        Some(fingerprint::of(heap, &raw))
+    }
+
+    fn candidates(&mut self, objects: &[Object], modules: &[String]) -> Vec<Candidate> {
+        // What the objects lead to is known better than they are themselves.
+        self.inference.look_behind(objects);
+        self.inference.infer(objects, modules)
+    }
+
+    fn candidate(&mut self, object: Object) -> Option<Candidate> {
         let heap = self.world.heap;
         let cache = heap.slabs[object.slab as usize].cache;
         if heap.caches[usize::from(cache)].class != Class::Slab {
             return None;
         }
         if let Some(id) = self.inference.known().of_cache(cache) {
-            let told = Candidate { id, confidence: 1.0, score: 0.0, marks: Vec::new(), hint: None };
-            return Some(self.named(&told));
+            return Some(Candidate {
+                id,
+                confidence: 1.0,
+                score: 0.0,
+                marks: Vec::new(),
+                hint: None,
+            });
         }
         let objects = self.alike(object)?;
-        let size = u64::from(heap.cache_of(object).object_size);
+        let modules = self.modules_behind(&objects);
+        self.candidates(&objects, &modules).into_iter().next()
+    }
+
+    /// The modules that some objects of one cache lead to.
+    fn modules_behind(&self, objects: &[Object]) -> Vec<String> {
+        let heap = self.world.heap;
+        let Some(first) = objects.first() else { return Vec::new() };
+        let size = u64::from(heap.cache_of(*first).object_size);
         let at: Vec<Va> = objects.iter().map(|one| heap.object_va(*one)).collect();
         let is_named = |at: Va| is_named(self.kernel, at);
-        let held = content::held(heap, self.world.memory, &at, size, &is_named);
-        let modules = modules_of(self.kernel, &held);
-        self.guess(&objects, &modules).into_iter().next()
+        modules_of(self.kernel, &content::held(heap, self.world.memory, &at, size, &is_named))
+    }
+
+    /// The struct that a cache's name tells.
+    pub fn of_cache(&self, cache: u16) -> Option<TypeId> {
+        self.inference.known().of_cache(cache)
+    }
+
+    /// `dentry.d_inode`: the member of a struct that an offset lies in.
+    pub fn member(&self, id: TypeId, offset: u64) -> Option<String> {
+        let types = self.world.types;
+        let member = types.member(id, u32::try_from(offset).ok()?)?;
+        Some(format!("{}.{member}", types.name(id)))
     }
 
     /// The object, and some of its cache that are made of the same kinds of words.
     fn alike(&self, object: Object) -> Option<Vec<Object>> {
         let heap = self.world.heap;
         let cache = heap.slabs[object.slab as usize].cache;
-        let size = heap.cache_of(object).object_size as usize;
-        let print = |one: Object| {
-            let raw = self.world.read(heap.object_va(one).0, size)?;
-            Some(fingerprint::of(heap, &raw))
-        };
-        let (wanted, mut found, mut left) = (print(object)?, vec![object], LOOKED_AT);
+        let wanted = self.fingerprint(object)?;
+        let (mut found, mut left) = (vec![object], LOOKED_AT);
         let slabs = (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache);
         for (slab, _) in slabs {
             heap.for_each_live(slab, |index| {
                 let one = Object { slab, index };
                 if left > 0 && found.len() < SAMPLE && one != object {
                     left -= 1;
-                    found.extend((print(one) == Some(wanted)).then_some(one));
+                    found.extend((self.fingerprint(one) == Some(wanted)).then_some(one));
                 }
             });
             if left == 0 || found.len() == SAMPLE {
@@ -187,31 +243,14 @@ impl<'w> Guesser<'w> {
 }
 
 /// Whether the type of a cache's objects is looked for: of what leaks or grows, or was asked for.
-fn is_wanted(heap: &Heap, case: &Case, asked: bool) -> bool {
+pub fn is_wanted(heap: &Heap, case: &Case, asked: bool) -> bool {
     let is_slab = heap.caches[usize::from(case.cache)].class == Class::Slab;
     is_slab && (asked || case.leaks || case.is_suspected())
 }
 
-/// The kernel's types, where any of the cases wants them.
-pub fn wanted_types(
-    kernel: &Kernel<'_>,
-    heap: &Heap,
-    cases: &[Case],
-    asked: bool,
-) -> Option<Types> {
-    cases.iter().any(|case| is_wanted(heap, case, asked)).then(|| types(kernel))
-}
-
 /// Names the types of the objects.
-pub fn find(
-    kernel: &Kernel<'_>,
-    heap: &Heap,
-    types: &Types,
-    cases: &mut [Case],
-    asked: bool,
-    cancel: &Cancel,
-) {
-    let mut guesser = Guesser::new(kernel, heap, types);
+pub fn find(guesser: &mut Guesser<'_>, cases: &mut [Case], asked: bool, cancel: &Cancel) {
+    let (kernel, heap) = (guesser.kernel, guesser.world.heap);
     for case in cases.iter_mut() {
         if !is_wanted(heap, case, asked) || cancel.is_set() {
             continue;

@@ -9,6 +9,7 @@
 
 mod family;
 mod guide;
+mod trail;
 mod weight;
 
 use std::collections::{HashMap, HashSet};
@@ -19,8 +20,10 @@ use sysak_base::Cancel;
 use sysak_base::heap::Object;
 use sysak_kernel::shape::TASK_CACHE;
 
+use crate::guess::Guesser;
 use family::{Families, Family};
 pub use guide::Guide;
+use trail::Namer;
 pub use weight::{Heavy, heaviest, weigh};
 
 /// Objects of one cache that are asked about; of more, a sample.
@@ -42,11 +45,6 @@ pub enum Kind {
     /// The kernel, nobody knows which part of it.
     Kernel,
 }
-
-/// What a way leads through: a name each, and where in a slab object.
-type Trail = Vec<(String, Option<u64>)>;
-/// A holder and the names on the way from it.
-type Names = (Kind, Vec<String>);
 
 /// Who holds some of the objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +70,14 @@ pub struct Holders {
     pub sampled: u64,
 }
 
-/// Who holds the objects of some caches; `None` for threads, which hold themselves.
-pub fn held_by(guide: &Guide<'_, '_>, caches: &[u16], cancel: &Cancel) -> Vec<Option<Holders>> {
+/// Who holds the objects of some caches; `None` for threads, which hold themselves. The `guesser`
+/// tells what the objects are that the ways lead through.
+pub fn held_by<'w>(
+    guide: &Guide<'w, '_>,
+    guesser: &mut Guesser<'w>,
+    caches: &[u16],
+    cancel: &Cancel,
+) -> Vec<Option<Holders>> {
     let (kernel, look) = (guide.kernel, guide.look);
     let mut families: Vec<Option<Families<'_>>> = caches
         .iter()
@@ -107,10 +111,12 @@ pub fn held_by(guide: &Guide<'_, '_>, caches: &[u16], cancel: &Cancel) -> Vec<Op
     let limits = Limits { depth: DEPTH };
     let found = climb(guide.space(), &mut with, &targets, &ends, limits, cancel)
         .ways(&|one| guide.rank(one));
-    families
-        .into_iter()
-        .map(|one| one.map(|families| holders(guide, &families, &outside, &found)))
-        .collect()
+    let mut namer = Namer::new(&look.heap, guesser);
+    let mut holders = |families: Vec<Family>| {
+        namer.start();
+        holders(guide, &families, &outside, &found, &mut namer)
+    };
+    families.into_iter().map(|one| one.map(&mut holders)).collect()
 }
 
 /// What an object hangs together with, in its own cache.
@@ -169,16 +175,16 @@ fn holders(
     families: &[Family],
     outside: &HashSet<Object>,
     found: &Ways,
+    namer: &mut Namer<'_, '_>,
 ) -> Holders {
-    let mut held: HashMap<Names, (u64, Vec<Option<u64>>, Reference)> = HashMap::new();
     let mut sampled = 0;
-    for family in families {
+    let trails = families.iter().filter_map(|family| {
         let followed = |one: &Reference| match one.from {
             From::Object(object) => guide.is_end(object) || outside.contains(&object),
             From::Root | From::Register => true,
         };
         if !family.main().all(|one| followed(&one)) {
-            continue;
+            return None;
         }
         sampled += family.objects;
         let worth = |one: &Reference| match (guide.rank(one), one.from) {
@@ -187,35 +193,15 @@ fn holders(
             (None, _) => None,
         };
         let ends = family.main().filter_map(|one| Some((worth(&one)?, one)));
-        let Some((_, best)) = ends.min_by_key(|(worth, one)| (*worth, one.at)) else { continue };
+        let (_, best) = ends.min_by_key(|(worth, one)| (*worth, one.at))?;
         let mut way = vec![best];
         if let From::Object(from) = best.from
             && guide.rank(&best).is_none()
         {
             way.extend(found.way(from).into_iter().flatten());
         }
-        if let Some((anchor, (kind, path))) = way.last().zip(guide.path(&way)) {
-            let (names, offsets): (Vec<_>, Vec<_>) = path.into_iter().unzip();
-            let first = || (0, offsets.clone(), *anchor);
-            let (objects, known, _) = held.entry((kind, names)).or_insert_with(first);
-            *objects += family.objects;
-            // Slots of one table are one way.
-            for (known, offset) in known.iter_mut().zip(offsets) {
-                *known = known.filter(|known| Some(*known) == offset);
-            }
-        }
-    }
-    let mut held_by: Vec<HeldBy> = held
-        .into_iter()
-        .map(|((kind, names), (objects, offsets, anchor))| {
-            let step = |(name, offset): (String, Option<u64>)| match offset {
-                Some(offset) => format!("{name}+{offset:#x}"),
-                None => name,
-            };
-            let path = names.into_iter().zip(offsets).map(step).collect();
-            HeldBy { path, kind, objects, anchor, retained_bytes: None }
-        })
-        .collect();
-    held_by.sort_by(|a, b| (b.objects, &a.path).cmp(&(a.objects, &b.path)));
+        guide.trail(&way, family.objects)
+    });
+    let held_by = trail::merge(&guide.look.heap, trails, namer);
     Holders { held_by, sampled }
 }

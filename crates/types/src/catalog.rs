@@ -8,7 +8,9 @@
 
 use std::collections::HashMap;
 
-use sysak_symbols::{Shape, TypeId, TypeInfo};
+use sysak_symbols::{MemberOf, Shape, TypeId, TypeInfo};
+
+use crate::member::{Depth, is_open, member_at};
 
 /// A struct that is larger is no slab object.
 const MOST_BYTES: u32 = 1 << 20;
@@ -139,7 +141,7 @@ impl Types {
 
     fn is_flexible(&self, id: TypeId) -> bool {
         let last = self.members(id).last();
-        last.is_some_and(|last| matches!(self.shape(last.type_id), (_, Shape::Array(_, 0))))
+        last.is_some_and(|last| is_open(self, last.type_id))
     }
 
     /// The table that has a type, and the type's number in it.
@@ -180,12 +182,12 @@ impl Types {
     }
 
     /// The members of a struct or union.
-    pub fn members(&self, id: TypeId) -> impl Iterator<Item = sysak_symbols::MemberOf<'_>> {
+    pub fn members(&self, id: TypeId) -> impl Iterator<Item = MemberOf<'_>> {
         let (table, here) = self.home(id);
-        table.info.members(here).map(move |member| sysak_symbols::MemberOf {
-            type_id: self.far(table, member.type_id),
-            ..member
-        })
+        table
+            .info
+            .members(here)
+            .map(move |member| MemberOf { type_id: self.far(table, member.type_id), ..member })
     }
 
     /// A struct's own name, or the one that a typedef gives it; empty where there is none.
@@ -300,7 +302,13 @@ impl Types {
 
     /// What the word at an offset of a type is called: `list.next`.
     pub fn field(&self, id: TypeId, offset: u32) -> Option<String> {
-        field(self, id, offset, MAX_DEPTH)
+        member_at(self, id, offset, Depth { levels: MAX_DEPTH, words: true })
+    }
+
+    /// The member that the word at an offset of a type is part of: the links of a list or a tree
+    /// are one, and so are the slots of an array: `list`, `slots[]`.
+    pub fn member(&self, id: TypeId, offset: u32) -> Option<String> {
+        member_at(self, id, offset, Depth { levels: MAX_DEPTH, words: false })
     }
 
     /// The parameter lists of the functions of a name.
@@ -377,37 +385,5 @@ impl Types {
     pub fn enum_range(&self, id: TypeId) -> Option<(i64, i64)> {
         let (table, here) = self.home(id);
         table.info.enum_range(here)
-    }
-}
-
-/// What the member at an offset of a type is called, and those inside it.
-fn field(types: &Types, id: TypeId, offset: u32, depth: usize) -> Option<String> {
-    let depth = depth.checked_sub(1)?;
-    match types.shape(id) {
-        (id, Shape::Struct(_) | Shape::Union(_)) => types.members(id).find_map(|member| {
-            let start = member.bits / 8;
-            let inside = offset.checked_sub(start)?;
-            let reaches = types.size(member.type_id).is_some_and(|bytes| inside < bytes);
-            if !reaches {
-                return None;
-            }
-            let further = field(types, member.type_id, inside, depth);
-            Some(match (member.name, further) {
-                ("", further) => further.unwrap_or_default(),
-                (name, Some(further)) if further.starts_with('[') => format!("{name}{further}"),
-                (name, Some(further)) if !further.is_empty() => format!("{name}.{further}"),
-                (name, _) => name.to_owned(),
-            })
-        }),
-        (_, Shape::Array(element, _)) => {
-            let bytes = types.size(element).filter(|bytes| *bytes > 0)?;
-            let further = field(types, element, offset % bytes, depth);
-            let index = offset / bytes;
-            Some(match further {
-                Some(further) if !further.is_empty() => format!("[{index}].{further}"),
-                _ => format!("[{index}]"),
-            })
-        }
-        _ => None,
     }
 }

@@ -28,6 +28,13 @@ pub struct World<'a> {
     pub per_cpu: &'a [u64],
     /// The kernel's image, if that is known.
     pub image: Option<(Va, Va)>,
+    /// The kernel's own code, as [`code_of`] finds it.
+    pub code: Option<(Va, Va)>,
+}
+
+/// Where the kernel's own code lies, by its symbols.
+pub fn code_of(symbols: &Kallsyms) -> Option<(Va, Va)> {
+    symbols.find("_stext").zip(symbols.find("_etext"))
 }
 
 /// What a word is.
@@ -142,8 +149,7 @@ impl<'a> World<'a> {
     }
 
     fn is_kernel_text(&self, word: u64) -> bool {
-        let bounds = self.symbols.find("_stext").zip(self.symbols.find("_etext"));
-        bounds.is_some_and(|(start, end)| start.0 <= word && word < end.0)
+        self.code.is_some_and(|(start, end)| start.0 <= word && word < end.0)
     }
 
     /// The signatures of the function that begins at an address; `None` where none does.

@@ -5,7 +5,7 @@
 use sysak_base::heap::{Cache, Heap, Object};
 use sysak_base::{Fault, Memory, Pfn, Va, Why};
 use sysak_symbols::{Kallsyms, TypeId, TypeInfo};
-use sysak_types::{Inference, Types, World};
+use sysak_types::{Inference, Types, World, code_of};
 
 const BASE: Va = Va(0xffff_8880_0000_0000);
 const OPS: u64 = 0xffff_ffff_8200_0040;
@@ -46,6 +46,10 @@ impl Btf {
 
     fn pointer(&mut self, to: u32) -> u32 {
         self.add(&[0, 2 << 24, to])
+    }
+
+    fn array(&mut self, of: u32, len: u32) -> u32 {
+        self.add(&[0, 3 << 24, 0, of, of, len])
     }
 
     /// Members: name, type, bytes from the start.
@@ -143,8 +147,9 @@ fn guess(ram: &Ram, heap: &Heap, hidden: &[u16], slab: u32) -> Vec<(String, f64)
     .unwrap();
     let image = Some((Va(0xffff_ffff_8100_0000), Va(0xffff_ffff_8300_0000)));
     let memmap = (Va(0xffff_ea00_0000_0000), Va(0xffff_ea00_0001_0000));
+    let (memory, code) = (ram, code_of(&symbols));
     let world =
-        World { memory: ram, heap, symbols: &symbols, types: &types, memmap, per_cpu: &[], image };
+        World { memory, heap, symbols: &symbols, types: &types, memmap, per_cpu: &[], image, code };
     let mut inference = Inference::new(world, hidden);
     let objects: Vec<Object> = (0..8).map(|index| object(slab, index)).collect();
     inference.look_behind(&objects);
@@ -212,4 +217,24 @@ fn members_are_called_by_their_way() {
     assert_eq!(types.field(event, 16).as_deref(), Some("link.prev"));
     assert_eq!(types.field(event, 28).as_deref(), Some("serial"));
     assert_eq!(types.field(event, 32), None);
+}
+
+#[test]
+fn links_and_slots_are_part_of_one_member() {
+    let mut btf = Btf::default();
+    let long = btf.int("unsigned long", 8);
+    let link = btf.pointer(3);
+    let node =
+        btf.structure("rb_node", 24, &[("up", long, 0), ("left", link, 8), ("right", link, 16)]);
+    assert_eq!(node, 3);
+    let (slots, open) = (btf.array(link, 2), btf.array(node, 0));
+    let members = [("rb", node, 0), ("slots", slots, 24), ("more", open, 40)];
+    btf.structure("tree", 40, &members);
+    let types = Types::new(&btf.parse(), Vec::new());
+    let id = types.named("tree").next().unwrap();
+    let both = |offset| (types.field(id, offset).unwrap(), types.member(id, offset).unwrap());
+    let expected = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+    assert_eq!(both(16), expected("rb.right", "rb"));
+    assert_eq!(both(32), expected("slots[1]", "slots[]"));
+    assert_eq!(both(40 + 24 + 8), expected("more[1].left", "more[]"));
 }

@@ -12,11 +12,10 @@ use sysak_kernel::holders::{self, Owners};
 use sysak_kernel::place::{Place, Places};
 use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{Kernel, shape};
-use sysak_symbols::{Symbol, TypeId};
-use sysak_types::{Known, Types};
+use sysak_symbols::Symbol;
 
-use super::{Kind, Trail};
-use crate::guess;
+use super::Kind;
+use super::trail::{Step, Trail};
 use crate::look::Look;
 
 /// So much farther is memory that says nothing of an owner.
@@ -28,9 +27,6 @@ pub struct Guide<'a, 'k> {
     pub(super) look: &'a Look,
     places: Places<'a, 'k>,
     owners: Owners,
-    types: Types,
-    /// Of each cache whose name tells it, the struct that its objects are.
-    structs: Vec<Option<TypeId>>,
 }
 
 impl<'a, 'k> Guide<'a, 'k> {
@@ -38,11 +34,7 @@ impl<'a, 'k> Guide<'a, 'k> {
     pub fn new(kernel: &'a Kernel<'k>, look: &'a Look) -> Guide<'a, 'k> {
         let places = Places::new(kernel, &look.heap, &look.areas);
         let owners = holders::owners(kernel, &look.heap);
-        let types = guess::types(kernel);
-        let known = Known::by_caches(&types, &look.heap, &[]);
-        let caches = 0..look.heap.caches.len() as u16;
-        let structs = caches.map(|cache| known.of_cache(cache)).collect();
-        Guide { kernel, look, places, owners, types, structs }
+        Guide { kernel, look, places, owners }
     }
 
     /// The kernel.
@@ -266,44 +258,19 @@ impl<'a, 'k> Guide<'a, 'k> {
         self.object_label(object, reference.at)
     }
 
-    /// The names along a way, from the holder downwards, and where in slab objects it leads
-    /// through them.
-    pub(super) fn path(&self, way: &Way) -> Option<(Kind, Trail)> {
-        let (kind, name) = self.holder(way.last()?)?;
+    /// A way from the holder downwards, and the slab objects' words that it leads through.
+    pub(super) fn trail(&self, way: &Way, objects: u64) -> Option<Trail> {
+        let anchor = *way.last()?;
+        let (kind, holder) = self.holder(&anchor)?;
         let heap = &self.look.heap;
-        let step = |one: &Reference| match one.from {
-            From::Object(object) => {
-                let cache = heap.cache_of(object);
-                let offset = one.at.0.wrapping_sub(heap.object_va(object).0);
-                match self.member(object, offset) {
-                    Some(member) => (member, None),
-                    None => (cache.name.clone(), (cache.class == Class::Slab).then_some(offset)),
-                }
-            }
-            From::Root | From::Register => (self.step(one), None),
+        let step = |one: &Reference| {
+            let From::Object(object) = one.from else { return None };
+            let is_slab = heap.cache_of(object).class == Class::Slab;
+            let offset = is_slab.then(|| one.at.0.wrapping_sub(heap.object_va(object).0));
+            Some(Step { object, offset })
         };
-        let steps = way.iter().rev().skip(1).map(step);
-        let mut trail: Trail = std::iter::once((name, None)).chain(steps).collect();
-        // The levels of a tree are one step.
-        trail.dedup_by(|next, before| {
-            let is_same = next.0 == before.0;
-            if is_same && next.1 != before.1 {
-                before.1 = None;
-            }
-            is_same
-        });
-        Some((kind, trail))
-    }
-
-    /// `dentry.d_inode`, of an object whose cache says by its name what struct it is; slots of an
-    /// array are one member.
-    fn member(&self, object: Object, offset: u64) -> Option<String> {
-        let cache = self.look.heap.slabs[object.slab as usize].cache;
-        let id = self.structs.get(usize::from(cache)).copied().flatten()?;
-        let field = self.types.field(id, u32::try_from(offset).ok()?)?;
-        let field: String =
-            field.chars().filter(|one| !one.is_ascii_digit() || !field.contains('[')).collect();
-        Some(format!("{}.{field}", self.types.name(id)))
+        let steps = way.iter().rev().skip(1).filter_map(step).collect();
+        Some(Trail { kind, holder, among: None, steps, objects, anchor })
     }
 }
 

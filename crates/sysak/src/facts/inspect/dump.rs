@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sysak::guess::Guesser;
+use sysak::guess::{Guesser, LIKELY};
 use sysak::ways::Guide;
 use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
@@ -23,8 +23,6 @@ const POISONS: [(u64, &str); 2] =
 /// Error numbers as pointers.
 const ERRORS_FROM: u64 = u64::MAX - 4094;
 
-/// A type that is less likely gives no names to fields.
-const LIKELY: f64 = 0.5;
 /// Objects whose type is looked for.
 const MOST_TYPED: usize = 20;
 
