@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** each list is the biggest first, and complete up to a stated limit.
 
+mod cgroups;
 mod files;
 mod gather;
 mod groups;
@@ -23,6 +24,7 @@ use sysak_base::{Cancel, PAGE_SIZE, Va};
 use crate::page::{Census, Charged};
 use crate::{Coverage, Kernel};
 
+pub use cgroups::{Cgroup, Cgroups};
 pub(crate) use gather::gather;
 pub use names::{FileKind, FileName};
 pub use open::{Opener, Unread};

@@ -1,5 +1,5 @@
 //! Who holds objects that something leads to: a module's variable, an open file's process, a
-//! thread, a variable of the kernel.
+//! thread, a control group, a variable of the kernel.
 //!
 //! Objects of one cache often hang on each other, in lists and trees: what hangs together is
 //! held together, and only what points at it from outside is followed upwards. All caches
@@ -40,6 +40,8 @@ pub enum Kind {
     Process,
     /// A module.
     Module,
+    /// A control group.
+    Cgroup,
     /// A variable of the kernel.
     Symbol,
     /// The kernel, nobody knows which part of it.
@@ -55,8 +57,9 @@ pub struct HeldBy {
     pub kind: Kind,
     /// How many of the objects.
     pub objects: u64,
-    /// One of the references that the ways from it begin with.
-    pub anchor: Reference,
+    /// One of the references that the ways from it begin with; `None` where many holders are told
+    /// as one.
+    pub anchor: Option<Reference>,
     /// Bytes of all memory that nothing would lead to if it let go; known of the biggest.
     pub retained_bytes: Option<u64>,
 }
@@ -87,7 +90,8 @@ pub fn held_by<'w>(
             let every = objects.div_ceil(MOST_OBJECTS) as usize;
             // Threads are nobody's but their own.
             let is_asked = !look.heap.caches[usize::from(*cache)].has_name(TASK_CACHE);
-            is_asked.then(|| Families::of(&look.heap, *cache, every))
+            let is_own = |object| guide.cgroup(object).is_some();
+            is_asked.then(|| Families::of(&look.heap, *cache, every, &is_own))
         })
         .collect();
     let place: HashMap<u16, usize> = (0..).zip(caches).map(|(at, cache)| (*cache, at)).collect();
@@ -102,8 +106,13 @@ pub fn held_by<'w>(
         };
         refs::find(guide.space(), roots, &wanted, false, cancel, &mut take);
     });
-    let families: Vec<Option<Vec<Family>>> =
-        families.into_iter().map(|one| one.map(Families::all)).collect();
+    let found = families.into_iter().map(|one| {
+        let mut families = one?;
+        Some((std::mem::take(&mut families.own), families.all()))
+    });
+    let (own, families) = found.map(Option::unzip).unzip();
+    let families: Vec<Option<Vec<Family>>> = families;
+    let own: Vec<Option<Vec<Object>>> = own;
     let outside = outside(guide, &families);
     let targets: Vec<Object> = outside.iter().copied().collect();
     let ends = |object: Object| guide.is_end(object);
@@ -112,11 +121,14 @@ pub fn held_by<'w>(
     let found = climb(guide.space(), &mut with, &targets, &ends, limits, cancel)
         .ways(&|one| guide.rank(one));
     let mut namer = Namer::new(&look.heap, guesser);
-    let mut holders = |families: Vec<Family>| {
+    let mut holders = |(own, families): (Vec<Object>, Vec<Family>)| {
         namer.start();
-        holders(guide, &families, &outside, &found, &mut namer)
+        holders(guide, (&own, &families), (&outside, &found), &mut namer)
     };
-    families.into_iter().map(|one| one.map(&mut holders)).collect()
+    own.into_iter()
+        .zip(families)
+        .map(|(own, families)| own.zip(families).map(&mut holders))
+        .collect()
 }
 
 /// What an object hangs together with, in its own cache.
@@ -135,7 +147,7 @@ pub fn relatives(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Opti
     if slabs.map(|slab| u64::from(slab.objects)).sum::<u64>() > 2 * MOST_OBJECTS {
         return None;
     }
-    let mut families = Families::of(heap, cache, 1);
+    let mut families = Families::of(heap, cache, 1, &|_| false);
     let kind = |one: &Reference| guide.kind(one);
     guide.look.with_roots(kernel, &mut |roots| {
         let wanted = |other: Object| heap.slabs[other.slab as usize].cache == cache;
@@ -143,7 +155,10 @@ pub fn relatives(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Opti
         refs::find(guide.space(), roots, &wanted, false, cancel, &mut take);
     });
     let family = families.with(object)?;
-    Some(Relatives { objects: family.objects, outside: family.main().collect() })
+    Some(Relatives {
+        objects: family.objects,
+        outside: family.main().map(|outside| outside.one).collect(),
+    })
 }
 
 /// The objects outside that are followed upwards: of each cache its share, those that lead to the
@@ -155,7 +170,7 @@ fn outside(guide: &Guide<'_, '_>, families: &[Option<Vec<Family>>]) -> HashSet<O
         let mut worth: HashMap<Object, u64> = HashMap::new();
         for family in families {
             for one in family.main() {
-                if let From::Object(object) = one.from
+                if let From::Object(object) = one.one.from
                     && !guide.is_end(object)
                 {
                     *worth.entry(object).or_insert(0) += family.objects;
@@ -169,21 +184,22 @@ fn outside(guide: &Guide<'_, '_>, families: &[Option<Vec<Family>>]) -> HashSet<O
     chosen
 }
 
-/// Merges the ways to all families of a cache.
+/// Merges the ways to all families of a cache, and to those of its objects that are holders
+/// themselves.
 fn holders(
     guide: &Guide<'_, '_>,
-    families: &[Family],
-    outside: &HashSet<Object>,
-    found: &Ways,
+    (own, families): (&[Object], &[Family]),
+    (outside, found): (&HashSet<Object>, &Ways),
     namer: &mut Namer<'_, '_>,
 ) -> Holders {
-    let mut sampled = 0;
+    let mut sampled = own.len() as u64;
+    let own = own.iter().filter_map(|object| guide.own_trail(*object));
     let trails = families.iter().filter_map(|family| {
         let followed = |one: &Reference| match one.from {
             From::Object(object) => guide.is_end(object) || outside.contains(&object),
             From::Root | From::Register => true,
         };
-        if !family.main().all(|one| followed(&one)) {
+        if !family.main().all(|outside| followed(&outside.one)) {
             return None;
         }
         sampled += family.objects;
@@ -192,16 +208,17 @@ fn holders(
             (None, From::Object(from)) => found.worth(from),
             (None, _) => None,
         };
-        let ends = family.main().filter_map(|one| Some((worth(&one)?, one)));
-        let (_, best) = ends.min_by_key(|(worth, one)| (*worth, one.at))?;
+        let ends = family.main().filter_map(|outside| Some((worth(&outside.one)?, outside)));
+        let (_, outside) = ends.min_by_key(|(worth, outside)| (*worth, outside.one.at))?;
+        let best = outside.one;
         let mut way = vec![best];
         if let From::Object(from) = best.from
             && guide.rank(&best).is_none()
         {
             way.extend(found.way(from).into_iter().flatten());
         }
-        guide.trail(&way, family.objects)
+        guide.trail(&way, outside.many, family.objects)
     });
-    let held_by = trail::merge(&guide.look.heap, trails, namer);
+    let held_by = trail::merge(&guide.look.heap, own.chain(trails), namer);
     Holders { held_by, sampled }
 }

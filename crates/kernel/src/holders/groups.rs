@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use sysak_base::Va;
 
-use crate::list::{half, read_string, walk_list, word};
+use super::cgroups;
+use crate::list::{half, walk_list, word};
 use crate::page::Charged;
 use crate::shape::{GroupShape, find_root_group};
 use crate::{Coverage, Kernel};
@@ -103,20 +104,10 @@ fn read(kernel: &Kernel<'_>, shape: &GroupShape, at: Va, parent: usize) -> Optio
 
 /// The name of a group: its path below the root of the hierarchy.
 pub(super) fn path(kernel: &Kernel<'_>, group: &Group) -> Option<String> {
-    let shape = kernel.shape.held.group.as_ref()?;
+    let (group_shape, shape) =
+        kernel.shape.held.group.as_ref().zip(kernel.shape.held.cgroup.as_ref())?;
     let read = |at: Va| kernel.memory.read_u64(at).ok().map(Va);
-    let mut node = read(read(group.at.at(shape.cgroup))?.at(shape.node))?;
-    let mut names = Vec::new();
-    for _ in 0..DEEPEST {
-        let parent = read(node.at(shape.node_parent))?;
-        if parent == Va(0) {
-            break;
-        }
-        names.push(read_string(kernel.memory, read(node.at(shape.node_name))?, 256)?);
-        node = parent;
-    }
-    let path: String = names.iter().rev().flat_map(|name| ["/", name]).collect();
-    Some(if path.is_empty() { "/".to_owned() } else { path })
+    cgroups::path(kernel, read(read(group.at.at(group_shape.cgroup))?.at(shape.node))?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What tells the holders of user memory apart; each part is `None` where a kernel lacks it.
 
-use super::{FileShape, GroupShape, Names, OpenShape, PoolShape, ProcessShape};
+use super::{CgroupShape, FileShape, GroupShape, Names, OpenShape, PoolShape, ProcessShape};
 
 /// Layouts that only the search for holders needs.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct HeldShape {
     pub open: Option<OpenShape>,
     /// Processes and their address spaces.
     pub process: Option<ProcessShape>,
+    /// Control groups.
+    pub cgroup: Option<CgroupShape>,
     /// Memory cgroups.
     pub group: Option<GroupShape>,
     /// Pools of huge pages.
@@ -23,6 +25,7 @@ impl HeldShape {
             file: FileShape::find(names),
             open: OpenShape::find(names),
             process: ProcessShape::find(names),
+            cgroup: CgroupShape::find(names),
             group: GroupShape::find(names),
             pool: PoolShape::find(names),
         }

@@ -3,6 +3,7 @@
 //! Everything comes from the kernel's own type information and is tested by
 //! presence, never by version. Resolved once, before any loop.
 
+mod cgroup;
 mod dangling;
 mod event;
 mod file;
@@ -18,6 +19,7 @@ mod task;
 mod vmalloc;
 mod zone;
 
+pub use cgroup::{CgroupShape, NODE_CACHE, find_hierarchies};
 pub use dangling::find_dangling;
 pub use event::EventShape;
 pub use file::{EntryShape, FileShape, InodeShape, MountChain, MountShape, SystemShape};

@@ -92,7 +92,7 @@ impl CountPlace {
     }
 }
 
-/// `struct mem_cgroup`, its place in the tree, and its name.
+/// `struct mem_cgroup` and its place in the tree.
 #[derive(Clone, Debug)]
 pub struct GroupShape {
     /// Bytes of a `struct mem_cgroup`, as far as these walks read it.
@@ -111,12 +111,6 @@ pub struct GroupShape {
     pub state: u64,
     /// `css.cgroup`
     pub cgroup: u64,
-    /// `cgroup.kn`
-    pub node: u64,
-    /// `kernfs_node.parent`
-    pub node_parent: u64,
-    /// `kernfs_node.name`
-    pub node_name: u64,
     /// `memory.usage`, in pages, with the groups below.
     pub usage: u64,
 }
@@ -124,7 +118,6 @@ pub struct GroupShape {
 impl GroupShape {
     pub(super) fn find(names: Names<'_>) -> Option<GroupShape> {
         let group = |path| names.find("mem_cgroup", path);
-        let node = |path| names.find("kernfs_node", path);
         let usage = group("memory.usage")?;
         let css = ["css.flags", "css.parent", "css.children", "css.sibling", "css.cgroup"];
         let ends = css.into_iter().filter_map(group);
@@ -137,9 +130,6 @@ impl GroupShape {
             sibling: group("css.sibling")?,
             state: group("css")?,
             cgroup: group("css.cgroup")?,
-            node: names.find("cgroup", "kn")?,
-            node_parent: node("parent").or_else(|| node("__parent"))?,
-            node_name: node("name")?,
             usage,
         })
     }

@@ -269,9 +269,12 @@ pub(super) fn explained<W: Write>(
 fn told(found: &Finding, lang: Lang) -> String {
     let all = found.allocated_objects.unwrap_or(0);
     let is_owner = |holder: &&Holder| {
-        // From a process much can be reached that is not its own.
-        let is_near = holder.kind == HolderKind::Module
-            || holder.kind == HolderKind::Process && holder.path.len() <= NEAR;
+        let is_near = match holder.kind {
+            HolderKind::Module => true,
+            // From a process or a control group much can be reached that is not its own.
+            HolderKind::Process | HolderKind::Cgroup => holder.path.len() <= NEAR,
+            HolderKind::Symbol | HolderKind::File => false,
+        };
         is_near && holder.objects >= all.div_ceil(MUCH)
     };
     let owner = found.holders.iter().take(2).find(is_owner);

@@ -60,6 +60,7 @@ pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
         kind: match one.kind {
             Kind::Process => report::HolderKind::Process,
             Kind::Module => report::HolderKind::Module,
+            Kind::Cgroup => report::HolderKind::Cgroup,
             Kind::Symbol | Kind::Kernel => report::HolderKind::Symbol,
         },
     };

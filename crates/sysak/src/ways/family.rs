@@ -36,6 +36,8 @@ pub(super) struct Families<'h> {
     above: Vec<u32>,
     /// Objects that nothing leads to, or that are free, are none of ours.
     held: Vec<bool>,
+    /// Objects that are holders themselves: they are of no family.
+    pub(super) own: Vec<Object>,
     /// By the first object of a family.
     outside: HashMap<u32, Vec<Outside>>,
 }
@@ -51,17 +53,22 @@ pub(super) struct Family {
 impl Family {
     /// One reference of each kind that holds much of the family: where thousands of entries of
     /// a table lead to its objects, what happens to look at one of them is no holder.
-    pub(super) fn main(&self) -> impl Iterator<Item = Reference> + '_ {
+    pub(super) fn main(&self) -> impl Iterator<Item = Outside> + '_ {
         let most = self.outside.iter().map(|one| one.many).max().unwrap_or(0);
-        self.outside.iter().filter(move |one| one.many >= most.div_ceil(2)).map(|one| one.one)
+        self.outside.iter().copied().filter(move |one| one.many >= most.div_ceil(2))
     }
 }
 
 impl<'h> Families<'h> {
     /// The objects of a cache that something leads to, each alone; of a huge cache those in one of
-    /// `every` slabs.
-    pub(super) fn of(heap: &'h Heap, cache: u16, every: usize) -> Families<'h> {
-        let mut first = HashMap::new();
+    /// `every` slabs. Those that are holders themselves are left out, as `is_own` says.
+    pub(super) fn of(
+        heap: &'h Heap,
+        cache: u16,
+        every: usize,
+        is_own: &dyn Fn(Object) -> bool,
+    ) -> Families<'h> {
+        let (mut first, mut own) = (HashMap::new(), Vec::new());
         let mut held = Vec::new();
         let slabs = (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache);
         for (index, slab) in slabs.step_by(every.max(1)) {
@@ -69,12 +76,17 @@ impl<'h> Families<'h> {
             first.insert(index, start as u32);
             held.resize(start + usize::from(slab.objects), false);
             heap.for_each_live(index, |object| {
-                let reached = !heap.is_white(Object { slab: index, index: object });
-                held[start + usize::from(object)] = reached;
+                let at = start + usize::from(object);
+                let object = Object { slab: index, index: object };
+                let reached = !heap.is_white(object);
+                match reached && is_own(object) {
+                    true => own.push(object),
+                    false => held[at] = reached,
+                }
             });
         }
         let above = (0..held.len() as u32).collect();
-        Families { heap, cache, first, above, held, outside: HashMap::new() }
+        Families { heap, cache, first, above, held, own, outside: HashMap::new() }
     }
 
     fn number(&self, object: Object) -> Option<u32> {
@@ -100,7 +112,8 @@ impl<'h> Families<'h> {
             From::Object(from) => {
                 let number = self.number(from);
                 // Of a sample, a neighbour that is not in it tells nothing.
-                if number.is_none() && self.heap.slabs[from.slab as usize].cache == self.cache {
+                let is_ours = self.heap.slabs[from.slab as usize].cache == self.cache;
+                if is_ours && !self.first.contains_key(&from.slab) {
                     return;
                 }
                 number
@@ -194,7 +207,7 @@ mod tests {
     fn a_list_over_two_slabs_is_one_family_with_one_reference_from_outside() {
         let mut heap = heap();
         heap.set_free(Object { slab: 1, index: 63 });
-        let mut families = Families::of(&heap, 0, 1);
+        let mut families = Families::of(&heap, 0, 1, &|_| false);
         let object = |number: u32| Object { slab: number / 64, index: (number % 64) as u16 };
         families.add(reference(From::Root, object(5)), &|_| 7);
         for number in 0..99 {
@@ -211,7 +224,7 @@ mod tests {
     #[test]
     fn references_of_one_kind_are_counted_and_the_frequent_kinds_kept() {
         let heap = heap();
-        let mut families = Families::of(&heap, 0, 1);
+        let mut families = Families::of(&heap, 0, 1, &|_| false);
         let to = Object { slab: 0, index: 7 };
         for other in 1..100 {
             families.add(reference(From::Root, to), &|_| other);
@@ -225,7 +238,7 @@ mod tests {
     #[test]
     fn of_a_sample_a_neighbour_that_is_not_in_it_is_no_reference_from_outside() {
         let heap = heap();
-        let mut families = Families::of(&heap, 0, 2);
+        let mut families = Families::of(&heap, 0, 2, &|_| false);
         let object = |slab: u32| Object { slab, index: 3 };
         families.add(reference(From::Object(object(1)), object(0)), &|_| 1);
         families.add(reference(From::Root, object(1)), &|_| 2);
@@ -234,5 +247,19 @@ mod tests {
         assert_eq!(all.len(), 64, "one slab of two");
         let kinds = all.iter().flat_map(|family| &family.outside).map(|one| one.kind);
         assert_eq!(kinds.collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn what_is_a_holder_itself_holds_its_neighbours_from_outside() {
+        let heap = heap();
+        let object = |index: u16| Object { slab: 0, index };
+        let mut families = Families::of(&heap, 0, 1, &|one| one == object(3));
+        families.add(reference(From::Object(object(3)), object(4)), &|_| 1);
+        families.add(reference(From::Object(object(4)), object(5)), &|_| 2);
+        families.add(reference(From::Object(object(5)), object(3)), &|_| 3);
+        assert_eq!(families.own, [object(3)]);
+        let all = families.all();
+        let kinds: Vec<u64> = all[0].outside.iter().map(|one| one.kind).collect();
+        assert_eq!((all[0].objects, kinds), (2, vec![1]));
     }
 }

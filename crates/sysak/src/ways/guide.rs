@@ -2,13 +2,14 @@
 //!
 //! **Invariant:** a process is named only by its own thread, open file or address space.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sysak_analysis::climb::Way;
 use sysak_analysis::refs::{From, Reference, RootObjects, Space};
 use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
-use sysak_kernel::holders::{self, Owners};
+use sysak_kernel::holders::{self, Cgroups, Owners};
 use sysak_kernel::place::{Place, Places};
 use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{Kernel, shape};
@@ -27,14 +28,32 @@ pub struct Guide<'a, 'k> {
     pub(super) look: &'a Look,
     places: Places<'a, 'k>,
     owners: Owners,
+    cgroups: Cgroups,
+    /// Objects that are control groups, or states of these: an index into the groups.
+    states: HashMap<Object, usize>,
+}
+
+/// What a way may end at.
+#[derive(Clone, Copy)]
+enum End<'g> {
+    /// A module's memory, by its name.
+    Module(&'g str),
+    /// A process's thread, open file or address space, by its number and name.
+    Process(u32, &'g str),
+    /// A control group, its states, directory or files; an index.
+    Cgroup(usize),
 }
 
 impl<'a, 'k> Guide<'a, 'k> {
-    /// Reads what is needed of tasks, files and areas.
+    /// Reads what is needed of tasks, files, areas and control groups.
     pub fn new(kernel: &'a Kernel<'k>, look: &'a Look) -> Guide<'a, 'k> {
         let places = Places::new(kernel, &look.heap, &look.areas);
         let owners = holders::owners(kernel, &look.heap);
-        Guide { kernel, look, places, owners }
+        let cgroups = Cgroups::find(kernel, &look.heap);
+        let states = cgroups.states.iter();
+        let object = |(at, index): (&Va, &usize)| Some((look.heap.find_object(at.0)?, *index));
+        let states = states.filter_map(object).collect();
+        Guide { kernel, look, places, owners, cgroups, states }
     }
 
     /// The kernel.
@@ -58,34 +77,58 @@ impl<'a, 'k> Guide<'a, 'k> {
         Space { heap, memory, root_objects: self }
     }
 
-    /// Whether a way may end at an object: a thread, an open file, an address space, a module.
+    /// Whether a way may end at an object: a thread, an open file, an address space, a module, a
+    /// control group.
     pub fn is_end(&self, object: Object) -> bool {
         self.end(object).is_some()
     }
 
     /// Who holds an object that a way may end at.
-    fn end(&self, object: Object) -> Option<(Kind, String)> {
+    fn end(&self, object: Object) -> Option<End<'_>> {
         let heap = &self.look.heap;
         let cache = heap.cache_of(object);
         let at = heap.object_va(object);
-        let named = |(pid, name): (u32, &str)| (Kind::Process, format!("{name} ({pid})"));
         let process = |index: &usize| {
             let process = &self.owners.processes[*index];
-            named((process.pid, &process.name))
+            End::Process(process.pid, &process.name)
         };
         match cache.class {
-            Class::Vmalloc => {
-                let module = self.places.module_of(self.area_of(object)?)?;
-                Some((Kind::Module, format!("[{module}]")))
-            }
+            Class::Vmalloc => self.places.module_of(self.area_of(object)?).map(End::Module),
             Class::Slab if cache.has_name(shape::TASK_CACHE) => {
-                let (pid, name) = self.places.thread(at)?;
-                Some(named((*pid, name)))
+                self.places.thread(at).map(|(pid, name)| End::Process(*pid, name))
             }
             Class::Slab => {
-                self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at)).map(process)
+                let owner = self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at));
+                owner.map(process).or_else(|| self.cgroup(object).map(End::Cgroup))
             }
             Class::Page | Class::PerCpu => None,
+        }
+    }
+
+    /// The control group that an object is part of.
+    pub(super) fn cgroup(&self, object: Object) -> Option<usize> {
+        let node = || self.cgroups.nodes.get(&self.look.heap.object_va(object));
+        self.states.get(&object).or_else(node).copied()
+    }
+
+    /// What a control group consists of.
+    pub(super) fn objects_of_cgroup(&self, group: usize) -> impl Iterator<Item = Object> + '_ {
+        let is_own = move |(_, index): &(&Va, &usize)| **index == group;
+        let nodes = self.cgroups.nodes.iter().filter(is_own);
+        let nodes = nodes.filter_map(|(at, _)| self.look.heap.find_object(at.0));
+        let states = self.states.iter().filter(move |(_, index)| **index == group);
+        states.map(|(object, _)| *object).chain(nodes)
+    }
+
+    fn title_of(&self, end: End<'_>) -> (Kind, String) {
+        match end {
+            End::Module(name) => (Kind::Module, format!("[{name}]")),
+            End::Process(pid, name) => (Kind::Process, format!("{name} ({pid})")),
+            End::Cgroup(index) => {
+                let path = self.cgroups.path(self.kernel, index).unwrap_or_else(|| "?".to_owned());
+                let removed = if self.cgroups.all[index].removed { " (removed)" } else { "" };
+                (Kind::Cgroup, format!("{path}{removed}"))
+            }
         }
     }
 
@@ -108,13 +151,21 @@ impl<'a, 'k> Guide<'a, 'k> {
     /// How many steps further an end of a way may lie to be worth as much as this one; `None`
     /// where no way ends.
     pub fn rank(&self, reference: &Reference) -> Option<u32> {
+        if let From::Object(object) = reference.from {
+            return Some(match self.end(object)? {
+                End::Module(_) | End::Process(..) => 0,
+                End::Cgroup(_) if self.cgroups.leads_up(self.kernel, reference.at) => return None,
+                // An owner, too, but one that others made: who is as near did more.
+                End::Cgroup(_) => 1,
+            });
+        }
         let (kind, _) = self.holder(reference)?;
         let is_stack = || matches!(self.places.of(reference.at), Place::Stack { .. });
         Some(match kind {
             Kind::Module => 0,
             // What merely stands on a stack may be anybody's.
-            Kind::Process if reference.from == From::Root && is_stack() => 4,
-            Kind::Process => 0,
+            Kind::Process if is_stack() => 4,
+            Kind::Process | Kind::Cgroup => 0,
             // A hash table finds what somebody else keeps.
             Kind::Symbol if matches!(self.places.of(reference.at), Place::Table(_)) => INDEX,
             Kind::Symbol => 2,
@@ -132,7 +183,7 @@ impl<'a, 'k> Guide<'a, 'k> {
             From::Object(object) => {
                 let heap = &self.look.heap;
                 let slab = &heap.slabs[object.slab as usize];
-                slab.cache.hash(&mut hasher);
+                (slab.cache, self.cgroup(object).is_some()).hash(&mut hasher);
                 match heap.cache_of(object).class {
                     Class::Slab => {
                         (reference.at.0.wrapping_sub(heap.object_va(object).0)).hash(&mut hasher)
@@ -148,7 +199,7 @@ impl<'a, 'k> Guide<'a, 'k> {
     pub fn holder(&self, reference: &Reference) -> Option<(Kind, String)> {
         match reference.from {
             From::Object(object) => {
-                let (kind, name) = self.end(object)?;
+                let (kind, name) = self.title_of(self.end(object)?);
                 match self.places.of(reference.at) {
                     Place::Module(at) => Some((kind, self.symbol(at).unwrap_or(name))),
                     _ => Some((kind, name)),
@@ -258,8 +309,9 @@ impl<'a, 'k> Guide<'a, 'k> {
         self.object_label(object, reference.at)
     }
 
-    /// A way from the holder downwards, and the slab objects' words that it leads through.
-    pub(super) fn trail(&self, way: &Way, objects: u64) -> Option<Trail> {
+    /// A way from the holder downwards, and the slab objects' words that it leads through; `many`
+    /// references of its kind lead to the objects.
+    pub(super) fn trail(&self, way: &Way, many: u32, objects: u64) -> Option<Trail> {
         let anchor = *way.last()?;
         let (kind, holder) = self.holder(&anchor)?;
         let heap = &self.look.heap;
@@ -269,8 +321,32 @@ impl<'a, 'k> Guide<'a, 'k> {
             let offset = is_slab.then(|| one.at.0.wrapping_sub(heap.object_va(object).0));
             Some(Step { object, offset })
         };
-        let steps = way.iter().rev().skip(1).filter_map(step).collect();
-        Some(Trail { kind, holder, among: None, steps, objects, anchor })
+        let among = self.among(&anchor);
+        // Of a control group it is told what of it leads to the objects.
+        let own = usize::from(among.is_none());
+        let steps = way.iter().rev().skip(own).filter_map(step).collect();
+        // A group has one state of each kind, but many files.
+        let is_state = matches!(anchor.from, From::Object(one) if self.states.contains_key(&one));
+        let many = if is_state && way.len() == 1 { many as usize } else { 1 };
+        Some(Trail { kind, holder, among, many, steps, objects, anchor })
+    }
+
+    /// What a holder is called together with others of its kind, where there may be very many.
+    fn among(&self, anchor: &Reference) -> Option<&'static str> {
+        let From::Object(object) = anchor.from else { return None };
+        self.cgroup(object).map(|index| match self.cgroups.all[index].removed {
+            true => "removed cgroups",
+            false => "cgroups",
+        })
+    }
+
+    /// An object that is part of a control group is held by that.
+    pub(super) fn own_trail(&self, object: Object) -> Option<Trail> {
+        let (kind, holder) = self.title_of(End::Cgroup(self.cgroup(object)?));
+        let at = self.look.heap.object_va(object);
+        let anchor = Reference { from: From::Object(object), at, word: at.0, to: object };
+        let among = self.among(&anchor);
+        Some(Trail { kind, holder, among, many: 1, steps: Vec::new(), objects: 1, anchor })
     }
 }
 

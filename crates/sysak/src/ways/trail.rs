@@ -41,6 +41,8 @@ pub(super) struct Trail {
     pub(super) holder: String,
     /// What it is called together with others of its kind, where it is one of many: `cgroups`.
     pub(super) among: Option<&'static str>,
+    /// How many holders of its kind hold the same objects; one where that is not known.
+    pub(super) many: usize,
     /// From the holder downwards.
     pub(super) steps: Vec<Step>,
     /// How many objects it leads to.
@@ -76,16 +78,21 @@ struct Bundle {
     examples: Vec<Vec<Object>>,
     /// Objects of each holder.
     holders: BTreeMap<String, u64>,
+    /// How many hold objects that are not one holder's alone.
+    many: usize,
 }
 
 impl Bundle {
     fn of(trail: Trail) -> Bundle {
         let examples = trail.steps.iter().map(|step| vec![step.object]).collect();
         let holders = BTreeMap::from([(trail.holder.clone(), trail.objects)]);
-        Bundle { trail, examples, holders }
+        let many = if trail.many > 1 { trail.many } else { 0 };
+        Bundle { trail, examples, holders, many }
     }
 
-    fn add(&mut self, other: Bundle) {
+    /// Adds ways; through the same words, each of their holders holds something else.
+    fn add(&mut self, other: Bundle, is_same: bool) {
+        self.many = if is_same { self.many + other.many } else { self.many.max(other.many) };
         for (known, more) in self.examples.iter_mut().zip(other.examples) {
             let more = more.into_iter().filter(|one| !known.contains(one)).collect::<Vec<_>>();
             known.extend(more.into_iter().take(EXAMPLES.saturating_sub(known.len())));
@@ -115,7 +122,7 @@ pub(super) fn merge(
         let key = (kind, head, names.iter().map(|(name, _)| name.clone()).collect());
         match merged.get_mut(&key) {
             Some((known, other)) => {
-                other.add(bundle);
+                other.add(bundle, false);
                 // Slots of one table are one way.
                 for (known, (_, offset)) in known.iter_mut().zip(names) {
                     known.1 = known.1.filter(|known| Some(*known) == offset);
@@ -160,7 +167,7 @@ fn by_place(
         let key = (trail.kind, head, places);
         *through.entry(caches(&key)).or_insert(0) += trail.objects;
         match same.get_mut(&key) {
-            Some(known) => known.add(Bundle::of(trail)),
+            Some(known) => known.add(Bundle::of(trail), true),
             None => {
                 same.insert(key, Bundle::of(trail));
             }
@@ -208,17 +215,20 @@ fn told(names: &[Name], bundle: Bundle) -> Vec<HeldBy> {
         Some(offset) => format!("{name}+{offset:#x}"),
         None => name.clone(),
     });
-    let one = |(holder, objects): (String, u64)| HeldBy {
+    let one = |holder: String, objects: u64, anchor: Option<Reference>| HeldBy {
         path: std::iter::once(holder).chain(steps.clone()).collect(),
         kind,
         objects,
         anchor,
         retained_bytes: None,
     };
-    let objects = bundle.objects();
-    match among.filter(|_| bundle.holders.len() > MANY) {
-        Some(among) => vec![one((format!("{} {among}", bundle.holders.len()), objects))],
-        None => bundle.holders.into_iter().map(one).collect(),
+    let many = bundle.holders.len().max(bundle.many);
+    match among.filter(|_| many > MANY || bundle.many > 0) {
+        Some(among) => vec![one(format!("{many} {among}"), bundle.objects(), None)],
+        None => {
+            let each = bundle.holders.into_iter();
+            each.map(|(holder, objects)| one(holder, objects, Some(anchor))).collect()
+        }
     }
 }
 
@@ -350,7 +360,15 @@ mod tests {
         let to = Object { slab: 0, index: 0 };
         let anchor = Reference { from: From::Root, at: Va(0), word: 0, to };
         let steps = steps.iter().map(step).collect();
-        Trail { kind: Kind::Module, holder: holder.to_owned(), among: None, steps, objects, anchor }
+        Trail {
+            kind: Kind::Module,
+            holder: holder.to_owned(),
+            among: None,
+            many: 1,
+            steps,
+            objects,
+            anchor,
+        }
     }
 
     fn expect(held: &[HeldBy], expected: &[(&str, u64)]) {
@@ -415,7 +433,23 @@ mod tests {
         };
         let many = (0..9).map(|at| group(format!("/{at}"), 1));
         let few = (0..2).map(|at| Trail { steps: Vec::new(), ..group(format!("/{at}"), 1) });
-        let held = merge(&heap(), many.chain(few), &mut Known::default());
-        expect(&held, &[("9 cgroups → flow.link", 18), ("/0", 2), ("/1", 2)]);
+        // What hangs together is held by three of them, of which one is known each time.
+        let common = |objects, offset| Trail {
+            many: 3,
+            objects,
+            steps: trail("", &[(0, 2, offset)], 0).steps,
+            ..group("/0".to_owned(), 1)
+        };
+        let all = many.chain(few).chain([common(70, 8), common(7, 8)]);
+        let held = merge(&heap(), all, &mut Known::default());
+        let expected = [
+            ("6 cgroups → kmalloc-64+0x8", 77),
+            ("9 cgroups → flow.link", 18),
+            ("/0", 2),
+            ("/1", 2),
+        ];
+        expect(&held, &expected);
+        let anchors: Vec<bool> = held.iter().map(|one| one.anchor.is_some()).collect();
+        assert_eq!(anchors, [false, false, true, true], "what many hold weighs nobody");
     }
 }

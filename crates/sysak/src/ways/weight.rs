@@ -46,7 +46,8 @@ pub fn heaviest(guide: &Guide<'_, '_>, caches: &[u16], found: &[Option<Holders>]
         if known.len() == MOST {
             break;
         }
-        if let Some(memory) = guide.memory_of(&one.anchor).filter(|parts| !parts.is_empty()) {
+        let memory = one.anchor.and_then(|anchor| guide.memory_of(&anchor));
+        if let Some(memory) = memory.filter(|parts| !parts.is_empty()) {
             // One that holds objects of several caches is one holder, and weighs the same.
             known.insert(memory.clone());
             heavy.holders.push((at, index));
@@ -84,17 +85,21 @@ pub fn weigh(
 }
 
 impl Guide<'_, '_> {
-    /// The memory that a holder's references stand in, by one of them: its variable, or the open
-    /// files, the address space and the thread of a process.
+    /// The memory that a holder's references stand in, by one of them: its variable, the open
+    /// files, the address space and the thread of a process, or a control group with its files.
     fn memory_of(&self, anchor: &Reference) -> Option<Vec<Part>> {
         let heap = &self.look.heap;
         if let From::Object(object) = anchor.from
             && heap.cache_of(object).class == Class::Slab
         {
-            let process = self.process_at(heap.object_va(object))?;
-            let objects = self.objects_of(process).filter_map(|at| heap.find_object(at.0));
             let part = |object| (heap.object_va(object), heap.object_bytes(object));
-            let mut parts: Vec<Part> = objects.map(part).collect();
+            let mut parts: Vec<Part> = match self.process_at(heap.object_va(object)) {
+                Some(process) => {
+                    let objects = self.objects_of(process);
+                    objects.filter_map(|at| heap.find_object(at.0)).map(part).collect()
+                }
+                None => self.objects_of_cgroup(self.cgroup(object)?).map(part).collect(),
+            };
             parts.sort_unstable();
             return Some(parts);
         }

@@ -1,0 +1,72 @@
+//! Control groups: the states that each controller has of them, and the directories that name them.
+
+use sysak_base::Va;
+use sysak_symbols::Kallsyms;
+
+use super::Names;
+
+/// The cache whose objects the files and directories of kernfs are.
+pub const NODE_CACHE: &str = "kernfs_node_cache";
+
+/// `struct cgroup`, `struct cgroup_subsys_state` and `struct kernfs_node`.
+#[derive(Clone, Debug)]
+pub struct CgroupShape {
+    /// `cgroup_root.root_list`
+    pub root_link: u64,
+    /// `cgroup_root.cgrp`
+    pub root_group: u64,
+    /// `cgroup.self`: the state that belongs to no controller.
+    pub own_state: u64,
+    /// `cgroup.subsys`, and how many controllers there may be.
+    pub states: (u64, u64),
+    /// `cgroup.kn`
+    pub node: u64,
+    /// Bytes of a state, as far as these walks read it.
+    pub state_bytes: u64,
+    /// `css.cgroup`
+    pub group: u64,
+    /// `css.parent`
+    pub parent: u64,
+    /// `css.children`
+    pub children: u64,
+    /// `css.sibling`
+    pub sibling: u64,
+    /// `css.flags`, 32 bits wide.
+    pub flags: u64,
+    /// The flag of a group that was not removed: `CSS_ONLINE`.
+    pub online: u64,
+    /// `kernfs_node.parent`
+    pub node_parent: u64,
+    /// `kernfs_node.name`
+    pub node_name: u64,
+}
+
+impl CgroupShape {
+    pub(super) fn find(names: Names<'_>) -> Option<CgroupShape> {
+        let root = |path| names.find("cgroup_root", path);
+        let group = |path| names.find("cgroup", path);
+        let state = |path| names.find("cgroup_subsys_state", path);
+        let node = |path| names.find("kernfs_node", path);
+        Some(CgroupShape {
+            root_link: root("root_list")?,
+            root_group: root("cgrp")?,
+            own_state: group("self")?,
+            states: (group("subsys")?, names.find_len("cgroup", "subsys")?.min(64)),
+            node: group("kn")?,
+            state_bytes: names.find_size("cgroup_subsys_state")?.min(1 << 12),
+            group: state("cgroup")?,
+            parent: state("parent")?,
+            children: state("children")?,
+            sibling: state("sibling")?,
+            flags: state("flags")?,
+            online: names.find_value("CSS_ONLINE")?,
+            node_parent: node("parent").or_else(|| node("__parent"))?,
+            node_name: node("name")?,
+        })
+    }
+}
+
+/// The list of all hierarchies; listed where KALLSYMS_ALL is set.
+pub fn find_hierarchies(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("cgroup_roots")
+}
