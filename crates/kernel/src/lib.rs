@@ -21,6 +21,7 @@ pub mod shape;
 pub mod slub;
 pub mod tables;
 pub mod tasks;
+pub mod timers;
 pub mod vmalloc;
 
 pub use free::FreePages;

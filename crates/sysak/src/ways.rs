@@ -7,8 +7,10 @@
 //!
 //! **Invariant:** a holder is named only where an unbroken way of references leads from it.
 
+mod end;
 mod family;
 mod guide;
+mod namer;
 mod trail;
 mod weight;
 
@@ -23,7 +25,7 @@ use sysak_kernel::shape::TASK_CACHE;
 use crate::guess::Guesser;
 use family::{Families, Family};
 pub use guide::Guide;
-use trail::Namer;
+use namer::Namer;
 pub use weight::{Heavy, heaviest, weigh};
 
 /// Objects of one cache that are asked about; of more, a sample.
@@ -101,7 +103,7 @@ pub fn held_by<'w>(
         let wanted = |object: Object| of(object).is_some();
         let mut take = |one: Reference| {
             if let Some(families) = of(one.to).and_then(|at| families[at].as_mut()) {
-                families.add(one, &kind);
+                families.add(guide.whose(one), &kind);
             }
         };
         refs::find(guide.space(), roots, &wanted, false, cancel, &mut take);
@@ -151,7 +153,7 @@ pub fn relatives(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Opti
     let kind = |one: &Reference| guide.kind(one);
     guide.look.with_roots(kernel, &mut |roots| {
         let wanted = |other: Object| heap.slabs[other.slab as usize].cache == cache;
-        let mut take = |one: Reference| families.add(one, &kind);
+        let mut take = |one: Reference| families.add(guide.whose(one), &kind);
         refs::find(guide.space(), roots, &wanted, false, cancel, &mut take);
     });
     let family = families.with(object)?;

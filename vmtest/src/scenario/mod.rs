@@ -8,6 +8,7 @@ mod classes;
 mod counts;
 mod going_on;
 mod graph;
+mod groups;
 mod live;
 mod loads;
 mod proof;
@@ -27,7 +28,7 @@ use crate::qemu::Threads;
 use crate::sysak::{Function, ObjectType, Report};
 use crate::truth::Truth;
 
-const HOLDING: [&str; 5] = ["hash", "xarray", "rbtree", "percpu", "vmarray"];
+const HOLDING: [&str; 6] = ["hash", "xarray", "rbtree", "percpu", "vmarray", "timer"];
 const LOSING: [&str; 3] = ["bulk", "own", "ring"];
 
 /// Runs everything on one kernel. `Err` is for what keeps the scenarios from going on.
@@ -71,10 +72,11 @@ fn boot(
 
 fn by_looks(stage: &mut Stage) -> Result<()> {
     let mut truths = live::clean(stage)?;
+    let groups = groups::live(stage)?;
     truths.extend(live::lose(stage)?);
     live::readers_agree(stage, &truths)?;
     counts::live(stage)?;
-    vmcore::run(stage, &truths)?;
+    vmcore::run(stage, &truths, &groups)?;
     if stage.args.wants("memgraph") {
         graph::tmpfs(stage)?;
     }

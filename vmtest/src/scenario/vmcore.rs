@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::groups::{self, Made};
 use super::{Stage, counts};
 use crate::judge;
 use crate::sysak::Report;
@@ -16,7 +17,7 @@ use crate::truth::Truth;
 /// Objects by address, with the cache each belongs to.
 type Objects = HashMap<u64, String>;
 
-pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
+pub fn run(stage: &mut Stage, truths: &[Truth], groups: &Made) -> Result<()> {
     let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
     let slabs_before = counts::slabinfo(stage)?;
     let meminfo = counts::meminfo(stage)?;
@@ -31,6 +32,7 @@ pub fn run(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
         stage.expect_leak(&format!("vmcore: {}", truth.name), code, &report, truth);
     }
     makers_and_holders(stage, truths, &report);
+    groups::vmcore(stage, groups, &report);
     counts::compare(stage, "vmcore", &bracket, &report);
     let truths: Vec<&Truth> = truths.iter().collect();
     by_address(stage, &truths, &all, &lost, &report)?;

@@ -16,6 +16,7 @@ mod slab;
 mod space;
 mod tables;
 mod task;
+mod timer;
 mod vmalloc;
 mod zone;
 
@@ -37,6 +38,7 @@ pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
 pub use space::{CountPlace, GroupShape, PoolShape, ProcessShape, find_pools, find_root_group};
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
+pub use timer::{DelayedShape, PreciseShape, TimerShape, WHEELS, find_delayed, find_wheels};
 pub use vmalloc::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 pub use zone::CounterShape;
 pub use zone::ZoneShape;
@@ -67,6 +69,8 @@ pub struct Shape {
     pub top_table: Option<u64>,
     /// The per-CPU allocator; `None` where its chunks cannot be told.
     pub percpu: Option<PerCpuShape>,
+    /// Pending timers; `None` where they cannot be told.
+    pub timer: Option<TimerShape>,
     /// What tells the holders of user memory apart.
     pub held: HeldShape,
 }
@@ -84,6 +88,7 @@ impl Shape {
             task: TaskShape::find(names),
             top_table: names.find("mm_struct", "pgd"),
             percpu: PerCpuShape::find(names),
+            timer: TimerShape::find(names),
             held: HeldShape::find(names),
         })
     }

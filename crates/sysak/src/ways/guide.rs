@@ -1,6 +1,6 @@
 //! What references and the places that they stand in are called, and where a way may end.
 //!
-//! **Invariant:** a process is named only by its own thread, open file or address space.
+//! **Invariant:** what is worth naming and what is not is decided here alone, by rank.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,43 +9,37 @@ use sysak_analysis::climb::Way;
 use sysak_analysis::refs::{From, Reference, RootObjects, Space};
 use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
+use sysak_kernel::Kernel;
 use sysak_kernel::holders::{self, Cgroups, Owners};
 use sysak_kernel::place::{Place, Places};
+use sysak_kernel::timers::Timers;
 use sysak_kernel::vmalloc::Area;
-use sysak_kernel::{Kernel, shape};
 use sysak_symbols::Symbol;
 
 use super::Kind;
+use super::end::End;
 use super::trail::{Step, Trail};
 use crate::look::Look;
 
-/// So much farther is memory that says nothing of an owner.
+/// So much farther is memory that says nothing of an owner; and a timer, which finds what somebody
+/// else may keep, but is all that keeps what nobody else does.
 const INDEX: u32 = 6;
+const TIMER: u32 = 5;
 
 /// Names the ways that references go.
 pub struct Guide<'a, 'k> {
     pub(super) kernel: &'a Kernel<'k>,
     pub(super) look: &'a Look,
-    places: Places<'a, 'k>,
-    owners: Owners,
-    cgroups: Cgroups,
+    pub(super) places: Places<'a, 'k>,
+    pub(super) owners: Owners,
+    pub(super) cgroups: Cgroups,
     /// Objects that are control groups, or states of these: an index into the groups.
-    states: HashMap<Object, usize>,
-}
-
-/// What a way may end at.
-#[derive(Clone, Copy)]
-enum End<'g> {
-    /// A module's memory, by its name.
-    Module(&'g str),
-    /// A process's thread, open file or address space, by its number and name.
-    Process(u32, &'g str),
-    /// A control group, its states, directory or files; an index.
-    Cgroup(usize),
+    pub(super) states: HashMap<Object, usize>,
+    pub(super) timers: Timers,
 }
 
 impl<'a, 'k> Guide<'a, 'k> {
-    /// Reads what is needed of tasks, files, areas and control groups.
+    /// Reads what is needed of tasks, files, areas, control groups and timers.
     pub fn new(kernel: &'a Kernel<'k>, look: &'a Look) -> Guide<'a, 'k> {
         let places = Places::new(kernel, &look.heap, &look.areas);
         let owners = holders::owners(kernel, &look.heap);
@@ -53,7 +47,8 @@ impl<'a, 'k> Guide<'a, 'k> {
         let states = cgroups.states.iter();
         let object = |(at, index): (&Va, &usize)| Some((look.heap.find_object(at.0)?, *index));
         let states = states.filter_map(object).collect();
-        Guide { kernel, look, places, owners, cgroups, states }
+        let timers = Timers::find(kernel);
+        Guide { kernel, look, places, owners, cgroups, states, timers }
     }
 
     /// The kernel.
@@ -77,80 +72,12 @@ impl<'a, 'k> Guide<'a, 'k> {
         Space { heap, memory, root_objects: self }
     }
 
-    /// Whether a way may end at an object: a thread, an open file, an address space, a module, a
-    /// control group.
-    pub fn is_end(&self, object: Object) -> bool {
-        self.end(object).is_some()
-    }
-
-    /// Who holds an object that a way may end at.
-    fn end(&self, object: Object) -> Option<End<'_>> {
-        let heap = &self.look.heap;
-        let cache = heap.cache_of(object);
-        let at = heap.object_va(object);
-        let process = |index: &usize| {
-            let process = &self.owners.processes[*index];
-            End::Process(process.pid, &process.name)
-        };
-        match cache.class {
-            Class::Vmalloc => self.places.module_of(self.area_of(object)?).map(End::Module),
-            Class::Slab if cache.has_name(shape::TASK_CACHE) => {
-                self.places.thread(at).map(|(pid, name)| End::Process(*pid, name))
-            }
-            Class::Slab => {
-                let owner = self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at));
-                owner.map(process).or_else(|| self.cgroup(object).map(End::Cgroup))
-            }
-            Class::Page | Class::PerCpu => None,
-        }
-    }
-
-    /// The control group that an object is part of.
-    pub(super) fn cgroup(&self, object: Object) -> Option<usize> {
-        let node = || self.cgroups.nodes.get(&self.look.heap.object_va(object));
-        self.states.get(&object).or_else(node).copied()
-    }
-
-    /// What a control group consists of.
-    pub(super) fn objects_of_cgroup(&self, group: usize) -> impl Iterator<Item = Object> + '_ {
-        let is_own = move |(_, index): &(&Va, &usize)| **index == group;
-        let nodes = self.cgroups.nodes.iter().filter(is_own);
-        let nodes = nodes.filter_map(|(at, _)| self.look.heap.find_object(at.0));
-        let states = self.states.iter().filter(move |(_, index)| **index == group);
-        states.map(|(object, _)| *object).chain(nodes)
-    }
-
-    fn title_of(&self, end: End<'_>) -> (Kind, String) {
-        match end {
-            End::Module(name) => (Kind::Module, format!("[{name}]")),
-            End::Process(pid, name) => (Kind::Process, format!("{name} ({pid})")),
-            End::Cgroup(index) => {
-                let path = self.cgroups.path(self.kernel, index).unwrap_or_else(|| "?".to_owned());
-                let removed = if self.cgroups.all[index].removed { " (removed)" } else { "" };
-                (Kind::Cgroup, format!("{path}{removed}"))
-            }
-        }
-    }
-
-    /// The number of the process whose thread, open file or address space lies at an address.
-    pub(super) fn process_at(&self, at: Va) -> Option<u32> {
-        if let Some((pid, _)) = self.places.thread(at) {
-            return Some(*pid);
-        }
-        let index = self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at))?;
-        Some(self.owners.processes[*index].pid)
-    }
-
-    /// The thread, the open files and the address space of a process.
-    pub(super) fn objects_of(&self, pid: u32) -> impl Iterator<Item = Va> + '_ {
-        let all = self.owners.files.iter().chain(&self.owners.spaces);
-        let own = all.filter(move |(_, index)| self.owners.processes[**index].pid == pid);
-        own.map(|(at, _)| *at).chain(self.places.tasks_of(pid))
-    }
-
     /// How many steps further an end of a way may lie to be worth as much as this one; `None`
     /// where no way ends.
     pub fn rank(&self, reference: &Reference) -> Option<u32> {
+        if self.is_timer(reference) {
+            return Some(TIMER);
+        }
         if let From::Object(object) = reference.from {
             return Some(match self.end(object)? {
                 End::Module(_) | End::Process(..) => 0,
@@ -177,6 +104,10 @@ impl<'a, 'k> Guide<'a, 'k> {
     /// of the pointer in its objects.
     pub fn kind(&self, reference: &Reference) -> u64 {
         let mut hasher = DefaultHasher::new();
+        if let Some(timer) = self.timer(reference) {
+            timer.hash(&mut hasher);
+            return hasher.finish();
+        }
         match reference.from {
             From::Register => 0u8.hash(&mut hasher),
             From::Root => self.root(reference.at).hash(&mut hasher),
@@ -197,6 +128,9 @@ impl<'a, 'k> Guide<'a, 'k> {
 
     /// Who holds what a reference leads to, if the way ends there.
     pub fn holder(&self, reference: &Reference) -> Option<(Kind, String)> {
+        if let Some(timer) = self.timer(reference) {
+            return Some(self.title_of_timer(timer));
+        }
         match reference.from {
             From::Object(object) => {
                 let (kind, name) = self.title_of(self.end(object)?);
@@ -293,7 +227,7 @@ impl<'a, 'k> Guide<'a, 'k> {
         Guide::title(self.kernel.symbols.symbolize(at)?)
     }
 
-    fn title(symbol: Symbol<'_>) -> Option<String> {
+    pub(super) fn title(symbol: Symbol<'_>) -> Option<String> {
         let is_inside = symbol.size.is_none_or(|size| symbol.offset < size);
         is_inside.then(|| match symbol.module {
             Some(module) => format!("{} [{module}]", symbol.name),
@@ -321,7 +255,7 @@ impl<'a, 'k> Guide<'a, 'k> {
             let offset = is_slab.then(|| one.at.0.wrapping_sub(heap.object_va(object).0));
             Some(Step { object, offset })
         };
-        let among = self.among(&anchor);
+        let among = self.among(&anchor).filter(|_| kind == Kind::Cgroup);
         // Of a control group it is told what of it leads to the objects.
         let own = usize::from(among.is_none());
         let steps = way.iter().rev().skip(own).filter_map(step).collect();

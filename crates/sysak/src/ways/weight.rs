@@ -88,6 +88,9 @@ impl Guide<'_, '_> {
     /// The memory that a holder's references stand in, by one of them: its variable, the open
     /// files, the address space and the thread of a process, or a control group with its files.
     fn memory_of(&self, anchor: &Reference) -> Option<Vec<Part>> {
+        if self.is_timer(anchor) {
+            return None;
+        }
         let heap = &self.look.heap;
         if let From::Object(object) = anchor.from
             && heap.cache_of(object).class == Class::Slab

@@ -1,0 +1,89 @@
+//! Control groups, some of them removed: they must be named as the holders of what the kernel keeps of
+//! their directories and files.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::Stage;
+use crate::sysak::{Finding, Holder, Report};
+
+const GROUPS: u64 = 300;
+/// Groups that were removed, and live on by a page of a file each.
+const REMOVED: u64 = 20;
+/// The cache of directories and files.
+const NODES: &str = "kernfs_node_cache";
+/// The cache of names of this length.
+const NAMES: (&str, std::ops::RangeInclusive<usize>) = ("kmalloc-16", 8..=15);
+
+/// What the groups that were made have.
+pub struct Made {
+    /// Directories and files.
+    nodes: u64,
+    /// Names of a length.
+    names: u64,
+}
+
+/// Makes them, and asks for the holders in the running guest.
+pub fn live(stage: &mut Stage) -> Result<Made> {
+    stage.guest.text(&format!(
+        "mount -t cgroup2 cgroup /sys/fs/cgroup && cd /sys/fs/cgroup && \
+         echo +memory >cgroup.subtree_control && \
+         for n in $(seq {GROUPS}); do mkdir g$n || exit; done; \
+         for n in $(seq {REMOVED}); do \
+         mkdir gone$n && sh -c \"echo \\$\\$ >gone$n/cgroup.procs; echo >/tmp/gone$n\" && \
+         rmdir gone$n || exit; done"
+    ))?;
+    let files = stage.guest.text("ls /sys/fs/cgroup/g1")?;
+    let names = files.lines().filter(|name| NAMES.1.contains(&name.len())).count() as u64;
+    let nodes = GROUPS * (files.lines().count() as u64 + 1);
+    let made = Made { nodes, names: GROUPS * names };
+    let found = inspect(stage, NODES)?;
+    expect_nodes(stage, "groups", &found.holders, &made);
+    let found = inspect(stage, NAMES.0)?;
+    let path = [format!("{GROUPS} cgroups"), "kernfs_node.name".to_owned()];
+    expect(stage, "groups", "who holds the files' names", &found.holders, &path, made.names);
+    Ok(made)
+}
+
+/// The same in the vmcore's report.
+pub fn vmcore(stage: &mut Stage, made: &Made, report: &Report) {
+    let holders = report.finding(NODES).map_or(&[][..], |found| &found.holders);
+    expect_nodes(stage, "vmcore: groups", holders, made);
+}
+
+fn expect_nodes(stage: &mut Stage, scenario: &str, holders: &[Holder], made: &Made) {
+    let what = "who holds directories and files";
+    let path = [format!("{GROUPS} cgroups")];
+    expect(stage, scenario, what, holders, &path, made.nodes);
+    let path = [format!("{REMOVED} removed cgroups")];
+    expect(stage, scenario, "and those of the removed", holders, &path, REMOVED);
+}
+
+fn expect(
+    stage: &mut Stage,
+    scenario: &str,
+    what: &str,
+    holders: &[Holder],
+    path: &[String],
+    count: u64,
+) {
+    let found = holders.iter().find(|one| one.path == path);
+    let objects = found.map_or(0, |one| one.objects);
+    let all = holders.iter().take(5).map(|one| format!("{} {}", one.objects, one.path.join(" → ")));
+    let got = match found {
+        Some(_) => objects.to_string(),
+        None => all.collect::<Vec<_>>().join(", "),
+    };
+    let expected = format!("{count} by {} ± 1 %", path.join(" → "));
+    stage.check(scenario, what, &expected, &got, objects.abs_diff(count) <= count / 100);
+}
+
+/// What `sysak inspect cache` says of a cache.
+fn inspect(stage: &mut Stage, cache: &str) -> Result<Finding> {
+    let command = format!("sysak inspect cache {cache} --format json");
+    let output = stage.guest.run(&command, Duration::from_secs(stage.args.timeout_s))?;
+    let mut parsed: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{command}: {}", output.errors()))?;
+    Ok(serde_json::from_value(parsed["cache"].take())?)
+}
