@@ -19,6 +19,9 @@ const SAME: usize = 2;
 /// Objects that one step asks about.
 const WIDEST: usize = 1 << 14;
 
+/// What a step is worth: ends of the same distance differ by less.
+pub const STEP: u32 = 4;
+
 /// How far to climb.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -103,22 +106,24 @@ fn keep(heap: &Heap, kept: &mut Vec<Reference>, one: Reference, ends: &dyn Fn(Ob
 }
 
 impl Climb {
-    /// The best way to every object: the shortest, after so many steps more as the `rank` of
-    /// what it ends in says; `None` is no end.
+    /// The best way to every object: the shortest, after so much more as the `rank` of what it
+    /// ends in says, by [`STEP`]; `None` is no end.
     pub fn ways(&self, rank: &dyn Fn(&Reference) -> Option<u32>) -> Ways {
         let mut below: HashMap<Object, Vec<Reference>> = HashMap::new();
         let mut steps: BTreeMap<u32, Vec<(bool, Reference)>> = BTreeMap::new();
         for reference in self.up.values().flatten() {
             match (rank(reference), reference.from) {
                 (Some(rank), _) => {
-                    steps.entry(rank + 1).or_default().push((true, *reference));
+                    steps.entry(rank + STEP).or_default().push((true, *reference));
                 }
                 (None, From::Object(from)) => below.entry(from).or_default().push(*reference),
                 (None, From::Root | From::Register) => {}
             }
         }
         let mut ways = Ways::default();
-        while let Some((worth, references)) = steps.pop_first() {
+        while let Some((worth, mut references)) = steps.pop_first() {
+            // Of ways that are worth the same always the same one.
+            references.sort_unstable_by_key(|(_, one)| (one.at, one.word));
             for (ends, reference) in references {
                 if ways.best.contains_key(&reference.to) {
                     continue;
@@ -128,7 +133,7 @@ impl Climb {
                     ways.ends.insert(reference.to);
                 }
                 let next = below.get(&reference.to).into_iter().flatten();
-                steps.entry(worth + 1).or_default().extend(next.map(|one| (false, *one)));
+                steps.entry(worth + STEP).or_default().extend(next.map(|one| (false, *one)));
             }
         }
         ways
@@ -168,7 +173,7 @@ impl Ways {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lost::tests::Ram;
+    use crate::lost::tests::{BASE, Ram};
     use crate::reach::mark;
     use crate::refs::tests::Part;
     use sysak_base::heap::PageSet;
@@ -182,8 +187,9 @@ mod tests {
         let (target, a, b, owner) = (object(0, 6), object(1, 2), object(1, 3), object(1, 4));
         let at = |object| heap.object_va(object).0;
         let [t, x, y, o] = [target, a, b, owner].map(at);
-        // root → a ⇄ b → target; owner → b; root → owner
+        // root, twice → a ⇄ b → target; owner → b; root → owner
         ram.put(0x10, x);
+        ram.put(0x20, x);
         ram.put(0x18, o);
         ram.put_va(x, y);
         ram.put_va(y, x);
@@ -210,7 +216,7 @@ mod tests {
         let found = climb(space, &mut with, &[target], &ends, limits, &cancel);
         let owned = |one: &Reference| match one.from {
             From::Object(object) if ends(object) => Some(0),
-            From::Root => Some(1),
+            From::Root => Some(STEP),
             _ => None,
         };
         let way = |rank: &dyn Fn(&Reference) -> Option<u32>| -> Vec<From> {
@@ -219,6 +225,8 @@ mod tests {
         assert_eq!(way(&owned), [From::Object(b), From::Object(owner)]);
         let root_only = |one: &Reference| (one.from == From::Root).then_some(0);
         assert_eq!(way(&root_only), [From::Object(b), From::Object(a), From::Root]);
+        let first = found.ways(&root_only).way(target).unwrap().last().unwrap().at;
+        assert_eq!(first, BASE.at(0x10), "of ways that are worth the same always the same one");
         assert_eq!(found.ways(&owned).way(object(0, 9)), None);
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use sysak_analysis::climb::Way;
+use sysak_analysis::climb::{STEP, Way};
 use sysak_analysis::refs::{From, Reference, RootObjects, Space};
 use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
@@ -21,10 +21,19 @@ use super::end::End;
 use super::trail::{Step, Trail};
 use crate::look::Look;
 
-/// So much farther is memory that says nothing of an owner; and a timer, which finds what somebody
-/// else may keep, but is all that keeps what nobody else does.
-const INDEX: u32 = 6;
-const TIMER: u32 = 5;
+/// Of ends that are as near, who did more comes first: a module's variable is there for these objects,
+/// in a process's memory much else stands, and a control group was made by somebody.
+const MODULE: u32 = 0;
+const PROCESS: u32 = 1;
+const CGROUP: u32 = 2;
+/// A variable of the kernel is as good as an owner that is two steps farther.
+const SYMBOL: u32 = 2 * STEP;
+/// What merely stands on a stack may be anybody's.
+const STACK: u32 = 4 * STEP;
+/// A timer finds what somebody else may keep, but is all that keeps what nobody else does.
+const TIMER: u32 = 5 * STEP;
+/// A hash table finds what somebody else keeps; other memory says nothing of an owner.
+const INDEX: u32 = 6 * STEP;
 
 /// Names the ways that references go.
 pub struct Guide<'a, 'k> {
@@ -72,30 +81,30 @@ impl<'a, 'k> Guide<'a, 'k> {
         Space { heap, memory, root_objects: self }
     }
 
-    /// How many steps further an end of a way may lie to be worth as much as this one; `None`
-    /// where no way ends.
+    /// How much further than this one an end of a way may lie to be worth as much, by [`STEP`];
+    /// `None` where no way ends.
     pub fn rank(&self, reference: &Reference) -> Option<u32> {
         if self.is_timer(reference) {
             return Some(TIMER);
         }
         if let From::Object(object) = reference.from {
-            return Some(match self.end(object)? {
-                End::Module(_) | End::Process(..) => 0,
-                End::Cgroup(_) if self.cgroups.leads_up(self.kernel, reference.at) => return None,
-                // An owner, too, but one that others made: who is as near did more.
-                End::Cgroup(_) => 1,
-            });
+            return match self.end(object)? {
+                End::Module(_) => Some(MODULE),
+                End::Process(..) => Some(PROCESS),
+                End::Cgroup(_) => {
+                    (!self.cgroups.leads_up(self.kernel, reference.at)).then_some(CGROUP)
+                }
+            };
         }
         let (kind, _) = self.holder(reference)?;
-        let is_stack = || matches!(self.places.of(reference.at), Place::Stack { .. });
+        let place = || self.places.of(reference.at);
         Some(match kind {
-            Kind::Module => 0,
-            // What merely stands on a stack may be anybody's.
-            Kind::Process if is_stack() => 4,
-            Kind::Process | Kind::Cgroup => 0,
-            // A hash table finds what somebody else keeps.
-            Kind::Symbol if matches!(self.places.of(reference.at), Place::Table(_)) => INDEX,
-            Kind::Symbol => 2,
+            Kind::Module => MODULE,
+            Kind::Process if matches!(place(), Place::Stack { .. }) => STACK,
+            Kind::Process => PROCESS,
+            Kind::Cgroup => CGROUP,
+            Kind::Symbol if matches!(place(), Place::Table(_)) => INDEX,
+            Kind::Symbol => SYMBOL,
             Kind::Kernel => INDEX,
         })
     }
