@@ -21,11 +21,13 @@ use super::end::End;
 use super::trail::{Step, Trail};
 use crate::look::Look;
 
-/// Of ends that are as near, who did more comes first: a module's variable is there for these objects,
-/// in a process's memory much else stands, and a control group was made by somebody.
+/// Of ends that are as near, a module's variable is there for these objects; in a process's memory much
+/// else stands.
 const MODULE: u32 = 0;
 const PROCESS: u32 = 1;
-const CGROUP: u32 = 2;
+/// A control group was made by somebody, and much of what it leads to is everybody's: workqueues.
+/// A variable that leads straight there is better than a group that is two steps away.
+const CGROUP: u32 = STEP + STEP / 2;
 /// A variable of the kernel is as good as an owner that is two steps farther.
 const SYMBOL: u32 = 2 * STEP;
 /// What merely stands on a stack may be anybody's.
