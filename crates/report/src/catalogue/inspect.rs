@@ -70,8 +70,8 @@ messages! {
     ref_lost() { "itself lost", "其自身不可达" }
     ways_up_title() { "By which way it is held", "持有路径" }
     no_way_up() {
-        "No way was found from a variable, a thread, an open file or a module to it.",
-        "没有找到从变量、线程、打开的文件或模块到它的路径。"
+        "No way was found from a variable, a process, a module, a control group or a timer to it.",
+        "没有找到从变量、进程、模块、cgroup 或定时器到它的路径。"
     }
     cache_slabs(slabs, room, used) {
         "{used} of {room} objects in use, in {slabs} slabs", "共 {slabs} 个 slab，{room} 个对象中已用 {used} 个"
