@@ -95,7 +95,7 @@ impl Diagnosis<'_> {
             return;
         }
         let guide = Guide::new(kernel, &self.look);
-        let mut found = ways::held_by(&guide, &mut guesser, &held, cancel);
+        let mut found = ways::held_by(&guide, &mut guesser, &held, self.is_open(asked), cancel);
         let heavy = ways::heaviest(&guide, &held, &found);
         ways::weigh(kernel, &mut self.look, &heavy, &mut found, cancel);
         for (cache, holders) in held.into_iter().zip(found) {
@@ -108,12 +108,16 @@ impl Diagnosis<'_> {
     /// The caches that are no leak, where it is told who holds them: each step upwards reads the
     /// kernel's memory once more, so on a big machine only where there is something to explain.
     fn held_caches(&self, kernel: &Kernel<'_>, asked: bool) -> Vec<u16> {
-        let is_asked = asked || self.suspects();
         let is_cheap = self.look.reach.bytes_scanned <= CHEAP_BYTES && !kernel.memory.is_live();
-        if !is_asked && !is_cheap && !self.cases.iter().any(|case| self.is_big(case)) {
+        if !is_cheap && !self.is_open(asked) {
             return Vec::new();
         }
         self.cases.iter().filter(|case| !case.leaks).map(|case| case.cache).collect()
+    }
+
+    /// Whether anything of what is no leak is to be explained.
+    fn is_open(&self, asked: bool) -> bool {
+        asked || self.suspects() || self.cases.iter().any(|case| self.is_big(case))
     }
 
     /// Whether a cache has so much memory that somebody will ask who holds it.

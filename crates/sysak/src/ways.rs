@@ -76,11 +76,12 @@ pub struct Holders {
 }
 
 /// Who holds the objects of some caches; `None` for threads, which hold themselves. The `guesser`
-/// tells what the objects are that the ways lead through.
+/// tells what the objects are that the ways lead through, those of kmalloc only `closely`.
 pub fn held_by<'w>(
     guide: &Guide<'w, '_>,
     guesser: &mut Guesser<'w>,
     caches: &[u16],
+    closely: bool,
     cancel: &Cancel,
 ) -> Vec<Option<Holders>> {
     let (kernel, look) = (guide.kernel, guide.look);
@@ -122,7 +123,7 @@ pub fn held_by<'w>(
     let limits = Limits { depth: DEPTH };
     let found = climb(guide.space(), &mut with, &targets, &ends, limits, cancel)
         .ways(&|one| guide.rank(one));
-    let mut namer = Namer::new(&look.heap, guesser);
+    let mut namer = Namer::new(&look.heap, guesser, closely);
     let mut holders = |(own, families): (Vec<Object>, Vec<Family>)| {
         namer.start();
         holders(guide, (&own, &families), (&outside, &found), &mut namer)

@@ -25,12 +25,18 @@ pub(super) struct Namer<'g, 'w> {
     /// Where the members of the structs that caches' names tell are first met.
     members: HashMap<String, u64>,
     words: HashMap<(u16, u64), u64>,
+    /// Whether structs are looked for that no cache's name tells.
+    closely: bool,
     compared: usize,
     guessed: usize,
 }
 
 impl<'g, 'w> Namer<'g, 'w> {
-    pub(super) fn new(heap: &'w Heap, guesser: &'g mut Guesser<'w>) -> Namer<'g, 'w> {
+    pub(super) fn new(
+        heap: &'w Heap,
+        guesser: &'g mut Guesser<'w>,
+        closely: bool,
+    ) -> Namer<'g, 'w> {
         Namer {
             heap,
             guesser,
@@ -38,6 +44,7 @@ impl<'g, 'w> Namer<'g, 'w> {
             alike: HashMap::new(),
             members: HashMap::new(),
             words: HashMap::new(),
+            closely,
             compared: 0,
             guessed: 0,
         }
@@ -57,7 +64,7 @@ impl<'g, 'w> Namer<'g, 'w> {
         if let Some(known) = self.known.get(&first) {
             return *known;
         }
-        if !guess
+        if !(guess && self.closely)
             || self.compared == MOST_COMPARED
             || self.heap.cache_of(first).class != Class::Slab
         {
