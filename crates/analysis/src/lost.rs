@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Memory};
 
-use crate::reach::to_word;
-
 /// Objects of one cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -105,16 +103,16 @@ fn edges_between_lost(
         let size = (info.object_size as usize).min(stride - pad);
         let Some((start, bytes)) = heap.contents(index) else { continue };
         let Ok(slab) = memory.view(start, bytes, &mut buffer) else { continue };
+        let windows = *heap.windows();
         for object in &lost {
             let at = usize::from(*object) * stride + pad;
-            let bytes = &slab[at..at + size];
-            for word in bytes.chunks_exact(8).map(to_word) {
-                let Some(target) = heap.find_object(word) else { continue };
+            windows.for_each_within(&slab[at..at + size], |_, word| {
+                let Some(target) = heap.find_object(word) else { return };
                 let of = heap.slabs[target.slab as usize].cache;
                 if of != cache && heap.mark(target) {
                     *edges.entry((cache, of)).or_insert(0) += 1;
                 }
-            }
+            });
         }
     }
     edges

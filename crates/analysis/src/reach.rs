@@ -292,13 +292,6 @@ impl Marker<'_> {
     }
 }
 
-#[inline(always)]
-pub(crate) fn to_word(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(bytes);
-    u64::from_le_bytes(word)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,7 +48,7 @@ impl Windows {
         a | b | c | d
     }
 
-    /// Start and bytes of the lower part of the four.
+    /// Start and bytes of each.
     pub(super) fn all(&self) -> &[(u64, u64); 4] {
         &self.all
     }
