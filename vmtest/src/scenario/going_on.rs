@@ -38,8 +38,6 @@ const PAGES: Module = Module::new("pages", "page", "pages_lose");
 const PAGES2: Module = Module::new("pages2", "page", "pages2_lose");
 const VMLEAK: Module =
     Module { rate: 1, kept_by_kernel: true, ..Module::new("vmleak", "vmalloc", "vmleak_big") };
-/// Bytes of the largest area that the module loses.
-const LARGEST_AREA: u64 = 256 << 12;
 const PCPULEAK: Module = Module { rate: 2, ..Module::new("pcpuleak", "percpu", "pcpuleak_lose") };
 
 const LOSSES: [Loss; 5] = [
@@ -117,13 +115,11 @@ fn judge(stage: &mut Stage, scenario: &str, loss: &Loss, code: i32, report: &Rep
     }
 }
 
-/// The bytes lie between what was lost before the run and what was lost after it, to one percent; or
-/// less the last two areas, where these are more: a copy of such an address may still be on a stack.
+/// The bytes lie between what was lost before the run and what was lost after it, to one percent.
 fn amount(stage: &mut Stage, scenario: &str, class: &str, range: [u64; 2], report: &Report) {
     let [low, high] = range;
     let found = report.lost_bytes(class);
-    let last = if class == VMLEAK.class { 2 * LARGEST_AREA } else { 0 };
-    let ok = found + last.max(low / 100) >= low && found <= high + high / 100;
-    let expected = format!("{low}..{high} ± 1 %, or less {last}");
+    let ok = found + low / 100 >= low && found <= high + high / 100;
+    let expected = format!("{low}..{high} ± 1 %");
     stage.check(scenario, &format!("bytes of {class} lost"), &expected, &found.to_string(), ok);
 }
