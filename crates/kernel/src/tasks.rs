@@ -7,9 +7,17 @@
 //! Our own stacks hold what we read the kernel's memory with, and below that whatever their last
 //! owner left there: nothing on them is anybody's reference.
 //!
+//! The used part holds old addresses too: of a local variable of the thread that started this one,
+//! say. Stacks are areas of the vmalloc address space. Where one was, another area lies as soon as
+//! its thread has ended, and such a word would hold 1 MiB that somebody lost. Who is to free an
+//! area knows its start: a word on a stack that leads further than an area's first page is none of
+//! its references.
+//!
 //! **Invariant:** memory is left out only where a task that does not run says that its stack
 //! ends above it, or where the task is our own. The stack of any other task that runs, or that is
-//! not known, counts whole.
+//! not known, counts whole, but for words deep into areas.
+
+use std::collections::HashMap;
 
 use sysak_base::heap::{Heap, Object};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
@@ -20,45 +28,77 @@ use crate::page::Census;
 use crate::shape::TASK_CACHE;
 use crate::vmalloc::{Area, Kind};
 
-/// Takes what nobody uses of the stacks out of the roots: whole pages, and those in which the
-/// used part begins. Returns that part of each of these, as addresses of the direct map and bytes.
-pub fn leave_out_dead_stacks(
-    kernel: &Kernel<'_>,
-    heap: &Heap,
-    areas: &[Area],
-    census: &mut Census,
-) -> Vec<(Va, u64)> {
-    let mut tops = Vec::new();
-    for (stack, pointer) in tops_of(kernel, heap) {
-        let found = areas.binary_search_by_key(&stack, |area| area.address);
-        let Some(area) = found.ok().map(|index| &areas[index]) else { continue };
-        let last_word = (area.pages << PAGE_SHIFT).saturating_sub(8);
-        let dead = pointer.map_or(last_word, |pointer| pointer.0.wrapping_sub(stack.0));
-        if area.kind != Kind::Stack || dead >= area.pages << PAGE_SHIFT {
-            continue;
-        }
-        let (pages, inside) = (dead >> PAGE_SHIFT, dead % PAGE_SIZE);
-        let mut raw = vec![0; (pages as usize + 1) * 8];
-        if kernel.direct_pfn(area.array).is_none()
-            || kernel.memory.read(area.array, &mut raw).is_err()
-        {
-            continue;
-        }
-        let frames: Option<Vec<Pfn>> =
-            raw.chunks_exact(8).map(|page| kernel.page_of(Va(word(page, 0)))).collect();
-        let Some(frames) = frames else { continue };
-        frames.iter().for_each(|pfn| census.leave_out(*pfn));
-        let last = frames.last().map(|pfn| kernel.page_va(*pfn).at(inside));
-        tops.extend(last.map(|top| (top, PAGE_SIZE - inside)));
-    }
-    tops
+/// What of the stacks holds references; addresses are of the direct map, with bytes.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    /// Used parts of pages that are no roots as a whole.
+    pub tops: Vec<(Va, u64)>,
+    /// Words in used parts that are no references.
+    pub stale: Vec<(Va, u64)>,
 }
 
-/// Stack and stack pointer of every task that does not run; of our own, whose stacks hold nothing,
-/// the stack alone.
-fn tops_of(kernel: &Kernel<'_>, heap: &Heap) -> Vec<(Va, Option<Va>)> {
-    let Some(shape) = &kernel.shape.task else { return Vec::new() };
-    let mut found = Vec::new();
+/// Takes whole pages that nobody uses of the stacks out of the roots, and those in which the used
+/// part begins; finds what counts of the rest.
+pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Census) -> Stacks {
+    let pointers = pointers(kernel, heap);
+    let mut found = Stacks::default();
+    let mut raw = Vec::new();
+    for area in areas.iter().filter(|area| area.kind == Kind::Stack) {
+        let bytes = area.pages << PAGE_SHIFT;
+        let dead = match pointers.get(&area.address) {
+            Some(Some(pointer)) => pointer.0.wrapping_sub(area.address.0),
+            Some(None) => bytes.saturating_sub(8),
+            None => 0,
+        };
+        let dead = if dead < bytes { dead } else { 0 };
+        let Some(frames) = frames(kernel, area) else { continue };
+        for (frame, start) in frames.into_iter().zip((0..).step_by(PAGE_SIZE as usize)) {
+            let inside = dead.saturating_sub(start).min(PAGE_SIZE);
+            let used = (kernel.page_va(frame).at(inside), PAGE_SIZE - inside);
+            if inside > 0 {
+                census.leave_out(frame);
+                found.tops.extend((used.1 > 0).then_some(used));
+            }
+            find_stale(kernel, areas, used, &mut raw, &mut found.stale);
+        }
+    }
+    found.stale.sort_unstable();
+    found
+}
+
+/// The pages of a stack.
+fn frames(kernel: &Kernel<'_>, area: &Area) -> Option<Vec<Pfn>> {
+    kernel.direct_pfn(area.array)?;
+    let mut raw = vec![0; area.pages as usize * 8];
+    kernel.memory.read(area.array, &mut raw).ok()?;
+    raw.chunks_exact(8).map(|page| kernel.page_of(Va(word(page, 0)))).collect()
+}
+
+/// Words of a part of a stack that lead into an area, but not to its first page.
+fn find_stale(
+    kernel: &Kernel<'_>,
+    areas: &[Area],
+    (at, bytes): (Va, u64),
+    raw: &mut Vec<u8>,
+    stale: &mut Vec<(Va, u64)>,
+) {
+    let Ok(words) = kernel.memory.view(at, bytes as usize, raw) else { return };
+    for (offset, bytes) in (0..).step_by(8).zip(words.chunks_exact(8)) {
+        let target = word(bytes, 0);
+        let next = areas.partition_point(|area| area.address.0 <= target);
+        if let Some(area) = next.checked_sub(1).map(|before| &areas[before])
+            && (PAGE_SIZE..area.bytes).contains(&(target - area.address.0))
+        {
+            stale.push((at.at(offset), 8));
+        }
+    }
+}
+
+/// The stack pointer of every task that does not run, by its stack; of our own, whose stacks hold
+/// nothing, none.
+fn pointers(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Option<Va>> {
+    let Some(shape) = &kernel.shape.task else { return HashMap::new() };
+    let mut found = HashMap::new();
     let mut own = Vec::new();
     let mut is_ours = false;
     let mut raw = Vec::new();
@@ -75,7 +115,7 @@ fn tops_of(kernel: &Kernel<'_>, heap: &Heap) -> Vec<(Va, Option<Va>)> {
                 return;
             }
             if half(task, shape.on_cpu) == 0 {
-                found.push((Va(stack), Some(Va(pointer))));
+                found.insert(Va(stack), Some(Va(pointer)));
             } else if let Some(ours) = &kernel.own_process
                 && half(task, shape.process) == ours.pid
             {
@@ -108,6 +148,7 @@ mod tests {
     const DIRECT: Va = Va(0xffff_8880_0000_0000);
     const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
     const STACK: Va = Va(0xffff_c900_0000_4000);
+    const OTHER: Va = Va(0xffff_c900_0001_0000);
     const TASK: TaskShape =
         TaskShape { stack: 8, stack_pointer: 16, on_cpu: 24, process: 28, name: (32, 16) };
 
@@ -122,9 +163,9 @@ mod tests {
         }
     }
 
-    /// One task with a stack of four pages, frames 8 to 11; which of these are roots afterwards,
-    /// and what else is.
-    fn roots(pointer: u64, on_cpu: u32, ours: Option<OwnProcess>) -> (Vec<u64>, Vec<(Va, u64)>) {
+    /// One task with a stack of four pages, frames 8 to 11, on which the address of an area stands
+    /// and two that lie deeper in it; which of these are roots afterwards, and what counts else.
+    fn roots(pointer: u64, on_cpu: u32, ours: Option<OwnProcess>) -> (Vec<u64>, Stacks) {
         let mut ram = Ram(vec![0; 16 << 12]);
         let mut put = |at: usize, word: u64| ram.0[at..at + 8].copy_from_slice(&word.to_le_bytes());
         put(0x1008, STACK.0);
@@ -132,6 +173,10 @@ mod tests {
         put(0x1018, u64::from(on_cpu) | 700 << 32);
         put(0x1020, u64::from_le_bytes(*b"sysak\0\0\0"));
         (0..4).for_each(|page| put(0x2000 + page * 8, MEMMAP.0 + (8 + page as u64) * 64));
+        put(0xa008, OTHER.0 + PAGE_SIZE);
+        put(0xaff0, OTHER.0 + PAGE_SIZE - 1);
+        put(0xaff8, OTHER.0 + PAGE_SIZE);
+        put(0xbff8, OTHER.0 + 3 * PAGE_SIZE);
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
         let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
         let symbols = Kallsyms::parse_proc(b"ffffffff81000000 T _stext\n").unwrap();
@@ -158,32 +203,41 @@ mod tests {
             kind: Kind::Stack,
             by_address: true,
         };
+        let other =
+            Area { address: OTHER, bytes: 3 * PAGE_SIZE, pages: 3, kind: Kind::Plain, ..area };
         let mut census = Census::of_kernel_pages((8..12).map(Pfn));
-        let tops = leave_out_dead_stacks(&kernel, &heap, &[area], &mut census);
+        let found = stacks(&kernel, &heap, &[area, other], &mut census);
         let left = (8..12).filter(|page| census.roots.contains(Pfn(*page))).collect();
-        (left, tops)
+        (left, found)
     }
+
+    const DEEP: [(Va, u64); 2] = [(Va(DIRECT.0 + 0xa008), 8), (Va(DIRECT.0 + 0xaff8), 8)];
 
     #[test]
     fn below_the_stack_pointer_of_a_sleeping_task_nothing_is_a_root() {
-        let top = DIRECT.at((10 << 12) + 0xe18);
-        assert_eq!(roots(0x2e18, 0, None), (vec![11], vec![(top, 0x1e8)]));
+        let (left, found) = roots(0x2e18, 0, None);
+        assert_eq!((left, found.tops), (vec![11], vec![(DIRECT.at(0xae18), 0x1e8)]));
+        assert_eq!(found.stale, DEEP[1..], "deep in an area, and in use");
     }
 
     #[test]
     fn the_stack_of_a_task_that_runs_counts_whole_and_so_does_one_that_makes_no_sense() {
         for (pointer, on_cpu) in [(0x2e18, 1), (0x4000, 0), (u64::MAX - 0x2000, 0)] {
-            assert_eq!(roots(pointer, on_cpu, None), (vec![8, 9, 10, 11], vec![]), "{pointer:#x}");
+            let (left, found) = roots(pointer, on_cpu, None);
+            assert_eq!((left, found.tops), (vec![8, 9, 10, 11], vec![]), "{pointer:#x}");
+            assert_eq!(found.stale, DEEP, "but for what leads deep into an area");
         }
     }
 
     #[test]
     fn nothing_on_our_own_stack_is_a_root_but_a_number_alone_does_not_make_it_ours() {
         let ours = |pid, name: &[u8]| Some(OwnProcess { pid, name: name.to_vec() });
-        let last = (DIRECT.at((11 << 12) + 0xff8), 8);
-        assert_eq!(roots(0x2e18, 1, ours(700, b"sysak")), (vec![], vec![last]));
+        let last = (DIRECT.at(0xbff8), 8);
+        let (left, found) = roots(0x2e18, 1, ours(700, b"sysak"));
+        assert_eq!((left, found.tops, found.stale), (vec![], vec![last], vec![]));
         for other in [ours(700, b"kthreadd"), ours(701, b"sysak")] {
-            assert_eq!(roots(0x2e18, 1, other), (vec![8, 9, 10, 11], vec![]));
+            let (left, found) = roots(0x2e18, 1, other);
+            assert_eq!((left, found.tops), (vec![8, 9, 10, 11], vec![]));
         }
     }
 }

@@ -6,8 +6,9 @@ use sysak_analysis::climb::WithRoots;
 use sysak_analysis::reach::{self, Reach, Roots};
 use sysak_analysis::{lost, newborn};
 use sysak_base::heap::{Class, Heap, Object, Others, PageSet, PerCpuObject};
-use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage, Va};
+use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
 use sysak_kernel::page::{Census, Owner};
+use sysak_kernel::tasks::Stacks;
 use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{
     Coverage, FreePages, Kernel, KernelError, holders, percpu, slub, tables, tasks, vmalloc,
@@ -25,8 +26,8 @@ pub struct Look {
     pub percpu: percpu::Allocations,
     /// Objects that are in use whatever leads to them, and whose words lead nowhere.
     pub unfollowed: Vec<Object>,
-    /// Used parts of pages of stacks that are no roots otherwise.
-    pub stacks: Vec<(Va, u64)>,
+    /// What of the stacks holds references.
+    pub stacks: Stacks,
     /// What marking did.
     pub reach: Reach,
     /// What was left out.
@@ -86,8 +87,8 @@ pub struct Survey {
     pub areas: Vec<Area>,
     /// Per-CPU memory.
     pub percpu: percpu::Allocations,
-    /// Used parts of pages of stacks that are no roots otherwise.
-    pub stacks: Vec<(Va, u64)>,
+    /// What of the stacks holds references.
+    pub stacks: Stacks,
     /// What was left out.
     pub coverage: Coverage,
     /// How long it took.
@@ -134,7 +135,7 @@ pub fn survey(
 
     let start = Instant::now();
     let mut areas = Vec::new();
-    let mut stacks = Vec::new();
+    let mut stacks = Stacks::default();
     let mut percpu = percpu::Allocations::default();
     let mut others = Others {
         memmap: kernel.struct_page(Pfn(0)),
@@ -146,7 +147,7 @@ pub fn survey(
         areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
         others.areas = vmalloc::claim(kernel, &areas, &mut census);
         tables::claim(kernel, &slabs.heap, &mut census, &mut coverage);
-        stacks = tasks::leave_out_dead_stacks(kernel, &slabs.heap, &areas, &mut census);
+        stacks = tasks::stacks(kernel, &slabs.heap, &areas, &mut census);
         let chunks = percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
         percpu = percpu::allocations(kernel, &chunks, &mut coverage);
         let object = |found: &percpu::Allocation| PerCpuObject {
@@ -246,17 +247,19 @@ impl Look {
 fn with_roots(
     kernel: &Kernel<'_>,
     census: &Census,
-    stacks: &[(Va, u64)],
+    stacks: &Stacks,
     each: &mut dyn FnMut(Roots<'_>),
 ) {
     let size = kernel.shape.page.size;
     let memmap = census.in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
-    let mut ranges = memmap.chain(stacks.iter().copied());
+    let mut ranges = memmap.chain(stacks.tops.iter().copied());
+    let mut left_out = [&kernel.dangling[..], &stacks.stale].concat();
+    left_out.sort_unstable();
     each(Roots {
         pages: &census.roots,
         ranges: &mut ranges,
         words: &kernel.registers,
-        left_out: &kernel.dangling,
+        left_out: &left_out,
     });
 }
 
@@ -293,8 +296,8 @@ fn catch_up(
     let in_use = after.in_use.without(&before.in_use);
     let size = kernel.shape.page.size;
     let memmap = in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
-    let mut ranges = memmap.chain(stacks).chain(objects);
-    let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[], left_out: &[] };
+    let mut ranges = memmap.chain(stacks.tops).chain(objects);
+    let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[], left_out: &stacks.stale };
     reach::mark(heap, kernel.memory, roots, progress, cancel);
     Ok(())
 }
