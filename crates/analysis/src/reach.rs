@@ -124,7 +124,7 @@ impl Marker<'_> {
 
     /// Scans marked objects until no slab waits, going round through memory.
     fn drain(&mut self, roots_bytes: u64) {
-        let mut scratch = Vec::new();
+        let mut scratch = [Vec::new(), Vec::new()];
         let mut grey = Vec::new();
         let mut at = 0;
         let mut batches = 0u64;
@@ -148,7 +148,12 @@ impl Marker<'_> {
 
     /// Scans the waiting slabs from `first` on that lie close together, with one read;
     /// returns the slab after the last one.
-    fn batch(&mut self, first: u32, grey: &mut Vec<Range<u16>>, scratch: &mut Vec<u8>) -> u64 {
+    fn batch(
+        &mut self,
+        first: u32,
+        grey: &mut Vec<Range<u16>>,
+        [scratch, alone]: &mut [Vec<u8>; 2],
+    ) -> u64 {
         if self.class(first) != Class::Slab {
             self.queue.clear(u64::from(first));
             self.waiting -= 1;
@@ -170,18 +175,15 @@ impl Marker<'_> {
             after = next as u32 + 1;
         }
         let bytes = ((end - start.pfn.0) << PAGE_SHIFT) as usize;
-        match self.memory.view(self.heap.slab_va(&start), bytes, scratch) {
-            Ok(bytes) => {
-                // Objects of one slab often lead to its neighbours: go on until none waits.
-                while let Some(slab) = self.next_waiting(first, after) {
-                    let at = (self.heap.slabs[slab as usize].pfn.0 - start.pfn.0) << PAGE_SHIFT;
-                    self.slab(slab, &bytes[at as usize..], grey);
-                }
-            }
-            Err(_) => {
-                while let Some(slab) = self.next_waiting(first, after) {
-                    self.alone(slab, grey, scratch);
-                }
+        let piece = self.memory.view(self.heap.slab_va(&start), bytes, scratch);
+        // Objects of one slab often lead to its neighbours: go on until none waits.
+        while let Some(slab) = self.next_waiting(first, after) {
+            let at = (self.heap.slabs[slab as usize].pfn.0 - start.pfn.0) << PAGE_SHIFT;
+            match piece {
+                // A block may lie between them.
+                _ if self.class(slab) != Class::Slab => self.whole(slab, alone),
+                Ok(piece) => self.slab(slab, &piece[at as usize..], grey),
+                Err(_) => self.alone(slab, grey, alone),
             }
         }
         u64::from(after)
@@ -395,6 +397,32 @@ mod tests {
         let reached = [page(8), page(9), area.0, held(&heap, 3)];
         assert_eq!(reached.map(white), [false; 4]);
         assert_eq!([page(10), page(11), held(&heap, 5)].map(white), [true; 3]);
+    }
+
+    #[test]
+    fn a_block_between_slabs_that_are_read_together_is_followed_as_a_block() {
+        // Frame 15 has the struct pages; 5 and 6 are a block between two slabs, 9 is another.
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0), (7, 0)]);
+        let memmap = BASE.at(15 << 12);
+        let blocks = [(5, 2), (9, 1)].map(|(pfn, pages)| Block { pfn: Pfn(pfn), pages });
+        heap.adopt(Others {
+            blocks: blocks.to_vec(),
+            memmap,
+            struct_page_bytes: 64,
+            ..Others::default()
+        });
+        let slab = |pfn: u64| BASE.at(pfn << 12).0;
+        // root → both slabs; the first → the block; its second page → an object, its lru → 9
+        ram.put(0x40, slab(4));
+        ram.put(0x48, slab(7));
+        ram.put_va(slab(4) + 8, slab(5));
+        ram.put_va(slab(6) + 16, slab(7) + 64);
+        ram.put_va(memmap.at(5 * 64 + 8).0, memmap.at(9 * 64 + 8).0);
+        mark_all(&ram, &mut heap, &[]);
+        let white = |address| heap.is_white(heap.find_object(address).unwrap());
+        assert_eq!([slab(5), slab(7) + 64, slab(9)].map(white), [false; 3]);
+        assert!(white(slab(7) + 128));
     }
 
     fn ram_object(slab: u32, index: u16) -> Object {
