@@ -125,6 +125,8 @@ pub(crate) mod tests {
     use sysak_base::{Fault, Pfn, Va, Why};
 
     pub(crate) const BASE: Va = Va(0xffff_8880_0000_0000);
+    /// Where the last page is seen, too: the array of `struct page`.
+    pub(crate) const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
 
     /// A few pages of RAM with a direct map.
     pub(crate) struct Ram(Vec<u8>);
@@ -139,11 +141,20 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn put_va(&mut self, at: u64, word: u64) {
-            self.put((at - BASE.0) as usize, word);
+            self.put(self.offset(at).unwrap(), word);
         }
 
         pub(crate) fn put_bytes(&mut self, at: usize, bytes: &[u8]) {
             self.0[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+
+        fn offset(&self, at: u64) -> Option<usize> {
+            let in_memmap = at.checked_sub(MEMMAP.0);
+            let direct = || at.checked_sub(BASE.0);
+            in_memmap
+                .map(|at| self.0.len() as u64 - 4096 + at)
+                .or_else(direct)
+                .map(|at| at as usize)
         }
 
         /// Slabs of one page: cache 0 has objects of 64 bytes, cache 1 of 128.
@@ -165,7 +176,7 @@ pub(crate) mod tests {
     impl Memory for Ram {
         fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
             let fault = Fault { at, why: Why::Unmapped };
-            let start = at.checked_sub(BASE).ok_or(fault)? as usize;
+            let start = self.offset(at.0).ok_or(fault)?;
             buf.copy_from_slice(self.0.get(start..start + buf.len()).ok_or(fault)?);
             Ok(())
         }

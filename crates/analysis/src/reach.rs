@@ -87,7 +87,7 @@ struct Marker<'a> {
     cancel: &'a Cancel,
 }
 
-impl Marker<'_> {
+impl<'a> Marker<'a> {
     fn roots(&mut self, ranges: &mut dyn Iterator<Item = (Va, u64)>, total: u64) {
         let piece = self.memory.best_read_bytes() as u64;
         let mut scratch = Vec::new();
@@ -177,7 +177,9 @@ impl Marker<'_> {
         let bytes = ((end - start.pfn.0) << PAGE_SHIFT) as usize;
         let piece = self.memory.view(self.heap.slab_va(&start), bytes, scratch);
         // Objects of one slab often lead to its neighbours: go on until none waits.
-        while let Some(slab) = self.next_waiting(first, after) {
+        let mut from = first;
+        while let Some(slab) = self.next_waiting(first, from, after) {
+            from = slab + 1;
             let at = (self.heap.slabs[slab as usize].pfn.0 - start.pfn.0) << PAGE_SHIFT;
             match piece {
                 // A block may lie between them.
@@ -210,10 +212,16 @@ impl Marker<'_> {
         }
     }
 
-    /// Takes the first waiting slab of `first..after` off the queue.
-    fn next_waiting(&mut self, first: u32, after: u32) -> Option<u32> {
-        self.follow();
-        let slab = self.queue.next_set(u64::from(first)).filter(|s| *s < u64::from(after))?;
+    /// Takes the next waiting slab of `first..after` off the queue, going round from `from`: the
+    /// more of a slab's objects wait, the less often it is read.
+    fn next_waiting(&mut self, first: u32, from: u32, after: u32) -> Option<u32> {
+        let next = |queue: &Bits, from: u32| {
+            queue.next_set(u64::from(from)).filter(|slab| *slab < u64::from(after))
+        };
+        let slab = next(&self.queue, from).or_else(|| {
+            self.follow();
+            next(&self.queue, first)
+        })?;
         self.queue.clear(slab);
         self.waiting -= 1;
         Some(slab as u32)
@@ -240,8 +248,11 @@ impl Marker<'_> {
         let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
         let size = (cache.object_size as usize).min(stride - pad);
         let start = self.heap.slab_va(&place);
-        let mut scan =
-            |from: usize, to: usize| self.scan_at(start.at(from as u64), &bytes[from..to]);
+        let counts_whole = self.left_out_of(start, place.bytes()).is_empty();
+        let mut scan = |from: usize, to: usize| match counts_whole {
+            true => self.scan(&bytes[from..to]),
+            false => self.scan_at(start.at(from as u64), &bytes[from..to]),
+        };
         for run in grey.iter().map(|run| usize::from(run.start)..usize::from(run.end)) {
             match size == stride {
                 true => scan(run.start * stride, run.end * stride),
@@ -253,18 +264,21 @@ impl Marker<'_> {
     /// Scans what lies at an address, but for what is left out.
     #[inline]
     fn scan_at(&mut self, at: Va, bytes: &[u8]) {
-        if self.left_out.is_empty() {
-            return self.scan(bytes);
-        }
         let end = at.0 + bytes.len() as u64;
-        let first = self.left_out.partition_point(|(start, len)| start.0 + len <= at.0);
+        let part = |from: u64, to: u64| &bytes[(from - at.0) as usize..(to - at.0) as usize];
         let mut from = at.0;
-        for (start, len) in self.left_out[first..].iter().take_while(|part| part.0.0 < end) {
-            let part = |from: u64, to: u64| (from - at.0) as usize..(to - at.0) as usize;
-            self.scan(&bytes[part(from, start.0.clamp(from, end))]);
+        for (start, len) in self.left_out_of(at, bytes.len() as u64) {
+            self.scan(part(from, start.0.clamp(from, end)));
             from = (start.0 + len).clamp(from, end);
         }
-        self.scan(&bytes[(from - at.0) as usize..]);
+        self.scan(part(from, end));
+    }
+
+    /// What is left out of a range, or reaches into it.
+    fn left_out_of(&self, at: Va, bytes: u64) -> &'a [(Va, u64)] {
+        let first = self.left_out.partition_point(|(start, len)| start.0 + len <= at.0);
+        let rest = &self.left_out[first..];
+        &rest[..rest.partition_point(|(start, _)| start.0 < at.0 + bytes)]
     }
 
     /// Takes in every aligned word that may be the address of an object.
@@ -297,7 +311,7 @@ impl Marker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lost::tests::{BASE, Ram};
+    use crate::lost::tests::{BASE, MEMMAP, Ram};
     use sysak_base::heap::{AreaPages, Block, Object, Others};
     use sysak_base::{Pfn, Quiet};
 
@@ -374,15 +388,15 @@ mod tests {
         // Frame 15 has the struct pages; frames 8 to 11 are blocks, 12 and 13 those of an area.
         let mut ram = Ram::new(16);
         let mut heap = ram.heap(&[(4, 0)]);
-        let (area, memmap) = (Va(0xffff_c900_0000_0000), BASE.at(15 << 12));
+        let area = Va(0xffff_c900_0000_0000);
         heap.adopt(Others {
             blocks: (8..12).map(|pfn| Block { pfn: Pfn(pfn), pages: 1 }).collect(),
             areas: vec![AreaPages { address: area, pages: vec![Pfn(13), Pfn(12)] }],
-            memmap,
+            memmap: MEMMAP,
             struct_page_bytes: 64,
             ..Others::default()
         });
-        let page = |pfn: u64| memmap.at(pfn * 64).0;
+        let page = |pfn: u64| MEMMAP.at(pfn * 64).0;
         let held = |heap: &Heap, index| heap.object_va(ram_object(0, index)).0;
         // root → page 8's lru → page 9's lru; page 9 → the area's second page → an object
         ram.put(0x40, page(8) + 8);
@@ -404,11 +418,10 @@ mod tests {
         // Frame 15 has the struct pages; 5 and 6 are a block between two slabs, 9 is another.
         let mut ram = Ram::new(16);
         let mut heap = ram.heap(&[(4, 0), (7, 0)]);
-        let memmap = BASE.at(15 << 12);
         let blocks = [(5, 2), (9, 1)].map(|(pfn, pages)| Block { pfn: Pfn(pfn), pages });
         heap.adopt(Others {
             blocks: blocks.to_vec(),
-            memmap,
+            memmap: MEMMAP,
             struct_page_bytes: 64,
             ..Others::default()
         });
@@ -418,7 +431,7 @@ mod tests {
         ram.put(0x48, slab(7));
         ram.put_va(slab(4) + 8, slab(5));
         ram.put_va(slab(6) + 16, slab(7) + 64);
-        ram.put_va(memmap.at(5 * 64 + 8).0, memmap.at(9 * 64 + 8).0);
+        ram.put_va(MEMMAP.at(5 * 64 + 8).0, MEMMAP.at(9 * 64 + 8).0);
         mark_all(&ram, &mut heap, &[]);
         let white = |address| heap.is_white(heap.find_object(address).unwrap());
         assert_eq!([slab(5), slab(7) + 64, slab(9)].map(white), [false; 3]);

@@ -166,9 +166,12 @@ impl Heap {
     #[inline]
     pub fn find_object(&self, address: u64) -> Option<Object> {
         let linear = address.wrapping_sub(self.page_offset.0);
-        let pfn = Pfn(linear >> PAGE_SHIFT);
-        if linear >= self.span || !self.pages.contains(pfn) {
+        if linear >= self.span {
             return self.find_other(address);
+        }
+        let pfn = Pfn(linear >> PAGE_SHIFT);
+        if !self.pages.contains(pfn) {
+            return None;
         }
         let slab_index = self.heads.rank(&self.ranks, pfn).checked_sub(1)?;
         let slab = self.slabs.get(slab_index as usize)?;

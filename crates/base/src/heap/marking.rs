@@ -77,14 +77,16 @@ impl Heap {
             let pfn = Pfn(offset >> PAGE_SHIFT);
             linear[placed] = offset;
             slabs[placed] = self.heads.rank(&self.ranks, pfn).wrapping_sub(1);
-            elsewhere[others] = self.page_offset.0.wrapping_add(offset);
-            let is_placed = self.pages.contains(pfn);
-            placed += usize::from(is_placed);
-            others += usize::from(!is_placed);
+            placed += usize::from(self.pages.contains(pfn));
         }
-        for word in &elsewhere[..others] {
-            if self.windows().contain(*word)
-                && let Some(object) = self.find_other(*word)
+        let mut left = 0;
+        for at in 0..others {
+            let word = elsewhere[at];
+            elsewhere[left] = word;
+            left += usize::from(self.may_be_other(word));
+        }
+        for word in &elsewhere[..left] {
+            if let Some(object) = self.find_other(*word)
                 && self.mark(object)
             {
                 each(object.slab);

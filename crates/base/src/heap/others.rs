@@ -136,7 +136,7 @@ impl Heap {
         self.high.grow(u64::from(objects), false);
     }
 
-    /// What is no slab object but has this address, or this `struct page`, or is this pointer.
+    /// What has this address outside of the direct map, or this `struct page`, or is this pointer.
     #[inline]
     pub(super) fn find_other(&self, address: u64) -> Option<Object> {
         let others = &self.others;
@@ -146,16 +146,22 @@ impl Heap {
             let pfn = Pfn(others.page_of(in_memmap));
             return if others.pages.contains(pfn) { self.block_of(pfn) } else { None };
         }
-        let linear = address.wrapping_sub(self.page_offset.0);
-        if linear < self.span {
-            let pfn = Pfn(linear >> PAGE_SHIFT);
-            return if others.pages.contains(pfn) { self.block_of(pfn) } else { None };
-        }
         let is_area = address.wrapping_sub(others.area_window.0) < others.area_window.1;
         // Since Linux v6.15 per-CPU pointers look like addresses of the kernel's image, with
         // areas on both sides.
         let area = if is_area { others.area_at(address) } else { None };
         area.or_else(|| others.per_cpu_at(address))
+    }
+
+    /// Whether [`Heap::find_other`] need be asked about a word outside of the direct map; told
+    /// without a branch.
+    #[inline]
+    pub(super) fn may_be_other(&self, word: u64) -> bool {
+        let others = &self.others;
+        let in_memmap = word.wrapping_sub(others.memmap);
+        let is_memmap = in_memmap < others.memmap_bytes;
+        let page = Pfn(others.page_of(if is_memmap { in_memmap } else { 0 }));
+        others.windows.contain(word) & (!is_memmap | others.pages.contains(page))
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<Object> {
