@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use sysak_base::heap::{Bits, Class, Heap, Hits, PageSet};
+use sysak_base::heap::{Bits, Class, Heap, Hits, PageSet, Windows};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Stage, Va};
 
 /// Where marking starts.
@@ -50,14 +50,12 @@ pub fn mark(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Reach {
-    let mut queue = Bits::default();
-    queue.grow(heap.slabs.len() as u64, false);
     let total_bytes = roots.pages.len() * PAGE_SIZE;
     let mut marker = Marker {
+        windows: *heap.windows(),
+        queue: Queue::new(heap),
         heap,
         memory,
-        queue,
-        waiting: 0,
         hits: Hits::default(),
         left_out: roots.left_out,
         done: Reach::default(),
@@ -65,7 +63,7 @@ pub fn mark(
         cancel,
     };
     for word in roots.words {
-        marker.take(*word);
+        take(*word, &mut marker.hits, marker.heap, &mut marker.queue);
     }
     let base = marker.heap.page_offset();
     let pages =
@@ -77,9 +75,9 @@ pub fn mark(
 
 struct Marker<'a> {
     heap: &'a mut Heap,
+    windows: Windows,
     memory: &'a dyn Memory,
-    queue: Bits,
-    waiting: u64,
+    queue: Queue,
     hits: Hits,
     left_out: &'a [(Va, u64)],
     done: Reach,
@@ -130,11 +128,11 @@ impl<'a> Marker<'a> {
         let mut batches = 0u64;
         loop {
             self.follow();
-            if self.waiting == 0 || self.done.interrupted {
+            if self.queue.waiting == 0 || self.done.interrupted {
                 break;
             }
-            at = match self.queue.next_set(at) {
-                Some(slab) => self.batch(slab as u32, &mut grey, &mut scratch),
+            at = match self.queue.next(at..u32::MAX) {
+                Some(slab) => self.batch(slab, &mut grey, &mut scratch),
                 None => 0,
             };
             batches += 1;
@@ -153,32 +151,31 @@ impl<'a> Marker<'a> {
         first: u32,
         grey: &mut Vec<Range<u16>>,
         [scratch, alone]: &mut [Vec<u8>; 2],
-    ) -> u64 {
+    ) -> u32 {
         if self.class(first) != Class::Slab {
-            self.queue.clear(u64::from(first));
-            self.waiting -= 1;
+            self.queue.take(first);
             self.whole(first, scratch);
-            return u64::from(first) + 1;
+            return first + 1;
         }
         let start = self.heap.slabs[first as usize];
         let most = self.memory.best_read_bytes() as u64 >> PAGE_SHIFT;
         let mut end = start.end().0;
         let mut after = first + 1;
-        while let Some(next) = self.queue.next_set(u64::from(after)) {
+        while let Some(next) = self.queue.next(after..u32::MAX) {
             let slab = self.heap.slabs[next as usize];
             let slab_end = slab.end().0;
             let is_far = slab.pfn.0 > end + CLOSE_PAGES || slab_end > start.pfn.0 + most;
-            if is_far || self.class(next as u32) != Class::Slab {
+            if is_far || self.class(next) != Class::Slab {
                 break;
             }
             end = slab_end;
-            after = next as u32 + 1;
+            after = next + 1;
         }
         let bytes = ((end - start.pfn.0) << PAGE_SHIFT) as usize;
         let piece = self.memory.view(self.heap.slab_va(&start), bytes, scratch);
         // Objects of one slab often lead to its neighbours: go on until none waits.
         let mut from = first;
-        while let Some(slab) = self.next_waiting(first, from, after) {
+        while let Some(slab) = self.next_waiting(first..after, from) {
             from = slab + 1;
             let at = (self.heap.slabs[slab as usize].pfn.0 - start.pfn.0) << PAGE_SHIFT;
             match piece {
@@ -188,7 +185,7 @@ impl<'a> Marker<'a> {
                 Err(_) => self.alone(slab, grey, alone),
             }
         }
-        u64::from(after)
+        after
     }
 
     fn class(&self, slab: u32) -> Class {
@@ -212,19 +209,15 @@ impl<'a> Marker<'a> {
         }
     }
 
-    /// Takes the next waiting slab of `first..after` off the queue, going round from `from`: the
-    /// more of a slab's objects wait, the less often it is read.
-    fn next_waiting(&mut self, first: u32, from: u32, after: u32) -> Option<u32> {
-        let next = |queue: &Bits, from: u32| {
-            queue.next_set(u64::from(from)).filter(|slab| *slab < u64::from(after))
-        };
-        let slab = next(&self.queue, from).or_else(|| {
+    /// Takes the next waiting slab of some off the queue, going round from `from`: the more of a
+    /// slab's objects wait, the less often it is read.
+    fn next_waiting(&mut self, slabs: Range<u32>, from: u32) -> Option<u32> {
+        let next = self.queue.next(from..slabs.end).or_else(|| {
             self.follow();
-            next(&self.queue, first)
+            self.queue.next(slabs)
         })?;
-        self.queue.clear(slab);
-        self.waiting -= 1;
-        Some(slab as u32)
+        self.queue.take(next);
+        Some(next)
     }
 
     /// Scans the marked objects of a slab whose memory could not be read together with others.
@@ -285,26 +278,58 @@ impl<'a> Marker<'a> {
     #[inline]
     fn scan(&mut self, bytes: &[u8]) {
         self.done.bytes_scanned += bytes.len() as u64;
-        let windows = *self.heap.windows();
-        windows.for_each_within(bytes, |_, word| self.take(word));
-    }
-
-    #[inline]
-    fn take(&mut self, word: u64) {
-        if !self.hits.push(word) {
-            self.follow();
-            self.hits.push(word);
-        }
+        let Marker { windows, heap, queue, hits, .. } = self;
+        windows.for_each_within(bytes, |_, word| take(word, hits, heap, queue));
     }
 
     /// Marks what the words that were taken in lead to.
     fn follow(&mut self) {
-        let Marker { heap, queue, waiting, hits, .. } = self;
-        heap.mark_all(hits, |slab| {
-            let slab = u64::from(slab);
-            *waiting += u64::from(!queue.test(slab));
-            queue.set(slab);
-        });
+        follow(&mut self.hits, self.heap, &mut self.queue);
+    }
+}
+
+#[inline]
+fn take(word: u64, hits: &mut Hits, heap: &mut Heap, queue: &mut Queue) {
+    if !hits.push(word) {
+        follow(hits, heap, queue);
+        hits.push(word);
+    }
+}
+
+fn follow(hits: &mut Hits, heap: &mut Heap, queue: &mut Queue) {
+    heap.mark_all(hits, |slab| queue.add(slab));
+}
+
+/// Slabs with marked objects that are to be scanned.
+struct Queue {
+    slabs: Bits,
+    waiting: u64,
+}
+
+impl Queue {
+    fn new(heap: &Heap) -> Queue {
+        let mut slabs = Bits::default();
+        slabs.grow(heap.slabs.len() as u64, false);
+        Queue { slabs, waiting: 0 }
+    }
+
+    #[inline]
+    fn add(&mut self, slab: u32) {
+        let slab = u64::from(slab);
+        self.waiting += u64::from(!self.slabs.test(slab));
+        self.slabs.set(slab);
+    }
+
+    /// The first one of some that waits.
+    fn next(&self, slabs: Range<u32>) -> Option<u32> {
+        let next = self.slabs.next_set(u64::from(slabs.start))?;
+        (next < u64::from(slabs.end)).then_some(next as u32)
+    }
+
+    /// Takes one that waits off.
+    fn take(&mut self, slab: u32) {
+        self.slabs.clear(u64::from(slab));
+        self.waiting -= 1;
     }
 }
 

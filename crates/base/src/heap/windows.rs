@@ -19,10 +19,7 @@ const UPPER: u64 = 0xaaaa_aaaa_aaaa_aaaa;
 pub struct Windows {
     /// Start and bytes of each.
     all: [(u64, u64); 4],
-    /// Upper halves of words from here on may be of addresses.
-    from_upper: u32,
-    /// Start and bytes of what lies below.
-    below: (u32, u32),
+    lanes: Lanes,
 }
 
 impl Windows {
@@ -34,11 +31,8 @@ impl Windows {
         let below = || used().filter(|one| upper(one.start) == 0);
         let start = below().map(|one| one.start as u32).min().unwrap_or(0);
         let last = below().map(|one| one.end.min(u64::from(u32::MAX)) as u32).max();
-        Windows {
-            all,
-            from_upper: above.unwrap_or(u32::MAX).max(1),
-            below: (start, last.map_or(0, |last| (last - start).saturating_add(1))),
-        }
+        let bytes = last.map_or(0, |last| (last - start).saturating_add(1));
+        Windows { all, lanes: Lanes::new(above.unwrap_or(u32::MAX).max(1), (start, bytes)) }
     }
 
     /// Whether an address lies in any.
@@ -58,7 +52,7 @@ impl Windows {
     #[inline(always)]
     pub fn for_each_within(&self, bytes: &[u8], mut each: impl FnMut(usize, u64)) {
         let (words, _) = bytes.as_chunks();
-        let lanes = self.lanes();
+        let lanes = self.lanes;
         for (block, words) in words.chunks(WORDS).enumerate() {
             let (lines, rest) = words.as_chunks();
             let mut mask =
@@ -73,24 +67,10 @@ impl Windows {
             }
         }
     }
-
-    #[inline(always)]
-    fn lanes(&self) -> Lanes {
-        let (start, bytes) = self.below;
-        let twice = |lower: u32, upper: u32| {
-            let [lower, upper] = [lower, upper].map(u32::cast_signed);
-            i32x8::new([lower, upper, lower, upper, lower, upper, lower, upper])
-        };
-        Lanes {
-            sign: twice(SIGN, SIGN),
-            least: twice(!0 ^ SIGN, (self.from_upper - 1) ^ SIGN),
-            start: twice(start.wrapping_add(SIGN), SIGN),
-            bytes: twice(bytes ^ SIGN, 1 ^ SIGN),
-        }
-    }
 }
 
 /// The bounds, for each half of four words.
+#[derive(Clone, Copy, Debug, Default)]
 struct Lanes {
     sign: i32x8,
     least: i32x8,
@@ -99,6 +79,22 @@ struct Lanes {
 }
 
 impl Lanes {
+    /// Words count whose upper half is no less than `from_upper`, or zero with a lower half in
+    /// `below`, start and bytes.
+    fn new(from_upper: u32, below: (u32, u32)) -> Lanes {
+        let (start, bytes) = below;
+        let twice = |lower: u32, upper: u32| {
+            let [lower, upper] = [lower, upper].map(u32::cast_signed);
+            i32x8::new([lower, upper, lower, upper, lower, upper, lower, upper])
+        };
+        Lanes {
+            sign: twice(SIGN, SIGN),
+            least: twice(!0 ^ SIGN, (from_upper - 1) ^ SIGN),
+            start: twice(start.wrapping_add(SIGN), SIGN),
+            bytes: twice(bytes ^ SIGN, 1 ^ SIGN),
+        }
+    }
+
     /// Two bits for each of eight words, of which the upper one counts.
     #[inline(always)]
     fn mask(&self, line: &[[u8; 8]; 8]) -> u64 {
