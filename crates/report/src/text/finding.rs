@@ -285,9 +285,12 @@ fn told(found: &Finding, lang: Lang) -> String {
             false => say::share_held_by(lang, &format!("{share:.0} %"), name),
         };
     }
-    // The same name at three offsets says no more than once.
+    // A cache of its own says what its objects are: what they point to leads to others (every dentry
+    // to its disk's timer). And the same name at three offsets says no more than once.
+    let steps = usize::from(found.cache.as_ref().is_some_and(|name| name.contains("kmalloc-")));
+    let tells = |held: &&ContentSymbol| held.path.len() <= steps || held.symbol.ends_with(']');
     let mut names: Vec<&str> = Vec::new();
-    for held in &found.content_symbols {
+    for held in found.content_symbols.iter().filter(tells) {
         if names.len() < 2 && !names.contains(&held.symbol.as_str()) {
             names.push(&held.symbol);
         }
