@@ -15,10 +15,10 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
   --sysak FILE       the static binary to test; /bin/sysak in the guest
   --only NAME        one part, may be given several times. Run by default:
                        static     looks at memory, live and from the vmcore: slab leaks
+                       classes    the same for lost pages, vmalloc areas and per-CPU memory
                        memgraph   whose the memory is, beside 400 MB of tmpfs
                        trace      watching slab leaks: rcu, grow, wrapper, slow, churn and bond
                      Only when named, because they take ten minutes more:
-                       classes    looks at lost pages, vmalloc areas and per-CPU memory
                        loads      user memory that is easily taken for a leak
                        going-on   watching lost pages, areas and per-CPU memory: pages, pages2,
                                   vmleak, pcpuleak and two (pages and vmleak at once)
@@ -40,8 +40,8 @@ and `load` makes memory that user space holds (see guest/load.c).
 const TRACED: [&str; 6] = ["rcu", "grow", "wrapper", "slow", "churn", "bond"];
 const GOING_ON: [&str; 5] = ["pages", "pages2", "vmleak", "pcpuleak", "two"];
 /// The parts that run when none is named, and those that do not.
-const DEFAULT: [&str; 3] = ["static", "memgraph", "trace"];
-const ON_REQUEST: [&str; 3] = ["classes", "loads", "going-on"];
+const DEFAULT: [&str; 4] = ["static", "classes", "memgraph", "trace"];
+const ON_REQUEST: [&str; 2] = ["loads", "going-on"];
 
 /// What to do.
 pub enum Mode {
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_default_parts_run_unless_parts_are_named() {
-        assert!(only(&[]).wants("static") && only(&[]).wants("bond"));
+        assert!(["static", "classes", "bond"].iter().all(|part| only(&[]).wants(part)));
         assert!(!only(&[]).wants("loads") && !only(&[]).wants("pages"));
         let bond = only(&["--only", "bond"]);
         assert!(bond.wants("bond") && !bond.wants("slow") && !bond.wants("static"));
