@@ -57,7 +57,12 @@ pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Cen
             let used = (kernel.page_va(frame).at(inside), PAGE_SIZE - inside);
             if inside > 0 {
                 census.leave_out(frame);
-                found.tops.extend((used.1 > 0).then_some(used));
+            }
+            if inside == PAGE_SIZE {
+                continue;
+            }
+            if inside > 0 {
+                found.tops.push(used);
             }
             find_stale(kernel, areas, used, &mut raw, &mut found.stale);
         }
