@@ -5,8 +5,8 @@
 //! put in front a moment ago, was not there yet. A second walk finds these objects; they
 //! count as roots.
 
+use sysak_base::Va;
 use sysak_base::heap::{Class, Heap, Slab};
-use sysak_base::{PAGE_SHIFT, Va};
 
 /// Address and length of every object that is allocated in `after` and was not in `before`;
 /// of pages and areas, of their `struct page`s too.
@@ -20,10 +20,7 @@ pub fn ranges(before: &Heap, after: &Heap) -> Vec<(Va, u64)> {
         let cache = &after.caches[usize::from(slab.cache)];
         if cache.class != Class::Slab {
             if same.is_none() {
-                found.extend(after.pieces(index).flat_map(|(pfn, pages)| {
-                    let start = after.page_offset().at(pfn.0 << PAGE_SHIFT);
-                    [(start, pages << PAGE_SHIFT), after.struct_pages(pfn, pages)]
-                }));
+                found.extend(after.words_of(index));
             }
             continue;
         }

@@ -196,15 +196,10 @@ impl<'a> Marker<'a> {
     /// Scans a marked block or area, and its `struct page`s. Per-CPU memory was a root.
     fn whole(&mut self, slab: u32, scratch: &mut Vec<u8>) {
         self.heap.take_grey(slab, |_| ());
-        let pieces: Vec<_> = self.heap.pieces(slab).collect();
-        let base = self.heap.page_offset();
         let most = self.memory.best_read_bytes() as u64;
-        for (pfn, pages) in pieces {
-            let memmap = self.heap.struct_pages(pfn, pages);
-            for (start, bytes) in [(base.at(pfn.0 << PAGE_SHIFT), pages << PAGE_SHIFT), memmap] {
-                for at in (0..bytes).step_by(most.max(PAGE_SIZE) as usize) {
-                    self.root(start.at(at), (bytes - at).min(most), scratch);
-                }
+        for (start, bytes) in self.heap.words_of(slab) {
+            for at in (0..bytes).step_by(most.max(PAGE_SIZE) as usize) {
+                self.root(start.at(at), (bytes - at).min(most), scratch);
             }
         }
     }
@@ -440,10 +435,11 @@ mod tests {
 
     #[test]
     fn a_block_between_slabs_that_are_read_together_is_followed_as_a_block() {
-        // Frame 15 has the struct pages; 5 and 6 are a block between two slabs, 9 is another.
+        // Frame 15 has the struct pages; 5 and 6 are a block between two slabs, 9 and 10 are others.
         let mut ram = Ram::new(16);
         let mut heap = ram.heap(&[(4, 0), (7, 0)]);
-        let blocks = [(5, 2), (9, 1)].map(|(pfn, pages)| Block { pfn: Pfn(pfn), pages });
+        let blocks = [(5, 2), (9, 1), (10, 1)];
+        let blocks = blocks.map(|(pfn, pages)| Block { pfn: Pfn(pfn), pages });
         heap.adopt(Others {
             blocks: blocks.to_vec(),
             memmap: MEMMAP,
@@ -451,16 +447,18 @@ mod tests {
             ..Others::default()
         });
         let slab = |pfn: u64| BASE.at(pfn << 12).0;
-        // root → both slabs; the first → the block; its second page → an object, its lru → 9
+        // root → both slabs; the first → the block; its second page → an object, its lru → 9, and what
+        // its second page was on a list with → 10
         ram.put(0x40, slab(4));
         ram.put(0x48, slab(7));
         ram.put_va(slab(4) + 8, slab(5));
         ram.put_va(slab(6) + 16, slab(7) + 64);
         ram.put_va(MEMMAP.at(5 * 64 + 8).0, MEMMAP.at(9 * 64 + 8).0);
+        ram.put_va(MEMMAP.at(6 * 64 + 8).0, MEMMAP.at(10 * 64 + 8).0);
         mark_all(&ram, &mut heap, &[]);
         let white = |address| heap.is_white(heap.find_object(address).unwrap());
         assert_eq!([slab(5), slab(7) + 64, slab(9)].map(white), [false; 3]);
-        assert!(white(slab(7) + 128));
+        assert!(white(slab(7) + 128) && white(slab(10)));
     }
 
     fn ram_object(slab: u32, index: u16) -> Object {

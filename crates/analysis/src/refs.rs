@@ -149,10 +149,7 @@ impl Search<'_> {
             Class::Page | Class::Vmalloc => {
                 let object = Object { slab, index: 0 };
                 if heap.is_live(object) && counts(0) {
-                    for (pfn, pages) in heap.pieces(slab).collect::<Vec<_>>() {
-                        let start = heap.page_offset().at(pfn.0 << PAGE_SHIFT);
-                        self.range(From::Object(object), start, pages << PAGE_SHIFT);
-                        let (start, bytes) = heap.struct_pages(pfn, pages);
+                    for (start, bytes) in heap.words_of(slab) {
                         self.range(From::Object(object), start, bytes);
                     }
                 }

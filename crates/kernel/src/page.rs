@@ -73,6 +73,9 @@ pub enum Part {
 const PARTS: usize = Part::PagePool as usize + 1;
 /// The buddy allocator's largest block has 2¹⁰ pages.
 const LARGEST_BLOCK: u64 = 1 << 10;
+/// Of a compound page so many `struct page`s tell of it: hugetlb keeps most there, in the first
+/// five. The others keep what they held in an earlier life.
+const TELLING_PAGES: u64 = 5;
 /// How many owners there are.
 const OWNERS: usize = Owner::Own as usize + 1;
 
@@ -82,8 +85,8 @@ pub struct Census {
     parts: [u64; PARTS],
     /// Pages whose words are references: in use, and neither slab, user nor free.
     pub roots: PageSet,
-    /// Pages in use by anybody: their `struct page`s hold references too (buffer heads,
-    /// the vectors of memory cgroups, inodes).
+    /// Pages in use by anybody whose `struct page`s hold references too (buffer heads, the vectors
+    /// of memory cgroups, inodes): of a compound page the first ones.
     pub in_use: PageSet,
     /// First pages of slabs.
     pub slabs: PageSet,
@@ -209,10 +212,13 @@ impl Census {
     /// Counts a block of pages as its owner's.
     fn assign(&mut self, start: Pfn, pages: u64, owner: Owner) {
         self.pages[owner as usize] += pages;
-        if owner != Owner::Free {
-            for page in start.0..start.0 + pages {
-                self.in_use.insert(Pfn(page));
-            }
+        let telling = match owner {
+            Owner::Free => 0,
+            Owner::Slab => 1,
+            _ => pages.min(TELLING_PAGES),
+        };
+        for page in start.0..start.0 + telling {
+            self.in_use.insert(Pfn(page));
         }
         match owner {
             Owner::Slab => self.slabs.insert(start),
@@ -337,5 +343,16 @@ mod tests {
     #[test]
     fn a_block_that_was_split_up_stays_a_root() {
         assert_eq!(blocks(16..24, &[16, 20], &[21, 22, 23]), [(16, 4)]);
+    }
+
+    #[test]
+    fn of_a_compound_page_only_the_first_struct_pages_hold_references() {
+        let mut census = Census::none(1 << 10);
+        census.assign(Pfn(8), 8, Owner::Slab);
+        census.assign(Pfn(16), 1, Owner::Anon);
+        census.assign(Pfn(512), 512, Owner::Anon);
+        census.assign(Pfn(32), 32, Owner::Free);
+        let runs: Vec<_> = census.in_use.runs().map(|(pfn, pages)| (pfn.0, pages)).collect();
+        assert_eq!(runs, [(8, 1), (16, 1), (512, 5)]);
     }
 }

@@ -181,6 +181,19 @@ impl Heap {
         whole.into_iter().chain(runs)
     }
 
+    /// Where the words of a block or an area stand, start and bytes: its pages, and the `struct
+    /// page`s that tell of them. Of a block that is the first one's; the others' words are those of
+    /// an earlier life.
+    pub fn words_of(&self, slab: u32) -> Vec<(Va, u64)> {
+        let is_block = self.cache_of(Object { slab, index: 0 }).class == Class::Page;
+        let pieces = self.pieces(slab).flat_map(|(pfn, pages)| {
+            let start = self.page_offset.at(pfn.0 << PAGE_SHIFT);
+            let telling = if is_block { 1 } else { pages };
+            [(start, pages << PAGE_SHIFT), self.struct_pages(pfn, telling)]
+        });
+        pieces.collect()
+    }
+
     /// Where the contents of a slab's objects start that are looked at when objects are
     /// compared, and how many bytes they are: all of a slab, else the first page. Per-CPU
     /// allocations have many copies and are not compared.
