@@ -28,6 +28,9 @@ use crate::page::Census;
 use crate::shape::TASK_CACHE;
 use crate::vmalloc::{Area, Kind};
 
+/// Far more than any kernel's stack has (`THREAD_SIZE`): what is larger is none.
+const MOST_PAGES: u64 = 256;
+
 /// What of the stacks holds references; addresses are of the direct map, with bytes.
 #[derive(Debug, Default)]
 pub struct Stacks {
@@ -43,7 +46,8 @@ pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Cen
     let pointers = pointers(kernel, heap);
     let mut found = Stacks::default();
     let mut raw = Vec::new();
-    for area in areas.iter().filter(|area| area.kind == Kind::Stack) {
+    let is_stack = |area: &&Area| area.kind == Kind::Stack && area.pages <= MOST_PAGES;
+    for area in areas.iter().filter(is_stack) {
         let bytes = area.pages << PAGE_SHIFT;
         let dead = match pointers.get(&area.address) {
             Some(Some(pointer)) => pointer.0.wrapping_sub(area.address.0),
