@@ -85,7 +85,7 @@ struct Marker<'a> {
     cancel: &'a Cancel,
 }
 
-impl<'a> Marker<'a> {
+impl Marker<'_> {
     fn roots(&mut self, ranges: &mut dyn Iterator<Item = (Va, u64)>, total: u64) {
         let piece = self.memory.best_read_bytes() as u64;
         let mut scratch = Vec::new();
@@ -236,7 +236,7 @@ impl<'a> Marker<'a> {
         let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
         let size = (cache.object_size as usize).min(stride - pad);
         let start = self.heap.slab_va(&place);
-        let counts_whole = self.left_out_of(start, place.bytes()).is_empty();
+        let counts_whole = within(self.left_out, start, place.bytes()).is_empty();
         let mut scan = |from: usize, to: usize| match counts_whole {
             true => self.scan(&bytes[from..to]),
             false => self.scan_at(start.at(from as u64), &bytes[from..to]),
@@ -255,18 +255,11 @@ impl<'a> Marker<'a> {
         let end = at.0 + bytes.len() as u64;
         let part = |from: u64, to: u64| &bytes[(from - at.0) as usize..(to - at.0) as usize];
         let mut from = at.0;
-        for (start, len) in self.left_out_of(at, bytes.len() as u64) {
+        for (start, len) in within(self.left_out, at, bytes.len() as u64) {
             self.scan(part(from, start.0.clamp(from, end)));
             from = (start.0 + len).clamp(from, end);
         }
         self.scan(part(from, end));
-    }
-
-    /// What is left out of a range, or reaches into it.
-    fn left_out_of(&self, at: Va, bytes: u64) -> &'a [(Va, u64)] {
-        let first = self.left_out.partition_point(|(start, len)| start.0 + len <= at.0);
-        let rest = &self.left_out[first..];
-        &rest[..rest.partition_point(|(start, _)| start.0 < at.0 + bytes)]
     }
 
     /// Takes in every aligned word that may be the address of an object.
@@ -281,6 +274,13 @@ impl<'a> Marker<'a> {
     fn follow(&mut self) {
         follow(&mut self.hits, self.heap, &mut self.queue);
     }
+}
+
+/// Those of some ascending parts of memory that lie in a range, or reach into it.
+pub(crate) fn within(parts: &[(Va, u64)], at: Va, bytes: u64) -> &[(Va, u64)] {
+    let first = parts.partition_point(|(start, len)| start.0 + len <= at.0);
+    let rest = &parts[first..];
+    &rest[..rest.partition_point(|(start, _)| start.0 < at.0 + bytes)]
 }
 
 #[inline]

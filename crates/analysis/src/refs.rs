@@ -9,6 +9,7 @@ use sysak_base::heap::{Class, Heap, Object};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
 
 pub use crate::reach::Roots;
+use crate::reach::within;
 
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,19 +179,13 @@ impl Search<'_> {
         windows.for_each_within(raw, |offset, word| self.word(from, at.at(offset as u64), word));
     }
 
-    fn is_left_out(&self, at: Va) -> bool {
-        let next = self.left_out.partition_point(|(start, _)| *start <= at);
-        let last = next.checked_sub(1).map(|index| self.left_out[index]);
-        last.is_some_and(|(start, bytes)| at.0 - start.0 < bytes)
-    }
-
     #[inline]
     fn word(&mut self, from: From, at: Va, word: u64) {
         let heap = self.space.heap;
         if let Some(to) = heap.find_object(word)
             && self.wanted.wants(to)
             && from != From::Object(to)
-            && !self.is_left_out(at)
+            && within(self.left_out, at, 1).is_empty()
         {
             let part = match from {
                 From::Root => self.space.root_objects.object_at(at).map(From::Object),

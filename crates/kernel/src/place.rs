@@ -15,7 +15,7 @@ use crate::holders::gather;
 use crate::list::{half, word};
 use crate::shape::TASK_CACHE;
 use crate::tables::Mapping;
-use crate::vmalloc::{Area, Kind};
+use crate::vmalloc::{Area, Kind, area_at};
 
 /// Static per-CPU variables lie below this where per-CPU pointers count from 0.
 const PER_CPU_BYTES: u64 = 1 << 20;
@@ -144,8 +144,7 @@ impl<'a, 'k> Places<'a, 'k> {
             let ((start, _), first) = (kernel.image_virtual?, kernel.image.first()?.start);
             return Some(kernel.page_va(first).at(at.0 - start.0));
         }
-        let index = self.areas.partition_point(|area| area.address <= at).checked_sub(1)?;
-        let area = self.areas.get(index).filter(|area| at.0 - area.address.0 < area.bytes)?;
+        let area = area_at(self.areas, at)?;
         kernel.direct_pfn(area.array)?;
         let slot = area.array.at((at.0 - area.address.0) / PAGE_SIZE * 8);
         let pfn = kernel.page_of(Va(kernel.memory.read_u64(slot).ok()?))?;
@@ -209,8 +208,7 @@ impl<'a, 'k> Places<'a, 'k> {
 
     /// The area in use that an address lies in.
     fn of_area(&self, at: Va) -> Option<Place> {
-        let index = self.areas.partition_point(|area| area.address <= at).checked_sub(1)?;
-        let area = self.areas.get(index).filter(|area| at.0 - area.address.0 < area.bytes)?;
+        let area = area_at(self.areas, at)?;
         Some(match area.kind {
             Kind::Module => Place::Module(at),
             Kind::Stack => match self.stacks.get(&area.address) {

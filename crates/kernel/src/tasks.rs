@@ -26,7 +26,7 @@ use crate::Kernel;
 use crate::list::{half, word};
 use crate::page::Census;
 use crate::shape::TASK_CACHE;
-use crate::vmalloc::{Area, Kind};
+use crate::vmalloc::{Area, Kind, area_at};
 
 /// Far more than any kernel's stack has (`THREAD_SIZE`): what is larger is none.
 const MOST_PAGES: u64 = 256;
@@ -93,11 +93,8 @@ fn find_stale(
 ) {
     let Ok(words) = kernel.memory.view(at, bytes as usize, raw) else { return };
     for (offset, bytes) in (0..).step_by(8).zip(words.chunks_exact(8)) {
-        let target = word(bytes, 0);
-        let next = areas.partition_point(|area| area.address.0 <= target);
-        if let Some(area) = next.checked_sub(1).map(|before| &areas[before])
-            && (PAGE_SIZE..area.bytes).contains(&(target - area.address.0))
-        {
+        let target = Va(word(bytes, 0));
+        if area_at(areas, target).is_some_and(|area| target.0 - area.address.0 >= PAGE_SIZE) {
             stale.push((at.at(offset), 8));
         }
     }

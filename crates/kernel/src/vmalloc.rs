@@ -153,12 +153,15 @@ pub fn notes(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area]) -> Notes {
     notes
 }
 
+/// The area that an address lies in; `areas` ascend.
+pub fn area_at(areas: &[Area], at: Va) -> Option<&Area> {
+    let index = areas.partition_point(|area| area.address <= at).checked_sub(1)?;
+    areas.get(index).filter(|area| at.0 - area.address.0 < area.bytes)
+}
+
 /// Whether an address can be read without touching a device.
 fn is_ram(kernel: &Kernel<'_>, areas: &[Area], at: Va) -> bool {
-    let next = areas.partition_point(|area| area.address <= at);
-    let holder = next.checked_sub(1).map(|before| &areas[before]);
-    kernel.direct_pfn(at).is_some()
-        || holder.is_some_and(|area| area.pages > 0 && at.0 - area.address.0 < area.bytes)
+    kernel.direct_pfn(at).is_some() || area_at(areas, at).is_some_and(|area| area.pages > 0)
 }
 
 /// Walks until a walk comes to its end; keeps the one that saw most.

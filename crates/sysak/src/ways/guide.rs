@@ -13,7 +13,7 @@ use sysak_kernel::Kernel;
 use sysak_kernel::holders::{self, Cgroups, Owners};
 use sysak_kernel::place::{Place, Places};
 use sysak_kernel::timers::Timers;
-use sysak_kernel::vmalloc::Area;
+use sysak_kernel::vmalloc::{Area, area_at};
 use sysak_symbols::Symbol;
 
 use super::Kind;
@@ -196,8 +196,7 @@ impl<'a, 'k> Guide<'a, 'k> {
             Place::Area(at) | Place::Module(at) => at,
             _ => return None,
         };
-        let index = self.look.areas.partition_point(|area| area.address <= at);
-        self.look.areas.get(index.checked_sub(1)?)
+        area_at(&self.look.areas, at)
     }
 
     /// `kmalloc-64+0x10`; a free object is said to be one.
