@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sysak_base::Cancel;
-use sysak_base::heap::{Heap, Object};
+use sysak_base::heap::{Heap, Object, ObjectSet};
 
 use crate::reach::Roots;
 use crate::refs::{self, From, Reference, Space};
@@ -54,54 +54,68 @@ pub fn climb(
 ) -> Climb {
     let mut climb = Climb::default();
     let mut asked: HashSet<Object> = targets.iter().copied().collect();
-    let mut frontier = asked.clone();
+    let mut frontier: Vec<Object> = asked.iter().copied().collect();
     for _ in 0..limits.depth {
         if frontier.is_empty() || cancel.is_set() {
             break;
         }
-        let mut found: HashMap<Object, Vec<Reference>> = HashMap::new();
+        let mut found: HashMap<Object, Vec<(Place, Reference)>> = HashMap::new();
         with_roots(&mut |roots| {
-            let wanted = |object: Object| frontier.contains(&object);
+            let wanted = ObjectSet::new(space.heap, frontier.iter().copied());
             refs::find(space, roots, &wanted, false, cancel, &mut |one| {
-                keep(space.heap, found.entry(one.to).or_default(), one, ends);
+                keep(found.entry(one.to).or_default(), (Place::of(space.heap, &one, ends), one));
             });
         });
-        let mut next = HashSet::new();
-        for reference in found.values().flatten() {
-            if let From::Object(object) = reference.from
-                && !ends(object)
-                && next.len() < WIDEST
-                && asked.insert(object)
-            {
-                next.insert(object);
-            }
-        }
-        climb.up.extend(found);
-        frontier = next;
+        let above = |(place, one): &(Place, Reference)| match one.from {
+            From::Object(object) if !place.ends && !asked.contains(&object) => Some(object),
+            _ => None,
+        };
+        // Of too many always the same ones.
+        frontier = found.values().flatten().filter_map(above).collect();
+        frontier.sort_unstable_by_key(|object| (object.slab, object.index));
+        frontier.dedup();
+        frontier.truncate(WIDEST);
+        asked.extend(&frontier);
+        let bare = |kept: Vec<(Place, Reference)>| kept.into_iter().map(|(_, one)| one).collect();
+        climb.up.extend(found.into_iter().map(|(object, kept)| (object, bare(kept))));
     }
     climb
 }
 
 /// Keeps a few references, from different places: a thousand children that point back to their
 /// parent must not hide who leads to it. What ends a way comes first.
-fn keep(heap: &Heap, kept: &mut Vec<Reference>, one: Reference, ends: &dyn Fn(Object) -> bool) {
-    let place = |one: &Reference| match one.from {
-        From::Root | From::Register => (true, None),
-        From::Object(object) => {
-            let cache = heap.slabs[object.slab as usize].cache;
-            (ends(object), Some((cache, one.at.0.wrapping_sub(heap.object_va(object).0))))
-        }
-    };
-    let ours = place(&one);
-    if kept.iter().filter(|other| place(other) == ours).count() >= SAME {
+fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
+    if kept.iter().filter(|other| other.0 == one.0).count() >= SAME {
         return;
     }
     if kept.len() < KEPT {
         kept.push(one);
-    } else if ours.0
-        && let Some(other) = kept.iter_mut().find(|other| !place(other).0)
+    } else if one.0.ends
+        && let Some(other) = kept.iter_mut().find(|other| !other.0.ends)
     {
         *other = one;
+    }
+}
+
+/// What a reference stands in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    /// Whether a way ends there.
+    ends: bool,
+    /// The cache of the object, and where in that.
+    field: Option<(u16, u64)>,
+}
+
+impl Place {
+    fn of(heap: &Heap, one: &Reference, ends: &dyn Fn(Object) -> bool) -> Place {
+        match one.from {
+            From::Root | From::Register => Place { ends: true, field: None },
+            From::Object(object) => {
+                let cache = heap.slabs[object.slab as usize].cache;
+                let offset = one.at.0.wrapping_sub(heap.object_va(object).0);
+                Place { ends: ends(object), field: Some((cache, offset)) }
+            }
+        }
     }
 }
 

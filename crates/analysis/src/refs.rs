@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** a word counts here exactly if it counted for marking.
 
-use sysak_base::heap::{Class, Heap, Object};
+use sysak_base::heap::{Class, Heap, Object, ObjectSet};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
 
 pub use crate::reach::Roots;
@@ -53,24 +53,12 @@ pub struct Space<'a> {
     pub root_objects: &'a dyn RootObjects,
 }
 
-/// What is looked for.
-pub trait Wanted {
-    /// Whether references to this object are wanted.
-    fn wants(&self, object: Object) -> bool;
-}
-
-impl<F: Fn(Object) -> bool> Wanted for F {
-    fn wants(&self, object: Object) -> bool {
-        self(object)
-    }
-}
-
 /// Gives `each` every reference to a wanted object that stands in roots or in objects that are
 /// reached; with `lost` also those that stand in lost objects. False when cancelled.
 pub fn find(
     space: Space<'_>,
     roots: Roots<'_>,
-    wanted: &dyn Wanted,
+    wanted: &ObjectSet,
     lost: bool,
     cancel: &Cancel,
     each: &mut dyn FnMut(Reference),
@@ -100,7 +88,7 @@ pub fn find(
 
 struct Search<'a> {
     space: Space<'a>,
-    wanted: &'a dyn Wanted,
+    wanted: &'a ObjectSet,
     left_out: &'a [(Va, u64)],
     each: &'a mut dyn FnMut(Reference),
     scratch: Vec<u8>,
@@ -181,9 +169,7 @@ impl Search<'_> {
 
     #[inline]
     fn word(&mut self, from: From, at: Va, word: u64) {
-        let heap = self.space.heap;
-        if let Some(to) = heap.find_object(word)
-            && self.wanted.wants(to)
+        if let Some(to) = self.wanted.find(self.space.heap, word)
             && from != From::Object(to)
             && within(self.left_out, at, 1).is_empty()
         {
@@ -235,7 +221,7 @@ pub(crate) mod tests {
         let found = |lost: bool, part: Part| {
             let space = Space { heap: &heap, memory: &ram, root_objects: &part };
             let mut found = Vec::new();
-            let is_it = |object| object == target;
+            let is_it = ObjectSet::new(&heap, [target]);
             let mut none = std::iter::empty();
             let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
             find(space, roots, &is_it, lost, &cancel, &mut |one| {
@@ -254,7 +240,8 @@ pub(crate) mod tests {
         let space = Space { heap: &heap, memory: &ram, root_objects: &none };
         let mut ranges = std::iter::empty();
         let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[], left_out: &left_out };
-        find(space, roots, &|object| object == target, false, &cancel, &mut |one| all.push(one.at));
+        let is_it = ObjectSet::new(&heap, [target]);
+        find(space, roots, &is_it, false, &cancel, &mut |one| all.push(one.at));
         assert_eq!(all, [way.at(24)], "what does not count for marking does not count here");
         let part = found(false, Part(Some((BASE.at(0x20), middle))));
         assert_eq!(part, [(From::Object(middle), BASE.at(0x20), 8), reached]);

@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use sysak_analysis::climb::{Limits, Ways, climb};
 use sysak_analysis::refs::{self, From, Reference};
 use sysak_base::Cancel;
-use sysak_base::heap::Object;
+use sysak_base::heap::{Heap, Object, ObjectSet};
 use sysak_kernel::shape::TASK_CACHE;
 
 use crate::guess::Guesser;
@@ -101,7 +101,7 @@ pub fn held_by<'w>(
     let kind = |one: &Reference| guide.kind(one);
     look.with_roots(kernel, &mut |roots| {
         let of = |object: Object| place.get(&look.heap.slabs[object.slab as usize].cache).copied();
-        let wanted = |object: Object| of(object).is_some();
+        let wanted = objects_of(&look.heap, caches);
         let mut take = |one: Reference| {
             if let Some(families) = of(one.to).and_then(|at| families[at].as_mut()) {
                 families.add(guide.whose(one), &kind);
@@ -134,6 +134,12 @@ pub fn held_by<'w>(
         .collect()
 }
 
+/// Every object of some caches.
+fn objects_of(heap: &Heap, caches: &[u16]) -> ObjectSet {
+    let slabs = (0..).zip(&heap.slabs).filter(|(_, slab)| caches.contains(&slab.cache));
+    ObjectSet::of_slabs(heap, slabs.map(|(slab, _)| slab))
+}
+
 /// What an object hangs together with, in its own cache.
 pub struct Relatives {
     /// How many objects, itself included.
@@ -153,7 +159,7 @@ pub fn relatives(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Opti
     let mut families = Families::of(heap, cache, 1, &|_| false);
     let kind = |one: &Reference| guide.kind(one);
     guide.look.with_roots(kernel, &mut |roots| {
-        let wanted = |other: Object| heap.slabs[other.slab as usize].cache == cache;
+        let wanted = objects_of(heap, &[cache]);
         let mut take = |one: Reference| families.add(guide.whose(one), &kind);
         refs::find(guide.space(), roots, &wanted, false, cancel, &mut take);
     });

@@ -80,8 +80,6 @@ pub(super) struct Lookup {
     /// of these windows, modules in the second, per-CPU pointers in the others; start and bytes.
     /// The kernel's own text, to which much points, is in none.
     pub(super) windows: Windows,
-    /// Start and bytes of what the areas span.
-    area_window: (u64, u64),
 }
 
 impl Heap {
@@ -117,8 +115,6 @@ impl Heap {
                 self.add(Pfn(area.address.0 >> PAGE_SHIFT), area.pages.len() as u32, cache + 1, 1);
             }
         }
-        let ends = found.areas.first().zip(found.areas.last());
-        found.area_window = ends.map_or((0, 0), |(first, last)| (first.0, last.1 - first.0));
         found.first_per_cpu = self.slabs.len() as u32;
         for (index, objects) in others.per_cpu.chunks(PER_CPU_OBJECTS).enumerate() {
             self.add(Pfn(NO_PAGES + index as u64), 0, cache + 2, objects.len() as u16);
@@ -146,11 +142,12 @@ impl Heap {
             let pfn = Pfn(others.page_of(in_memmap));
             return if others.pages.contains(pfn) { self.block_of(pfn) } else { None };
         }
-        let is_area = address.wrapping_sub(others.area_window.0) < others.area_window.1;
+        if !others.windows.contain(address) {
+            return None;
+        }
         // Since Linux v6.15 per-CPU pointers look like addresses of the kernel's image, with
         // areas on both sides.
-        let area = if is_area { others.area_at(address) } else { None };
-        area.or_else(|| others.per_cpu_at(address))
+        others.area_at(address).or_else(|| others.per_cpu_at(address))
     }
 
     /// Whether [`Heap::find_other`] need be asked about a word outside of the direct map; told

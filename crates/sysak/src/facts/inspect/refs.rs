@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sysak::ways::{Guide, relatives};
 use sysak_analysis::climb::{Limits, Way, climb};
 use sysak_analysis::refs::{From, Reference, Roots, find};
-use sysak_base::heap::Object;
+use sysak_base::heap::{Object, ObjectSet};
 use sysak_base::{Cancel, Va};
 use sysak_report::{RefPlace, Refs, Step};
 
@@ -34,7 +34,7 @@ fn places(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Vec<RefPlac
     let (kernel, look) = (guide.kernel(), guide.look());
     let mut places: HashMap<(u64, bool), RefPlace> = HashMap::new();
     look.with_roots(kernel, &mut |roots| {
-        let wanted = |other: Object| other == object;
+        let wanted = ObjectSet::new(&look.heap, [object]);
         find(guide.space(), roots, &wanted, true, cancel, &mut |one| {
             let lost = match one.from {
                 From::Object(from) => look.heap.is_white(from),
