@@ -105,7 +105,7 @@ impl<'w> Inference<'w> {
         let at = heap.object_va(object);
         let size = heap.cache_of(object).object_size.min(LONGEST);
         let bytes = self.world.read(at.0, size as usize)?;
-        Some(Sample { object, at, bytes })
+        Some(Sample::new(&self.world, object, at, bytes))
     }
 
     /// Types that may be in a slot of an object's cache.
@@ -178,8 +178,8 @@ impl<'w> Inference<'w> {
         for one in scored.drain(..) {
             let is_copy = |other: &(f64, TypeId)| {
                 let begins =
-                    types.begins_at(one.1, 0, other.1) || types.begins_at(other.1, 0, one.1);
-                types.same(other.1, one.1) || begins && other.0 - one.0 < ALIKE
+                    || types.begins_at(one.1, 0, other.1) || types.begins_at(other.1, 0, one.1);
+                types.same(other.1, one.1) || other.0 - one.0 < ALIKE && begins()
             };
             if !kept.iter().any(is_copy) {
                 kept.push(one);
@@ -306,7 +306,7 @@ impl<'w> Inference<'w> {
         let (mut elements, mut filled, mut total) = (0, 0, 0.0);
         for (index, one) in sample.bytes.chunks_exact(bytes).enumerate().take(MOST_ELEMENTS) {
             let at = sample.at.at((index * bytes) as u64);
-            let one = Sample { object, at, bytes: one.to_vec() };
+            let one = Sample::new(&self.world, object, at, one.to_vec());
             elements += 1;
             if one.bytes.iter().all(|byte| *byte == 0) {
                 continue;

@@ -15,7 +15,7 @@ use crate::layout::{Kind, Layout, Part};
 use crate::names::{self, Block};
 use crate::world::{Word, World, text_len, word_at};
 
-/// An object whose words are compared.
+/// An object whose words are compared, with thousands of types mostly.
 pub struct Sample {
     /// Which object.
     pub object: Object,
@@ -23,6 +23,16 @@ pub struct Sample {
     pub at: Va,
     /// Its bytes.
     pub bytes: Vec<u8>,
+    /// What its words are.
+    words: Vec<Word>,
+}
+
+impl Sample {
+    /// Looks its words up.
+    pub fn new(world: &World<'_>, object: Object, at: Va, bytes: Vec<u8>) -> Sample {
+        let words = (0..bytes.len()).step_by(8).map(|at| world.word(word_at(&bytes, at)));
+        Sample { object, at, words: words.collect(), bytes }
+    }
 }
 
 /// What speaks for a type.
@@ -140,7 +150,10 @@ impl Scorer<'_, '_> {
     }
 
     fn word(&self, at: u32) -> Word {
-        self.world.word(self.raw(at))
+        match at.is_multiple_of(8) {
+            true => self.sample.words.get(at as usize / 8).copied().unwrap_or(Word::Zero),
+            false => self.world.word(self.raw(at)),
+        }
     }
 
     fn mark(&mut self, at: u32, weight: f64, what: What) -> f64 {
@@ -189,18 +202,18 @@ impl Scorer<'_, '_> {
         let value = self.raw(at);
         let types = self.world.types;
         let (target, shape) = types.shape(target);
-        let name = types.name(target);
+        let name = || types.name(target);
         let is_struct = matches!(shape, Shape::Struct(_) | Shape::Union(_));
         let is_plain = matches!(shape, Shape::Void | Shape::Int { .. } | Shape::Forward);
-        match self.world.word(value) {
+        match self.word(at) {
             Word::Zero => -0.05,
             Word::Object(object, inside) => self.leads_to(at, object, inside, (target, shape)),
-            Word::Data if is_struct => match self.is_called_like(value, name) {
+            Word::Data if is_struct => match self.is_called_like(value, name()) {
                 true => self.mark(at, 5.0, What::Named(value)),
                 false => 0.3,
             },
             Word::Data => 0.8,
-            Word::Page if names::is_page(name) => self.mark(at, 5.0, What::Page),
+            Word::Page if names::is_page(name()) => self.mark(at, 5.0, What::Page),
             Word::Page if is_plain => -1.0,
             Word::Page => -5.0,
             Word::Text if is_plain => -0.5,
@@ -270,7 +283,7 @@ impl Scorer<'_, '_> {
 
     fn function(&mut self, at: u32, list: TypeId) -> f64 {
         let value = self.raw(at);
-        match self.world.word(value) {
+        match self.word(at) {
             Word::Zero => -0.3,
             // A handler of a program's, or a number instead of one.
             Word::User | Word::Small => -0.5,
