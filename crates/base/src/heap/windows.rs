@@ -1,18 +1,16 @@
 //! Which words may be the address of an object: told for many at once.
 //!
-//! Most of memory is zeros, small numbers and text. Where the addresses lie is known, and halves
-//! of words are compared sixteen at a time, with what every x86-64 has.
+//! Most of memory is zeros, small numbers and text. Where the addresses lie is known, and the halves
+//! of words, cut down to 16 bits, are compared eight at a time, with what every x86-64 has.
 //!
 //! **Invariant:** no word that is an address of an object is passed over.
 
-use wide::{i16x8, i32x8};
+use wide::{i8x16, i16x8, i16x16, i32x4, i32x8};
 
 /// Turns the order of unsigned numbers into that of signed ones.
-const SIGN: u32 = 1 << 31;
+const SIGN: i16 = i16::MIN;
 /// Words that one mask tells.
 const WORDS: usize = 32;
-/// The bits of the upper halves.
-const UPPER: u64 = 0xaaaa_aaaa_aaaa_aaaa;
 
 /// Parts of the address space that the addresses of objects lie in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,14 +23,23 @@ pub struct Windows {
 impl Windows {
     /// Of these, by start and bytes.
     pub(super) fn new(all: [(u64, u64); 4]) -> Windows {
-        let used = || all.iter().filter(|one| one.1 > 0).map(|one| one.0..one.0 + (one.1 - 1));
-        let upper = |address: u64| (address >> 32) as u32;
-        let above = used().filter(|one| upper(one.end) > 0).map(|one| upper(one.start)).min();
-        let below = || used().filter(|one| upper(one.start) == 0);
-        let start = below().map(|one| one.start as u32).min().unwrap_or(0);
-        let last = below().map(|one| one.end.min(u64::from(u32::MAX)) as u32).max();
-        let bytes = last.map_or(0, |last| (last - start).saturating_add(1));
-        Windows { all, lanes: Lanes::new(above.unwrap_or(u32::MAX).max(1), (start, bytes)) }
+        let used = all.iter().filter(|one| one.1 > 0).map(|one| (one.0, one.0 + (one.1 - 1)));
+        let (mut near, mut far, mut kernel) = (None, None, None);
+        for (first, last) in used {
+            let half = |bits: u64| (bits as u32).cast_signed();
+            let (from, to) = (half(first >> 32), half(last >> 32));
+            if from == 0 {
+                let (low, high) = (half(first), half(last.min(u64::from(u32::MAX))));
+                near = join(near, if low <= high { (low, high) } else { (i32::MIN, i32::MAX) });
+            }
+            if from >= 0 && to != 0 {
+                far = join(far, (from.max(1), if to > 0 { to } else { i32::MAX }));
+            }
+            if to < 0 {
+                kernel = join(kernel, (if from < 0 { from } else { i32::MIN }, -1));
+            }
+        }
+        Windows { all, lanes: Lanes::new(near, far, kernel) }
     }
 
     /// Whether an address lies in any.
@@ -69,29 +76,71 @@ impl Windows {
     }
 }
 
-/// The bounds, for each half of four words.
+/// Numbers from the first to the last.
+type Span = (i32, i32);
+
+/// What reaches over both.
+fn join(one: Option<Span>, other: Span) -> Option<Span> {
+    Some(one.map_or(other, |one| (one.0.min(other.0), one.1.max(other.1))))
+}
+
+/// Which words count, by their halves as signed numbers.
+///
+/// All halves are shifted right as far as the bounds need it to fit into 16 bits, and what does not fit then
+/// becomes the largest or the smallest number: a few more words count, and no fewer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lanes {
-    sign: i32x8,
-    least: i32x8,
-    start: i32x8,
-    bytes: i32x8,
+    shift: u32,
+    /// The upper half is zero: pointers of the first per-CPU chunk. Both halves must hold.
+    near: Bounds,
+    /// The upper half is positive: pointers of the other per-CPU chunks.
+    far: Bounds,
+    /// The upper half is negative: addresses of the kernel.
+    kernel: Bounds,
+}
+
+/// Where lower and upper halves start to count, and how many do from there; four of each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bounds {
+    start: i16x8,
+    many: i16x8,
+}
+
+impl Bounds {
+    fn new(lower: Option<Span>, upper: Option<Span>, shift: u32) -> Bounds {
+        let eight = |of: &dyn Fn(Span) -> i32| {
+            let of = |span: Option<Span>| span.map_or(0, of) as i16 ^ SIGN;
+            let [lower, upper] = [lower, upper].map(of);
+            i16x8::new([lower, upper, lower, upper, lower, upper, lower, upper])
+        };
+        Bounds {
+            start: eight(&|(first, _)| first >> shift),
+            many: eight(&|(first, last)| (last >> shift) - (first >> shift) + 1),
+        }
+    }
+
+    #[inline(always)]
+    fn hold(&self, halves: i16x8) -> i16x8 {
+        (halves - self.start).simd_lt(self.many)
+    }
 }
 
 impl Lanes {
-    /// Words count whose upper half is no less than `from_upper`, or zero with a lower half in
-    /// `below`, start and bytes.
-    fn new(from_upper: u32, below: (u32, u32)) -> Lanes {
-        let (start, bytes) = below;
-        let twice = |lower: u32, upper: u32| {
-            let [lower, upper] = [lower, upper].map(u32::cast_signed);
-            i32x8::new([lower, upper, lower, upper, lower, upper, lower, upper])
+    fn new(near: Option<Span>, far: Option<Span>, kernel: Option<Span>) -> Lanes {
+        let fits = |shift: &u32| {
+            let inside = i32::from(i16::MIN) + 1..i32::from(i16::MAX);
+            let fits = |(first, last): &Span| {
+                inside.contains(&(first >> shift)) && inside.contains(&(last >> shift))
+            };
+            [near, far, kernel].iter().flatten().all(fits)
         };
+        // Whatever they are, after 17 bits they do.
+        let shift = (0..17).find(fits).unwrap_or(17);
         Lanes {
-            sign: twice(SIGN, SIGN),
-            least: twice(!0 ^ SIGN, (from_upper - 1) ^ SIGN),
-            start: twice(start.wrapping_add(SIGN), SIGN),
-            bytes: twice(bytes ^ SIGN, 1 ^ SIGN),
+            shift,
+            near: Bounds::new(near, Some((0, 0)), shift),
+            far: Bounds::new(None, far, shift),
+            kernel: Bounds::new(None, kernel, shift),
         }
     }
 
@@ -99,19 +148,18 @@ impl Lanes {
     #[inline(always)]
     fn mask(&self, line: &[[u8; 8]; 8]) -> u64 {
         let (quads, _) = line.as_chunks();
-        let [low, high] = [self.four(&quads[0]), self.four(&quads[1])];
-        u64::from(low | high << 8) & UPPER
+        let eight: i16x16 = bytemuck::cast([self.four(&quads[0]), self.four(&quads[1])]);
+        u64::from(i8x16::from_i16x16_saturate(eight).to_bitmask())
     }
 
+    /// All ones in the upper half of each word that counts.
     #[inline(always)]
-    fn four(&self, words: &[[u8; 8]; 4]) -> u32 {
-        let halves: i32x8 = bytemuck::cast(*words);
-        let above = (halves ^ self.sign).simd_gt(self.least);
-        let below = (halves - self.start).simd_lt(self.bytes);
-        let bits = |lanes| i16x8::from_i32x8_saturate(lanes).to_bitmask();
-        let below = bits(below);
-        // The upper half is zero, and the lower one within.
-        bits(above) | (below & below << 1)
+    fn four(&self, words: &[[u8; 8]; 4]) -> i16x8 {
+        let halves = bytemuck::cast::<_, i32x8>(*words) >> self.shift;
+        let halves = i16x8::from_i32x8_saturate(halves);
+        let near = self.near.hold(halves);
+        let lower: i16x8 = bytemuck::cast(bytemuck::cast::<_, i32x4>(near) << 16);
+        self.kernel.hold(halves) | self.far.hold(halves) | (near & lower)
     }
 }
 
@@ -137,12 +185,19 @@ mod tests {
         let near = (0x3_0000, 0x8000);
         let far = (0x607f_0000_0000, 0x10_0000);
         let across = (0xffff_fff0, 0x20);
+        let half = (0x7fff_fff0, 0x20);
+        let all_signs = (0x7fff_ffff_ffff_f000, 0x2000);
+        let five_levels = (0xff11_0000_0000_0000, 1 << 44);
+        let far_of_five = (0x8c_0000_0000_0000, 1 << 30);
         let none = (0, 0);
         for all in [
             [kernel, image, near, far],
             [kernel, image, near, none],
             [kernel, none, none, none],
             [kernel, across, none, none],
+            [kernel, half, none, none],
+            [all_signs, near, none, none],
+            [five_levels, image, near, far_of_five],
             [(u64::MAX - 8, 8), near, none, none],
             [none; 4],
         ] {
@@ -167,14 +222,24 @@ mod tests {
 
     #[test]
     fn zeros_small_numbers_and_text_are_passed_over() {
-        let windows = Windows::new([
-            (0xffff_8880_0000_0000, 1 << 40),
-            (0xffff_ffff_c000_0000, 0x1000),
-            (0x3_0000, 0x8000),
-            (0, 0),
-        ]);
+        let near = (0x3_0000, 0x8000);
+        // Four and five levels of page tables, with one per-CPU chunk and with several; since Linux v6.15
+        // per-CPU pointers look like the image's addresses.
+        let four =
+            [(0xffff_8880_0000_0000, 1 << 40), (0xffff_ffff_c000_0000, 0x1000), near, (0, 0)];
+        let far = [four[0], four[1], near, (0x607f_0000_0000, 0x10_0000)];
+        let five =
+            [(0xff11_0000_0000_0000, 1 << 44), four[1], near, (0x8c_0000_0000_0000, 1 << 30)];
+        let newer = [four[0], four[1], (0xffff_ffff_a000_0000, 0x8000), (0, 0)];
         let text = u64::from_le_bytes(*b"hostname");
-        let words = [0, 17, 0x2_ffff, 0x3_8000, 0xffff_ffff, 0x1_0000_0000, text, 1 << 47];
-        assert_eq!(told(&windows, &words), []);
+        let code = 0x8948_0000_0000_1043;
+        let program = [0x7ffc_1234_5678, 0x55d0_1234_5678, 0x1234_0000_5678, 3 << 32 | 7];
+        let words = [0, 17, 0x2_ffff & !0xfff, 0x3_9000, 0xffff_ffff, 0x1_0000_0000, text, 1 << 47];
+        let other = [code, 0xcccc_cccc_cccc_cccc, 0xdead_0000_0000_0100, u64::from(u32::MAX) << 31];
+        // Two whole lines: of a shorter one all words are told.
+        let words = [&words[..], &program, &other].concat();
+        for all in [four, far, five, newer] {
+            assert_eq!(told(&Windows::new(all), &words), [], "{all:x?}");
+        }
     }
 }
