@@ -286,19 +286,16 @@ impl Types {
                 let inside = len == 0 || offset / bytes < len;
                 inside && self.begins(element, offset % bytes, wanted, depth, steps)
             }
-            (id, Shape::Struct(_) | Shape::Union(_)) => {
-                // Members ascend.
-                let mut before = self.members(id).take_while(|member| member.bits / 8 <= offset);
-                before.any(|member| {
-                    let Some(left) = steps.checked_sub(1) else { return false };
-                    *steps = left;
-                    let inside = offset - member.bits / 8;
+            (id, Shape::Struct(_) | Shape::Union(_)) => self.members(id).any(|member| {
+                let Some(left) = steps.checked_sub(1) else { return false };
+                *steps = left;
+                let start = member.bits / 8;
+                let reaches = offset.checked_sub(start).is_some_and(|inside| {
                     let open = matches!(self.shape(member.type_id).1, Shape::Array(_, 0));
-                    let reaches =
-                        open || self.size(member.type_id).is_some_and(|bytes| inside < bytes);
-                    reaches && self.begins(member.type_id, inside, wanted, depth, steps)
-                })
-            }
+                    open || self.size(member.type_id).is_some_and(|bytes| inside < bytes)
+                });
+                reaches && self.begins(member.type_id, offset - start, wanted, depth, steps)
+            }),
             _ => false,
         }
     }

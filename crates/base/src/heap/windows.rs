@@ -234,7 +234,7 @@ mod tests {
         let text = u64::from_le_bytes(*b"hostname");
         let code = 0x8948_0000_0000_1043;
         let program = [0x7ffc_1234_5678, 0x55d0_1234_5678, 0x1234_0000_5678, 3 << 32 | 7];
-        let words = [0, 17, 0x2_ffff & !0xfff, 0x3_9000, 0xffff_ffff, 0x1_0000_0000, text, 1 << 47];
+        let words = [0, 17, 0x2_f000, 0x3_9000, 0xffff_ffff, 0x1_0000_0000, text, 1 << 47];
         let other = [code, 0xcccc_cccc_cccc_cccc, 0xdead_0000_0000_0100, u64::from(u32::MAX) << 31];
         // Two whole lines: of a shorter one all words are told.
         let words = [&words[..], &program, &other].concat();
