@@ -120,13 +120,19 @@ impl Cgroups {
         self.nodes = nodes;
     }
 
-    /// Whether the word at an address leads from a group to the one above it, which is not held by
-    /// those below.
-    pub fn leads_up(&self, kernel: &Kernel<'_>, at: Va) -> bool {
-        let Some(shape) = &kernel.shape.held.cgroup else { return false };
+    /// Whether the word at an address leads from a group to what it does not hold: the one above it, or
+    /// a neighbour in its directory's tree.
+    pub fn leads_away(&self, kernel: &Kernel<'_>, at: Va) -> bool {
+        kernel.shape.held.cgroup.as_ref().is_some_and(|shape| self.leads_away_by(shape, at))
+    }
+
+    fn leads_away_by(&self, shape: &CgroupShape, at: Va) -> bool {
         let owner = |offset: u64| Va(at.0.wrapping_sub(offset));
+        // Taken out of the tree, a node keeps links to what its neighbours' memory is by now.
+        let [parent, tree] = [shape.node_parent, shape.node_tree];
+        let mut in_node = [parent, tree, tree + 8, tree + 16].into_iter();
         self.states.contains_key(&owner(shape.parent))
-            || self.nodes.contains_key(&owner(shape.node_parent))
+            || in_node.any(|offset| self.nodes.contains_key(&owner(offset)))
     }
 
     /// A group's path below the root of its hierarchy.
@@ -183,6 +189,7 @@ mod tests {
         online: 2,
         node_parent: 8,
         node_name: 0x10,
+        node_tree: 0x20,
     };
 
     /// Words by address; what is not there is zero.
@@ -250,6 +257,20 @@ mod tests {
         assert_eq!(of(of_gone), Some(&group(gone, true)), "its own state is in no list any more");
         assert_eq!((of(root), of(controller)), (None, None));
         assert_eq!((found.all.len(), found.states.len()), (3, 4));
+    }
+
+    #[test]
+    fn a_group_does_not_hold_what_is_above_it_or_beside_it() {
+        let (state, node) = (Va(0x1000), Va(0x2000));
+        let (states, nodes) = (HashMap::from([(state, 0)]), HashMap::from([(node, 0)]));
+        let groups = Cgroups { states, nodes, ..Cgroups::default() };
+        let away = |at: Va| {
+            let offsets = (0..0x40).step_by(8);
+            let away = offsets.filter(|offset| groups.leads_away_by(&SHAPE, at.at(*offset)));
+            away.collect::<Vec<u64>>()
+        };
+        assert_eq!(away(state), [SHAPE.parent]);
+        assert_eq!(away(node), [SHAPE.node_parent, 0x20, 0x28, 0x30]);
     }
 
     #[test]

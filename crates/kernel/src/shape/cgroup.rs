@@ -39,6 +39,8 @@ pub struct CgroupShape {
     pub node_parent: u64,
     /// `kernfs_node.name`
     pub node_name: u64,
+    /// `kernfs_node.rb`
+    pub node_tree: u64,
 }
 
 impl CgroupShape {
@@ -62,6 +64,7 @@ impl CgroupShape {
             online: names.find_value("CSS_ONLINE")?,
             node_parent: node("parent").or_else(|| node("__parent"))?,
             node_name: node("name")?,
+            node_tree: node("rb")?,
         })
     }
 }

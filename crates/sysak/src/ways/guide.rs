@@ -94,7 +94,7 @@ impl<'a, 'k> Guide<'a, 'k> {
                 End::Module(_) => Some(MODULE),
                 End::Process(..) => Some(PROCESS),
                 End::Cgroup(_) => {
-                    (!self.cgroups.leads_up(self.kernel, reference.at)).then_some(CGROUP)
+                    (!self.cgroups.leads_away(self.kernel, reference.at)).then_some(CGROUP)
                 }
             };
         }
