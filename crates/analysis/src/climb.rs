@@ -39,7 +39,7 @@ pub type Way = Vec<Reference>;
 /// What was found on the way up.
 #[derive(Debug, Default)]
 pub struct Climb {
-    up: HashMap<Object, Vec<Reference>>,
+    up: HashMap<Object, Vec<(Place, Reference)>>,
 }
 
 /// Climbs from `targets`; `ends` says at which objects a way may end, `roots` makes the roots
@@ -54,7 +54,7 @@ pub fn climb(
 ) -> Climb {
     let mut climb = Climb::default();
     let mut asked: HashSet<Object> = targets.iter().copied().collect();
-    let mut frontier: Vec<Object> = asked.iter().copied().collect();
+    let mut frontier = targets.to_vec();
     for _ in 0..limits.depth {
         if frontier.is_empty() || cancel.is_set() {
             break;
@@ -76,8 +76,7 @@ pub fn climb(
         frontier.dedup();
         frontier.truncate(WIDEST);
         asked.extend(&frontier);
-        let bare = |kept: Vec<(Place, Reference)>| kept.into_iter().map(|(_, one)| one).collect();
-        climb.up.extend(found.into_iter().map(|(object, kept)| (object, bare(kept))));
+        climb.up.extend(found);
     }
     climb
 }
@@ -98,7 +97,7 @@ fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
 }
 
 /// What a reference stands in.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     /// Whether a way ends there.
     ends: bool,
@@ -125,7 +124,7 @@ impl Climb {
     pub fn ways(&self, rank: &dyn Fn(&Reference) -> Option<u32>) -> Ways {
         let mut below: HashMap<Object, Vec<Reference>> = HashMap::new();
         let mut steps: BTreeMap<u32, Vec<(bool, Reference)>> = BTreeMap::new();
-        for reference in self.up.values().flatten() {
+        for (_, reference) in self.up.values().flatten() {
             match (rank(reference), reference.from) {
                 (Some(rank), _) => {
                     steps.entry(rank + STEP).or_default().push((true, *reference));

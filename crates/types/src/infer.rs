@@ -99,12 +99,17 @@ impl<'w> Inference<'w> {
         layouts.entry(id).or_insert_with(|| Rc::new(Layout::of(self.world.types, id))).clone()
     }
 
-    /// Reads an object.
-    pub fn sample(&self, object: Object) -> Option<Sample> {
+    /// Where an object lies, and its bytes.
+    fn read(&self, object: Object) -> Option<(Va, Vec<u8>)> {
         let heap = self.world.heap;
         let at = heap.object_va(object);
         let size = heap.cache_of(object).object_size.min(LONGEST);
-        let bytes = self.world.read(at.0, size as usize)?;
+        Some((at, self.world.read(at.0, size as usize)?))
+    }
+
+    /// Reads an object, to be compared.
+    pub fn sample(&self, object: Object) -> Option<Sample> {
+        let (at, bytes) = self.read(object)?;
         Some(Sample::new(&self.world, object, at, bytes))
     }
 
@@ -284,13 +289,13 @@ impl<'w> Inference<'w> {
 
     /// Notes what the pointers of one object lead to.
     fn follow(&mut self, object: Object, owner: Typed, found: &mut Vec<(Object, Typed)>) {
-        let Some(sample) = self.sample(object) else { return };
+        let Some((start, raw)) = self.read(object) else { return };
         if !owner.many {
-            return self.follow_words((owner.id, Some(object)), sample.at, &sample.bytes, found);
+            return self.follow_words((owner.id, Some(object)), start, &raw, found);
         }
         let bytes = self.world.types.size(owner.id).unwrap_or(0).max(1) as usize;
-        for (index, one) in sample.bytes.chunks_exact(bytes).enumerate().take(MOST_ELEMENTS) {
-            let at = sample.at.at((index * bytes) as u64);
+        for (index, one) in raw.chunks_exact(bytes).enumerate().take(MOST_ELEMENTS) {
+            let at = start.at((index * bytes) as u64);
             self.follow_words((owner.id, None), at, one, found);
         }
     }
@@ -301,16 +306,16 @@ impl<'w> Inference<'w> {
         if !matches!(self.world.types.shape(id).1, Shape::Struct(_) | Shape::Union(_)) {
             return None;
         }
-        let sample = self.sample(object)?;
+        let (start, raw) = self.read(object)?;
         let layout = self.layout(id);
         let (mut elements, mut filled, mut total) = (0, 0, 0.0);
-        for (index, one) in sample.bytes.chunks_exact(bytes).enumerate().take(MOST_ELEMENTS) {
-            let at = sample.at.at((index * bytes) as u64);
-            let one = Sample::new(&self.world, object, at, one.to_vec());
+        for (index, one) in raw.chunks_exact(bytes).enumerate().take(MOST_ELEMENTS) {
             elements += 1;
-            if one.bytes.iter().all(|byte| *byte == 0) {
+            if one.iter().all(|byte| *byte == 0) {
                 continue;
             }
+            let at = start.at((index * bytes) as u64);
+            let one = Sample::new(&self.world, object, at, one.to_vec());
             let (score, _) = score(&self.world, &self.known, &layout, &one, &|_, _| None);
             if score < 0.0 {
                 return None;
@@ -404,9 +409,8 @@ impl<'w> Inference<'w> {
     pub fn look_behind(&mut self, objects: &[Object]) {
         let mut behind: Vec<Object> = Vec::new();
         for sample in objects.iter().take(FIRST_SAMPLE).filter_map(|one| self.sample(*one)) {
-            for at in (0..sample.bytes.len()).step_by(8).take(MOST_BEHIND) {
-                let word = crate::world::word_at(&sample.bytes, at);
-                if let Word::Object(object, _) = self.world.word(word)
+            for word in sample.words.into_iter().take(MOST_BEHIND) {
+                if let Word::Object(object, _) = word
                     && self.known.of_object(self.world.types, self.world.heap, object).is_none()
                     && !objects.contains(&object)
                     && !behind.contains(&object)

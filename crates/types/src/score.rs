@@ -24,7 +24,7 @@ pub struct Sample {
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// What its words are.
-    words: Vec<Word>,
+    pub(crate) words: Vec<Word>,
 }
 
 impl Sample {

@@ -86,7 +86,7 @@ impl Heap {
             left += usize::from(self.may_be_other(word));
         }
         for word in &elsewhere[..left] {
-            if let Some(object) = self.find_other(*word)
+            if let Some(object) = self.other_at(*word)
                 && self.mark(object)
             {
                 each(object.slab);

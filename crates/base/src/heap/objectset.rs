@@ -68,39 +68,16 @@ impl ObjectSet {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AreaPages, Block, Cache, Others, PerCpuObject};
+    use super::super::others::tests::{AREA, BASE, MEMMAP, heap};
     use super::*;
-    use crate::Va;
-
-    const BASE: Va = Va(0xffff_8880_0000_0000);
-    const AREA: Va = Va(0xffff_c900_0010_0000);
-    const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
-
-    fn heap() -> Heap {
-        let cache = Cache::new(Va(1), "kmalloc-96".into(), 96, 96).unwrap();
-        let mut heap = Heap::new(BASE, 300, vec![cache]);
-        for pfn in [3, 70] {
-            heap.push(Pfn(pfn), 0, 0, 42).unwrap();
-        }
-        heap.seal();
-        heap.adopt(Others {
-            blocks: vec![Block { pfn: Pfn(80), pages: 4 }],
-            areas: vec![AreaPages { address: AREA, pages: vec![Pfn(61), Pfn(50)] }],
-            per_cpu: vec![PerCpuObject { pointer: 0x2_0000, bytes: 64 }],
-            memmap: MEMMAP,
-            struct_page_bytes: 64,
-            cpus: 2,
-        });
-        heap
-    }
 
     #[test]
     fn the_same_is_found_as_by_looking_up_each_word() {
         let heap = heap();
-        let memory = (BASE.0..BASE.0 + (320 << PAGE_SHIFT)).step_by(40);
-        let areas = (AREA.0 - 64..AREA.0 + 0x3000).step_by(512);
-        let pages = (0..320).map(|pfn| MEMMAP.0 + 8 + pfn * 64);
-        let per_cpu = (0x1_ffc0..0x2_0080).step_by(8);
+        let memory = (BASE.0..BASE.0 + (64 << PAGE_SHIFT)).step_by(40);
+        let areas = (AREA.0 - 64..AREA.0 + 0x6000).step_by(512);
+        let pages = (0..1020).map(|pfn| MEMMAP.0 + 8 + pfn * 64);
+        let per_cpu = (0x2_ffc0..0x3_0080).chain(0x607f_0000_0000..0x607f_0000_0010).step_by(8);
         let all: Vec<u64> = memory.chain(areas).chain(pages).chain(per_cpu).collect();
         let slabs = 0..heap.slabs.len() as u32;
         for slab in slabs.clone() {

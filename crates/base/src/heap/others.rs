@@ -135,23 +135,23 @@ impl Heap {
     /// What has this address outside of the direct map, or this `struct page`, or is this pointer.
     #[inline]
     pub(super) fn find_other(&self, address: u64) -> Option<Object> {
+        if self.may_be_other(address) { self.other_at(address) } else { None }
+    }
+
+    /// The same, where [`Heap::may_be_other`] was asked already.
+    pub(super) fn other_at(&self, address: u64) -> Option<Object> {
         let others = &self.others;
         let in_memmap = address.wrapping_sub(others.memmap);
         if in_memmap < others.memmap_bytes {
-            // Most are of programs' and files' pages, and lead nowhere: one look tells.
-            let pfn = Pfn(others.page_of(in_memmap));
-            return if others.pages.contains(pfn) { self.block_of(pfn) } else { None };
-        }
-        if !others.windows.contain(address) {
-            return None;
+            return self.block_of(Pfn(others.page_of(in_memmap)));
         }
         // Since Linux v6.15 per-CPU pointers look like addresses of the kernel's image, with
         // areas on both sides.
         others.area_at(address).or_else(|| others.per_cpu_at(address))
     }
 
-    /// Whether [`Heap::find_other`] need be asked about a word outside of the direct map; told
-    /// without a branch.
+    /// Whether a word outside of the direct map may lead to any; told without a branch. Most `struct
+    /// page`s are of programs' and files' pages, and lead nowhere.
     #[inline]
     pub(super) fn may_be_other(&self, word: u64) -> bool {
         let others = &self.others;
@@ -325,14 +325,15 @@ impl Lookup {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const BASE: Va = Va(0xffff_8880_0000_0000);
-    const AREA: Va = Va(0xffff_c900_0010_0000);
-    const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
+    pub(in super::super) const BASE: Va = Va(0xffff_8880_0000_0000);
+    pub(in super::super) const AREA: Va = Va(0xffff_c900_0010_0000);
+    pub(in super::super) const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
 
-    fn heap() -> Heap {
+    /// Of each class some.
+    pub(in super::super) fn heap() -> Heap {
         let cache = Cache::new(Va(1), "kmalloc-64".into(), 64, 64).unwrap();
         let mut heap = Heap::new(BASE, 1000, vec![cache]);
         heap.push(Pfn(20), 0, 0, 64).unwrap();
