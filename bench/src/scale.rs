@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use sysak::diagnose::diagnose;
-use sysak::plan::Plan;
-use sysak_base::heap::Class;
 use sysak_base::{Cancel, Quiet};
+use sysak_heap::Class;
 use sysak_kernel::Kernel;
 use sysak_kernel::shape::Shape;
+use sysak_memleak::diagnose::diagnose;
+use sysak_memleak::plan::Plan;
 use sysak_symbols::{Kallsyms, TypeInfo};
 use sysak_target::{Choice, Options};
 
@@ -97,11 +97,12 @@ fn run(kernel: &mut Kernel<'_>) -> Result<Scaled> {
     let start = Instant::now();
     let diagnosis = diagnose(kernel, &plan, &Quiet, &Cancel::default())?;
     let time = start.elapsed();
-    let times = diagnosis.look.times;
-    let caches = diagnosis.look.heap.caches.iter().zip(&diagnosis.tallies);
+    let times = diagnosis.observed.snapshot.times;
+    let caches = diagnosis.observed.snapshot.heap.caches.iter().zip(&diagnosis.observed.tallies);
     let slabs = caches.filter(|(cache, _)| cache.class == Class::Slab);
-    let (objects, lost) = slabs
-        .fold((0, 0), |(objects, lost), (_, tally)| (objects + tally.total, lost + tally.white));
+    let (objects, lost) = slabs.fold((0, 0), |(objects, lost), (_, tally)| {
+        (objects + tally.total, lost + tally.unreachable)
+    });
     Ok(Scaled {
         objects,
         lost,
@@ -109,7 +110,7 @@ fn run(kernel: &mut Kernel<'_>) -> Result<Scaled> {
         time,
         // The peak, less what was there before and the pages of files that were mapped.
         anonymous_bytes: Resident::now()?.peak_without_files().saturating_sub(before.anonymous),
-        stages: [times.census, times.walk, times.reach, times.alike],
+        stages: [times.census, times.walk, times.reach, times.similarity],
     })
 }
 

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use sysak::look::look;
 use sysak_base::{Cancel, Quiet};
 use sysak_kernel::Kernel;
+use sysak_snapshot::Snapshot;
 use sysak_target::{Choice, Options};
 
 const RUNS: usize = 7;
@@ -26,10 +26,10 @@ pub fn measure(vmcore: &Path) -> Result<()> {
     let (mut copies, mut scans) = (Vec::new(), Vec::new());
     for run in 0..=RUNS {
         let copy = memcpy_speed();
-        let seen = look(&kernel, &Quiet, &cancel)?;
+        let seen = Snapshot::take(&kernel, &Quiet, &cancel)?;
         if run > 0 {
             copies.push(copy);
-            scans.push(seen.reach.bytes_scanned as f64 / seen.times.reach.as_secs_f64());
+            scans.push(seen.marked.bytes_scanned as f64 / seen.times.reach.as_secs_f64());
         }
     }
     let (copy, scan) = (median(copies), median(scans));

@@ -4,13 +4,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sysak::look::look;
+use sysak_alloctrace::{Events, Follow, Followed, Mode, Tracer};
 use sysak_base::{Cancel, Quiet};
 use sysak_bpf::Aligned;
 use sysak_kernel::Kernel;
 use sysak_kernel::shape::EventShape;
+use sysak_snapshot::Snapshot;
 use sysak_target::{Choice, Options};
-use sysak_trace::{Events, Follow, Followed, Mode, Tracer};
 
 use crate::load::Load;
 
@@ -81,7 +81,7 @@ impl Machine {
         let target = sysak_target::open(&options, &Cancel::default())?;
         let kernel =
             Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
-        let heap = look(&kernel, &Quiet, &Cancel::default())?.heap;
+        let heap = Snapshot::take(&kernel, &Quiet, &Cancel::default())?.heap;
         let shape = EventShape::find(&target.types).context("no allocation events")?;
         let followed = |name: &str| {
             let is_it = |other: &str| other == name;
@@ -96,7 +96,7 @@ impl Machine {
         Ok(Machine {
             used: followed(USED)?,
             unused: followed(UNUSED)?,
-            events: sysak::watch::arguments(shape),
+            events: sysak_memleak::watch::arguments(shape),
         })
     }
 

@@ -3,7 +3,6 @@
 //! **Invariant:** no I/O and no unsafe code; nothing here knows where memory comes from.
 
 mod addr;
-pub mod heap;
 mod memory;
 mod progress;
 

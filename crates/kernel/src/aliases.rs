@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use sysak_base::Va;
-use sysak_base::heap::Cache;
+use sysak_heap::Cache;
 
 use crate::Kernel;
 use crate::list::{half, read_string, walk_tree, word};

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeSet;
 
-use sysak_base::heap::PageSet;
 use sysak_base::{Pfn, PfnRange, Va};
+use sysak_heap::PageSet;
 
 use crate::list::walk_list;
 use crate::shape::{CounterShape, PageKind};

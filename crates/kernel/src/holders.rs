@@ -18,14 +18,14 @@ mod processes;
 
 use std::collections::{HashMap, HashSet};
 
-use sysak_base::heap::Heap;
 use sysak_base::{Cancel, PAGE_SIZE, Va};
+use sysak_heap::{Heap, Object};
 
 use crate::page::{Census, Charged};
 use crate::{Coverage, Kernel};
 
 pub use cgroups::{Cgroup, Cgroups};
-pub(crate) use gather::gather;
+pub use gather::gather;
 pub use names::{FileKind, FileName};
 pub use open::{Opener, Unread};
 pub use own::own_buffers;
@@ -329,4 +329,14 @@ impl Search<'_, '_> {
         });
         found.groups = told.collect();
     }
+}
+
+/// The live objects of a cache, ascending.
+pub fn objects_of(heap: &Heap, cache: &str) -> Vec<Va> {
+    let mut at = Vec::new();
+    for (slab, _) in heap.slabs_of(cache) {
+        heap.for_each_live(slab, |index| at.push(heap.object_va(Object { slab, index })));
+    }
+    at.sort_unstable();
+    at
 }

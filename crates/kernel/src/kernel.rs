@@ -128,7 +128,7 @@ impl<'a> Kernel<'a> {
     }
 
     /// Whether the address lies in the kernel's own image.
-    pub(crate) fn is_image(&self, at: Va) -> bool {
+    pub fn is_image(&self, at: Va) -> bool {
         self.image_virtual.is_some_and(|(start, end)| start <= at && at < end)
     }
 
@@ -160,7 +160,7 @@ impl<'a> Kernel<'a> {
     }
 
     /// Each CPU's copy of what a per-CPU pointer points to.
-    pub(crate) fn per_cpu(&self, pointer: u64) -> impl Iterator<Item = Va> + '_ {
+    pub fn per_cpu(&self, pointer: u64) -> impl Iterator<Item = Va> + '_ {
         self.per_cpu_offsets.iter().map(move |offset| Va(pointer.wrapping_add(*offset)))
     }
 

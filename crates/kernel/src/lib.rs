@@ -10,13 +10,13 @@
 
 mod aliases;
 mod free;
+pub mod functions;
 pub mod holders;
 mod kernel;
-mod list;
+pub mod list;
 pub mod modules;
 pub mod page;
 pub mod percpu;
-pub mod place;
 pub mod shape;
 pub mod slub;
 pub mod tables;

@@ -10,8 +10,8 @@ mod user;
 
 use std::collections::HashMap;
 
-use sysak_base::heap::{Block, PageSet};
 use sysak_base::{Cancel, Pfn, PfnRange, Progress, Stage};
+use sysak_heap::{Block, PageSet};
 
 use crate::{Coverage, FreePages, Kernel};
 use counter::Counter;

@@ -13,13 +13,13 @@ mod places;
 
 use std::collections::HashMap;
 
-use sysak_base::heap::Heap;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
+use sysak_heap::Heap;
 
 use crate::list::{half, word};
 use crate::page::{Census, Owner};
 use crate::shape::PerCpuShape;
-use crate::vmalloc::{Area, Kind};
+use crate::vmalloc::{Area, AreaKind};
 use crate::{Coverage, Kernel};
 
 pub use allocations::{Allocation, Allocations, ChunkUse, allocations};
@@ -111,7 +111,7 @@ pub fn claim(
         coverage.skip("per-CPU memory", "the kernel's type information does not tell of it");
         return Vec::new();
     };
-    let starts = areas.iter().filter(|area| area.kind == Kind::PerCpu).map(|area| area.address);
+    let starts = areas.iter().filter(|area| area.kind == AreaKind::PerCpu).map(|area| area.address);
     let chunks = Chunks { kernel, shape, starts: starts.collect() };
     let mut found = chunks.claim_pages(heap, census);
     let first = chunks.find_first(found.first());

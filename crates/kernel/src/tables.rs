@@ -12,8 +12,8 @@ mod entry;
 
 use std::ops::Range;
 
-use sysak_base::heap::{Heap, Object, PageSet};
 use sysak_base::{PAGE_SIZE, Pfn, Va};
+use sysak_heap::{Heap, Object, PageSet};
 
 use crate::list::{half, walk_list, word};
 use crate::page::{Census, Owner};
@@ -78,7 +78,7 @@ fn proved(kernel: &Kernel<'_>, spaces: &[Va]) -> Option<(Va, Bits)> {
 }
 
 /// Finds the pages behind addresses that no array of pages describes.
-pub(crate) struct Mapping<'a, 'k> {
+pub struct Mapping<'a, 'k> {
     kernel: &'a Kernel<'k>,
     top: Va,
     bits: Bits,
@@ -88,7 +88,7 @@ pub(crate) struct Mapping<'a, 'k> {
 
 impl<'a, 'k> Mapping<'a, 'k> {
     /// `None` where no page table of the kernel is known.
-    pub(crate) fn new(kernel: &'a Kernel<'k>, heap: &Heap) -> Option<Mapping<'a, 'k>> {
+    pub fn new(kernel: &'a Kernel<'k>, heap: &Heap) -> Option<Mapping<'a, 'k>> {
         let (top, bits) = match kernel.page_table {
             Some(top) => Some((top, Bits::prove(kernel, top)?)),
             None => proved(kernel, &spaces(kernel, heap)),
@@ -97,7 +97,7 @@ impl<'a, 'k> Mapping<'a, 'k> {
     }
 
     /// The page of RAM that an address is mapped to.
-    pub(crate) fn page(&mut self, at: Va) -> Option<Pfn> {
+    pub fn page(&mut self, at: Va) -> Option<Pfn> {
         let (kernel, read) = (self.kernel, &mut self.read);
         let mut level = 0;
         let mut entry = |at: Va| {

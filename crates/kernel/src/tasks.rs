@@ -19,14 +19,14 @@
 
 use std::collections::HashMap;
 
-use sysak_base::heap::{Heap, Object};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
+use sysak_heap::{Heap, Object};
 
 use crate::Kernel;
 use crate::list::{half, word};
 use crate::page::Census;
 use crate::shape::TASK_CACHE;
-use crate::vmalloc::{Area, Kind, area_at};
+use crate::vmalloc::{Area, AreaKind, area_at};
 
 /// Far more than any kernel's stack has (`THREAD_SIZE`): what is larger is none.
 const MOST_PAGES: u64 = 256;
@@ -46,7 +46,7 @@ pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Cen
     let pointers = pointers(kernel, heap);
     let mut found = Stacks::default();
     let mut raw = Vec::new();
-    let is_stack = |area: &&Area| area.kind == Kind::Stack && area.pages <= MOST_PAGES;
+    let is_stack = |area: &&Area| area.kind == AreaKind::Stack && area.pages <= MOST_PAGES;
     for area in areas.iter().filter(is_stack) {
         let bytes = area.pages << PAGE_SHIFT;
         let dead = match pointers.get(&area.address) {
@@ -145,8 +145,8 @@ fn name(task: &[u8], (at, len): (u64, u64)) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sysak_base::heap::Cache;
     use sysak_base::{Anchors, Fault, Memory, OwnProcess, PfnRange, Why};
+    use sysak_heap::Cache;
     use sysak_symbols::{Kallsyms, TypeInfo};
 
     use crate::shape::TaskShape;
@@ -206,11 +206,11 @@ mod tests {
             pages: 4,
             array: DIRECT.at(0x2000),
             caller: Va(0),
-            kind: Kind::Stack,
+            kind: AreaKind::Stack,
             by_address: true,
         };
         let other =
-            Area { address: OTHER, bytes: 3 * PAGE_SIZE, pages: 3, kind: Kind::Plain, ..area };
+            Area { address: OTHER, bytes: 3 * PAGE_SIZE, pages: 3, kind: AreaKind::Plain, ..area };
         let mut census = Census::of_kernel_pages((8..12).map(Pfn));
         let found = stacks(&kernel, &heap, &[area, other], &mut census);
         let left = (8..12).filter(|page| census.roots.contains(Pfn(*page))).collect();

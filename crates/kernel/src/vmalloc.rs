@@ -9,8 +9,8 @@
 
 use std::collections::HashSet;
 
-use sysak_base::heap::{AreaPages, Heap, Object};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
+use sysak_heap::{AreaPages, Heap, Object};
 
 use crate::list::{Stop, Walk, half, word};
 use crate::page::{Census, Owner};
@@ -29,7 +29,7 @@ const PIECE_PAGES: u64 = 4096;
 
 /// What an area is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum AreaKind {
     /// A thread's stack.
     Stack,
     /// A chunk of the per-CPU allocator; its pages are in no array.
@@ -62,7 +62,7 @@ pub struct Area {
     /// Where the function that asked for it goes on; 0 where no call stands there any more.
     pub caller: Va,
     /// What it is for.
-    pub kind: Kind,
+    pub kind: AreaKind,
     /// Whether whoever asked for it was given its address, and not the kernel's note.
     pub by_address: bool,
 }
@@ -99,7 +99,7 @@ pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<Ar
     let mut raw = Vec::new();
     let mut found = Vec::new();
     for area in areas {
-        let owner = if area.kind == Kind::Stack { Owner::Stack } else { Owner::Vmalloc };
+        let owner = if area.kind == AreaKind::Stack { Owner::Stack } else { Owner::Vmalloc };
         let mut own = AreaPages { address: area.address, pages: Vec::new() };
         let mut done = 0;
         while done < area.pages && is_ram(kernel, areas, area.array) {
@@ -114,7 +114,7 @@ pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<Ar
             }
             done += many;
         }
-        let is_asked_for = matches!(area.kind, Kind::Plain | Kind::Module | Kind::Bpf);
+        let is_asked_for = matches!(area.kind, AreaKind::Plain | AreaKind::Module | AreaKind::Bpf);
         if is_asked_for && area.pages > 0 && own.pages.len() as u64 == area.pages {
             own.pages.iter().for_each(|pfn| census.uproot(*pfn));
             found.push(own);
@@ -293,17 +293,17 @@ fn follows_a_call(kernel: &Kernel<'_>, address: Va) -> bool {
     code[2] == 0xe8 || [0, 1, 4, 5].into_iter().any(through)
 }
 
-fn kind(asker: Asker, flags: u64, start: u64, bytes: u64, pages: u64) -> Kind {
+fn kind(asker: Asker, flags: u64, start: u64, bytes: u64, pages: u64) -> AreaKind {
     // The only thing that a fork takes from here, and aligned to its size.
     let like_a_stack = bytes.is_power_of_two() && start.is_multiple_of(bytes) && pages > 1;
     match asker {
-        _ if flags & IOREMAP != 0 => Kind::Device,
-        Asker::Fork if like_a_stack => Kind::Stack,
-        Asker::PerCpu => Kind::PerCpu,
-        _ if pages == 0 => Kind::Borrowed,
-        Asker::Module => Kind::Module,
-        Asker::Bpf => Kind::Bpf,
-        Asker::Fork | Asker::Other => Kind::Plain,
+        _ if flags & IOREMAP != 0 => AreaKind::Device,
+        Asker::Fork if like_a_stack => AreaKind::Stack,
+        Asker::PerCpu => AreaKind::PerCpu,
+        _ if pages == 0 => AreaKind::Borrowed,
+        Asker::Module => AreaKind::Module,
+        Asker::Bpf => AreaKind::Bpf,
+        Asker::Fork | Asker::Other => AreaKind::Plain,
     }
 }
 

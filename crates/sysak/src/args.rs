@@ -203,7 +203,7 @@ pub struct Source {
     )]
     pub reader: Reader,
 
-    /// Look at this crash dump (ELF vmcore) instead of the live machine
+    /// Snapshot at this crash dump (ELF vmcore) instead of the live machine
     #[arg(long, global = true, value_name = "FILE")]
     pub vmcore: Option<PathBuf>,
 

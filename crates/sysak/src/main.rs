@@ -5,7 +5,6 @@
 
 mod args;
 mod cmd;
-mod facts;
 mod progress;
 
 use std::process::ExitCode;

@@ -8,13 +8,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sysak_base::heap::Heap;
 use sysak_base::{Memory, Va};
+use sysak_heap::Heap;
 
 use super::gather::gather;
+use super::objects_of;
 use crate::Kernel;
 use crate::list::{half, read_string, walk_list, word};
-use crate::place::objects_of;
 use crate::shape::{CgroupShape, NODE_CACHE, find_hierarchies};
 
 /// Hierarchies: one, and one for each controller of the old kind.

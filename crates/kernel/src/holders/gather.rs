@@ -9,12 +9,7 @@ const PIECE_BYTES: u64 = 64 << 10;
 
 /// Gives `each` the index and the `bytes` bytes of every structure that can be read; `at` is
 /// ascending.
-pub(crate) fn gather(
-    memory: &dyn Memory,
-    at: &[Va],
-    bytes: u64,
-    mut each: impl FnMut(usize, &[u8]),
-) {
+pub fn gather(memory: &dyn Memory, at: &[Va], bytes: u64, mut each: impl FnMut(usize, &[u8])) {
     let mut scratch = Vec::new();
     let mut first = 0;
     // Nothing lies across the end of the address space.

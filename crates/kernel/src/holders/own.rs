@@ -4,7 +4,7 @@
 //! Whoever reads that buffer sees the page that was read before it, and all that this leads to.
 
 use sysak_base::PAGE_SIZE;
-use sysak_base::heap::{Class, Heap, Object};
+use sysak_heap::{Class, Heap, Object};
 
 use super::{gather, open, processes};
 use crate::Kernel;

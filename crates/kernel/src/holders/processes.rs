@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use sysak_base::heap::Heap;
 use sysak_base::{PAGE_SIZE, Va};
+use sysak_heap::Heap;
 
 use super::gather::gather;
+use super::objects_of;
 use crate::Kernel;
 use crate::list::{half, word};
-use crate::place::objects_of;
 use crate::shape::{CountPlace, TASK_CACHE};
 
 /// More threads than `pid_max` allows.

@@ -1,8 +1,8 @@
 //! One chunk in an area and the one of boot time, handmade.
 
 use super::*;
-use sysak_base::heap::Cache;
 use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
+use sysak_heap::Cache;
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::shape::ChargeShape;
@@ -139,7 +139,7 @@ pub(super) fn claim_in(kernel: &Kernel<'_>) -> (Vec<Chunk>, Census, Coverage) {
         pages: 0,
         array: Va(0),
         caller: Va(0),
-        kind: Kind::PerCpu,
+        kind: AreaKind::PerCpu,
         by_address: true,
     };
     let mut census = Census::of_kernel_pages((40..48).chain(90..140).map(Pfn));

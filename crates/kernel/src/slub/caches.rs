@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use sysak_base::heap::Cache;
 use sysak_base::{Pfn, Va};
+use sysak_heap::Cache;
 
 use crate::list::{half, read_string, walk_list, word};
 use crate::{Coverage, Kernel, KernelError, aliases};

@@ -14,8 +14,8 @@ mod totals;
 pub use caches::Caches;
 pub use totals::object_totals;
 
-use sysak_base::heap::{Heap, Object, PageSet};
 use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Stage, Va};
+use sysak_heap::{Heap, Object, PageSet};
 
 use crate::list::word;
 use crate::shape::PageKind;

@@ -1,7 +1,7 @@
 //! How big the caches are, by the counters that the kernel keeps: cheap enough to ask every second.
 
 use sysak_base::Va;
-use sysak_base::heap::Cache;
+use sysak_heap::Cache;
 
 use crate::Kernel;
 

@@ -2,8 +2,8 @@
 
 use super::entry::{LARGE, index};
 use super::*;
-use sysak_base::heap::Cache;
 use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
+use sysak_heap::Cache;
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 const DIRECT: u64 = 0xffff_8880_0000_0000;

@@ -110,8 +110,14 @@ fn areas_are_told_apart_and_the_guard_page_is_left_out() {
     ];
     let (areas, coverage) = with_kernel(&ram(&wanted, HEAD), find_all);
     let kinds: Vec<_> = areas.iter().map(|area| area.kind).collect();
-    let expected =
-        [Kind::Stack, Kind::Plain, Kind::Device, Kind::PerCpu, Kind::Borrowed, Kind::Plain];
+    let expected = [
+        AreaKind::Stack,
+        AreaKind::Plain,
+        AreaKind::Device,
+        AreaKind::PerCpu,
+        AreaKind::Borrowed,
+        AreaKind::Plain,
+    ];
     assert_eq!(kinds, expected);
     assert_eq!((areas[0].address, areas[0].bytes, areas[0].pages), (Va(AREAS), 0x4000, 4));
     assert_eq!(coverage.skipped, []);

@@ -4,20 +4,20 @@ use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use sysak::diagnose::diagnose;
-use sysak::guess::{self, Guesser};
-use sysak::look::{Look, look};
-use sysak::plan::Plan;
-use sysak::ways::Guide;
-use sysak_base::heap::Object;
 use sysak_base::{Cancel, Progress, Stage, Va};
+use sysak_heap::Object;
+use sysak_holders::HolderResolver;
+use sysak_infer::{TypeInferrer, kernel_types};
 use sysak_kernel::Kernel;
+use sysak_memleak::diagnose::diagnose;
+use sysak_memleak::plan::Plan;
 use sysak_report::{Inspection, Subject};
+use sysak_snapshot::Snapshot;
+use sysak_snapshot::to_report::rounded;
 use sysak_target::Target;
 
 use super::session;
 use crate::args::{Format, Inspect, Inspected};
-use crate::facts;
 
 /// Objects are alike from this many percent of equal bytes.
 const SIMILARITY_PERCENT: u32 = 65;
@@ -39,7 +39,7 @@ pub fn run(args: &Inspect) -> Result<u8> {
         Inspected::Cache { name } => of_cache(&target, name, progress, &cancel)?,
         what => of_address(&target, what, progress, &cancel)?,
     };
-    inspection.timings.total_s = Some(facts::rounded(start.elapsed()));
+    inspection.timings.total_s = Some(rounded(start.elapsed()));
     line.clear();
     let stdout = std::io::stdout();
     let style = session::style(&stdout, false);
@@ -74,10 +74,14 @@ fn of_cache(
         watch: None,
     };
     let diagnosis = diagnose(&mut kernel, &plan, progress, cancel)?;
-    refuse_half(diagnosis.interrupted)?;
-    let seen = facts::inspect::cache(&kernel, &diagnosis);
+    refuse_half(diagnosis.observed.interrupted)?;
+    let seen = sysak_inspect::cache(&kernel, &diagnosis);
     let subject = Subject::Cache(Box::new(seen));
-    Ok(facts::inspect::document(&target.identity, &diagnosis.look, subject))
+    Ok(sysak_inspect::document(
+        session::target(&target.identity),
+        &diagnosis.observed.snapshot,
+        subject,
+    ))
 }
 
 fn of_address(
@@ -87,25 +91,25 @@ fn of_address(
     cancel: &Cancel,
 ) -> Result<Inspection> {
     let kernel = kernel(target)?;
-    let seen = look(&kernel, progress, cancel)?;
+    let seen = Snapshot::take(&kernel, progress, cancel)?;
     refuse_half(seen.interrupted)?;
-    let guide = Guide::new(&kernel, &seen);
+    let resolver = HolderResolver::new(&kernel, &seen);
     let subject = match what {
-        Inspected::Addr { address } => Subject::Addr(facts::inspect::spot(&guide, Va(*address))),
+        Inspected::Addr { address } => Subject::Addr(sysak_inspect::spot(&resolver, Va(*address))),
         Inspected::Object { address, depth } => {
             let object = object(&seen, *address)?;
-            let types = guess::types(&kernel);
-            let mut guesser = Guesser::new(&kernel, &seen.heap, &types);
+            let types = kernel_types(&kernel);
+            let mut inferrer = TypeInferrer::new(&kernel, &seen.heap, &types);
             let at = Va(*address);
-            Subject::Object(facts::inspect::dump(&guide, &mut guesser, object, at, *depth))
+            Subject::Object(sysak_inspect::dump(&resolver, &mut inferrer, object, at, *depth))
         }
         Inspected::Refs { address } => {
             let object = object(&seen, *address)?;
-            Subject::Refs(facts::inspect::refs(&guide, object, Va(*address), cancel))
+            Subject::Refs(sysak_inspect::refs(&resolver, object, Va(*address), cancel))
         }
         Inspected::Cache { name } => bail!("{name} is no address"),
     };
-    Ok(facts::inspect::document(&target.identity, &seen, subject))
+    Ok(sysak_inspect::document(session::target(&target.identity), &seen, subject))
 }
 
 /// Half a look tells nothing of one object.
@@ -116,7 +120,7 @@ fn refuse_half(interrupted: Option<Stage>) -> Result<()> {
     }
 }
 
-fn object(seen: &Look, address: u64) -> Result<Object> {
+fn object(seen: &Snapshot, address: u64) -> Result<Object> {
     match seen.heap.find_object(address) {
         Some(object) => Ok(object),
         None => bail!(

@@ -6,14 +6,13 @@ use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::Result;
-use sysak::look::{Survey, survey};
 use sysak_base::Stage;
 use sysak_kernel::{Kernel, holders};
 use sysak_report::{Lang, MemGraph};
+use sysak_snapshot::{Inventory, take_inventory};
 
 use super::session;
 use crate::args::{Format, Memgraph};
-use crate::facts;
 
 /// Slab caches that are shown.
 const CACHES: usize = 10;
@@ -37,17 +36,24 @@ pub fn run(args: &Memgraph) -> Result<u8> {
     session::complete_symbols(&mut target);
     let kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
-    let mut seen = survey(&kernel, progress, &cancel)?;
+    let mut seen = take_inventory(&kernel, progress, &cancel)?;
     let lines = top.unwrap_or(LINES);
     let holders = seen.interrupted.is_none().then(|| {
-        let Survey { heap, census, coverage, .. } = &mut seen;
+        let Inventory { heap, census, coverage, .. } = &mut seen;
         let own = session::own_process(live);
         let found = holders::find(&kernel, heap, census, (lines, own), coverage, &cancel);
-        facts::holders(found, lines, own)
+        sysak_memgraph::holders(found, lines, own)
     });
     line.clear();
     let caches = top.unwrap_or(CACHES);
-    let graph = facts::graph(&target.identity, &kernel, &seen, caches, holders, start.elapsed());
+    let graph = sysak_memgraph::graph(
+        session::target(&target.identity),
+        &kernel,
+        &seen,
+        caches,
+        holders,
+        start.elapsed(),
+    );
     print(graph, args, lang)
 }
 

@@ -6,19 +6,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sysak::diagnose::{Diagnosis, diagnose};
-use sysak::look::Look;
-use sysak::plan::{Plan, WatchPlan};
 use sysak_base::Stage;
-use sysak_base::heap::{Class, Heap, Object};
+use sysak_heap::{Class, Heap, Object};
 use sysak_kernel::shape::EventShape;
 use sysak_kernel::{Kernel, holders};
+use sysak_memleak::diagnose::{Diagnosis, diagnose};
+use sysak_memleak::plan::{Plan, WatchPlan};
+use sysak_memleak::to_report;
 use sysak_report::Lang;
+use sysak_snapshot::Snapshot;
 use sysak_symbols::TypeInfo;
 
 use super::session;
 use crate::args::{Format, Kind, Memleak};
-use crate::facts;
 
 /// Caches that are described where nothing leaks.
 const BIGGEST: usize = 10;
@@ -45,12 +45,12 @@ pub fn run(args: &Memleak) -> Result<u8> {
     let mut diagnosis = diagnose(&mut kernel, &plan, progress, &cancel)?;
     let user = tells_user_memory(&plan, &diagnosis).then(|| {
         let own = session::own_process(target.identity.live);
-        let Look { heap, census, coverage, .. } = &mut diagnosis.look;
+        let Snapshot { heap, census, coverage, .. } = &mut diagnosis.observed.snapshot;
         let found = holders::find(&kernel, heap, census, (HOLDERS, own), coverage, &cancel);
-        facts::holders(found, HOLDERS, own)
+        sysak_memgraph::holders(found, HOLDERS, own)
     });
     line.clear();
-    let heap = &diagnosis.look.heap;
+    let heap = &diagnosis.observed.snapshot.heap;
     if let Some(file) = &args.dump_objects {
         let is_slab = |class| class == Class::Slab;
         dump(heap, file, &is_slab, |slab, each| heap.for_each_live(slab, each))?;
@@ -58,17 +58,25 @@ pub fn run(args: &Memleak) -> Result<u8> {
     if let Some(file) = &args.dump_lost {
         dump(heap, file, &|_| true, |slab, each| heap.for_each_white(slab, each))?;
     }
-    let mut report = facts::report(&target.identity, &kernel, &diagnosis, &plan, start.elapsed());
-    report.findings.extend(user.map(|user| facts::user_memory(&user, &report.census)));
+    let mut report = to_report::report(
+        session::target(&target.identity),
+        &kernel,
+        &diagnosis,
+        &plan,
+        start.elapsed(),
+    );
+    report.findings.extend(user.map(|user| sysak_memgraph::finding(&user, &report.census)));
     if args.all_caches {
-        report.caches = facts::all_caches(&diagnosis);
+        report.caches = to_report::all_caches(&diagnosis);
     }
     print(report, args, lang)
 }
 
 /// Whether the question is about all memory, and an answer is known.
 fn tells_user_memory(plan: &Plan, diagnosis: &Diagnosis<'_>) -> bool {
-    plan.only_cache.is_none() && plan.only_class.is_none() && diagnosis.interrupted.is_none()
+    plan.only_cache.is_none()
+        && plan.only_class.is_none()
+        && diagnosis.observed.interrupted.is_none()
 }
 
 /// Stands for every cache where a cache's name is asked for.

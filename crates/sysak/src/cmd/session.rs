@@ -3,9 +3,11 @@
 use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
+use sysak_base::PAGE_SIZE;
 use sysak_base::{Cancel, Stage, Watching};
+use sysak_report as report;
 use sysak_report::{Lang, Style};
-use sysak_target::{Choice, Options, Target};
+use sysak_target::{Choice, Identity, Options, Target};
 
 use crate::args::{self, Reader, Source};
 use crate::progress::{Line, Words};
@@ -123,5 +125,25 @@ pub fn complete_symbols(target: &mut Target) {
     if !target.identity.live {
         let memory = target.memory.as_ref();
         sysak_kernel::modules::read_modules(memory, &target.types, &mut target.symbols);
+    }
+}
+
+/// What was looked at, in the report's terms.
+pub fn target(identity: &Identity) -> report::Target {
+    report::Target {
+        kind: match identity.live {
+            true => report::TargetKind::Live,
+            false => report::TargetKind::Vmcore,
+        },
+        reader: match identity.reader {
+            sysak_target::Reader::Kcore => report::Reader::Kcore,
+            sysak_target::Reader::Bpf => report::Reader::Bpf,
+            sysak_target::Reader::Elf => report::Reader::Elf,
+        },
+        kernel_release: identity.kernel_release.clone(),
+        arch: identity.arch.clone(),
+        page_size: PAGE_SIZE,
+        hostname: identity.hostname.clone(),
+        uptime_s: identity.uptime_s,
     }
 }

@@ -1,0 +1,416 @@
+//! What a heap has besides slabs: blocks of pages, vmalloc areas, per-CPU allocations.
+//!
+//! A block is found from its direct-map address and from its `struct page`, an area from its
+//! own addresses, a per-CPU allocation from its per-CPU pointer. A `struct page` of a slab leads
+//! to no object: it does not say which. A page of an area does not lead to the area either: who
+//! is to free an area must know its address.
+
+use crate::{AddressFilter, Cache, Class, Heap, Object, PageSet, Slab};
+use sysak_base::{PAGE_SHIFT, Pfn, Va};
+
+/// A block of pages straight from the buddy allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its first page.
+    pub pfn: Pfn,
+    /// How many it has.
+    pub pages: u32,
+}
+
+/// A vmalloc area and the pages that it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AreaPages {
+    /// Its first byte.
+    pub address: Va,
+    /// The pages, in the order of their addresses.
+    pub pages: Vec<Pfn>,
+}
+
+/// A per-CPU allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PerCpuObject {
+    /// The pointer that its owner keeps, of no CPU.
+    pub pointer: u64,
+    /// Bytes of each CPU's copy.
+    pub bytes: u32,
+}
+
+/// Everything that a heap has besides slabs; each list ascends.
+#[derive(Clone, Debug, Default)]
+pub struct NonSlab {
+    /// Blocks of pages.
+    pub blocks: Vec<Block>,
+    /// vmalloc areas.
+    pub areas: Vec<AreaPages>,
+    /// Per-CPU allocations.
+    pub per_cpu: Vec<PerCpuObject>,
+    /// Where the array of `struct page` starts.
+    pub memmap: Va,
+    /// Bytes of a `struct page`.
+    pub struct_page_bytes: u64,
+    /// CPUs that have a copy of each per-CPU allocation.
+    pub cpus: u64,
+}
+
+/// Where the kernel's image and its modules are mapped, at the end of the address space.
+const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
+/// Objects of a slab that stands for per-CPU allocations.
+const PER_CPU_OBJECTS: usize = 1 << 15;
+/// Above every page number of the address space: slabs of per-CPU allocations have no pages.
+const NO_PAGES: u64 = 1 << 60;
+/// Areas have no more pages together: 16 TiB.
+const MOST_PAGES: usize = u32::MAX as usize;
+
+/// Finds them.
+#[derive(Debug, Default)]
+pub(crate) struct Lookup {
+    memmap: u64,
+    memmap_bytes: u64,
+    struct_page_bytes: u64,
+    /// Start and end of each area, and where its pages begin in `area_frames`.
+    areas: Vec<(u64, u64, u32)>,
+    first_area: u32,
+    /// Pages of blocks.
+    pages: PageSet,
+    area_frames: Vec<Pfn>,
+    per_cpu: Vec<PerCpuObject>,
+    cpus: u64,
+    first_per_cpu: u32,
+    /// Addresses of the direct map, most areas and the array of `struct page` lie in the first
+    /// of these windows, modules in the second, per-CPU pointers in the others; start and bytes.
+    /// The kernel's own text, to which much points, is in none.
+    pub(crate) address_filter: AddressFilter,
+}
+
+impl Heap {
+    /// Adds what is no slab; addresses of all of it can be looked up from then on.
+    pub fn adopt(&mut self, others: NonSlab) {
+        let frames = self.span >> PAGE_SHIFT;
+        let cache = self.caches.len() as u16;
+        self.caches.extend([Class::Page, Class::Vmalloc, Class::PerCpu].map(Cache::of_class));
+        let mut others_pages = PageSet::new(frames);
+        for Block { pfn, pages } in others.blocks {
+            let free = (pfn.0..pfn.0 + u64::from(pages)).all(|page| !self.is_slab_page(Pfn(page)));
+            if free && pfn.0 + u64::from(pages) <= frames {
+                self.heads.insert(pfn);
+                for page in (pfn.0..pfn.0 + u64::from(pages)).map(Pfn) {
+                    self.pages.insert(page);
+                    others_pages.insert(page);
+                }
+                self.add(pfn, pages, cache, 1);
+            }
+        }
+        self.slabs.sort_unstable_by_key(|slab| slab.pfn);
+        let mut found = Lookup {
+            memmap: others.memmap.0,
+            memmap_bytes: frames.saturating_mul(others.struct_page_bytes),
+            struct_page_bytes: others.struct_page_bytes.max(1),
+            cpus: others.cpus,
+            first_area: self.slabs.len() as u32,
+            pages: others_pages,
+            ..Lookup::default()
+        };
+        for area in &others.areas {
+            if found.area_frames.len() + area.pages.len() < MOST_PAGES && found.add_area(area) {
+                self.add(Pfn(area.address.0 >> PAGE_SHIFT), area.pages.len() as u32, cache + 1, 1);
+            }
+        }
+        found.first_per_cpu = self.slabs.len() as u32;
+        for (index, objects) in others.per_cpu.chunks(PER_CPU_OBJECTS).enumerate() {
+            self.add(Pfn(NO_PAGES + index as u64), 0, cache + 2, objects.len() as u16);
+        }
+        found.per_cpu = others.per_cpu;
+        found.address_filter =
+            AddressFilter::new(found.address_bounds(self.page_offset.0, self.span));
+        self.non_slab = found;
+        self.seal();
+    }
+
+    fn add(&mut self, pfn: Pfn, pages: u32, cache: u16, objects: u16) {
+        let first = self.low.len();
+        self.slabs.push(Slab { pfn, first, pages, cache, objects });
+        self.low.grow(u64::from(objects), true);
+        self.high.grow(u64::from(objects), false);
+    }
+
+    /// What has this address outside of the direct map, or this `struct page`, or is this pointer.
+    #[inline]
+    pub(crate) fn find_non_slab(&self, address: u64) -> Option<Object> {
+        if self.may_be_non_slab(address) { self.non_slab_at(address) } else { None }
+    }
+
+    /// The same, where [`Heap::may_be_non_slab`] was asked already.
+    pub(crate) fn non_slab_at(&self, address: u64) -> Option<Object> {
+        let others = &self.non_slab;
+        let in_memmap = address.wrapping_sub(others.memmap);
+        if in_memmap < others.memmap_bytes {
+            return self.block_of(Pfn(others.page_of(in_memmap)));
+        }
+        // Since Linux v6.15 per-CPU pointers look like addresses of the kernel's image, with
+        // areas on both sides.
+        others.area_at(address).or_else(|| others.per_cpu_at(address))
+    }
+
+    /// Whether a word outside of the direct map may lead to any; told without a branch. Most `struct
+    /// page`s are of programs' and files' pages, and lead nowhere.
+    #[inline]
+    pub(crate) fn may_be_non_slab(&self, word: u64) -> bool {
+        let others = &self.non_slab;
+        let in_memmap = word.wrapping_sub(others.memmap);
+        let is_memmap = in_memmap < others.memmap_bytes;
+        let page = Pfn(others.page_of(if is_memmap { in_memmap } else { 0 }));
+        others.address_filter.contain(word) & (!is_memmap | others.pages.contains(page))
+    }
+
+    fn block_of(&self, pfn: Pfn) -> Option<Object> {
+        let slab = self.heads.rank(&self.ranks, pfn).checked_sub(1)?;
+        let cache = self.slabs.get(slab as usize)?.cache;
+        let is_block = self.caches[usize::from(cache)].class == Class::Page;
+        is_block.then_some(Object { slab, index: 0 })
+    }
+
+    /// The pages of a slab, of a block or of an area, as runs in the direct map.
+    pub fn pieces(&self, slab: u32) -> impl Iterator<Item = (Pfn, u64)> + '_ {
+        let place = self.slabs[slab as usize];
+        let frames = self.non_slab.frames_of(slab);
+        let whole = (frames.is_empty() && place.pages > 0 && place.pfn.0 < NO_PAGES)
+            .then_some((place.pfn, u64::from(place.pages)));
+        let runs = frames.chunk_by(|a, b| a.0 + 1 == b.0).map(|run| (run[0], run.len() as u64));
+        whole.into_iter().chain(runs)
+    }
+
+    /// Where the words of a block or an area stand, start and bytes: its pages, and the `struct
+    /// page`s that tell of them. Of a block that is the first one's; the others' words are those of
+    /// an earlier life.
+    pub fn words_of(&self, slab: u32) -> Vec<(Va, u64)> {
+        let is_block = self.cache_of(Object { slab, index: 0 }).class == Class::Page;
+        let pieces = self.pieces(slab).flat_map(|(pfn, pages)| {
+            let start = self.page_offset.at(pfn.0 << PAGE_SHIFT);
+            let telling = if is_block { 1 } else { pages };
+            [(start, pages << PAGE_SHIFT), self.struct_pages(pfn, telling)]
+        });
+        pieces.collect()
+    }
+
+    /// Where the contents of a slab's objects start that are looked at when objects are
+    /// compared, and how many bytes they are: all of a slab, else the first page. Per-CPU
+    /// allocations have many copies and are not compared.
+    pub fn contents(&self, slab: u32) -> Option<(Va, usize)> {
+        let place = &self.slabs[slab as usize];
+        let class = self.caches[usize::from(place.cache)].class;
+        let (pfn, pages) = self.pieces(slab).next()?;
+        let pages = if class == Class::Slab { pages } else { 1 };
+        Some((self.page_offset.at(pfn.0 << PAGE_SHIFT), (pages << PAGE_SHIFT) as usize))
+    }
+
+    /// Where an object's contents can be read; not those of a per-CPU allocation.
+    pub fn content_va(&self, object: Object) -> Option<Va> {
+        match self.cache_of(object).class {
+            Class::Slab => Some(self.object_va(object)),
+            Class::Page | Class::Vmalloc => Some(self.contents(object.slab)?.0),
+            Class::PerCpu => None,
+        }
+    }
+
+    /// Bytes of memory that an object takes, of a per-CPU allocation on all CPUs together.
+    pub fn object_bytes(&self, object: Object) -> u64 {
+        let cache = self.cache_of(object);
+        match cache.class {
+            Class::Slab => u64::from(cache.object_size),
+            Class::Page | Class::Vmalloc => self.slabs[object.slab as usize].bytes(),
+            Class::PerCpu => {
+                let bytes = self.per_cpu_object(object).map_or(0, |found| found.bytes);
+                u64::from(bytes) * self.non_slab.cpus
+            }
+        }
+    }
+
+    /// Where the `struct page`s of some pages lie, and how many bytes they are.
+    pub fn struct_pages(&self, pfn: Pfn, pages: u64) -> (Va, u64) {
+        let bytes = self.non_slab.struct_page_bytes;
+        (Va(self.non_slab.memmap).at(pfn.0 * bytes), pages * bytes)
+    }
+
+    /// The per-CPU allocation that an object is.
+    pub(crate) fn per_cpu_object(&self, object: Object) -> Option<PerCpuObject> {
+        let chunk = object.slab.checked_sub(self.non_slab.first_per_cpu)? as usize;
+        self.non_slab.per_cpu.get(chunk * PER_CPU_OBJECTS + usize::from(object.index)).copied()
+    }
+}
+
+impl Lookup {
+    /// None of them: slabs alone have addresses.
+    pub(crate) fn of_slabs(page_offset: Va, frames: u64) -> Lookup {
+        let kernel = (page_offset.0, frames << PAGE_SHIFT);
+        let filter = AddressFilter::new([kernel, (0, 0), (0, 0), (0, 0)]);
+        Lookup { address_filter: filter, ..Lookup::default() }
+    }
+
+    fn add_area(&mut self, area: &AreaPages) -> bool {
+        let bytes = (area.pages.len() as u64) << PAGE_SHIFT;
+        let after = self.areas.last().is_none_or(|(_, end, _)| *end <= area.address.0);
+        let end = area.address.0.checked_add(bytes);
+        let (true, Some(end)) = (after && bytes > 0, end) else { return false };
+        self.areas.push((area.address.0, end, self.area_frames.len() as u32));
+        self.area_frames.extend(&area.pages);
+        true
+    }
+
+    fn frames_of(&self, slab: u32) -> &[Pfn] {
+        let index = slab.checked_sub(self.first_area).map(|index| index as usize);
+        let Some(area) = index.and_then(|index| self.areas.get(index)) else { return &[] };
+        let next = index.and_then(|index| self.areas.get(index + 1));
+        let end = next.map_or(self.area_frames.len(), |next| next.2 as usize);
+        &self.area_frames[area.2 as usize..end]
+    }
+
+    /// The page whose `struct page` has a byte at this offset. They are 64 bytes on most
+    /// kernels, and this is asked for every page on a list: a shift is ten divisions' worth.
+    #[inline]
+    fn page_of(&self, offset: u64) -> u64 {
+        match self.struct_page_bytes {
+            64 => offset >> 6,
+            bytes => offset / bytes.max(1),
+        }
+    }
+
+    fn area_at(&self, address: u64) -> Option<Object> {
+        let index = self.areas.partition_point(|(start, _, _)| *start <= address).checked_sub(1)?;
+        let found = address < self.areas[index].1;
+        found.then_some(Object { slab: self.first_area + index as u32, index: 0 })
+    }
+
+    fn per_cpu_at(&self, address: u64) -> Option<Object> {
+        let [_, _, near, far] = *self.address_filter.all();
+        let may_be = address.wrapping_sub(near.0) < near.1 || address.wrapping_sub(far.0) < far.1;
+        if !may_be {
+            return None;
+        }
+        let after = self.per_cpu.partition_point(|object| object.pointer <= address);
+        let index = after.checked_sub(1)?;
+        let object = &self.per_cpu[index];
+        let place = (index / PER_CPU_OBJECTS, index % PER_CPU_OBJECTS);
+        (address - object.pointer < u64::from(object.bytes))
+            .then_some(Object { slab: self.first_per_cpu + place.0 as u32, index: place.1 as u16 })
+    }
+
+    fn address_bounds(&self, page_offset: u64, span: u64) -> [(u64, u64); 4] {
+        let modules = self.areas.partition_point(|area| area.0 < IMAGE_FROM);
+        let (areas, modules) = self.areas.split_at(modules);
+        let ends = |areas: &[(u64, u64, u32)]| Some((areas.first()?.0, areas.last()?.1));
+        let (areas, modules) = (ends(areas), ends(modules).unwrap_or((0, 0)));
+        let memmap = (self.memmap_bytes > 0)
+            .then(|| (self.memmap, self.memmap.saturating_add(self.memmap_bytes)));
+        let all = [Some((page_offset, page_offset.saturating_add(span))), areas, memmap];
+        let all = || all.iter().flatten();
+        let low = all().map(|(start, _)| *start).min().unwrap_or(0);
+        let high = all().map(|(_, end)| *end).max().unwrap_or(0);
+        // The first chunk's pointers lie far from the others': cut at the widest gap.
+        let gap = |index: &usize| self.per_cpu[*index].pointer - self.per_cpu[index - 1].pointer;
+        let cut = (1..self.per_cpu.len()).max_by_key(gap).unwrap_or(self.per_cpu.len());
+        let window = |objects: &[PerCpuObject]| match (objects.first(), objects.last()) {
+            (Some(first), Some(last)) => {
+                let end = last.pointer.saturating_add(last.bytes.into());
+                (first.pointer, end - first.pointer)
+            }
+            _ => (0, 0),
+        };
+        let (near, far) = self.per_cpu.split_at(cut);
+        [(low, high - low), (modules.0, modules.1 - modules.0), window(near), window(far)]
+    }
+
+    pub(crate) fn footprint_bytes(&self) -> u64 {
+        let tables = self.area_frames.len() * 8 + self.areas.len() * 24;
+        (tables + self.per_cpu.len() * size_of::<PerCpuObject>()) as u64 + self.pages.bytes()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const BASE: Va = Va(0xffff_8880_0000_0000);
+    pub(crate) const AREA: Va = Va(0xffff_c900_0010_0000);
+    pub(crate) const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
+
+    /// Of each class some.
+    pub(crate) fn heap() -> Heap {
+        let cache = Cache::new(Va(1), "kmalloc-64".into(), 64, 64).unwrap();
+        let mut heap = Heap::new(BASE, 1000, vec![cache]);
+        heap.push(Pfn(20), 0, 0, 64).unwrap();
+        heap.seal();
+        heap.adopt(NonSlab {
+            blocks: vec![Block { pfn: Pfn(8), pages: 4 }, Block { pfn: Pfn(40), pages: 1 }],
+            areas: vec![
+                AreaPages { address: AREA, pages: vec![Pfn(61), Pfn(62), Pfn(50)] },
+                AreaPages { address: AREA.at(0x4000), pages: vec![Pfn(51)] },
+            ],
+            per_cpu: vec![
+                PerCpuObject { pointer: 0x3_0000, bytes: 16 },
+                PerCpuObject { pointer: 0x607f_0000_0000, bytes: 8 },
+            ],
+            memmap: MEMMAP,
+            struct_page_bytes: 64,
+            cpus: 4,
+        });
+        heap
+    }
+
+    fn cache_at(heap: &Heap, address: u64) -> Option<(u32, Class)> {
+        let object = heap.find_object(address)?;
+        Some((object.slab, heap.cache_of(object).class))
+    }
+
+    #[test]
+    fn blocks_are_found_by_address_and_by_struct_page() {
+        let heap = heap();
+        let slabs: Vec<u64> = heap.slabs.iter().map(|slab| slab.pfn.0).collect();
+        assert_eq!(slabs[..3], [8, 20, 40]);
+        assert_eq!(cache_at(&heap, BASE.0 + 0xbfff), Some((0, Class::Page)));
+        assert_eq!(cache_at(&heap, MEMMAP.0 + 11 * 64 + 8), Some((0, Class::Page)), "a tail's lru");
+        assert_eq!(cache_at(&heap, MEMMAP.0 + 12 * 64), None);
+        assert_eq!(cache_at(&heap, BASE.0 + (20 << 12) + 64), Some((1, Class::Slab)));
+        assert_eq!(cache_at(&heap, MEMMAP.0 + 20 * 64), None, "which object of the slab?");
+    }
+
+    #[test]
+    fn areas_are_found_by_their_own_addresses_and_not_by_their_pages() {
+        let heap = heap();
+        for address in [AREA.0, AREA.0 + 0x2fff] {
+            assert_eq!(cache_at(&heap, address), Some((3, Class::Vmalloc)), "{address:#x}");
+        }
+        for stale in [BASE.0 + (50 << 12), MEMMAP.0 + 61 * 64] {
+            assert_eq!(cache_at(&heap, stale), None, "{stale:#x}");
+        }
+        assert_eq!(cache_at(&heap, AREA.0 + 0x3000), None, "the guard page");
+        assert_eq!(cache_at(&heap, AREA.0 + 0x4005), Some((4, Class::Vmalloc)));
+        assert_eq!(heap.pieces(3).collect::<Vec<_>>(), [(Pfn(61), 2), (Pfn(50), 1)]);
+        assert_eq!(heap.contents(3), Some((BASE.at(61 << 12), 4096)));
+        assert_eq!(heap.slab_va(&heap.slabs[4]), AREA.at(0x4000));
+    }
+
+    #[test]
+    fn per_cpu_allocations_are_found_by_their_pointers() {
+        let heap = heap();
+        assert_eq!(cache_at(&heap, 0x3_000f), Some((5, Class::PerCpu)));
+        assert_eq!(cache_at(&heap, 0x3_0010), None);
+        let far = heap.find_object(0x607f_0000_0000).unwrap();
+        assert_eq!(heap.object_bytes(far), 4 * 8, "one for each CPU");
+        assert_eq!(heap.object_va(far), Va(0x607f_0000_0000));
+        assert!(
+            heap.address_filter().contain(0x3_0000)
+                && heap.address_filter().contain(0x607f_0000_0004)
+        );
+        assert!(heap.address_filter().contain(AREA.0) && !heap.address_filter().contain(0x4_0000));
+    }
+
+    #[test]
+    fn what_is_no_slab_has_states_like_any_object() {
+        let mut heap = heap();
+        let block = heap.find_object(BASE.0 + (40 << 12)).unwrap();
+        assert!(heap.is_white(block) && heap.mark(block) && !heap.mark(block));
+        let mut grey = Vec::new();
+        heap.take_grey(block.slab, |run| grey.extend(run));
+        assert_eq!(grey, [0]);
+    }
+}

@@ -1,0 +1,249 @@
+//! Who points at an object: every word of memory that leads to one of some objects.
+//!
+//! Marking forgets by which word it came; that keeps it small. Here the same memory is read once
+//! more, and only words that lead to what is asked for are kept.
+//!
+//! **Invariant:** a word counts here exactly if it counted for marking.
+
+use crate::{Class, Heap, Object, ObjectSet};
+use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
+
+pub use crate::marking::Roots;
+use crate::marking::within;
+
+/// Where a reference stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum From {
+    /// In memory that is in use whatever leads to it.
+    Root,
+    /// In an object.
+    Object(Object),
+    /// In a register of a crashed machine.
+    Register,
+}
+
+/// A word that leads to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// What the word is part of.
+    pub from: From,
+    /// Where it stands, as an address of the direct map or of the array of `struct page`.
+    pub at: Va,
+    /// The word itself.
+    pub word: u64,
+    /// The object that it leads to.
+    pub to: Object,
+}
+
+/// Knows which of the memory among the roots is part of an object all the same: each CPU's copy of
+/// an allocation of per-CPU memory.
+pub trait RootObjects {
+    /// The object that a place among the roots is part of.
+    fn object_at(&self, at: Va) -> Option<Object>;
+}
+
+/// Where references are looked for.
+#[derive(Clone, Copy)]
+pub struct SearchSpace<'a> {
+    /// Everything that was allocated.
+    pub heap: &'a Heap,
+    /// Where it is read.
+    pub memory: &'a dyn Memory,
+    /// What of the roots is part of objects.
+    pub root_objects: &'a dyn RootObjects,
+}
+
+/// Gives `each` every reference to a wanted object that stands in roots or in objects that are
+/// reached; with `lost` also those that stand in lost objects. False when cancelled.
+pub fn find(
+    space: SearchSpace<'_>,
+    roots: Roots<'_>,
+    wanted: &ObjectSet,
+    lost: bool,
+    cancel: &Cancel,
+    each: &mut dyn FnMut(Reference),
+) -> bool {
+    let heap = space.heap;
+    let mut search = Search { space, wanted, left_out: roots.left_out, each, scratch: Vec::new() };
+    for word in roots.words {
+        search.word(From::Register, Va(0), *word);
+    }
+    let base = heap.page_offset();
+    let pages =
+        roots.pages.runs().map(|(pfn, many)| (base.at(pfn.0 << PAGE_SHIFT), many << PAGE_SHIFT));
+    for (at, bytes) in pages.chain(roots.ranges) {
+        if cancel.is_set() {
+            return false;
+        }
+        search.range(From::Root, at, bytes);
+    }
+    for slab in 0..heap.slabs.len() as u32 {
+        if slab.is_multiple_of(256) && cancel.is_set() {
+            return false;
+        }
+        search.slab(slab, lost);
+    }
+    true
+}
+
+struct Search<'a> {
+    space: SearchSpace<'a>,
+    wanted: &'a ObjectSet,
+    left_out: &'a [(Va, u64)],
+    each: &'a mut dyn FnMut(Reference),
+    scratch: Vec<u8>,
+}
+
+impl Search<'_> {
+    /// Memory that belongs together; page by page where it cannot be read in one go.
+    fn range(&mut self, from: From, at: Va, bytes: u64) {
+        let most = (self.space.memory.best_read_bytes() as u64).max(PAGE_SIZE);
+        let mut done = 0;
+        while done < bytes {
+            let many = (bytes - done).min(most);
+            if !self.piece(from, at.at(done), many) && many > PAGE_SIZE {
+                let mut inside = 0;
+                while inside < many {
+                    let here = at.at(done + inside);
+                    let step = (PAGE_SIZE - here.0 % PAGE_SIZE).min(many - inside);
+                    self.piece(from, here, step);
+                    inside += step;
+                }
+            }
+            done += many;
+        }
+    }
+
+    fn piece(&mut self, from: From, at: Va, bytes: u64) -> bool {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let read = match self.space.memory.view(at, bytes as usize, &mut scratch) {
+            Ok(raw) => {
+                self.words(from, at, raw);
+                true
+            }
+            Err(_) => false,
+        };
+        self.scratch = scratch;
+        read
+    }
+
+    /// The objects of a slab, a block or an area; per-CPU memory is among the roots.
+    fn slab(&mut self, slab: u32, lost: bool) {
+        let SearchSpace { heap, memory, .. } = self.space;
+        let place = heap.slabs[slab as usize];
+        let cache = &heap.caches[usize::from(place.cache)];
+        let counts = |index| lost || !heap.is_white(Object { slab, index });
+        match cache.class {
+            Class::PerCpu => {}
+            Class::Page | Class::Vmalloc => {
+                let object = Object { slab, index: 0 };
+                if heap.is_live(object) && counts(0) {
+                    for (start, bytes) in heap.words_of(slab) {
+                        self.range(From::Object(object), start, bytes);
+                    }
+                }
+            }
+            Class::Slab => {
+                let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
+                let size = (cache.object_size as usize).min(stride - pad);
+                let start = heap.slab_va(&place);
+                let mut scratch = std::mem::take(&mut self.scratch);
+                if let Ok(raw) = memory.view(start, place.bytes() as usize, &mut scratch) {
+                    heap.for_each_live(slab, |index| {
+                        if counts(index) {
+                            let at = usize::from(index) * stride + pad;
+                            let from = From::Object(Object { slab, index });
+                            self.words(from, start.at(at as u64), &raw[at..at + size]);
+                        }
+                    });
+                }
+                self.scratch = scratch;
+            }
+        }
+    }
+
+    fn words(&mut self, from: From, at: Va, raw: &[u8]) {
+        let filter = *self.space.heap.address_filter();
+        filter.for_each_within(raw, |offset, word| self.word(from, at.at(offset as u64), word));
+    }
+
+    #[inline]
+    fn word(&mut self, from: From, at: Va, word: u64) {
+        if let Some(to) = self.wanted.find(self.space.heap, word)
+            && from != From::Object(to)
+            && within(self.left_out, at, 1).is_empty()
+        {
+            let part = match from {
+                From::Root => self.space.root_objects.object_at(at).map(From::Object),
+                From::Object(_) | From::Register => None,
+            };
+            (self.each)(Reference { from: part.unwrap_or(from), at, word, to });
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::PageSet;
+    use crate::marking::mark;
+    use crate::testing::{BASE, Ram};
+    use sysak_base::{Pfn, Quiet};
+
+    /// Nothing among the roots is part of an object, or what lies at one place is.
+    pub(crate) struct Part(pub(crate) Option<(Va, Object)>);
+
+    impl RootObjects for Part {
+        fn object_at(&self, at: Va) -> Option<Object> {
+            self.0.filter(|(place, _)| *place == at).map(|(_, object)| object)
+        }
+    }
+
+    #[test]
+    fn every_word_that_leads_to_an_object_is_told_with_its_place() {
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0), (8, 1)]);
+        let object = |slab, index| Object { slab, index };
+        let (target, middle, lost) = (object(0, 6), object(1, 2), object(1, 5));
+        let at = |object| heap.object_va(object);
+        let (to, way, gone) = (at(target), at(middle), at(lost));
+        ram.put(0x10, way.0);
+        ram.put(0x20, to.0 + 8);
+        ram.put_va(way.0 + 24, to.0);
+        ram.put_va(gone.0 + 16, to.0);
+        ram.put_va(to.0, to.0);
+        let mut pages = PageSet::new(16);
+        pages.insert(Pfn(0));
+        let cancel = Cancel::default();
+        let mut none = std::iter::empty();
+        let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
+        mark(&mut heap, &ram, roots, &Quiet, &cancel);
+        let found = |lost: bool, part: Part| {
+            let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &part };
+            let mut found = Vec::new();
+            let is_it = ObjectSet::new(&heap, [target]);
+            let mut none = std::iter::empty();
+            let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
+            find(space, roots, &is_it, lost, &cancel, &mut |one| {
+                found.push((one.from, one.at, one.word - to.0));
+            });
+            found
+        };
+        let root = (From::Root, BASE.at(0x20), 8);
+        let reached = (From::Object(middle), way.at(24), 0);
+        let none = || Part(None);
+        assert_eq!(found(false, none()), [root, reached], "a pointer to itself holds nothing");
+        assert_eq!(found(true, none()), [root, reached, (From::Object(lost), gone.at(16), 0)]);
+        let left_out = [(BASE.at(0x18), 16)];
+        let mut all = Vec::new();
+        let none = Part(None);
+        let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
+        let mut ranges = std::iter::empty();
+        let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[], left_out: &left_out };
+        let is_it = ObjectSet::new(&heap, [target]);
+        find(space, roots, &is_it, false, &cancel, &mut |one| all.push(one.at));
+        assert_eq!(all, [way.at(24)], "what does not count for marking does not count here");
+        let part = found(false, Part(Some((BASE.at(0x20), middle))));
+        assert_eq!(part, [(From::Object(middle), BASE.at(0x20), 8), reached]);
+    }
+}

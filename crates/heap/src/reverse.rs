@@ -1,0 +1,245 @@
+//! By which way objects are held: up from them, reference by reference, to what holds them.
+//!
+//! All objects asked about climb at once: a step up is one search through memory, however many
+//! they are. Of what points at an object only a few references are kept.
+//!
+//! **Invariant:** the climb ends: no object is asked about twice, and depth and width are bounded.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::{Heap, Object, ObjectSet};
+use sysak_base::Cancel;
+
+use crate::marking::Roots;
+use crate::references::{self, From, Reference, SearchSpace};
+
+/// References kept for each object, and of these, from the same field of objects of one cache.
+const KEPT: usize = 8;
+const SAME: usize = 2;
+/// Objects that one step asks about.
+const WIDEST: usize = 1 << 14;
+
+/// What a step is worth: ends of the same distance differ by less.
+pub const STEP: u32 = 4;
+
+/// How far to climb.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Steps.
+    pub depth: u32,
+}
+
+/// Gives its argument what marking started from.
+pub type WithRoots<'a> = dyn FnMut(&mut dyn FnMut(Roots<'_>)) + 'a;
+
+/// A way to an object: the references, from the object upwards. The last one stands in a root, in
+/// a register, or in an object that ends a way.
+pub type Path = Vec<Reference>;
+
+/// What was found on the way up.
+#[derive(Debug, Default)]
+pub struct ReverseSearch {
+    up: HashMap<Object, Vec<(Place, Reference)>>,
+}
+
+/// Climbs from `targets`; `ends` says at which objects a way may end, `roots` makes the roots
+/// anew for each step.
+pub fn search(
+    space: SearchSpace<'_>,
+    with_roots: &mut WithRoots<'_>,
+    targets: &[Object],
+    ends: &dyn Fn(Object) -> bool,
+    limits: Limits,
+    cancel: &Cancel,
+) -> ReverseSearch {
+    let mut found_above = ReverseSearch::default();
+    let mut asked: HashSet<Object> = targets.iter().copied().collect();
+    let mut frontier = targets.to_vec();
+    for _ in 0..limits.depth {
+        if frontier.is_empty() || cancel.is_set() {
+            break;
+        }
+        let mut found: HashMap<Object, Vec<(Place, Reference)>> = HashMap::new();
+        with_roots(&mut |roots| {
+            let wanted = ObjectSet::new(space.heap, frontier.iter().copied());
+            references::find(space, roots, &wanted, false, cancel, &mut |one| {
+                keep(found.entry(one.to).or_default(), (Place::of(space.heap, &one, ends), one));
+            });
+        });
+        let above = |(place, one): &(Place, Reference)| match one.from {
+            From::Object(object) if !place.ends && !asked.contains(&object) => Some(object),
+            _ => None,
+        };
+        // Of too many always the same ones.
+        frontier = found.values().flatten().filter_map(above).collect();
+        frontier.sort_unstable_by_key(|object| (object.slab, object.index));
+        frontier.dedup();
+        frontier.truncate(WIDEST);
+        asked.extend(&frontier);
+        found_above.up.extend(found);
+    }
+    found_above
+}
+
+/// Keeps a few references, from different places: a thousand children that point back to their
+/// parent must not hide who leads to it. What ends a way comes first.
+fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
+    if kept.iter().filter(|other| other.0 == one.0).count() >= SAME {
+        return;
+    }
+    if kept.len() < KEPT {
+        kept.push(one);
+    } else if one.0.ends
+        && let Some(other) = kept.iter_mut().find(|other| !other.0.ends)
+    {
+        *other = one;
+    }
+}
+
+/// What a reference stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// Whether a way ends there.
+    ends: bool,
+    /// The cache of the object, and where in that.
+    field: Option<(u16, u64)>,
+}
+
+impl Place {
+    fn of(heap: &Heap, one: &Reference, ends: &dyn Fn(Object) -> bool) -> Place {
+        match one.from {
+            From::Root | From::Register => Place { ends: true, field: None },
+            From::Object(object) => {
+                let cache = heap.slabs[object.slab as usize].cache;
+                let offset = one.at.0.wrapping_sub(heap.object_va(object).0);
+                Place { ends: ends(object), field: Some((cache, offset)) }
+            }
+        }
+    }
+}
+
+impl ReverseSearch {
+    /// The best way to every object: the shortest, after so much more as the `rank` of what it
+    /// ends in says, by [`STEP`]; `None` is no end.
+    pub fn best_paths(&self, rank: &dyn Fn(&Reference) -> Option<u32>) -> BestPaths {
+        let mut below: HashMap<Object, Vec<Reference>> = HashMap::new();
+        let mut steps: BTreeMap<u32, Vec<(bool, Reference)>> = BTreeMap::new();
+        for (_, reference) in self.up.values().flatten() {
+            match (rank(reference), reference.from) {
+                (Some(rank), _) => {
+                    steps.entry(rank + STEP).or_default().push((true, *reference));
+                }
+                (None, From::Object(from)) => below.entry(from).or_default().push(*reference),
+                (None, From::Root | From::Register) => {}
+            }
+        }
+        let mut paths = BestPaths::default();
+        while let Some((worth, mut references)) = steps.pop_first() {
+            // Of ways that are worth the same always the same one.
+            references.sort_unstable_by_key(|(_, one)| (one.at, one.word));
+            for (ends, reference) in references {
+                if paths.best.contains_key(&reference.to) {
+                    continue;
+                }
+                paths.best.insert(reference.to, (worth, reference));
+                if ends {
+                    paths.ends.insert(reference.to);
+                }
+                let next = below.get(&reference.to).into_iter().flatten();
+                steps.entry(worth + STEP).or_default().extend(next.map(|one| (false, *one)));
+            }
+        }
+        paths
+    }
+}
+
+/// The best way to every object that one was found to.
+#[derive(Debug, Default)]
+pub struct BestPaths {
+    best: HashMap<Object, (u32, Reference)>,
+    /// Those of which the best reference ends the way.
+    ends: HashSet<Object>,
+}
+
+impl BestPaths {
+    /// How far the end of the way to an object is.
+    pub fn distance(&self, target: Object) -> Option<u32> {
+        self.best.get(&target).map(|(worth, _)| *worth)
+    }
+
+    /// The way to an object.
+    pub fn path(&self, target: Object) -> Option<Path> {
+        let (mut worth, mut reference) = *self.best.get(&target)?;
+        let mut path = vec![reference];
+        // Each step is nearer to the end than the one before; the end itself has none.
+        while let From::Object(next) = reference.from
+            && !self.ends.contains(&reference.to)
+            && let Some((nearer, further)) = self.best.get(&next).filter(|best| best.0 < worth)
+        {
+            (worth, reference) = (*nearer, *further);
+            path.push(reference);
+        }
+        Some(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PageSet;
+    use crate::marking::mark;
+    use crate::references::tests::Part;
+    use crate::testing::{BASE, Ram};
+    use sysak_base::{Pfn, Quiet};
+
+    #[test]
+    fn a_way_leads_through_rings_to_the_best_end() {
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0), (8, 1)]);
+        let object = |slab, index| Object { slab, index };
+        let (target, a, b, owner) = (object(0, 6), object(1, 2), object(1, 3), object(1, 4));
+        let at = |object| heap.object_va(object).0;
+        let [t, x, y, o] = [target, a, b, owner].map(at);
+        // root, twice → a ⇄ b → target; owner → b; root → owner
+        ram.put(0x10, x);
+        ram.put(0x20, x);
+        ram.put(0x18, o);
+        ram.put_va(x, y);
+        ram.put_va(y, x);
+        ram.put_va(y + 32, t);
+        ram.put_va(o + 8, y);
+        let mut pages = PageSet::new(16);
+        pages.insert(Pfn(0));
+        let cancel = Cancel::default();
+        let mut none = std::iter::empty();
+        let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
+        mark(&mut heap, &ram, roots, &Quiet, &cancel);
+        let ends = |object| object == owner;
+        let mut with = |each: &mut dyn FnMut(Roots<'_>)| {
+            each(Roots {
+                pages: &pages,
+                ranges: &mut std::iter::empty(),
+                words: &[],
+                left_out: &[],
+            });
+        };
+        let limits = Limits { depth: 5 };
+        let none = Part(None);
+        let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
+        let found = search(space, &mut with, &[target], &ends, limits, &cancel);
+        let owned = |one: &Reference| match one.from {
+            From::Object(object) if ends(object) => Some(0),
+            From::Root => Some(STEP),
+            _ => None,
+        };
+        let way = |rank: &dyn Fn(&Reference) -> Option<u32>| -> Vec<From> {
+            found.best_paths(rank).path(target).unwrap().iter().map(|step| step.from).collect()
+        };
+        assert_eq!(way(&owned), [From::Object(b), From::Object(owner)]);
+        let root_only = |one: &Reference| (one.from == From::Root).then_some(0);
+        assert_eq!(way(&root_only), [From::Object(b), From::Object(a), From::Root]);
+        let first = found.best_paths(&root_only).path(target).unwrap().last().unwrap().at;
+        assert_eq!(first, BASE.at(0x10), "of ways that are worth the same always the same one");
+        assert_eq!(found.best_paths(&owned).path(object(0, 9)), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! What a place in the kernel's memory is: a variable, a module's data, a stack, per-CPU memory.
+//!
+//! Roots are read through the direct map; what they are called goes by the address at which the
+//! kernel itself uses them.
+//!
+//! **Invariant:** a place is named only where the kernel's own books say what it is.
+
+use std::collections::HashMap;
+
+use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
+use sysak_heap::Heap;
+
+use sysak_kernel::Kernel;
+use sysak_kernel::holders::{gather, objects_of};
+use sysak_kernel::list::{half, word};
+use sysak_kernel::shape::TASK_CACHE;
+use sysak_kernel::tables::Mapping;
+use sysak_kernel::vmalloc::{Area, AreaKind, area_at};
+
+/// Static per-CPU variables lie below this where per-CPU pointers count from 0.
+const PER_CPU_BYTES: u64 = 1 << 20;
+/// A larger table of boot time is none.
+const MOST_TABLE_BYTES: u64 = 1 << 30;
+/// Image that is searched, and how much of it at once.
+const MOST_IMAGE_BYTES: u64 = 256 << 20;
+const PIECE_BYTES: u64 = PAGE_SIZE;
+/// An area has no more pages that are looked up here: 4 GiB.
+const MOST_PAGES: u64 = 1 << 20;
+
+/// What a place is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the kernel's image or in a module, at this address.
+    Image(Va),
+    /// In a module's memory, at this address.
+    Module(Va),
+    /// A static per-CPU variable, by its pointer.
+    PerCpu(Va),
+    /// On the stack of a thread.
+    Stack {
+        /// The thread.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// In an area of the vmalloc address space, at this address.
+    Area(Va),
+    /// In memory set aside at boot to which this variable of the kernel leads: a hash table.
+    Table(Va),
+    /// In the `struct page` of a page.
+    StructPage(Pfn),
+    /// In a page of the kernel of which nobody says more.
+    Page(Pfn),
+    /// In no RAM.
+    Unknown,
+}
+
+/// A thread: its number and name.
+pub type Thread = (u32, String);
+
+/// Looks places up.
+pub struct Places<'a, 'k> {
+    kernel: &'a Kernel<'k>,
+    /// Pages of areas, and the addresses at which they are used.
+    pages: HashMap<Pfn, Va>,
+    areas: &'a [Area],
+    /// By the address of its stack.
+    stacks: HashMap<Va, Thread>,
+    /// By the address of its `task_struct`.
+    tasks: HashMap<Va, Thread>,
+    /// Where tables begin that were set aside at boot, ascending, and the variable that says so;
+    /// `None` where something else begins.
+    tables: Vec<(Va, Option<Va>)>,
+}
+
+impl<'a, 'k> Places<'a, 'k> {
+    /// Reads what is needed of tasks and areas.
+    pub fn new(kernel: &'a Kernel<'k>, heap: &Heap, areas: &'a [Area]) -> Places<'a, 'k> {
+        let mut pages = HashMap::new();
+        let mut raw = Vec::new();
+        for area in areas.iter().filter(|area| kernel.direct_pfn(area.array).is_some()) {
+            let many = area.pages.min(MOST_PAGES);
+            let Ok(array) = kernel.memory.view(area.array, many as usize * 8, &mut raw) else {
+                continue;
+            };
+            for (index, page) in (0..).zip(array.chunks_exact(8)) {
+                if let Some(pfn) = kernel.page_of(Va(word(page, 0))) {
+                    pages.insert(pfn, area.address.at(index << PAGE_SHIFT));
+                }
+            }
+        }
+        // No array names the pages of per-CPU memory.
+        let mut mapping = Mapping::new(kernel, heap);
+        for area in areas.iter().filter(|area| area.kind == AreaKind::PerCpu) {
+            for index in 0..(area.bytes >> PAGE_SHIFT).min(MOST_PAGES) {
+                let at = area.address.at(index << PAGE_SHIFT);
+                if let Some(pfn) = mapping.as_mut().and_then(|mapping| mapping.page(at)) {
+                    pages.insert(pfn, at);
+                }
+            }
+        }
+        let tables = tables(kernel);
+        let mut places =
+            Places { kernel, pages, areas, stacks: HashMap::new(), tasks: HashMap::new(), tables };
+        places.read_threads(heap);
+        places
+    }
+
+    /// The thread that a `task_struct` describes.
+    pub fn thread(&self, task: Va) -> Option<&Thread> {
+        self.tasks.get(&task)
+    }
+
+    /// The address at which the kernel itself uses what lies at an address of the direct map, where
+    /// that is another one.
+    pub fn used_at(&self, at: Va) -> Va {
+        let page = self.kernel.direct_pfn(at).and_then(|pfn| self.pages.get(&pfn));
+        page.map_or(at, |page| page.at(at.0 % PAGE_SIZE))
+    }
+
+    /// Where a range of the kernel's image, of a module or of a stack lies in the direct map, page by
+    /// page; what is not known is left out.
+    pub fn pieces(&self, start: Va, bytes: u64) -> Vec<(Va, u64)> {
+        let end = start.0.saturating_add(bytes.min(MOST_PAGES << PAGE_SHIFT));
+        let mut pieces = Vec::new();
+        let mut at = start.0;
+        while at < end {
+            let next = (at / PAGE_SIZE + 1).saturating_mul(PAGE_SIZE).min(end);
+            if let Some(page) = self.direct(Va(at)) {
+                pieces.push((page, next - at));
+            }
+            at = next;
+        }
+        pieces
+    }
+
+    /// Where what the kernel uses at an address lies in the direct map.
+    fn direct(&self, at: Va) -> Option<Va> {
+        let kernel = self.kernel;
+        if kernel.direct_pfn(at).is_some() {
+            return Some(at);
+        }
+        if kernel.is_image(at) {
+            let ((start, _), first) = (kernel.image_virtual?, kernel.image.first()?.start);
+            return Some(kernel.page_va(first).at(at.0 - start.0));
+        }
+        let area = area_at(self.areas, at)?;
+        kernel.direct_pfn(area.array)?;
+        let slot = area.array.at((at.0 - area.address.0) / PAGE_SIZE * 8);
+        let pfn = kernel.page_of(Va(kernel.memory.read_u64(slot).ok()?))?;
+        Some(kernel.page_va(pfn).at(at.0 % PAGE_SIZE))
+    }
+
+    /// The copies of a static per-CPU variable.
+    pub fn copies(&self, pointer: Va) -> impl Iterator<Item = Va> + use<'_, 'a, 'k> {
+        self.kernel.per_cpu(pointer.0)
+    }
+
+    /// The `task_struct`s of a thread.
+    pub fn tasks_of(&self, pid: u32) -> impl Iterator<Item = Va> + use<'_, 'a, 'k> {
+        self.tasks.iter().filter(move |(_, thread)| thread.0 == pid).map(|(at, _)| *at)
+    }
+
+    /// What lies at an address, of the direct map or any other.
+    pub fn of(&self, at: Va) -> Place {
+        let kernel = self.kernel;
+        if kernel.is_image(at) {
+            return Place::Image(at);
+        }
+        if let Some(pfn) = kernel.direct_pfn(at) {
+            return self.of_page(pfn, at);
+        }
+        if let Some(offset) = at.checked_sub(kernel.memmap_range().0) {
+            let pfn = Pfn(offset / kernel.shape.page.size.max(1));
+            if kernel.is_ram(pfn) {
+                return Place::StructPage(pfn);
+            }
+        }
+        self.of_area(at).unwrap_or(Place::Unknown)
+    }
+
+    fn of_page(&self, pfn: Pfn, at: Va) -> Place {
+        let kernel = self.kernel;
+        // Parts of the image are given back after boot, and may be anybody's since.
+        if let Some(page) = self.pages.get(&pfn) {
+            return self.of_area(page.at(at.0 % PAGE_SIZE)).unwrap_or(Place::Page(pfn));
+        }
+        // The image is mapped in one piece.
+        if let (Some((start, _)), Some(first)) = (kernel.image_virtual, kernel.image.first())
+            && kernel.image.iter().any(|run| run.contains(pfn))
+        {
+            let page = pfn.0 - first.start.0;
+            return Place::Image(start.at((page << PAGE_SHIFT) + at.0 % PAGE_SIZE));
+        }
+        match self.static_per_cpu(at) {
+            Some(pointer) => Place::PerCpu(pointer),
+            None => self.table(pfn, at).map_or(Place::Page(pfn), Place::Table),
+        }
+    }
+
+    /// The variable that leads to the table that an address lies in.
+    fn table(&self, pfn: Pfn, at: Va) -> Option<Va> {
+        let index = self.tables.partition_point(|table| table.0 <= at).checked_sub(1)?;
+        let (start, variable) = self.tables[index];
+        let is_near = at.0 - start.0 < MOST_TABLE_BYTES;
+        variable.filter(|_| is_near && is_reserved(self.kernel, pfn))
+    }
+
+    /// The area in use that an address lies in.
+    fn of_area(&self, at: Va) -> Option<Place> {
+        let area = area_at(self.areas, at)?;
+        Some(match area.kind {
+            AreaKind::Module => Place::Module(at),
+            AreaKind::Stack => match self.stacks.get(&area.address) {
+                Some((pid, name)) => Place::Stack { pid: *pid, name: name.clone() },
+                None => Place::Stack { pid: 0, name: String::new() },
+            },
+            // Who asked for it may not be known any more; nothing else has symbols of a module.
+            _ if self.module_of(area).is_some() => Place::Module(at),
+            _ => Place::Area(at),
+        })
+    }
+
+    /// The module whose memory an area is.
+    pub fn module_of(&self, area: &Area) -> Option<&str> {
+        self.kernel.symbols.module_within(area.address, area.address.at(area.bytes))
+    }
+
+    /// The pointer to a static per-CPU variable that an address is some CPU's copy of.
+    fn static_per_cpu(&self, at: Va) -> Option<Va> {
+        let kernel = self.kernel;
+        let offsets = kernel.per_cpu_offsets().iter();
+        let pointers = offsets.map(|offset| Va(at.0.wrapping_sub(*offset)));
+        pointers.into_iter().find(|pointer| {
+            let is_static = pointer.0 < PER_CPU_BYTES || kernel.is_image(*pointer);
+            let symbol = kernel.symbols.symbolize_per_cpu(*pointer).filter(|_| is_static);
+            symbol.is_some_and(|symbol| symbol.size.is_some_and(|size| symbol.offset < size))
+        })
+    }
+
+    /// Every thread that has a stack.
+    fn read_threads(&mut self, heap: &Heap) {
+        let kernel = self.kernel;
+        let (Some(task), Some(process)) = (&kernel.shape.task, &kernel.shape.held.process) else {
+            return;
+        };
+        let at = objects_of(heap, TASK_CACHE);
+        let (first, bytes) = process.read;
+        let mut stacks = vec![Va(0); at.len()];
+        gather(kernel.memory, &at, task.stack + 8, |index, raw| {
+            stacks[index] = Va(word(raw, task.stack));
+        });
+        let parts: Vec<Va> = at.iter().map(|at| at.at(first)).collect();
+        gather(kernel.memory, &parts, bytes, |index, raw| {
+            let (name, len) = process.name;
+            let name = raw.get(name as usize..(name + len) as usize).unwrap_or_default();
+            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+            let name = String::from_utf8_lossy(&name[..end]).into_owned();
+            let thread = (half(raw, process.thread), name);
+            self.stacks.insert(stacks[index], thread.clone());
+            self.tasks.insert(at[index], thread);
+        });
+    }
+}
+
+/// Tables that were set aside at boot: pages that are reserved, and to whose start a variable of the
+/// kernel leads.
+fn tables(kernel: &Kernel<'_>) -> Vec<(Va, Option<Va>)> {
+    let Some(((start, end), first)) = kernel.image_virtual.zip(kernel.image.first()) else {
+        return Vec::new();
+    };
+    let base = kernel.page_va(first.start);
+    let mut found = Vec::new();
+    let mut raw = Vec::new();
+    let bytes = (end.0 - start.0).min(MOST_IMAGE_BYTES);
+    for piece in (0..bytes).step_by(PIECE_BYTES as usize) {
+        let many = PIECE_BYTES.min(bytes - piece);
+        // Parts of the image are given back after boot, and may be anybody's since.
+        let is_given_back =
+            kernel.direct_pfn(base.at(piece)).is_none_or(|pfn| !is_reserved(kernel, pfn));
+        if is_given_back {
+            continue;
+        }
+        let Ok(words) = kernel.memory.view(base.at(piece), many as usize, &mut raw) else {
+            continue;
+        };
+        for (offset, bytes) in (piece..).step_by(8).zip(words.chunks_exact(8)) {
+            let target = Va(word(bytes, 0));
+            if target.0.is_multiple_of(PAGE_SIZE)
+                && kernel.direct_pfn(target).is_some_and(|pfn| kernel.is_ram(pfn))
+            {
+                found.push((target, Some(start.at(offset))));
+            }
+        }
+    }
+    // Of what per-CPU memory begins with the place is known better.
+    let units = kernel.per_cpu_offsets().iter();
+    found.extend(units.map(|unit| (Va(*unit), None)));
+    found.sort_unstable();
+    found.dedup_by_key(|table| table.0);
+    found.retain(|(target, _)| {
+        kernel.direct_pfn(*target).is_some_and(|pfn| is_reserved(kernel, pfn))
+    });
+    found
+}
+
+/// Whether a page was set aside at boot.
+fn is_reserved(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
+    let shape = &kernel.shape.page;
+    let flags = kernel.memory.read_u64(kernel.struct_page(pfn).at(shape.flags));
+    flags.is_ok_and(|flags| flags >> shape.bits.reserved & 1 != 0)
+}

@@ -1,0 +1,203 @@
+//! The words of an object, and what each of them is.
+
+use std::collections::{HashMap, HashSet};
+
+use sysak_base::Va;
+use sysak_heap::{Class, Object};
+use sysak_holders::HolderResolver;
+use sysak_infer::TypeInferrer;
+use sysak_infer::object_types::LIKELY;
+use sysak_memleak::to_report::types::object_type;
+use sysak_report::{Dump, Word, WordKind};
+
+use crate::address::of_object;
+
+/// Bytes of an object that are shown.
+const SHOWN_BYTES: u64 = 4096;
+/// Objects behind one object that are shown.
+const MOST_NEXT: usize = 16;
+/// Objects that are shown at all.
+const MOST_OBJECTS: usize = 200;
+/// `LIST_POISON1` and `LIST_POISON2` of x86-64 (include/linux/poison.h).
+const POISONS: [(u64, &str); 2] =
+    [(0xdead_0000_0000_0100, "LIST_POISON1"), (0xdead_0000_0000_0122, "LIST_POISON2")];
+/// Error numbers as pointers.
+const ERRORS_FROM: u64 = u64::MAX - 4094;
+
+/// Objects whose type is looked for.
+const MOST_TYPED: usize = 20;
+
+/// The words of an object; of those that they lead to as well, `depth` steps far. The `inferrer`
+/// names their types and fields.
+pub fn dump(
+    resolver: &HolderResolver<'_, '_>,
+    inferrer: &mut TypeInferrer<'_>,
+    object: Object,
+    at: Va,
+    depth: u32,
+) -> Dump {
+    let mut shown = HashSet::from([object]);
+    let mut found = deeper(resolver, object, at, depth, &mut shown);
+    let mut left = MOST_TYPED;
+    name(resolver, inferrer, &mut found, &mut left);
+    found
+}
+
+/// Puts the names of the likeliest type's members beside the words.
+fn name(
+    resolver: &HolderResolver<'_, '_>,
+    inferrer: &mut TypeInferrer<'_>,
+    dump: &mut Dump,
+    left: &mut usize,
+) {
+    if *left == 0 {
+        return;
+    }
+    *left -= 1;
+    let object = dump.spot.start.and_then(|start| resolver.look().heap.find_object(start.0));
+    if let Some(guess) = object.and_then(|object| inferrer.of_object(object)) {
+        if guess.confidence >= LIKELY {
+            let fields: HashMap<u64, &String> =
+                guess.fields.iter().map(|(at, name)| (u64::from(*at), name)).collect();
+            for word in &mut dump.words {
+                word.field = fields.get(&word.offset).map(|name| (*name).clone());
+            }
+        }
+        dump.object_type = object_type(std::slice::from_ref(&guess));
+    }
+    dump.leads_to.iter_mut().for_each(|next| name(resolver, inferrer, next, left));
+}
+
+fn deeper(
+    resolver: &HolderResolver<'_, '_>,
+    object: Object,
+    at: Va,
+    depth: u32,
+    shown: &mut HashSet<Object>,
+) -> Dump {
+    let heap = &resolver.look().heap;
+    let (words, cut) = contents(resolver, object);
+    // Each link of a list that leads to itself is a field of its own.
+    let typed = heap.cache_of(object).class == Class::Slab;
+    let mut found = Dump { spot: of_object(resolver, object, at), cut, ..Dump::default() };
+    let mut next = Vec::new();
+    for (offset, value) in (0..).step_by(8).zip(words) {
+        let is_same = |last: &&mut Word| last.value == value && (value == 0 || !typed);
+        if let Some(last) = found.words.last_mut().filter(is_same) {
+            last.count += 1;
+            continue;
+        }
+        found.words.push(word(resolver, object, offset, value));
+        if let Some(other) = heap.find_object(value)
+            && found.words.last().is_some_and(|word| word.kind == WordKind::Object)
+            && heap.cache_of(other).class == Class::Slab
+            && depth > 0
+            && next.len() < MOST_NEXT
+            && shown.len() < MOST_OBJECTS
+            && shown.insert(other)
+        {
+            next.push((other, Va(value)));
+        }
+    }
+    let below = next.into_iter().map(|(other, at)| deeper(resolver, other, at, depth - 1, shown));
+    found.leads_to = below.collect();
+    found
+}
+
+/// The words, and whether there are more.
+fn contents(resolver: &HolderResolver<'_, '_>, object: Object) -> (Vec<u64>, bool) {
+    let (kernel, heap) = (resolver.kernel(), &resolver.look().heap);
+    let cache = heap.cache_of(object);
+    let (start, all) = match cache.class {
+        Class::Slab => (heap.content_va(object), u64::from(cache.object_size)),
+        // Of the CPUs' copies the first.
+        Class::PerCpu => {
+            (heap.content_va(object), heap.object_bytes(object) / kernel.cpus().max(1))
+        }
+        Class::Page | Class::Vmalloc => (heap.content_va(object), heap.object_bytes(object)),
+    };
+    let bytes = all.min(SHOWN_BYTES);
+    let mut raw = vec![0; bytes as usize];
+    match start.map(|start| kernel.memory.read(start, &mut raw)) {
+        Some(Ok(())) => {
+            let words = raw
+                .chunks_exact(8)
+                .map(|word| word.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)));
+            (words.collect(), all > bytes)
+        }
+        _ => (Vec::new(), true),
+    }
+}
+
+fn word(resolver: &HolderResolver<'_, '_>, object: Object, offset: u64, value: u64) -> Word {
+    let (kind, meaning) = meaning(resolver, object, value);
+    Word { offset, value, count: 1, kind, meaning, field: None }
+}
+
+fn meaning(
+    resolver: &HolderResolver<'_, '_>,
+    object: Object,
+    value: u64,
+) -> (WordKind, Option<String>) {
+    let heap = &resolver.look().heap;
+    if value == 0 {
+        return (WordKind::Zero, None);
+    }
+    if let Some((_, name)) = POISONS.iter().find(|(poison, _)| *poison == value) {
+        return (WordKind::Poison, Some((*name).to_owned()));
+    }
+    if value >= ERRORS_FROM {
+        return (WordKind::Error, Some((value as i64).to_string()));
+    }
+    if let Some(other) = heap.find_object(value)
+        && (value > u64::from(u32::MAX) || heap.object_va(other).0 == value)
+        && (heap.cache_of(other).class != Class::Vmalloc
+            || resolver.symbol_and_offset(Va(value)).is_none())
+    {
+        let label = match other == object {
+            true => format!("itself+{:#x}", value.wrapping_sub(heap.object_va(object).0)),
+            false => resolver.object_label(other, Va(value)),
+        };
+        return (WordKind::Object, Some(label));
+    }
+    if let Some(name) = resolver.symbol_and_offset(Va(value)) {
+        return (WordKind::Symbol, Some(name));
+    }
+    if let Some(text) = letters(value) {
+        return (WordKind::Text, Some(text));
+    }
+    if value >= heap.page_offset().0 {
+        return (WordKind::Address, resolver.place_label(Va(value)));
+    }
+    let (low, high) = (value as u32, (value >> 32) as u32);
+    let number = match high {
+        0 => low.to_string(),
+        // Two counts in one word are more frequent than one number as big.
+        _ if high < 1 << 20 => format!("{low}, {high}"),
+        _ => return (WordKind::Number, None),
+    };
+    (WordKind::Number, Some(number))
+}
+
+/// At least four letters, and nothing but zeros behind them.
+fn letters(value: u64) -> Option<String> {
+    let bytes = value.to_le_bytes();
+    let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (text, rest) = bytes.split_at(len);
+    let is_text = len >= 4 && text.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    (is_text && rest.iter().all(|byte| *byte == 0))
+        .then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_told_from_numbers() {
+        assert_eq!(letters(u64::from_le_bytes(*b"eth0\0\0\0\0")).as_deref(), Some("eth0"));
+        assert_eq!(letters(u64::from_le_bytes(*b"longname")).as_deref(), Some("longname"));
+        assert_eq!(letters(0x41), None);
+        assert_eq!(letters(u64::from_le_bytes(*b"ab\0cd\0ef")), None);
+    }
+}

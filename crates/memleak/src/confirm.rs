@@ -1,0 +1,197 @@
+//! Two looks: what was a suspect in the first and is one in the second.
+//!
+//! On a live machine an object in flight looks unreachable for a moment: its
+//! only pointer is in a register, or between two stores. A long list that is cut
+//! and joined while it is followed loses its tail in every look. So only what is
+//! still allocated, still unreachable and *unchanged* seconds later counts: nobody
+//! can write to an object that is lost.
+
+use std::collections::HashSet;
+
+use sysak_base::{Memory, Va};
+use sysak_heap::{Bits, Class, Heap, Object, Slab};
+
+/// The unreached objects of one look: a bit for each object of the slabs that have any.
+///
+/// Some 24 bytes a slab and a bit an object, so that a leak of hundreds of millions of
+/// objects can be confirmed on a machine that it has left short of memory.
+#[derive(Debug, Default)]
+pub struct Suspects {
+    slabs: Vec<Slab>,
+    white: Bits,
+    caches: Vec<Va>,
+    /// A short hash of the content of each suspect, in the order of `white`, up to
+    /// [`MOST_HASHES`]; those beyond are believed on the strength of the rest.
+    hashes: Vec<u16>,
+    /// How many suspects lie in the slabs before each of `slabs`.
+    before: Vec<u64>,
+    /// Of per-CPU allocations, their pointers: their number in a row changes.
+    pointers: HashSet<Va>,
+}
+
+/// 16 MiB of hashes; what churns has thousands of objects, not millions.
+const MOST_HASHES: usize = 8 << 20;
+
+impl Suspects {
+    /// Takes down every unreached object.
+    pub fn of(heap: &Heap, memory: &dyn Memory) -> Suspects {
+        let caches = heap.caches.iter().map(|cache| cache.va).collect();
+        let mut suspects = Suspects { caches, ..Suspects::default() };
+        let mut total = 0;
+        let mut buffer = Vec::new();
+        for (index, slab) in heap.slabs.iter().enumerate() {
+            if heap.caches[usize::from(slab.cache)].class == Class::PerCpu {
+                heap.for_each_white(index as u32, |object| {
+                    let object = Object { slab: index as u32, index: object };
+                    suspects.pointers.insert(heap.object_va(object));
+                });
+            } else if heap.count(index as u32).white > 0 {
+                let first = suspects.white.len();
+                suspects.slabs.push(Slab { first, ..*slab });
+                suspects.white.grow(u64::from(slab.objects), false);
+                heap.for_each_white(index as u32, |object| {
+                    suspects.white.set(first + u64::from(object));
+                });
+                suspects.before.push(total);
+                total += heap.count(index as u32).white;
+                if suspects.hashes.len() < MOST_HASHES {
+                    let slab = Contents::read(heap, memory, index as u32, &mut buffer);
+                    heap.for_each_white(index as u32, |object| {
+                        suspects.hashes.push(slab.hash(object));
+                    });
+                }
+            }
+        }
+        suspects
+    }
+
+    /// Clears the suspicion of every unreached object of `heap` that was no suspect before,
+    /// or whose content has changed since.
+    pub fn confirm(&self, heap: &mut Heap, memory: &dyn Memory) {
+        let (mut cleared, mut buffer) = (Vec::new(), Vec::new());
+        // Both rows of slabs ascend: one walk along both.
+        let mut before = self.slabs.iter().zip(&self.before).peekable();
+        for index in 0..heap.slabs.len() as u32 {
+            if heap.count(index).white == 0 {
+                continue;
+            }
+            let slab = heap.slabs[index as usize];
+            if heap.caches[usize::from(slab.cache)].class == Class::PerCpu {
+                self.confirm_per_cpu(heap, index);
+                continue;
+            }
+            while before.next_if(|(old, _)| old.pfn < slab.pfn).is_some() {}
+            let old = before.peek().filter(|(old, _)| self.is_same(old, &slab, heap));
+            let now = Contents::read(heap, memory, index, &mut buffer);
+            cleared.clear();
+            heap.for_each_white(index, |object| {
+                if !old.is_some_and(|(old, rank)| self.is_unchanged(old, **rank, object, &now)) {
+                    cleared.push(object);
+                }
+            });
+            for object in &cleared {
+                heap.blacken(Object { slab: index, index: *object });
+            }
+        }
+    }
+
+    fn confirm_per_cpu(&self, heap: &mut Heap, slab: u32) {
+        let mut cleared = Vec::new();
+        heap.for_each_white(slab, |index| {
+            let object = Object { slab, index };
+            if !self.pointers.contains(&heap.object_va(object)) {
+                cleared.push(object);
+            }
+        });
+        for object in cleared {
+            heap.blacken(object);
+        }
+    }
+
+    /// Whether an object was a suspect before and has the same content still. `rank` is the
+    /// number of suspects before its slab.
+    fn is_unchanged(&self, old: &Slab, rank: u64, object: u16, now: &Contents<'_>) -> bool {
+        if !self.white.test(old.first + u64::from(object)) {
+            return false;
+        }
+        let mut rank = rank;
+        for at in (0..object).step_by(64) {
+            let many = u64::from(object - at).min(64);
+            rank += u64::from(self.white.word(old.first + u64::from(at), many).count_ones());
+        }
+        self.hashes.get(rank as usize).is_none_or(|hash| *hash == now.hash(object))
+    }
+
+    /// Whether a slab of the first look is still there, of the same cache.
+    fn is_same(&self, old: &Slab, slab: &Slab, heap: &Heap) -> bool {
+        let cache = heap.caches[usize::from(slab.cache)].va;
+        old.pfn == slab.pfn
+            && old.objects == slab.objects
+            && self.caches.get(usize::from(old.cache)) == Some(&cache)
+    }
+}
+
+/// What stands in the objects of one slab.
+struct Contents<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+    pad: usize,
+    size: usize,
+}
+
+impl<'a> Contents<'a> {
+    fn read(
+        heap: &Heap,
+        memory: &'a dyn Memory,
+        slab: u32,
+        buffer: &'a mut Vec<u8>,
+    ) -> Contents<'a> {
+        let place = heap.slabs[slab as usize];
+        let cache = &heap.caches[usize::from(place.cache)];
+        let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
+        let size = (cache.object_size as usize).min(stride - pad);
+        let none = Contents { bytes: &[], stride, pad, size };
+        let Some((start, bytes)) = heap.contents(slab) else { return none };
+        let bytes = memory.view(start, bytes, buffer).unwrap_or_default();
+        Contents { bytes, ..none }
+    }
+
+    /// A hash of an object's bytes; that of nothing where they cannot be read.
+    fn hash(&self, object: u16) -> u16 {
+        let at = usize::from(object) * self.stride + self.pad;
+        let bytes = self.bytes.get(at..at + self.size).unwrap_or_default();
+        // FNV-1a, by words: only accidents are to be told apart.
+        let hash = bytes.chunks(8).fold(0xcbf2_9ce4_8422_2325u64, |hash, word| {
+            let word = word.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+            (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
+        });
+        (hash ^ hash >> 16 ^ hash >> 32 ^ hash >> 48) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sysak_heap::testing::Ram;
+
+    #[test]
+    fn only_what_is_lost_in_both_looks_stays_lost() {
+        let mut ram = Ram::new(16);
+        let mut first = ram.heap(&[(4, 0), (6, 1)]);
+        first.mark(Object { slab: 0, index: 1 });
+        let suspects = Suspects::of(&first, &ram);
+        let written = first.object_va(Object { slab: 0, index: 40 }).0;
+        ram.put_va(written + 16, 1);
+        let mut second = ram.heap(&[(4, 0), (5, 0), (6, 0)]);
+        second.mark(Object { slab: 0, index: 2 });
+        suspects.confirm(&mut second, &ram);
+        let white = |slab, index| second.is_white(Object { slab, index });
+        assert!(white(0, 0) && white(0, 63));
+        assert!(!white(0, 40), "somebody wrote to it");
+        assert!(white(0, 39) && white(0, 41));
+        assert!(!white(0, 1), "reached in the first look");
+        assert!(!white(0, 2), "reached in the second look");
+        assert!(!white(1, 0), "a slab that was not there");
+        assert!(!white(2, 0), "the page belongs to another cache now");
+    }
+}

@@ -1,0 +1,305 @@
+//! The diagnosis: takes snapshots, watches in between, judges, and explains.
+//!
+//! A crash dump gets one snapshot. On a live machine allocations are watched between the
+//! first snapshot and the last; without that a second one confirms each suspect, where there is one.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use sysak_base::{Cancel, Progress, Stage};
+use sysak_heap::{Class, Tally, tally};
+use sysak_kernel::{Kernel, KernelError};
+use sysak_snapshot::Snapshot;
+
+use crate::confirm::Suspects;
+use crate::decision::{End, FirstFacts, Next};
+use crate::explain::{Explanation, explain};
+use crate::judge::{Case, judge};
+use crate::plan::{Plan, Scope, WatchPlan};
+use crate::suspects::{sift, suspects, wait};
+use crate::watch::Watch;
+use crate::watch::rounds::{self, Start, Watched};
+
+/// The tracer follows no more caches by name.
+const MOST_FOLLOWED: usize = 8;
+
+/// Why there is no diagnosis.
+#[derive(Debug, thiserror::Error)]
+pub enum DiagnoseError {
+    /// The kernel could not be walked.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The cache that was asked for does not exist.
+    #[error("no slab cache is named {name}{hint}: see /proc/slabinfo or --all-caches for names")]
+    NoSuchCache {
+        /// The name asked for.
+        name: String,
+        /// A similar one that exists.
+        hint: String,
+    },
+}
+
+/// What was found out.
+pub struct Diagnosis<'a> {
+    /// What was observed.
+    pub observed: Observed<'a>,
+    /// Caches worth a word, worst first.
+    pub cases: Vec<Case>,
+    /// What could be explained of them, by their index in the heap.
+    pub explanations: HashMap<u16, Explanation>,
+}
+
+/// What the snapshots and the watch saw, before anything is judged.
+pub struct Observed<'a> {
+    /// The snapshot that counts: the last one.
+    pub snapshot: Snapshot,
+    /// Objects of each cache.
+    pub tallies: Vec<Tally>,
+    /// How many snapshots were taken.
+    pub snapshots: u32,
+    /// What watching allocations showed; `None` where nothing was watched.
+    pub watched: Option<Watched<'a>>,
+    /// Why nothing was watched although it was wanted.
+    pub refused: Option<String>,
+    /// The step in which it was ended early.
+    pub interrupted: Option<Stage>,
+}
+
+impl Diagnosis<'_> {
+    /// Whether anything leaks.
+    pub fn leaks(&self) -> bool {
+        self.cases.iter().any(|case| case.leaks)
+    }
+
+    /// Whether anything grows that nobody accounts for.
+    pub fn suspects(&self) -> bool {
+        self.cases.iter().any(Case::is_suspected)
+    }
+}
+
+/// Diagnoses a kernel.
+pub fn diagnose<'a>(
+    kernel: &mut Kernel<'a>,
+    plan: &Plan,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Diagnosis<'a>, DiagnoseError> {
+    let run = Run { plan, progress, cancel };
+    let snapshot = Snapshot::take(kernel, progress, cancel)?;
+    let scope = match (&plan.only_cache, plan.only_class) {
+        (Some(name), _) => Scope::Cache(find_cache(&snapshot, name)?),
+        (None, Some(class)) => Scope::Class(class),
+        (None, None) => Scope::All,
+    };
+    let mut observed = observe(kernel, &run, snapshot, scope)?;
+    // Whoever ends the watch wants the report of what was seen, not the end of everything.
+    let by_hand = observed.watched.as_ref().is_some_and(|watched| watched.end == End::Interrupted);
+    let patient = Cancel::default();
+    let cancel = if by_hand { &patient } else { cancel };
+    let is_judged =
+        observed.interrupted.is_none_or(|stage| matches!(stage, Stage::Reach | Stage::Settle));
+    let (mut cases, mut explanations) = (Vec::new(), HashMap::new());
+    if is_judged {
+        let start = Instant::now();
+        cases = judge(kernel, &mut observed, plan, scope, progress, cancel);
+        observed.snapshot.times.similarity += start.elapsed();
+    }
+    if is_judged && observed.interrupted.is_none() {
+        let start = Instant::now();
+        explanations = explain(kernel, &mut observed, &cases, scope, cancel);
+        observed.snapshot.times.explain += start.elapsed();
+    }
+    Ok(Diagnosis { observed, cases, explanations })
+}
+
+/// What the first snapshot of a live machine saw.
+struct First {
+    snapshot: Snapshot,
+    tallies: Vec<Tally>,
+    suspects: Option<Suspects>,
+    scope: Scope,
+}
+
+/// What every step is handed on.
+struct Run<'r> {
+    plan: &'r Plan,
+    progress: &'r dyn Progress,
+    cancel: &'r Cancel,
+}
+
+/// Takes all further snapshots and watches, as far as that could change the answer.
+fn observe<'a>(
+    kernel: &mut Kernel<'a>,
+    run: &Run<'_>,
+    mut snapshot: Snapshot,
+    scope: Scope,
+) -> Result<Observed<'a>, DiagnoseError> {
+    let mut tallies = tally(&snapshot.heap);
+    let plan = run.plan;
+    let Some(settle) = plan.settle.filter(|_| snapshot.interrupted.is_none()) else {
+        let interrupted = snapshot.interrupted;
+        return Ok(Observed::of(snapshot, tallies, 1, interrupted));
+    };
+    let suspects = sift(&mut snapshot, &mut tallies, kernel, plan, scope, run.cancel);
+    let first = First { snapshot, tallies, suspects, scope };
+    let facts = first.facts(plan);
+    let (next, refused) = match (facts.next(), &plan.watch) {
+        (Next::Watch, Some(wanted)) => {
+            let followed = followed(&first, wanted);
+            match start_watch(kernel, wanted, &first, &followed) {
+                Ok(watch) => return watched(kernel, run, wanted.limit, watch, first, followed),
+                Err(refused) => (facts.without_watching(), Some(refused)),
+            }
+        }
+        (next, _) => (next, None),
+    };
+    let observed = match (next, first.suspects) {
+        (Next::Confirm, Some(suspects)) => {
+            confirm(kernel, run, settle, (first.snapshot, first.tallies), suspects)?
+        }
+        _ => Observed::of(first.snapshot, first.tallies, 1, None),
+    };
+    Ok(Observed { refused, ..observed })
+}
+
+impl First {
+    fn facts(&self, plan: &Plan) -> FirstFacts {
+        let events = plan.watch.as_ref().and_then(|wanted| wanted.events);
+        FirstFacts {
+            is_live: plan.settle.is_some(),
+            interrupted: self.snapshot.interrupted,
+            is_suspect: self.suspects.is_some(),
+            watch_wanted: plan.watch.is_some(),
+            only_areas: self.scope == Scope::Class(Class::Vmalloc) || self.is_noted(),
+            has_area_events: events.is_some_and(|events| events.areas),
+        }
+    }
+
+    /// Whether only vmalloc areas are suspect: who asked for them the kernel notes itself.
+    fn is_noted(&self) -> bool {
+        let class = |cache: u16| self.snapshot.heap.caches[usize::from(cache)].class;
+        let mut suspects = suspects(&self.snapshot, &self.tallies, self.scope).peekable();
+        let is_suspect = self.suspects.is_some() && suspects.peek().is_some();
+        is_suspect && suspects.all(|cache| class(cache) == Class::Vmalloc)
+    }
+}
+
+/// Takes a second snapshot after a while; what is a suspect in both stays one.
+fn confirm<'a>(
+    kernel: &Kernel<'a>,
+    run: &Run<'_>,
+    settle: Duration,
+    (snapshot, tallies): (Snapshot, Vec<Tally>),
+    suspects: Suspects,
+) -> Result<Observed<'a>, DiagnoseError> {
+    if !wait(settle, run.progress, run.cancel) {
+        return Ok(Observed::of(snapshot, tallies, 1, Some(Stage::Settle)));
+    }
+    let before = snapshot.times;
+    // The first snapshot's memory is given back before the second needs as much.
+    drop(snapshot);
+    let mut snapshot = Snapshot::take(kernel, run.progress, run.cancel)?;
+    snapshot.times.add(before);
+    suspects.confirm(&mut snapshot.heap, kernel.memory);
+    let (tallies, interrupted) = (tally(&snapshot.heap), snapshot.interrupted);
+    Ok(Observed::of(snapshot, tallies, 2, interrupted))
+}
+
+/// The caches to follow: those asked for, else those that look lost, else all.
+fn followed(first: &First, wanted: &WatchPlan) -> Vec<u16> {
+    if wanted.all {
+        return Vec::new();
+    }
+    if let Scope::Cache(only) = first.scope {
+        return vec![only];
+    }
+    if first.suspects.is_none() {
+        let others = [Class::Page, Class::PerCpu, Class::Vmalloc].map(Scope::Class);
+        let heap = &first.snapshot.heap;
+        let all = (0..heap.caches.len() as u16).filter(|_| others.contains(&first.scope));
+        return all.filter(|cache| first.scope.has(heap, *cache)).collect();
+    }
+    let mut caches: Vec<u16> = suspects(&first.snapshot, &first.tallies, first.scope).collect();
+    caches.sort_by_key(|cache| {
+        std::cmp::Reverse(first.tallies[usize::from(*cache)].unreachable_bytes)
+    });
+    caches.truncate(MOST_FOLLOWED);
+    caches
+}
+
+fn start_watch<'a>(
+    kernel: &mut Kernel<'a>,
+    wanted: &WatchPlan,
+    first: &First,
+    followed: &[u16],
+) -> Result<Watch<'a>, String> {
+    let events = wanted.events.ok_or(
+        "the kernel's BTF has no allocation events (is it built with CONFIG_TRACEPOINTS?)",
+    )?;
+    let caches = &first.snapshot.heap.caches;
+    let follow = (!followed.is_empty()).then_some(followed);
+    let watch = Watch::start(kernel, events, caches, follow, wanted.budget_percent)
+        .map_err(|error| error.to_string())?;
+    // What is kept about a lost object must not lead to it.
+    kernel.own_pages.extend(watch.own_pages());
+    kernel.own_pages.sort_unstable();
+    Ok(watch)
+}
+
+fn watched<'a>(
+    kernel: &Kernel<'a>,
+    run: &Run<'_>,
+    limit: Duration,
+    watch: Watch<'a>,
+    first: First,
+    followed: Vec<u16>,
+) -> Result<Observed<'a>, DiagnoseError> {
+    let (is_suspect, is_noted) = (first.suspects.is_some(), first.is_noted());
+    let suspects = match first.suspects {
+        Some(suspects) => suspects,
+        None => Suspects::of(&first.snapshot.heap, kernel.memory),
+    };
+    let start = Start {
+        kernel,
+        plan: run.plan,
+        limit,
+        scope: first.scope,
+        first: first.snapshot,
+        suspects,
+        followed,
+        is_suspect,
+        is_noted,
+    };
+    let rounds = rounds::run(watch, start, run.progress, run.cancel)?;
+    let interrupted = match rounds.snapshot.interrupted {
+        // Nothing has confirmed the suspects.
+        None if is_suspect && rounds.snapshots == 0 => Some(Stage::Settle),
+        stage => stage,
+    };
+    let observed = Observed::of(rounds.snapshot, rounds.tallies, 1 + rounds.snapshots, interrupted);
+    Ok(Observed { watched: Some(rounds.watched), ..observed })
+}
+
+impl Observed<'_> {
+    fn of(
+        snapshot: Snapshot,
+        tallies: Vec<Tally>,
+        snapshots: u32,
+        interrupted: Option<Stage>,
+    ) -> Self {
+        Observed { snapshot, tallies, snapshots, watched: None, refused: None, interrupted }
+    }
+}
+
+fn find_cache(snapshot: &Snapshot, name: &str) -> Result<u16, DiagnoseError> {
+    let caches = &snapshot.heap.caches;
+    let named = |cache: &sysak_heap::Cache| cache.class == Class::Slab && cache.has_name(name);
+    if let Some(index) = caches.iter().position(named) {
+        return Ok(index as u16);
+    }
+    let all = caches.iter().flat_map(|cache| cache.aliases.iter().chain([&cache.name]));
+    let near = all.filter(|other| other.contains(name) || name.contains(other.as_str()));
+    let near = near.min_by_key(|other| (other.len().abs_diff(name.len()), *other));
+    let hint = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
+    Err(DiagnoseError::NoSuchCache { name: name.to_owned(), hint })
+}

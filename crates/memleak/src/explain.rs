@@ -1,0 +1,163 @@
+//! What the objects are, which code may have allocated them, and who holds what is not lost.
+//!
+//! **Danger:** none of it is proof, so none of it changes a judgement.
+
+use std::collections::HashMap;
+
+use sysak_base::{Cancel, PAGE_SIZE};
+use sysak_callsites::{Matching, Subject, matching};
+use sysak_heap::Class;
+use sysak_holders::{HolderResolver, Holders, heaviest, held_by, weigh};
+use sysak_infer::{InferredType, TypeInferrer, Types, kernel_types};
+use sysak_kernel::Kernel;
+
+use crate::diagnose::Observed;
+use crate::judge::Case;
+use crate::plan::Scope;
+use crate::rank::PROVED_OBJECTS;
+
+/// Memory that can be read a few times over without anybody noticing: 1 GiB.
+const CHEAP_BYTES: u64 = 1 << 30;
+/// A cache whose memory needs an explanation has so much, and such a share of all memory.
+const BIG_BYTES: u64 = 32 << 20;
+const BIG_SHARE: u64 = 100;
+
+/// What could be explained of a case.
+#[derive(Default)]
+pub struct Explanation {
+    /// The types that the objects may have, the likeliest first.
+    pub types: Vec<InferredType>,
+    /// Which code may have allocated them, where nobody saw who did.
+    pub call_sites: Option<Matching>,
+    /// Who holds them, where that was looked for.
+    pub holders: Option<Holders>,
+}
+
+/// Explains the cases as far as they need it, each by the index of its cache.
+pub(crate) fn explain(
+    kernel: &Kernel<'_>,
+    observed: &mut Observed<'_>,
+    cases: &[Case],
+    scope: Scope,
+    cancel: &Cancel,
+) -> HashMap<u16, Explanation> {
+    let question = Question { kernel, observed, cases, is_asked: matches!(scope, Scope::Cache(_)) };
+    let held = question.held_caches();
+    if held.is_empty() && !cases.iter().any(|case| question.wants_type(case)) {
+        return HashMap::new();
+    }
+    let types = kernel_types(kernel);
+    let mut inferrer = TypeInferrer::new(kernel, &observed.snapshot.heap, &types);
+    let mut found: HashMap<u16, Explanation> = HashMap::new();
+    for (cache, types) in question.types(&mut inferrer, cancel) {
+        found.entry(cache).or_default().types = types;
+    }
+    for (cache, sites) in question.call_sites(&types, &found, cancel) {
+        found.entry(cache).or_default().call_sites = Some(sites);
+    }
+    if held.is_empty() {
+        return found;
+    }
+    let resolver = HolderResolver::new(kernel, &observed.snapshot);
+    let closely = question.is_open();
+    let mut holders = held_by(&resolver, &mut inferrer, &held, closely, cancel);
+    let heavy = heaviest(&resolver, &held, &holders);
+    weigh(kernel, &mut observed.snapshot, &heavy, &mut holders, cancel);
+    for (cache, holders) in held.into_iter().zip(holders) {
+        found.entry(cache).or_default().holders = holders;
+    }
+    found
+}
+
+/// What is to be explained.
+struct Question<'q, 'k> {
+    kernel: &'q Kernel<'k>,
+    observed: &'q Observed<'k>,
+    cases: &'q [Case],
+    /// Whether one cache was asked for.
+    is_asked: bool,
+}
+
+impl Question<'_, '_> {
+    fn is_slab(&self, case: &Case) -> bool {
+        let caches = &self.observed.snapshot.heap.caches;
+        caches[usize::from(case.cache)].class == Class::Slab
+    }
+
+    /// The type is looked for of what leaks or grows, or was asked for.
+    fn wants_type(&self, case: &Case) -> bool {
+        self.is_slab(case) && (self.is_asked || case.leaks || case.is_suspected())
+    }
+
+    /// The types that the first group of each case may have.
+    fn types(
+        &self,
+        inferrer: &mut TypeInferrer<'_>,
+        cancel: &Cancel,
+    ) -> Vec<(u16, Vec<InferredType>)> {
+        let wanted = self.cases.iter().filter(|case| self.wants_type(case));
+        let infer = |case: &Case| {
+            let group = case.first_group().filter(|_| !cancel.is_set())?;
+            Some((case.cache, inferrer.infer_group(&group, &case.content_symbols)))
+        };
+        wanted.filter_map(infer).collect()
+    }
+
+    /// Code is looked for that may have allocated what leaks or grows, or was asked for, and that nobody saw being allocated.
+    fn wants_call_sites(&self, case: &Case) -> bool {
+        let first = case.functions.first();
+        let is_proved = first.is_some_and(|first| first.unreachable >= PROVED_OBJECTS);
+        let is_suspect = case.leaks && case.lost_through.is_none() || case.is_suspected();
+        self.is_slab(case) && (self.is_asked || is_suspect) && !is_proved
+    }
+
+    fn call_sites(
+        &self,
+        types: &Types,
+        found: &HashMap<u16, Explanation>,
+        cancel: &Cancel,
+    ) -> Vec<(u16, Matching)> {
+        let (kernel, heap) = (self.kernel, &self.observed.snapshot.heap);
+        let wanted: Vec<_> = self.cases.iter().filter(|case| self.wants_call_sites(case)).collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let sites = sysak_callsites::find(kernel.memory, kernel.symbols, cancel);
+        let of = |case: &Case| {
+            let subject = Subject {
+                cache: case.cache,
+                group: case.first_group(),
+                content_symbols: &case.content_symbols,
+                inferred: found.get(&case.cache).and_then(|known| known.types.first()),
+            };
+            (case.cache, matching(kernel, heap, types, &subject, &sites))
+        };
+        wanted.into_iter().take_while(|_| !cancel.is_set()).map(of).collect()
+    }
+
+    /// The caches that are no leak and whose holders are looked for: each step upwards reads the
+    /// kernel's memory once more, so on a big machine only where there is something to explain.
+    fn held_caches(&self) -> Vec<u16> {
+        let is_cheap = self.observed.snapshot.marked.bytes_scanned <= CHEAP_BYTES
+            && !self.kernel.memory.is_live();
+        if !is_cheap && !self.is_open() {
+            return Vec::new();
+        }
+        self.cases.iter().filter(|case| !case.leaks).map(|case| case.cache).collect()
+    }
+
+    /// Whether anything of what is no leak is to be explained.
+    fn is_open(&self) -> bool {
+        self.is_asked || self.cases.iter().any(|case| case.is_suspected() || self.is_big(case))
+    }
+
+    /// Whether a cache has so much memory that somebody will ask who holds it.
+    fn is_big(&self, case: &Case) -> bool {
+        let Observed { snapshot, tallies, .. } = self.observed;
+        let info = &snapshot.heap.caches[usize::from(case.cache)];
+        let bytes = tallies[usize::from(case.cache)].pages * PAGE_SIZE;
+        let all = snapshot.census.counted_pages() * PAGE_SIZE;
+        let is_held = !case.leaks && !info.reclaimable && info.class == Class::Slab;
+        is_held && bytes >= BIG_BYTES.max(all / BIG_SHARE)
+    }
+}

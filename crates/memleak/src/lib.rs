@@ -1,0 +1,21 @@
+//! The diagnosis behind `sysak memleak`: is kernel memory lost, which function loses it, and if none is lost, who uses it.
+//!
+//! [`diagnose`] takes a snapshot, watches a live machine between snapshots, judges every cache that is worth a word, and explains what it
+//! found; [`to_report`] turns the result into the report.
+
+pub mod blame;
+pub mod callers;
+pub mod confirm;
+pub mod decision;
+pub mod diagnose;
+pub mod explain;
+pub mod judge;
+pub mod lost;
+pub mod plan;
+pub mod rank;
+pub mod similarity;
+mod suspects;
+pub mod to_report;
+pub mod trend;
+pub mod verdict;
+pub mod watch;

@@ -1,0 +1,111 @@
+//! Which lost objects are lost only because other lost objects led to them.
+
+use std::collections::HashMap;
+
+use sysak_base::{Cancel, Memory};
+use sysak_heap::{Heap, Tally};
+
+/// Of 100 lost objects of a cache, so many must be led to by lost objects of another
+/// cache for that cache to be the cause.
+const HANGING_PERCENT: u64 = 90;
+
+/// For each cache whose lost objects are lost only because lost objects of another
+/// cache lead to them: that other cache.
+///
+/// Leaves every object as it was found.
+pub fn lost_through(
+    heap: &mut Heap,
+    memory: &dyn Memory,
+    tallies: &[Tally],
+    cancel: &Cancel,
+) -> HashMap<u16, u16> {
+    let edges = edges_between_lost(heap, memory, cancel);
+    heap.forget_grey();
+    let reached = |from: u16, to: u16| edges.get(&(from, to)).copied().unwrap_or(0);
+    let mut through = HashMap::new();
+    for &(from, to) in edges.keys() {
+        let hanging = reached(from, to);
+        let all = tallies[usize::from(to)].unreachable;
+        let one_way = reached(to, from) * 2 < hanging;
+        let known = through.get(&to).map_or(0, |other| reached(*other, to));
+        if hanging * 100 >= all * HANGING_PERCENT && one_way && hanging > known {
+            through.insert(to, from);
+        }
+    }
+    through
+}
+
+/// How many lost objects of one cache are led to by lost objects of another. Those that
+/// are have been counted, and are grey, at the end.
+fn edges_between_lost(
+    heap: &mut Heap,
+    memory: &dyn Memory,
+    cancel: &Cancel,
+) -> HashMap<(u16, u16), u64> {
+    let mut edges = HashMap::new();
+    let (mut lost, mut buffer) = (Vec::new(), Vec::new());
+    for index in 0..heap.slabs.len() as u32 {
+        if cancel.is_set() {
+            break;
+        }
+        lost.clear();
+        heap.for_each_undone(index, |object| lost.push(object));
+        if lost.is_empty() {
+            continue;
+        }
+        let place = heap.slabs[index as usize];
+        let cache = place.cache;
+        let info = &heap.caches[usize::from(cache)];
+        let (stride, pad) = (info.stride as usize, info.left_pad as usize);
+        let size = (info.object_size as usize).min(stride - pad);
+        let Some((start, bytes)) = heap.contents(index) else { continue };
+        let Ok(slab) = memory.view(start, bytes, &mut buffer) else { continue };
+        let filter = *heap.address_filter();
+        for object in &lost {
+            let at = usize::from(*object) * stride + pad;
+            filter.for_each_within(&slab[at..at + size], |_, word| {
+                let Some(target) = heap.find_object(word) else { return };
+                let of = heap.slabs[target.slab as usize].cache;
+                if of != cache && heap.mark(target) {
+                    *edges.entry((cache, of)).or_insert(0) += 1;
+                }
+            });
+        }
+    }
+    edges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sysak_heap::testing::Ram;
+    use sysak_heap::{Object, tally};
+
+    #[test]
+    fn children_of_lost_objects_are_lost_through_them() {
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0), (5, 1)]);
+        for index in 0..64 {
+            let object = Object { slab: 0, index };
+            if index >= 10 {
+                heap.mark(object);
+            }
+        }
+        for index in 0..32 {
+            let object = Object { slab: 1, index };
+            if index >= 10 {
+                heap.mark(object);
+            } else {
+                let parent = heap.object_va(Object { slab: 0, index }).0;
+                ram.put_va(parent + 8, heap.object_va(object).0);
+            }
+        }
+        heap.take_grey(0, |_| ());
+        heap.take_grey(1, |_| ());
+        let tallies = tally(&heap);
+        assert_eq!((tallies[0].unreachable, tallies[1].unreachable), (10, 10));
+        let through = lost_through(&mut heap, &ram, &tallies, &Cancel::default());
+        assert_eq!(through, HashMap::from([(1, 0)]));
+        assert_eq!(tally(&heap), tallies, "nothing was changed");
+    }
+}

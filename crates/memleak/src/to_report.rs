@@ -1,0 +1,213 @@
+//! Turns a diagnosis into the report: figures only, the sentences are the report's own.
+
+mod call_sites;
+pub mod holders;
+pub mod types;
+mod watched;
+
+use std::time::Duration;
+
+use sysak_base::{PAGE_SIZE, Stage};
+use sysak_heap::Class;
+use sysak_infer::content::ContentSymbol;
+use sysak_kernel::Kernel;
+use sysak_report as report;
+use sysak_snapshot::to_report::{cache_totals, census, rounded, seconds, skipped, tool};
+
+use crate::diagnose::Diagnosis;
+use crate::explain::Explanation;
+use crate::judge::Case;
+use crate::plan::Plan;
+
+/// The report of a diagnosis.
+pub fn report(
+    target: report::Target,
+    kernel: &Kernel<'_>,
+    diagnosis: &Diagnosis<'_>,
+    plan: &Plan,
+    total: Duration,
+) -> report::Report {
+    report::Report {
+        tool: tool(),
+        target,
+        verdict: verdict(diagnosis),
+        interrupted: diagnosis.observed.interrupted,
+        method: report::Method {
+            looks: diagnosis.observed.snapshots,
+            settle_s: settle(diagnosis, plan),
+            similarity_percent: plan.similarity_percent,
+            only_cache: plan.only_cache.clone(),
+        },
+        census: match diagnosis.observed.interrupted {
+            Some(Stage::Census) => report::Census::default(),
+            _ => {
+                census(&diagnosis.observed.snapshot.census, diagnosis.observed.snapshot.slab_pages)
+            }
+        },
+        findings: diagnosis.cases.iter().map(|case| finding(kernel, diagnosis, case)).collect(),
+        trace: watched::trace(diagnosis),
+        trend: watched::trend(diagnosis),
+        coverage: coverage(diagnosis),
+        timings: timings(diagnosis, total),
+        ..report::Report::default()
+    }
+}
+
+/// Totals of every cache that has slabs.
+pub fn all_caches(diagnosis: &Diagnosis<'_>) -> Vec<report::CacheTotals> {
+    cache_totals(&diagnosis.observed.snapshot.heap, &diagnosis.observed.tallies)
+}
+
+/// Grouping that was cut short still knows what is lost; anything earlier does not.
+fn verdict(diagnosis: &Diagnosis<'_>) -> report::Verdict {
+    match diagnosis.observed.interrupted {
+        Some(_) => report::Verdict::Undetermined,
+        None if diagnosis.leaks() => report::Verdict::Leak,
+        None if diagnosis.suspects() => report::Verdict::Suspected,
+        None => report::Verdict::NoLeak,
+    }
+}
+
+/// Seconds between the last two looks.
+fn settle(diagnosis: &Diagnosis<'_>, plan: &Plan) -> Option<u64> {
+    let between = match &diagnosis.observed.watched {
+        Some(watched) => watched.between_looks,
+        None => plan.settle?,
+    };
+    (diagnosis.observed.snapshots > 1).then_some(between.as_secs())
+}
+
+/// A judged case, with what could be explained of it.
+pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> report::Finding {
+    let heap = &diagnosis.observed.snapshot.heap;
+    let none = Explanation::default();
+    let explained = diagnosis.explanations.get(&case.cache).unwrap_or(&none);
+    let cache = &heap.caches[usize::from(case.cache)];
+    let tally = &diagnosis.observed.tallies[usize::from(case.cache)];
+    let is_slab = cache.class == Class::Slab;
+    // Without an end of marking, what is unmarked says nothing.
+    let unreachable = diagnosis.observed.interrupted.is_none().then_some(tally.unreachable);
+    // Of a sample, only what its objects hold is worth telling.
+    let counted = !case.similarity.interrupted && !case.similarity.sampled;
+    let content = |held: &ContentSymbol| content_symbol(kernel, diagnosis, case, held);
+    let group = |(index, group): (usize, &crate::similarity::Group)| report::Group {
+        objects: group.objects,
+        unreachable: group.unreachable,
+        sample_object: Some(group.sample),
+        content_symbols: match index {
+            0 => case.content_symbols.iter().map(content).collect(),
+            _ => Vec::new(),
+        },
+    };
+    report::Finding {
+        class: class(cache.class),
+        verdict: match () {
+            () if case.leaks => report::FindingVerdict::Leak,
+            () if case.is_suspected() => report::FindingVerdict::Suspected,
+            () => report::FindingVerdict::Held,
+        },
+        cache: is_slab.then(|| cache.name.clone()),
+        aliases: cache.aliases.clone(),
+        object_size_bytes: is_slab.then_some(cache.object_size.into()),
+        reclaimable: is_slab.then_some(cache.reclaimable),
+        total_objects: is_slab.then_some(tally.total),
+        slab_bytes: is_slab.then_some(tally.pages * PAGE_SIZE),
+        allocated_objects: Some(tally.live),
+        allocated_bytes: Some(tally.live_bytes),
+        unreachable_objects: unreachable,
+        unreachable_bytes: unreachable.map(|_| tally.unreachable_bytes),
+        lost_through: case
+            .lost_through
+            .filter(|_| case.leaks)
+            .map(|other| heap.caches[usize::from(other)].name.clone()),
+        similar_objects: counted.then_some(case.similarity.similar),
+        sample_object: case.similarity.groups.first().map(|group| group.sample),
+        groups: case.similarity.groups.iter().enumerate().filter(|_| counted).map(group).collect(),
+        content_symbols: case.content_symbols.iter().map(content).collect(),
+        holders: explained
+            .holders
+            .as_ref()
+            .map_or(Vec::new(), |held| holders::holders(heap, case.cache, held)),
+        holders_sampled: explained.holders.as_ref().map(|held| held.sampled),
+        growth_bytes_per_s: case.growth.as_ref().map(|growth| growth.bytes_per_s.round()),
+        functions: [
+            watched::functions(kernel, diagnosis, case),
+            call_sites::functions(kernel, explained.call_sites.as_ref()),
+        ]
+        .concat(),
+        object_type: types::object_type(&explained.types),
+        call_sites: explained.call_sites.as_ref().map(|sites| sites.functions),
+        explained_by: watched::explanation(case),
+        ..report::Finding::default()
+    }
+}
+
+fn class(class: Class) -> report::Class {
+    match class {
+        Class::Slab => report::Class::Slab,
+        Class::Page => report::Class::Page,
+        Class::Vmalloc => report::Class::Vmalloc,
+        Class::PerCpu => report::Class::Percpu,
+    }
+}
+
+fn content_symbol(
+    kernel: &Kernel<'_>,
+    diagnosis: &Diagnosis<'_>,
+    case: &Case,
+    held: &ContentSymbol,
+) -> report::ContentSymbol {
+    let caches = &diagnosis.observed.snapshot.heap.caches;
+    let symbol = kernel.symbols.symbolize(held.address).map(|symbol| {
+        let module = symbol.module.map_or(String::new(), |module| format!(" [{module}]"));
+        match symbol.offset {
+            0 => format!("{}{module}", symbol.name),
+            offset => format!("{}+{offset:#x}{module}", symbol.name),
+        }
+    });
+    report::ContentSymbol {
+        offset: held.offset,
+        path: held
+            .path
+            .iter()
+            .map(|(cache, offset)| format!("{}+{offset:#x}", caches[usize::from(*cache)].name))
+            .collect(),
+        symbol: symbol.unwrap_or_else(|| held.address.to_string()),
+        objects: held.objects,
+        objects_sampled: Some(case.sampled),
+    }
+}
+
+fn coverage(diagnosis: &Diagnosis<'_>) -> report::Coverage {
+    let seen = &diagnosis.observed.snapshot.coverage;
+    let walked = !matches!(diagnosis.observed.interrupted, Some(Stage::Census | Stage::Walk));
+    report::Coverage {
+        slabs_total: walked.then_some(seen.slabs_total),
+        slabs_walked: seen.slabs_walked,
+        objects_walked: diagnosis.observed.tallies.iter().map(|tally| tally.live).sum(),
+        objects_unreachable: diagnosis
+            .observed
+            .interrupted
+            .is_none()
+            .then(|| diagnosis.observed.tallies.iter().map(|tally| tally.unreachable).sum()),
+        bytes_scanned: seen.bytes_scanned,
+        skipped: skipped(seen),
+    }
+}
+
+fn timings(diagnosis: &Diagnosis<'_>, total: Duration) -> report::Timings {
+    let times = diagnosis.observed.snapshot.times;
+    report::Timings {
+        total_s: Some(rounded(total)),
+        census_s: seconds(times.census),
+        walk_s: seconds(times.walk),
+        reach_s: seconds(times.reach),
+        similarity_s: seconds(times.similarity),
+        explain_s: seconds(times.explain),
+        trace_s: diagnosis
+            .observed
+            .watched
+            .as_ref()
+            .and_then(|watched| seconds(watched.watch.collected + watched.watch.drained)),
+    }
+}

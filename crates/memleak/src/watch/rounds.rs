@@ -1,0 +1,266 @@
+//! Watch, let drain, look again: until more of it would not change the answer.
+//!
+//! An object is called unreachable only when two looks at least [`DRAIN`](crate::decision::DRAIN) apart say so, or
+//! when one look says so and its cache is a leak already by two looks.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use sysak_alloctrace::Seen;
+use sysak_base::{Cancel, Memory, Progress, Stage, Va};
+use sysak_heap::{Class, Tally, tally};
+use sysak_kernel::{Kernel, KernelError, holders};
+use sysak_snapshot::Snapshot;
+
+use super::{Counted, FunctionId, Traced, Watch};
+use crate::confirm::Suspects;
+use crate::decision::{AfterRound, End, RoundFacts, Rounds as Decisions};
+use crate::plan::{Plan, Scope};
+use crate::rank::PROVED_OBJECTS;
+use crate::suspects::{glance, leaking_caches};
+
+/// A record whose object is allocated still, and whether nothing leads to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    /// The record and its place.
+    pub traced: Traced,
+    /// Whether nothing leads to it, by the rule of this module.
+    pub unreachable: bool,
+}
+
+/// What watching found out.
+pub struct Rounds<'a> {
+    /// The last snapshot.
+    pub snapshot: Snapshot,
+    /// Objects of each cache by that snapshot, suspects confirmed.
+    pub tallies: Vec<Tally>,
+    /// Snapshots taken while watching.
+    pub snapshots: u32,
+    /// What was watched.
+    pub watched: Watched<'a>,
+}
+
+/// What was watched.
+pub struct Watched<'a> {
+    /// What is outstanding.
+    pub proofs: Vec<Proof>,
+    /// Caches of which a function was proved to lose objects.
+    pub proved: HashSet<u16>,
+    /// How many records there were.
+    pub counted: Counted,
+    /// Events seen.
+    pub seen: Seen,
+    /// The watch itself: names, growth, cost.
+    pub watch: Watch<'a>,
+    /// Why it ended.
+    pub end: End,
+    /// So much longer would be needed for a proof.
+    pub wait_more: Option<Duration>,
+    /// Caches that were followed; empty for all.
+    pub followed: Vec<u16>,
+    /// Between the last two looks.
+    pub between_looks: Duration,
+    /// By how much the data that waits in pipes and sockets grew; `None` where nobody looked again.
+    pub unread_growth_bytes: Option<u64>,
+    /// Bytes of vmalloc areas in the first snapshot, by who asked for them; `None` where nobody looked again.
+    pub areas_before: Option<HashMap<Va, u64>>,
+}
+
+/// The watch, and what it starts from.
+pub struct Start<'a, 'k> {
+    /// The kernel.
+    pub kernel: &'k Kernel<'a>,
+    /// How to diagnose.
+    pub plan: &'k Plan,
+    /// No longer than this.
+    pub limit: Duration,
+    /// What is judged.
+    pub scope: Scope,
+    /// The first look.
+    pub first: Snapshot,
+    /// What it found unreached.
+    pub suspects: Suspects,
+    /// Caches that are followed; empty for all.
+    pub followed: Vec<u16>,
+    /// Whether the first look found a group above the noise.
+    pub is_suspect: bool,
+    /// Whether all that is suspect has a note of who asked for it: that needs no proof.
+    pub is_noted: bool,
+}
+
+type Counts = HashMap<(u16, FunctionId), u64>;
+
+/// Watches in rounds.
+pub fn run<'a>(
+    mut watch: Watch<'a>,
+    start: Start<'a, '_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Rounds<'a>, KernelError> {
+    let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, .. } = start;
+    let is_suspect = start.is_suspect;
+    let areas_before = area_bytes(&first);
+    let unread = |look: &Snapshot| holders::unread_bytes(kernel, &look.heap, cancel);
+    let unread_before = unread(&first);
+    let mut seen = first;
+    let mut snapshots = 0;
+    let mut ended = Instant::now();
+    let (mut machine, mut until) = Decisions::start(is_suspect, start.is_noted, limit);
+    loop {
+        let going =
+            watch.collect(kernel, until, progress, cancel) && watch.drain(kernel, progress, cancel);
+        let between_looks = ended.elapsed();
+        if going {
+            let before = seen.times;
+            // The last look's memory is given back before the next needs as much.
+            drop(seen);
+            seen = Snapshot::take(kernel, progress, cancel)?;
+            seen.times.add(before);
+            snapshots += 1;
+            ended = Instant::now();
+        }
+        if !going || seen.interrupted.is_some() {
+            return Ok(interrupted(watch, seen, snapshots, followed));
+        }
+        let now = glance(&mut seen, kernel);
+        let judged = judge(
+            &mut watch,
+            &mut seen,
+            &suspects,
+            |seen, tallies| leaking_caches(seen, tallies, kernel, plan, scope, cancel),
+            kernel.memory,
+        );
+        let facts = RoundFacts {
+            is_proved: !judged.proved.is_empty(),
+            leaks: judged.leaks,
+            is_noted: judged.is_noted,
+            seen_once: judged.seen_once,
+            grows: watch.grows(),
+            collected: watch.collected,
+            left: limit.saturating_sub(watch.collected + watch.drained),
+        };
+        let (end, wait_more) = match machine.next(facts) {
+            AfterRound::Again(again) => {
+                let is_one_cache = matches!(scope, Scope::Cache(_));
+                if !machine.is_suspect() && !followed.is_empty() && !is_one_cache {
+                    followed.clear();
+                    // What cannot be followed besides is left out, as at the start.
+                    let _ = watch.follow_all();
+                }
+                (until, suspects) = (again, now);
+                continue;
+            }
+            AfterRound::End(end) => (end, None),
+            AfterRound::OutOfTime(more) => (End::TimeLimit, Some(more)),
+        };
+        let Judged { tallies, proofs, proved, counted, .. } = judged;
+        let watched = Watched {
+            proofs,
+            proved,
+            counted,
+            seen: watch.seen(),
+            watch,
+            end,
+            wait_more,
+            followed,
+            between_looks,
+            unread_growth_bytes: Some(unread(&seen).saturating_sub(unread_before)),
+            areas_before: Some(areas_before),
+        };
+        return Ok(Rounds { snapshot: seen, tallies, snapshots, watched });
+    }
+}
+
+/// Bytes of vmalloc areas, by who asked for them.
+fn area_bytes(seen: &Snapshot) -> HashMap<Va, u64> {
+    let mut bytes = HashMap::new();
+    for area in &seen.areas {
+        *bytes.entry(area.caller).or_insert(0) += area.bytes;
+    }
+    bytes
+}
+
+/// What a round found.
+struct Judged {
+    tallies: Vec<Tally>,
+    proofs: Vec<Proof>,
+    proved: HashSet<u16>,
+    counted: Counted,
+    /// Whether a cache leaks by its unreached objects alone.
+    leaks: bool,
+    /// Whether only vmalloc areas do.
+    is_noted: bool,
+    /// The most objects of one function that this look found unreachable, confirmed or not.
+    seen_once: u64,
+}
+
+fn judge(
+    watch: &mut Watch<'_>,
+    seen: &mut Snapshot,
+    suspects: &Suspects,
+    leaking: impl Fn(&Snapshot, &[Tally]) -> HashSet<u16>,
+    memory: &dyn Memory,
+) -> Judged {
+    let (traced, counted) = watch.traced(&seen.heap);
+    let fresh: Vec<bool> = traced.iter().map(|t| seen.heap.is_white(t.object)).collect();
+    suspects.confirm(&mut seen.heap, memory);
+    let tallies = tally(&seen.heap);
+    let leaking = leaking(seen, &tallies);
+    let of = |(traced, fresh): (Traced, &bool)| {
+        let twice = seen.heap.is_white(traced.object);
+        Proof { traced, unreachable: twice || (*fresh && leaking.contains(&traced.cache)) }
+    };
+    let proofs: Vec<Proof> = traced.into_iter().zip(&fresh).map(of).collect();
+    let proved = proved(&proofs);
+    let seen_once = count(&proofs, |index, _| fresh[index]).into_values().max().unwrap_or(0);
+    let class = |cache: &u16| seen.heap.caches[usize::from(*cache)].class;
+    let (leaks, is_noted) =
+        (!leaking.is_empty(), leaking.iter().all(|cache| class(cache) == Class::Vmalloc));
+    Judged { tallies, proofs, proved, counted, leaks, is_noted, seen_once }
+}
+
+fn count(proofs: &[Proof], counts: impl Fn(usize, &Proof) -> bool) -> Counts {
+    let mut found = Counts::new();
+    for (index, proof) in proofs.iter().enumerate() {
+        if counts(index, proof) {
+            *found.entry((proof.traced.cache, proof.traced.function)).or_insert(0) += 1;
+        }
+    }
+    found
+}
+
+fn proved(proofs: &[Proof]) -> HashSet<u16> {
+    let counts = count(proofs, |_, proof| proof.unreachable);
+    counts
+        .into_iter()
+        .filter(|(_, unreachable)| *unreachable >= PROVED_OBJECTS)
+        .map(|((cache, _), _)| cache)
+        .collect()
+}
+
+/// What is known when somebody ends it: who allocated, but not what is lost.
+fn interrupted(
+    mut watch: Watch<'_>,
+    seen: Snapshot,
+    snapshots: u32,
+    followed: Vec<u16>,
+) -> Rounds<'_> {
+    let whole = seen.interrupted.is_none_or(|stage| stage == Stage::Reach);
+    let (traced, counted) = if whole { watch.traced(&seen.heap) } else { Default::default() };
+    let proofs = traced.into_iter().map(|traced| Proof { traced, unreachable: false }).collect();
+    let tallies = tally(&seen.heap);
+    let watched = Watched {
+        proofs,
+        proved: HashSet::new(),
+        counted,
+        seen: watch.seen(),
+        watch,
+        end: End::Interrupted,
+        wait_more: None,
+        followed,
+        between_looks: Duration::ZERO,
+        unread_growth_bytes: None,
+        areas_before: None,
+    };
+    Rounds { snapshot: seen, tallies, snapshots, watched }
+}

@@ -1,0 +1,136 @@
+//! The inventory of a kernel's memory: every page's owner, every allocated object.
+//!
+//! No pointer is followed yet: cheap, where nothing needs to be judged.
+
+use std::time::Instant;
+
+use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
+use sysak_heap::{Class, Heap, NonSlab, PageSet, PerCpuObject};
+use sysak_kernel::page::{Census, Owner};
+use sysak_kernel::tasks::Stacks;
+use sysak_kernel::vmalloc::Area;
+use sysak_kernel::{
+    Coverage, FreePages, Kernel, KernelError, percpu, slub, tables, tasks, vmalloc,
+};
+
+use crate::Times;
+
+/// What is known before any pointer is followed.
+pub struct Inventory {
+    /// Every page's owner.
+    pub census: Census,
+    /// Every slab, and which of its objects are allocated.
+    pub heap: Heap,
+    /// What was allocated and is no slab.
+    pub non_slab: NonSlab,
+    /// Areas of the vmalloc address space, by address.
+    pub areas: Vec<Area>,
+    /// Per-CPU memory.
+    pub percpu: percpu::Allocations,
+    /// What of the stacks holds references.
+    pub stacks: Stacks,
+    /// What was left out.
+    pub coverage: Coverage,
+    /// How long it took.
+    pub times: Times,
+    /// The step in which it was ended early.
+    pub interrupted: Option<Stage>,
+}
+
+impl Inventory {
+    /// Pages of slabs, by whether reclaim can shrink them.
+    pub fn slab_pages(&self) -> SlabPages {
+        slab_pages(&self.heap, &self.census)
+    }
+}
+
+/// Gives every page an owner, and finds every allocated object.
+pub fn take_inventory(
+    kernel: &Kernel<'_>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Inventory, KernelError> {
+    let mut coverage = Coverage::default();
+    let mut times = Times::default();
+
+    let start = Instant::now();
+    let free = FreePages::find(kernel, &mut coverage);
+    let mut census = Census::take(kernel, &free, &mut coverage, progress, cancel);
+    drop(free);
+    times.census = start.elapsed();
+
+    let start = Instant::now();
+    let slabs = match census.interrupted {
+        true => slub::Slabs::none(kernel),
+        false => slub::walk(kernel, &census.slabs, &mut coverage, progress, cancel)?,
+    };
+    // What looks like a slab and is none holds references like any kernel page.
+    for (first, pages) in &slabs.foreign {
+        for page in first.0..first.0 + pages {
+            census.roots.insert(Pfn(page));
+        }
+    }
+    census.slabs = PageSet::new(0);
+    times.walk = start.elapsed();
+
+    let start = Instant::now();
+    let mut areas = Vec::new();
+    let mut stacks = Stacks::default();
+    let mut percpu = percpu::Allocations::default();
+    let mut non_slab = NonSlab {
+        memmap: kernel.struct_page(Pfn(0)),
+        struct_page_bytes: kernel.shape.page.size,
+        cpus: kernel.cpus(),
+        ..NonSlab::default()
+    };
+    if !census.interrupted && !slabs.interrupted {
+        areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
+        non_slab.areas = vmalloc::claim(kernel, &areas, &mut census);
+        tables::claim(kernel, &slabs.heap, &mut census, &mut coverage);
+        stacks = tasks::stacks(kernel, &slabs.heap, &areas, &mut census);
+        let chunks = percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
+        percpu = percpu::allocations(kernel, &chunks, &mut coverage);
+        let object = |found: &percpu::Allocation| PerCpuObject {
+            pointer: found.pointer,
+            bytes: found.bytes,
+        };
+        non_slab.per_cpu = percpu.list.iter().map(object).collect();
+        non_slab.blocks = census.take_blocks();
+    }
+    times.census += start.elapsed();
+    let interrupted = match () {
+        () if census.interrupted => Some(Stage::Census),
+        () if slabs.interrupted => Some(Stage::Walk),
+        () => None,
+    };
+    let heap = slabs.heap;
+    Ok(Inventory { census, heap, non_slab, areas, percpu, stacks, coverage, times, interrupted })
+}
+
+/// Pages of slabs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SlabPages {
+    /// Of caches that reclaim can shrink.
+    pub reclaimable: u64,
+    /// Of all others.
+    pub unreclaimable: u64,
+}
+
+pub(crate) fn slab_pages(heap: &Heap, census: &Census) -> SlabPages {
+    let mut pages = SlabPages::default();
+    for slab in &heap.slabs {
+        let cache = &heap.caches[usize::from(slab.cache)];
+        if cache.class != Class::Slab {
+            continue;
+        }
+        let count = slab.bytes() >> PAGE_SHIFT;
+        match cache.reclaimable {
+            true => pages.reclaimable += count,
+            false => pages.unreclaimable += count,
+        }
+    }
+    // Slabs that could not be walked are slabs all the same.
+    let known = pages.reclaimable + pages.unreclaimable;
+    pages.unreclaimable += census.pages(Owner::Slab).saturating_sub(known);
+    pages
+}

@@ -1,0 +1,29 @@
+//! How long the steps of a diagnosis took.
+
+use std::time::Duration;
+
+/// How long the steps took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Finding the owner of every page.
+    pub census: Duration,
+    /// Finding the live objects of every slab.
+    pub walk: Duration,
+    /// Marking.
+    pub reach: Duration,
+    /// Grouping.
+    pub similarity: Duration,
+    /// Types, code that allocates, holders.
+    pub explain: Duration,
+}
+
+impl Times {
+    /// Counts an earlier look's times in.
+    pub fn add(&mut self, earlier: Times) {
+        self.census += earlier.census;
+        self.walk += earlier.walk;
+        self.reach += earlier.reach;
+        self.similarity += earlier.similarity;
+        self.explain += earlier.explain;
+    }
+}

@@ -1,0 +1,109 @@
+//! What a snapshot and an inventory show, in the report's terms: figures only.
+
+use std::time::Duration;
+
+use sysak_base::PAGE_SIZE;
+use sysak_heap::{Class, Heap, Tally};
+use sysak_kernel::Coverage;
+use sysak_kernel::page::{Census, Owner, Part};
+use sysak_report as report;
+
+use crate::SlabPages;
+
+/// This program.
+pub fn tool() -> report::Tool {
+    report::Tool { name: "sysak".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+/// What was left out.
+pub fn skipped(coverage: &Coverage) -> Vec<report::Skipped> {
+    let skipped = coverage.skipped.iter();
+    skipped.map(|(what, why)| report::Skipped { what: what.clone(), why: why.clone() }).collect()
+}
+
+/// Seconds, to the millisecond.
+pub fn rounded(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Seconds of a step; `None` for one that was not made.
+pub fn seconds(time: Duration) -> Option<f64> {
+    (!time.is_zero()).then(|| rounded(time))
+}
+
+/// Every byte of RAM in exactly one leaf.
+pub fn census(census: &Census, slab: SlabPages) -> report::Census {
+    let bytes = |owner| Some(census.pages(owner) * PAGE_SIZE);
+    let counted = census.counted_pages();
+    let present = census.present_pages.unwrap_or(counted).max(counted);
+    // No kernel is without these: where none was found, its pages are in another leaf (the
+    // array of struct page is among the reserved ones, the rest among page_alloc).
+    let found = |owner| bytes(owner).filter(|bytes| *bytes > 0);
+    let taken = [Owner::Kernel, Owner::Untouchable, Owner::Own];
+    let taken = taken.iter().map(|owner| census.pages(*owner)).sum::<u64>();
+    // A kmalloc too large for a slab has a page type since v6.14 only; before, the nodes'
+    // counter is all that tells how much there is of them.
+    let large = census.unreclaimable_pages.unwrap_or(0).saturating_sub(slab.unreclaimable);
+    let large =
+        large.clamp(census.pages(Owner::LargeKmalloc), taken + census.pages(Owner::LargeKmalloc));
+    let untyped = large - census.pages(Owner::LargeKmalloc);
+    let pages = |part, owner| (owner, census.part(part));
+    let owners = [
+        pages(Part::Balloon, report::PageOwner::Balloon),
+        pages(Part::Poisoned, report::PageOwner::Poisoned),
+        pages(Part::Compressed, report::PageOwner::Compressed),
+        pages(Part::PagePool, report::PageOwner::PagePool),
+        (
+            report::PageOwner::SecondaryPageTables,
+            census.secondary_table_pages.unwrap_or(0).min(census.pages(Owner::Kernel)),
+        ),
+        (report::PageOwner::Sysak, census.pages(Owner::Own)),
+    ];
+    let mut owners: Vec<_> = owners
+        .into_iter()
+        .filter(|(_, pages)| *pages > 0)
+        .map(|(owner, pages)| report::PageAllocOwner { owner, bytes: pages * PAGE_SIZE })
+        .collect();
+    owners.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+    report::Census {
+        total_bytes: Some(present * PAGE_SIZE),
+        free_bytes: bytes(Owner::Free),
+        reserved_bytes: bytes(Owner::Reserved),
+        unaccounted_bytes: Some((present - counted) * PAGE_SIZE),
+        user: report::UserMemory {
+            anon_bytes: bytes(Owner::Anon),
+            file_bytes: bytes(Owner::File),
+            shmem_bytes: bytes(Owner::Shmem),
+            hugetlb_bytes: bytes(Owner::Hugetlb),
+            unevictable_bytes: Some(0),
+        },
+        kernel: report::KernelMemory {
+            slab_reclaimable_bytes: Some(slab.reclaimable * PAGE_SIZE),
+            slab_unreclaimable_bytes: Some((slab.unreclaimable + large) * PAGE_SIZE),
+            page_table_bytes: bytes(Owner::PageTable),
+            image_bytes: bytes(Owner::Image),
+            vmemmap_bytes: found(Owner::Memmap),
+            vmalloc_bytes: found(Owner::Vmalloc),
+            percpu_bytes: found(Owner::PerCpu),
+            kernel_stack_bytes: found(Owner::Stack),
+            page_alloc_bytes: Some((taken - untyped) * PAGE_SIZE),
+        },
+        page_alloc_owners: owners,
+    }
+}
+
+/// Totals of every cache.
+pub fn cache_totals(heap: &Heap, tallies: &[Tally]) -> Vec<report::CacheTotals> {
+    let slabs = heap.caches.iter().zip(tallies).filter(|(cache, _)| cache.class == Class::Slab);
+    let totals = slabs.map(|(cache, tally)| report::CacheTotals {
+        name: cache.name.clone(),
+        aliases: cache.aliases.clone(),
+        object_size_bytes: cache.object_size.into(),
+        slabs: tally.slabs,
+        objects_total: tally.total,
+        objects_live: tally.live,
+        bytes: tally.pages * PAGE_SIZE,
+        reclaimable: cache.reclaimable,
+    });
+    totals.collect()
+}
