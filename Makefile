@@ -2,7 +2,7 @@
 # is written, but untested) and costs nothing where everything is there already.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test vmtest fuzz-replay bench lint clean
+.PHONY: help run build test vmtest fuzz fuzz-replay miri mutants bench lint clean
 .NOTPARALLEL:
 
 # Where rustup puts cargo, for shells that do not know.
@@ -15,6 +15,9 @@ help:
 	@echo 'make test          all tests; boots Linux 6.1 and 6.12 in QEMU'
 	@echo 'make vmtest        the guests only; KERNEL=5.10 chooses one, ARGS="--clean-runs 10"'
 	@echo 'make fuzz-replay   the fuzzers'\'' seeds for a minute a parser; MS=600000 for ten'
+	@echo 'make fuzz          one parser, with cargo-fuzz and nightly Rust: TARGET=btf SECONDS=600'
+	@echo 'make miri          unit tests of base and symbols under Miri; nightly Rust'
+	@echo 'make mutants       do the tests notice changes in verdict, rank and confirm?'
 	@echo 'make bench         side-by-side measurements; MANY=1 adds 20 million real objects'
 	@echo 'make lint          format, clippy, rules of the project, licences'
 	@echo 'make clean         removes target/'
@@ -40,6 +43,17 @@ vmtest:
 fuzz-replay:
 	@tools/setup.sh build
 	SYSAK_REPLAY_MS=$(or $(MS),60000) tools/with-libelf.sh cargo test --release -p sysak-symbols --test replay
+
+fuzz:
+	@tools/setup.sh build
+	@tools/fuzz.sh $(or $(TARGET),btf) $(or $(SECONDS),600)
+
+miri:
+	@tools/miri.sh $(ARGS)
+
+mutants:
+	@tools/setup.sh build
+	@tools/mutants.sh $(ARGS)
 
 bench:
 	@tools/setup.sh test

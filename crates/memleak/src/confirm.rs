@@ -172,7 +172,152 @@ impl<'a> Contents<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sysak_heap::testing::Ram;
+    use sysak_base::Pfn;
+    use sysak_heap::testing::{BASE, Ram};
+    use sysak_heap::{Block, Cache, NonSlab, PerCpuObject};
+
+    /// Memory in which no two words are alike.
+    fn filled() -> Ram {
+        let mut ram = Ram::new(16);
+        for at in (0..16 << 12).step_by(8) {
+            ram.put(at, (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        }
+        ram
+    }
+
+    fn mark(heap: &mut Heap, slab: u32, objects: impl IntoIterator<Item = u16>) {
+        for index in objects {
+            heap.mark(Object { slab, index });
+        }
+    }
+
+    fn whites(heap: &Heap, slab: u32) -> Vec<u16> {
+        let mut found = Vec::new();
+        heap.for_each_white(slab, |index| found.push(index));
+        found
+    }
+
+    /// One slab of one page, full of objects of a cache.
+    fn slab_of(cache: &Cache) -> Heap {
+        let mut heap = Heap::new(BASE, 16, vec![cache.clone()]);
+        heap.push(Pfn(4), 0, 0, (4096 / cache.stride) as u16).unwrap();
+        heap.seal();
+        heap
+    }
+
+    /// Which of 64 single changed bytes clear the suspicion of an object of 64 bytes.
+    fn noticed_bytes(cache: &Cache) -> Vec<usize> {
+        let first = slab_of(cache);
+        let suspects = Suspects::of(&first, &filled());
+        let is_noticed = |byte: usize| {
+            let (mut ram, mut second) = (filled(), slab_of(cache));
+            let at = (4 << 12) + 3 * 64 + byte;
+            let mut was = [0];
+            ram.read(BASE.at(at as u64), &mut was).unwrap();
+            ram.put_bytes(at, &[was[0] ^ 0x10]);
+            suspects.confirm(&mut second, &ram);
+            assert_eq!(whites(&second, 0).len(), 64 - usize::from(!second.is_white(OBJECT)));
+            !second.is_white(OBJECT)
+        };
+        (0..64).filter(|byte| is_noticed(*byte)).collect()
+    }
+
+    const OBJECT: Object = Object { slab: 0, index: 3 };
+
+    #[test]
+    fn suspects_are_compared_with_themselves_whatever_else_came_and_went() {
+        let mut ram = filled();
+        let mut first = ram.heap(&[(4, 0), (5, 0), (6, 0), (7, 0)]);
+        mark(&mut first, 0, 0..64);
+        mark(&mut first, 2, 0..10);
+        let suspects = Suspects::of(&first, &ram);
+        assert_eq!(suspects.slabs.len(), 3, "only slabs that have suspects are kept");
+        for (slab, index) in [(2, 20), (3, 5)] {
+            let at = first.object_va(Object { slab, index }).0;
+            ram.put_va(at + 56, 1);
+        }
+        let mut second = ram.heap(&[(3, 0), (4, 0), (6, 0), (7, 0)]);
+        suspects.confirm(&mut second, &ram);
+        assert_eq!(whites(&second, 0), [] as [u16; 0], "a new slab of the same cache");
+        assert_eq!(whites(&second, 1), [] as [u16; 0], "reached in the first look");
+        let expected: Vec<u16> = (10..64).filter(|index| *index != 20).collect();
+        assert_eq!(whites(&second, 2), expected);
+        let expected: Vec<u16> = (0..64).filter(|index| *index != 5).collect();
+        assert_eq!(whites(&second, 3), expected);
+    }
+
+    #[test]
+    fn a_slab_of_many_objects_is_compared_object_by_object() {
+        let cache = Cache::new(Va(3), "kmalloc-8".into(), 8, 8).unwrap();
+        let (mut ram, mut first) = (filled(), slab_of(&cache));
+        mark(&mut first, 0, (0..512).step_by(3));
+        let suspects = Suspects::of(&first, &ram);
+        let written = [1, 65, 200, 511];
+        for index in written {
+            ram.put_va(first.object_va(Object { slab: 0, index }).0, 1);
+        }
+        let mut second = slab_of(&cache);
+        suspects.confirm(&mut second, &ram);
+        let expected: Vec<u16> =
+            (0..512).filter(|index| index % 3 != 0 && !written.contains(index)).collect();
+        assert_eq!(whites(&second, 0), expected);
+    }
+
+    #[test]
+    fn a_page_whose_slab_has_another_size_now_is_another_slab() {
+        let ram = filled();
+        let suspects = Suspects::of(&ram.heap(&[(4, 0)]), &ram);
+        let mut larger = Heap::new(BASE, 16, ram.heap(&[]).caches);
+        larger.push(Pfn(4), 1, 0, 128).unwrap();
+        larger.seal();
+        suspects.confirm(&mut larger, &ram);
+        assert_eq!(whites(&larger, 0), [] as [u16; 0]);
+    }
+
+    #[test]
+    fn every_byte_of_an_object_counts_and_none_of_its_padding() {
+        let whole = Cache::new(Va(1), "kmalloc-64".into(), 64, 64).unwrap();
+        assert_eq!(noticed_bytes(&whole), (0..64).collect::<Vec<_>>());
+        let small = Cache::new(Va(1), "padded".into(), 64, 32).unwrap();
+        assert_eq!(noticed_bytes(&small), (0..32).collect::<Vec<_>>());
+        let mut padded = small;
+        padded.left_pad = 16;
+        assert_eq!(noticed_bytes(&padded), (16..48).collect::<Vec<_>>());
+        padded.object_size = 60;
+        assert_eq!(noticed_bytes(&padded), (16..64).collect::<Vec<_>>(), "ends with its slot");
+    }
+
+    #[test]
+    fn unlike_contents_seldom_have_the_same_hash() {
+        let bytes: Vec<u8> = (0..10_000u64).flat_map(u64::to_le_bytes).collect();
+        let contents = Contents { bytes: &bytes, stride: 8, pad: 0, size: 8 };
+        let hashes: HashSet<u16> = (0..10_000).map(|object| contents.hash(object)).collect();
+        assert!(hashes.len() > 9_000, "{} of 10,000", hashes.len());
+    }
+
+    #[test]
+    fn per_cpu_allocations_are_compared_by_pointer_and_blocks_by_content() {
+        let with = |pointers: &[u64]| {
+            let mut heap = filled().heap(&[]);
+            let per_cpu = |pointer: &u64| PerCpuObject { pointer: *pointer, bytes: 8 };
+            heap.adopt(NonSlab {
+                blocks: [8, 9].map(|pfn| Block { pfn: Pfn(pfn), pages: 1 }).to_vec(),
+                per_cpu: pointers.iter().map(per_cpu).collect(),
+                cpus: 2,
+                ..NonSlab::default()
+            });
+            heap
+        };
+        let (mut ram, mut first) = (filled(), with(&[0x100, 0x200, 0x300]));
+        mark(&mut first, 2, [0]);
+        let suspects = Suspects::of(&first, &ram);
+        ram.put((8 << 12) + 4088, 1);
+        let mut second = with(&[0x080, 0x100, 0x200, 0x300]);
+        mark(&mut second, 2, [3]);
+        suspects.confirm(&mut second, &ram);
+        assert_eq!(whites(&second, 2), [2], "0x200: lost in both looks, third in its row now");
+        assert_eq!((whites(&second, 0), whites(&second, 1)), (vec![], vec![0]));
+    }
 
     #[test]
     fn only_what_is_lost_in_both_looks_stays_lost() {

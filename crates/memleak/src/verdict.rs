@@ -48,6 +48,39 @@ mod tests {
     }
 
     #[test]
+    fn either_many_objects_or_many_bytes_make_a_suspect() {
+        let suspect =
+            |white, white_bytes| is_suspect(&Tally { white, white_bytes, ..Tally::default() });
+        assert!(!suspect(LEAK_OBJECTS - 1, LEAK_BYTES - 1));
+        assert!(suspect(LEAK_OBJECTS, 0) && suspect(0, LEAK_BYTES));
+    }
+
+    #[test]
+    fn outside_of_slabs_all_lost_objects_count_whatever_they_are_like() {
+        let tally = |white| Tally { live: 1_000_000, white, ..Tally::default() };
+        let mut pages = cache(4096);
+        pages.class = Class::Page;
+        let unlike = Similarity::default();
+        assert!(is_leak(&tally(1000), &unlike, &pages));
+        assert!(!is_leak(&tally(999), &with_group(999), &pages));
+        assert!(!is_leak(&tally(1000), &unlike, &cache(64)));
+    }
+
+    #[test]
+    fn a_mib_of_alike_objects_is_a_leak_and_one_object_less_is_not() {
+        let tally = Tally { live: 1_000_000, unreachable: 300, ..Tally::default() };
+        assert!(is_leak(&tally, &with_group(256), &cache(4096)));
+        assert!(!is_leak(&tally, &with_group(255), &cache(4096)));
+    }
+
+    #[test]
+    fn half_of_a_cache_counts_as_the_whole_and_less_does_not() {
+        let tally = |live| Tally { live, unreachable: 1000, ..Tally::default() };
+        assert!(is_leak(&tally(2000), &with_group(10), &cache(64)));
+        assert!(!is_leak(&tally(2001), &with_group(10), &cache(64)));
+    }
+
+    #[test]
     fn a_few_lost_objects_are_noise_and_many_unlike_ones_in_a_big_cache_too() {
         let tally = |white| Tally { live: 1_000_000, unreachable: white, ..Tally::default() };
         assert!(!is_leak(&tally(999), &with_group(999), &cache(64)));

@@ -52,6 +52,19 @@ fn each_cache_has_its_own_list() {
 }
 
 #[test]
+fn what_is_lost_and_what_is_alike_are_counted_apart() {
+    let lost = Outstanding { unreachable: true, bytes: 100, ..object(1) };
+    let alike = Outstanding { marked: true, bytes: 10, ..object(1) };
+    let both = Outstanding { unreachable: true, ..alike };
+    let all = [times(4, lost), times(3, alike), times(2, both), times(5, object(1))];
+    let ranked = rank(all.concat().into_iter());
+    let function = &ranked[&0][0];
+    assert_eq!((function.outstanding, function.bytes), (14, 400 + 30 + 20 + 320));
+    assert_eq!((function.unreachable, function.unreachable_bytes), (6, 420));
+    assert_eq!(function.marked, 5);
+}
+
+#[test]
 fn twenty_unreachable_objects_of_one_function_are_a_proof_and_nineteen_are_not() {
     let lost = |count| times(count, Outstanding { unreachable: true, ..object(1) });
     assert!(!proves(&rank(lost(19).into_iter())[&0][0]));
