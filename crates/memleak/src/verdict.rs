@@ -49,15 +49,20 @@ mod tests {
 
     #[test]
     fn either_many_objects_or_many_bytes_make_a_suspect() {
-        let suspect =
-            |white, white_bytes| is_suspect(&Tally { white, white_bytes, ..Tally::default() });
+        let suspect = |white, white_bytes| {
+            is_suspect(&Tally {
+                unreachable: white,
+                unreachable_bytes: white_bytes,
+                ..Tally::default()
+            })
+        };
         assert!(!suspect(LEAK_OBJECTS - 1, LEAK_BYTES - 1));
         assert!(suspect(LEAK_OBJECTS, 0) && suspect(0, LEAK_BYTES));
     }
 
     #[test]
     fn outside_of_slabs_all_lost_objects_count_whatever_they_are_like() {
-        let tally = |white| Tally { live: 1_000_000, white, ..Tally::default() };
+        let tally = |white| Tally { live: 1_000_000, unreachable: white, ..Tally::default() };
         let mut pages = cache(4096);
         pages.class = Class::Page;
         let unlike = Similarity::default();
