@@ -44,6 +44,14 @@ pub enum OpenError {
         /// Why.
         why: std::io::Error,
     },
+    /// A pipe, a device or a directory, where only a regular file will do.
+    #[error("cannot use {}: it is {what}, not a regular file", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
     /// Not a dump that we read.
     #[error("{} {why}", path.display())]
     NotACore {

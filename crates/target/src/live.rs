@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sysak_arch::x86_64;
 use sysak_base::{OwnProcess, Pa, PfnRange};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
@@ -109,7 +110,7 @@ pub fn identity(reader: Reader) -> Identity {
         live: true,
         reader,
         kernel_release: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
-        arch: "x86_64".to_owned(),
+        arch: x86_64::NAME.to_owned(),
         hostname: line("/proc/sys/kernel/hostname"),
         uptime_s: uptime,
     }

@@ -7,6 +7,8 @@
 //!
 //! **Invariant:** a large block holds nothing of ours once it is free.
 
+#![allow(unsafe_code)] // An allocator is unsafe to implement.
+
 use std::alloc::{GlobalAlloc, Layout, System};
 
 /// Smaller blocks hold few words, and are mostly used again by ourselves.

@@ -35,7 +35,8 @@ pub fn open(
     Ok((Box::new(reader), anchors))
 }
 
-/// The running kernel's memory, by way of a BPF map.
+/// The running kernel's memory, by way of a BPF map. One thread at a time may read it, for there
+/// is one map: so it is neither `Send` nor `Sync`.
 pub struct BpfReader {
     window: Window,
     space: Space,
@@ -100,10 +101,7 @@ impl BpfReader {
             self.window.copy(direct, buf).ok()
         });
         let table = self.space.table();
-        move |at| {
-            let (start, len) = table.as_ref()?.translate(at.0, |at| tables.entry(at))?;
-            Some((Pa(start), len))
-        }
+        move |at| table.as_ref()?.translate(at, |at| tables.entry(at.0))
     }
 
     /// The physical address behind a virtual one, by the page tables.

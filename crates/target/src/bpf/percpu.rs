@@ -6,11 +6,9 @@
 //! **Invariant:** offsets are given only when all CPUs agree on where the per-CPU
 //! section starts (0 on x86-64 until Linux 6.15, an address of the image since).
 
+use sysak_arch::x86_64::MOST_CPUS;
 use sysak_base::{Memory, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
-
-/// More CPUs than any kernel is built for.
-const MAX_CPUS: u64 = 8192;
 
 /// `__per_cpu_offset` of every possible CPU.
 pub fn find_offsets(
@@ -20,7 +18,7 @@ pub fn find_offsets(
     current: Va,
     cpus: u64,
 ) -> Option<Vec<u64>> {
-    let cpus = cpus.clamp(1, MAX_CPUS);
+    let cpus = cpus.clamp(1, MOST_CPUS);
     from_symbols(memory, types, symbols, cpus)
         .or_else(|| from_run_queues(memory, types, current, cpus))
 }

@@ -8,12 +8,10 @@
 
 use std::cell::RefCell;
 
+use sysak_arch::x86_64::{KERNEL_HALF, Paging, levels_of};
 use sysak_base::{PAGE_SIZE, Pa, Pfn, PfnRange, Va};
 
-use crate::arch::x86_64::PageTable;
-
-/// Addresses from here on are the kernel's.
-const KERNEL_HALF: u64 = 1 << 63;
+use crate::page_table::PageTable;
 
 /// The parts of a kernel's address space, as far as they are known.
 #[derive(Clone, Debug, Default)]
@@ -95,11 +93,11 @@ impl Space {
         }
     }
 
-    /// The kernel's page table; with five levels its half starts lower than four can reach.
-    pub fn table(&self) -> Option<PageTable> {
+    /// The kernel's page table.
+    pub(crate) fn table(&self) -> Option<PageTable> {
         let start = self.page_offset?;
         let root = self.page_table?.checked_sub(start)?;
-        Some(PageTable::new(root, start.0 < 0xffff_8000_0000_0000))
+        Some(PageTable::new(Pa(root), Paging::new(levels_of(start))))
     }
 }
 
