@@ -98,8 +98,10 @@ fn direct_map(vmcore: &Vmcore) -> Option<Va> {
     // The largest run is RAM for sure.
     let run = vmcore.pages().runs().into_iter().max_by_key(|run| run.bytes)?;
     let probe = run.start.0.max(FIRST_MAPPED).next_multiple_of(PAGE_SIZE);
-    let is_inside = probe - run.start.0 < run.bytes;
-    vmcore.find_direct_map(Pa(probe)).filter(|_| is_inside)
+    if probe - run.start.0 >= run.bytes {
+        return None;
+    }
+    vmcore.find_direct_map(Pa(probe))
 }
 
 /// A text of at most `most` bytes, cut at its first zero.
