@@ -1,4 +1,4 @@
-//! Page tables that carry no page type: the kernel's own, and others' upper levels.
+//! Page tables whose pages carry no page type: the kernel's own, and the upper levels of others.
 //!
 //! What a `struct page` says of a table depends on the kernel: v5.10 marks the two lower
 //! levels of user memory only, later ones mark more, and none marks tables of boot time or
@@ -31,10 +31,10 @@ pub(crate) use mapping::Mapping;
 const USER: u64 = 256;
 /// Tables above the lowest level that are read: enough for 64 TiB of 4 KiB pages.
 const MOST_READS: u64 = 1 << 16;
-/// How many address spaces are asked whether there is page-table isolation.
+/// Address spaces that are checked for page-table isolation: all have it or none.
 const MOST_ASKED: u32 = 8;
 
-/// What is missing where something stood in the way.
+/// What the report says is missing where tables were not found.
 const WHAT: &str = "some page tables";
 
 /// Gives page tables that nobody owns yet to their owner; returns how many pages.
@@ -72,7 +72,7 @@ struct Walker<'a, 'k> {
     kernel: &'a Kernel<'k>,
     census: &'a mut Census,
     paging: Paging,
-    /// Tables that were met: address spaces share them.
+    /// Tables that were found already: address spaces share them.
     seen: PageSet,
     claimed: u64,
     reads: u64,

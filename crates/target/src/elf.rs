@@ -1,4 +1,4 @@
-//! The ELF core file: where memory lies in it, and what its notes say.
+//! The headers of an ELF core file: where memory lies in it, and its notes.
 //!
 //! The file is hostile input: counts and offsets are checked by the `object` crate,
 //! and nothing is believed about sizes that the file does not have.
@@ -39,7 +39,7 @@ pub struct Core {
     pub registers: Vec<u64>,
 }
 
-/// Why bytes are no core file that we read.
+/// Why bytes are not a core file that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
     /// No ELF at all.
@@ -51,13 +51,13 @@ pub enum ElfError {
          -d 30 in kdump's configuration, virsh dump --memory-only --format elf)"
     )]
     CompressedKdump(&'static str),
-    /// An ELF file, or a compressed kdump, in pieces that are out of order.
+    /// A dump that was sent through a pipe: its pieces are out of order.
     #[error("is in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first")]
     Flattened,
     /// An ELF file of another kind.
     #[error("is an ELF file, but no core dump")]
     NotACore,
-    /// Another machine's.
+    /// A dump of another architecture.
     #[error("is of {0}; only x86-64 is supported")]
     WrongArchitecture(String),
     /// Headers that make no sense, or are cut off.

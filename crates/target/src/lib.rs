@@ -1,4 +1,4 @@
-//! Ways to read a kernel's memory: `/proc/kcore`, BPF, a crash dump.
+//! Sources of a kernel's memory: `/proc/kcore`, a BPF program, a crash dump.
 //!
 //! Opening a target also finds its types, its symbols and the fixed points of
 //! its address space, so that everything after it is the same for all of them.
@@ -47,7 +47,7 @@ pub struct Target {
 /// Which kernel is read, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Whether it runs on, so that a second look sees something else.
+    /// Whether it is running, so that a second look sees something else.
     pub live: bool,
     /// How it is read.
     pub reader: Reader,

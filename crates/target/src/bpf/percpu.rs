@@ -1,7 +1,7 @@
-//! What to add to a per-CPU address to reach each CPU's copy, without the symbol.
+//! The offsets of the CPUs' copies of per-CPU memory, where no symbol names the kernel's table.
 //!
-//! The scheduler's root task group names every possible CPU's run queue, and a
-//! run queue is a per-CPU variable whose place BTF tells.
+//! The scheduler's root task group points to the run queue of every possible CPU, and a run
+//! queue is a per-CPU variable whose place BTF tells.
 //!
 //! **Invariant:** offsets are given only when all CPUs agree on where the per-CPU
 //! section starts (0 on x86-64 until Linux 6.15, an address of the image since).

@@ -1,10 +1,10 @@
-//! Which addresses may be read, and where those lie that must be translated first.
+//! Which addresses may be read directly, which must be translated first, which not at all.
 //!
 //! Danger: the direct map, vmalloc and fixed mappings also reach device memory,
 //! where a read can succeed, return nonsense and change the device.
 //!
-//! **Invariant:** what is read is RAM by the kernel's own resource tree: through the
-//! direct map, as `struct page`, or as the kernel's image; all else is translated.
+//! **Invariant:** only RAM is read, as the kernel's own resource tree tells it: directly in the
+//! direct map, the array of `struct page` and the kernel's image, by translation elsewhere.
 
 use std::cell::RefCell;
 
@@ -101,13 +101,13 @@ impl Space {
     }
 }
 
-/// Page tables read on the way through others: whole, because neighbours are asked for next.
+/// A small cache of page tables. Each is read whole, because its next entries are asked for next.
 pub struct Tables<R> {
     read: R,
     known: RefCell<Vec<(u64, Box<[u8; PAGE_SIZE as usize]>)>>,
 }
 
-/// One for each level, and a few for the next range.
+/// One table for each level, and a few for the next range.
 const MAX_TABLES: usize = 8;
 
 impl<R: Fn(Pa, &mut [u8]) -> Option<()>> Tables<R> {
