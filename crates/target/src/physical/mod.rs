@@ -7,6 +7,8 @@
 //! knows virtual addresses.
 
 mod elf;
+#[cfg(test)]
+pub(crate) mod fake;
 
 use std::path::Path;
 

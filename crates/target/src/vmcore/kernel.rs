@@ -85,3 +85,71 @@ fn usable(pages: &dyn PhysicalPages, text: &[u8]) -> Option<Found> {
     let image_start = Va(text.0 & !(IMAGE_ALIGNMENT - 1));
     (pa == physical(text)).then_some(Found { info, top, image_start, space })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Reader;
+    use crate::physical::fake::{FakePages, tables};
+    use sysak_base::PAGE_SIZE;
+
+    const TEXT: Va = Va(0xffff_ffff_8100_0000);
+
+    /// A note that says that the image was loaded at `phys_base`, and its tables are in page 4.
+    fn note(phys_base: u64) -> String {
+        let top = IMAGE_MAP + 4 * PAGE_SIZE - phys_base;
+        format!(
+            "OSRELEASE=6.1\nNUMBER(phys_base)={phys_base}\nSYMBOL(swapper_pg_dir)={top:x}\n\
+             SYMBOL(_stext)={:x}\n",
+            TEXT.0
+        )
+    }
+
+    /// Pages 1 to 3 hold notes of some other boot and of this one, the latter across two pages;
+    /// the tables in pages 4 to 7 map the text to where it is linked.
+    fn dump(vmcoreinfo: Option<String>) -> Dump {
+        let ram = |phys_base| [&b"VMCOREINFO\0\0"[..], note(phys_base).as_bytes()].concat();
+        let mut bytes = vec![0; 3 * PAGE_SIZE as usize];
+        for (at, text) in [(16, ram(0x1000)), (0x2000 - 40, ram(0))] {
+            bytes[at..at + text.len()].copy_from_slice(&text);
+        }
+        let notes = bytes.chunks(PAGE_SIZE as usize).map(<[u8]>::to_vec);
+        let text_page = (TEXT.0 - IMAGE_MAP) / PAGE_SIZE;
+        let pages = notes.chain(tables(4, TEXT, &[text_page])).collect();
+        Dump {
+            pages: Box::new(FakePages { pages, can_lend: false }),
+            vmcoreinfo: vmcoreinfo.map(String::into_bytes),
+            registers: Vec::new(),
+            reader: Reader::Elf,
+        }
+    }
+
+    fn phys_base(dump: &Dump) -> Result<u64, String> {
+        let found = find(dump, Path::new("a.vmcore"));
+        found.map(|found| found.space.phys_base).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_note_of_the_file_tells_where_the_kernel_is() {
+        let found = find(&dump(Some(note(0))), Path::new("a.vmcore")).map_err(|e| e.to_string());
+        let found = found.unwrap();
+        assert_eq!((found.image_start, found.top), (TEXT, Va(IMAGE_MAP + 0x4000)));
+        assert_eq!(found.space.image_end, IMAGE_MAP + (1 << 29));
+    }
+
+    #[test]
+    fn without_a_note_the_copy_in_ram_counts_that_the_page_tables_agree_with() {
+        assert_eq!(phys_base(&dump(None)), Ok(0));
+        assert_eq!(phys_base(&dump(Some(note(0x1000)))), Ok(0), "a note that is not this kernel's");
+    }
+
+    #[test]
+    fn a_dump_whose_page_tables_agree_with_no_note_has_no_kernel() {
+        let mut dump = dump(None);
+        let pages = vec![note(0).into_bytes(), b"VMCOREINFO\0\0OSRELEASE=6.1\n".to_vec()];
+        dump.pages = Box::new(FakePages { pages, can_lend: true });
+        assert!(phys_base(&dump).unwrap_err().contains("has no VMCOREINFO"));
+        dump.vmcoreinfo = Some(note(0x1000).into_bytes());
+        assert!(phys_base(&dump).unwrap_err().contains("has no usable VMCOREINFO"));
+    }
+}

@@ -113,79 +113,24 @@ impl Memory for Vmcore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::physical::Run;
-    use sysak_arch::x86_64::{IMAGE_MAP_END, LOWEST_DIRECT_MAPS, Paging, UPPER, index};
-
-    /// RAM from page 1 on, in pages of their own; the file can lend them, or it must copy.
-    struct Pages {
-        pages: Vec<Vec<u8>>,
-        can_lend: bool,
-    }
-
-    impl Pages {
-        fn page(&self, at: Pa) -> Option<&[u8]> {
-            let page = self.pages.get(at.pfn().0.checked_sub(1)? as usize)?;
-            page.get((at.0 % PAGE_SIZE) as usize..)
-        }
-    }
-
-    impl PhysicalPages for Pages {
-        fn read_piece(&self, at: Pa, buf: &mut [u8]) -> usize {
-            let bytes = self.page(at).unwrap_or_default();
-            let len = bytes.len().min(buf.len());
-            buf[..len].copy_from_slice(&bytes[..len]);
-            len
-        }
-
-        fn borrow(&self, at: Pa) -> Option<&[u8]> {
-            self.page(at).filter(|_| self.can_lend)
-        }
-
-        fn runs(&self) -> Vec<Run> {
-            vec![Run { start: Pa(PAGE_SIZE), bytes: self.file_bytes() }]
-        }
-
-        fn end(&self) -> Pa {
-            Pa(PAGE_SIZE + self.file_bytes())
-        }
-
-        fn file_bytes(&self) -> u64 {
-            self.pages.len() as u64 * PAGE_SIZE
-        }
-
-        fn find(&self, _: &[u8], _: Pa) -> Option<Pa> {
-            None
-        }
-    }
+    use crate::physical::fake::{FakePages, tables};
+    use sysak_arch::x86_64::{IMAGE_MAP_END, LOWEST_DIRECT_MAPS, Paging};
 
     const DIRECT: Va = Va(LOWEST_DIRECT_MAPS[0]);
     const AREA: Va = Va(0xffff_c900_0000_0000);
-
-    /// A page of words, the first ones given.
-    fn table(entries: &[(u64, u64)]) -> Vec<u8> {
-        let mut table = vec![0; PAGE_SIZE as usize];
-        for (index, page) in entries {
-            let entry = ((page * PAGE_SIZE) | 1).to_le_bytes();
-            table[*index as usize * 8..][..8].copy_from_slice(&entry);
-        }
-        table
-    }
 
     /// Pages 1 to 3 are full of their number. The tables in pages 4 to 7 map `AREA` to pages 3,
     /// 1 and 2.
     fn vmcore(can_lend: bool) -> Vmcore {
         let filled = (1..=3).map(|page| vec![page; PAGE_SIZE as usize]);
-        let upper = [index(AREA, UPPER + 1), 0, 0];
-        let upper = upper.into_iter().zip(5..).map(|(index, next)| table(&[(index, next)]));
-        let lowest = table(&[(0, 3), (1, 1), (2, 2)]);
-        let pages = filled.chain(upper).chain([lowest]).collect();
+        let pages = filled.chain(tables(4, AREA, &[3, 1, 2])).collect();
         let space = AddressSpace {
             phys_base: PAGE_SIZE,
             image_end: IMAGE_MAP_END,
             page_table: PageTable::new(Pa(4 * PAGE_SIZE), Paging::new(4)),
             page_offset: Some(DIRECT),
         };
-        Vmcore::new(Box::new(Pages { pages, can_lend }), space)
+        Vmcore::new(Box::new(FakePages { pages, can_lend }), space)
     }
 
     #[test]
