@@ -5,8 +5,9 @@ use sysak_base::{PAGE_SHIFT, Va};
 /// What `uname -m` calls this architecture.
 pub const NAME: &str = "x86_64";
 
-/// Addresses from here on are the kernel's.
-pub const KERNEL_HALF: u64 = 1 << 63;
+/// Addresses from here on are the kernel's with five levels; with four, the lowest of them do not
+/// exist.
+pub const KERNEL_HALF: u64 = 0xff00_0000_0000_0000;
 
 /// The kernel's text, data and bss are mapped from here on, and modules above them
 /// (`__START_KERNEL_map`). An address from here on is one of the image or of a module.
@@ -58,6 +59,7 @@ mod tests {
     #[test]
     fn the_direct_map_tells_how_many_levels_there_are() {
         assert_eq!(LOWEST_DIRECT_MAPS.map(|start| levels_of(Va(start))), [4, 5]);
+        assert_eq!(upper_half(5), KERNEL_HALF);
     }
 
     #[test]
