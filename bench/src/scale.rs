@@ -79,7 +79,7 @@ fn of_vmcore(vmcore: &Path) -> Result<Scaled> {
     let options = Options { reader: Choice::Auto, vmcore, btf: None, kallsyms: None };
     let target = sysak_target::open(&options, &Cancel::default())?;
     let mut kernel =
-        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     run(&mut kernel)
 }
 

@@ -79,8 +79,12 @@ impl Machine {
     fn open() -> Result<Machine> {
         let options = Options { reader: Choice::Auto, vmcore: None, btf: None, kallsyms: None };
         let target = sysak_target::open(&options, &Cancel::default())?;
-        let kernel =
-            Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+        let kernel = Kernel::new(
+            target.memory.as_memory(),
+            &target.anchors,
+            &target.types,
+            &target.symbols,
+        )?;
         let heap = Snapshot::take(&kernel, &Quiet, &Cancel::default())?.heap;
         let shape = EventShape::find(&target.types).context("no allocation events")?;
         let followed = |name: &str| {

@@ -1,4 +1,4 @@
-//! Why a kernel takes no BPF program of ours, and what to do about it.
+//! Why a kernel refuses our BPF programs, and what to do about it.
 
 use std::io;
 
@@ -8,7 +8,7 @@ pub enum LoadError {
     /// A capability is missing.
     #[error("cannot load BPF programs: need {0} (run as root)")]
     NeedsPrivilege(&'static str),
-    /// Capable, and refused all the same.
+    /// Refused although the capabilities are there.
     #[error(
         "cannot load BPF programs: {0}; a container, seccomp or security policy may forbid it \
          (run on the host, outside of containers)"
@@ -20,7 +20,7 @@ pub enum LoadError {
          (boot with lockdown=integrity, or diagnose a vmcore), or it is older than Linux 5.10"
     )]
     NoHelper,
-    /// A kernel without what the reader needs.
+    /// The kernel lacks something that the programs need.
     #[error(
         "cannot load BPF programs: {0}; that takes Linux 5.10 or later with \
          CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS"
@@ -36,7 +36,7 @@ const EACCES: i32 = 13;
 const CAP_SYS_ADMIN: u32 = 21;
 
 impl LoadError {
-    /// What libbpf's refusal to load means.
+    /// The meaning of libbpf's refusal to load.
     pub fn load(error: &libbpf_rs::Error) -> LoadError {
         match error.kind() {
             libbpf_rs::ErrorKind::PermissionDenied => {
@@ -47,7 +47,7 @@ impl LoadError {
         }
     }
 
-    /// What an error number means that came back while descriptors and mappings were made.
+    /// The meaning of an error of making descriptors and mappings.
     pub fn setup(error: io::Error) -> LoadError {
         match error.raw_os_error() {
             Some(EPERM | EACCES) => LoadError::Forbidden(error),
@@ -56,7 +56,7 @@ impl LoadError {
     }
 }
 
-/// Asks the kernel beforehand for reasons that loading would hide behind an error number.
+/// Checks first for what loading would report as a bare error number.
 pub fn preflight() -> Result<(), LoadError> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     // Frame numbers in pagemap ask for this one, whatever CAP_BPF and CAP_PERFMON allow.

@@ -1,4 +1,5 @@
-//! What the BPF reader and the tracer share: loading, memory shared with programs, our own frames.
+//! What the BPF reader and the tracer share: loading programs, memory shared with them, and the
+//! page frames of our own memory.
 //!
 //! **Invariant:** nothing is pinned; when the file descriptors and mappings of
 //! this process go, whatever the reason, programs and maps go too.

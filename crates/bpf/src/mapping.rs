@@ -59,7 +59,8 @@ impl Mapping {
     /// Copies out, from `offset` on.
     pub fn get(&self, offset: usize, to: &mut [u8]) {
         assert!(offset <= self.len && to.len() <= self.len - offset);
-        // SAFETY: the range was checked, `to` is ours alone, and a program that writes meanwhile tears the copy, nothing else.
+        // SAFETY: the range was checked, `to` is ours alone, and a program that writes meanwhile
+        // tears the copy, nothing else.
         unsafe { self.start.as_ptr().add(offset).copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) }
     }
 
@@ -74,8 +75,8 @@ impl Mapping {
 }
 
 impl Drop for Mapping {
-    /// What it holds are addresses and contents of kernel memory. The kernel uses the pages
-    /// again without cleaning them, and old copies would make lost objects look reachable.
+    /// Wipes the memory first: it holds addresses and contents of kernel memory. The kernel uses
+    /// the pages again without cleaning them, and old copies would make lost objects look reachable.
     fn drop(&mut self) {
         // SAFETY: mapped by `of_map` with this length for writing, and no reference into it exists.
         unsafe { self.start.as_ptr().write_bytes(0, self.len) };

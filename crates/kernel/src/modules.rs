@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use sysak_arch::x86_64::KERNEL_HALF;
 use sysak_base::{Fault, Memory, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
@@ -28,9 +29,6 @@ const PIECE_BYTES: u64 = 64 << 10;
 /// Section number of what is not defined here (ELF's SHN_UNDEF), and the first that is no section.
 const UNDEFINED: u16 = 0;
 const RESERVED: u16 = 0xff00;
-/// Where the kernel's half of the address space starts on x86-64 with five-level page tables;
-/// with four there is nothing in the lower part of it.
-const KERNEL_HALF: u64 = 0xff00_0000_0000_0000;
 
 /// A loaded module.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Page tables that carry no page type: the kernel's own, and others' upper levels.
+//! Page tables whose pages carry no page type: the kernel's own, and the upper levels of others.
 //!
 //! What a `struct page` says of a table depends on the kernel: v5.10 marks the two lower
 //! levels of user memory only, later ones mark more, and none marks tables of boot time or
@@ -8,30 +8,33 @@
 //! **Invariant:** a table is believed only in an address space that maps RAM where the
 //! direct map is; the lowest level is claimed but never read, for it leads to no table.
 
-mod entry;
+mod mapping;
+mod proof;
+mod spaces;
 
 use std::ops::Range;
 
+use sysak_arch::x86_64::{ADDRESS, ENTRIES, MIDDLE, Paging, UPPER};
 use sysak_base::{PAGE_SIZE, Pfn, Va};
-use sysak_heap::{Heap, Object, PageSet};
+use sysak_heap::{Heap, PageSet};
 
-use crate::list::{half, walk_list, word};
+use crate::list::{half, word};
 use crate::page::{Census, Owner};
-use crate::shape::{SPACE_CACHE, find_firmware_tables, find_program_tables};
+use crate::shape::find_firmware_tables;
 use crate::{Coverage, Kernel};
-use entry::{ADDRESS, Bits, ENTRIES, MIDDLE, UPPER};
+use proof::{next_table, prove};
+use spaces::{proved, spaces};
+
+pub use mapping::Mapping;
 
 /// Entries of a top-level table that are for user space.
 const USER: u64 = 256;
 /// Tables above the lowest level that are read: enough for 64 TiB of 4 KiB pages.
 const MOST_READS: u64 = 1 << 16;
-
-/// A list that changes under the walk may lead anywhere; few machines have more processes.
-const MOST_LISTED: usize = 1 << 16;
-/// How many address spaces are asked whether there is page-table isolation.
+/// Address spaces that are checked for page-table isolation: all have it or none.
 const MOST_ASKED: u32 = 8;
 
-/// What is missing where something stood in the way.
+/// What the report says is missing where tables were not found.
 const WHAT: &str = "some page tables";
 
 /// Gives page tables that nobody owns yet to their owner; returns how many pages.
@@ -42,7 +45,7 @@ pub fn claim(
     coverage: &mut Coverage,
 ) -> u64 {
     let spaces = spaces(kernel, heap);
-    let Some((top, bits)) = proved(kernel, &spaces) else {
+    let Some((top, paging)) = proved(kernel, &spaces) else {
         coverage.skip(WHAT, "the kernel's own were not found; they are among the other pages");
         return 0;
     };
@@ -50,9 +53,9 @@ pub fn claim(
         coverage.skip(WHAT, "those of processes were not found; they are among the other pages");
     }
     let seen = PageSet::new(kernel.end_pfn().0);
-    let mut walker = Walker { kernel, census, bits, seen, claimed: 0, reads: 0, unreadable: 0 };
+    let mut walker = Walker { kernel, census, paging, seen, claimed: 0, reads: 0, unreadable: 0 };
     if let Some(raw) = walker.read(top) {
-        walker.descend(&raw, bits.levels, USER..ENTRIES, MIDDLE);
+        walker.descend(&raw, paging.levels(), USER..ENTRIES, MIDDLE);
     }
     walker.user_spaces(&spaces);
     walker.firmware(find_firmware_tables(kernel.memory, kernel.symbols, &kernel.shape));
@@ -65,92 +68,11 @@ pub fn claim(
     walker.claimed
 }
 
-/// The top-level tables of all processes.
-fn spaces(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Va> {
-    let spaces = address_spaces(kernel, heap);
-    if spaces.is_empty() { listed(kernel) } else { spaces }
-}
-
-/// A top-level table that maps the kernel, and what its entries look like.
-fn proved(kernel: &Kernel<'_>, spaces: &[Va]) -> Option<(Va, Bits)> {
-    let mut tops = kernel.page_table.into_iter().chain(spaces.iter().copied());
-    tops.find_map(|top| Some((top, Bits::prove(kernel, top)?)))
-}
-
-/// Finds the pages behind addresses that no array of pages describes.
-pub struct Mapping<'a, 'k> {
-    kernel: &'a Kernel<'k>,
-    top: Va,
-    bits: Bits,
-    /// The tables that were read last, by level from the top: neighbours share them.
-    read: Vec<(Va, Vec<u8>)>,
-}
-
-impl<'a, 'k> Mapping<'a, 'k> {
-    /// `None` where no page table of the kernel is known.
-    pub fn new(kernel: &'a Kernel<'k>, heap: &Heap) -> Option<Mapping<'a, 'k>> {
-        let (top, bits) = match kernel.page_table {
-            Some(top) => Some((top, Bits::prove(kernel, top)?)),
-            None => proved(kernel, &spaces(kernel, heap)),
-        }?;
-        Some(Mapping { kernel, top, bits, read: Vec::new() })
-    }
-
-    /// The page of RAM that an address is mapped to.
-    pub fn page(&mut self, at: Va) -> Option<Pfn> {
-        let (kernel, read) = (self.kernel, &mut self.read);
-        let mut level = 0;
-        let mut entry = |at: Va| {
-            let table = Va(at.0 & !(PAGE_SIZE - 1));
-            if read.get(level).is_none_or(|known| known.0 != table) {
-                let mut raw = vec![0; PAGE_SIZE as usize];
-                kernel.memory.read(table, &mut raw).ok()?;
-                read.truncate(level);
-                read.push((table, raw));
-            }
-            let known = read.get(level)?;
-            level += 1;
-            Some(word(&known.1, at.0 % PAGE_SIZE))
-        };
-        let pa = self.bits.translate(kernel, self.top, at, &mut entry)?;
-        Some(Pfn(pa / PAGE_SIZE)).filter(|pfn| kernel.is_ram(*pfn))
-    }
-}
-
-/// The top-level tables on the kernel's list, which goes through their `struct page`s; any
-/// of them is on it.
-fn listed(kernel: &Kernel<'_>) -> Vec<Va> {
-    let lru = kernel.shape.page.lru;
-    let known = kernel.page_table.and_then(|top| kernel.direct_pfn(top));
-    let head = find_program_tables(kernel.symbols)
-        .or_else(|| known.map(|pfn| kernel.struct_page(pfn).at(lru)));
-    let Some(head) = head else { return Vec::new() };
-    let links = walk_list(kernel.memory, head, MOST_LISTED).seen;
-    let of_link = |link: Va| kernel.page_of(Va(link.0.wrapping_sub(lru)));
-    links.into_iter().filter_map(of_link).chain(known).map(|pfn| kernel.page_va(pfn)).collect()
-}
-
-/// The top-level tables of the address spaces among the slabs' objects.
-fn address_spaces(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Va> {
-    let mut tops = Vec::new();
-    let Some(place) = kernel.shape.top_table else { return tops };
-    for (slab, _) in heap.slabs_of(SPACE_CACHE) {
-        heap.for_each_live(slab, |index| {
-            let space = heap.object_va(Object { slab, index });
-            let top = kernel.memory.read_u64(space.at(place)).unwrap_or(0);
-            if top.is_multiple_of(PAGE_SIZE) && kernel.direct_pfn(Va(top)).is_some() {
-                tops.push(Va(top));
-            }
-        });
-    }
-    tops
-}
-
 struct Walker<'a, 'k> {
     kernel: &'a Kernel<'k>,
     census: &'a mut Census,
-    bits: Bits,
-    /// Tables that were met: address spaces share them.
+    paging: Paging,
+    /// Tables that were found already: address spaces share them.
     seen: PageSet,
     claimed: u64,
     reads: u64,
@@ -196,7 +118,7 @@ impl Walker<'_, '_> {
         mut each: impl FnMut((Pfn, u32)),
     ) {
         for entry in entries {
-            let next = self.bits.next(self.kernel, word(raw, entry * 8), level);
+            let next = next_table(self.kernel, self.paging, word(raw, entry * 8), level);
             if let Some(pfn) = next.filter(|pfn| !self.seen.contains(*pfn)) {
                 self.seen.insert(pfn);
                 self.take(pfn);
@@ -217,18 +139,18 @@ impl Walker<'_, '_> {
             }
             let Some(raw) = self.read(*top) else { continue };
             // The kernel's half is the same everywhere; what is being made or freed is none.
-            if Bits::prove(self.kernel, *top) != Some(self.bits) {
+            if prove(self.kernel, *top) != Some(self.paging) {
                 continue;
             }
             self.seen.insert(pfn);
             if unclaimed {
                 self.take(pfn);
-                self.descend(&raw, self.bits.levels, 0..USER, UPPER + 1);
+                self.descend(&raw, self.paging.levels(), 0..USER, UPPER + 1);
             }
             let second = self.second(pfn, &raw);
             // What user space sees of the kernel is the same everywhere, too.
             if let Some(raw) = second.filter(|_| asked < MOST_ASKED) {
-                self.descend(&raw, self.bits.levels, USER..ENTRIES, MIDDLE);
+                self.descend(&raw, self.paging.levels(), USER..ENTRIES, MIDDLE);
             }
             asked += 1;
         }
@@ -265,13 +187,13 @@ impl Walker<'_, '_> {
     fn firmware(&mut self, top: Option<Va>) {
         let Some(pfn) = top.and_then(|top| self.kernel.direct_pfn(top)) else { return };
         let top = self.kernel.page_va(pfn);
-        if Bits::prove(self.kernel, top) != Some(self.bits) {
+        if prove(self.kernel, top) != Some(self.paging) {
             return;
         }
         let Some(raw) = self.read(top) else { return };
         self.seen.insert(pfn);
         self.take(pfn);
-        self.descend(&raw, self.bits.levels, 0..ENTRIES, MIDDLE);
+        self.descend(&raw, self.paging.levels(), 0..ENTRIES, MIDDLE);
         self.second(pfn, &raw);
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 
+use sysak_arch::x86_64::KERNEL_HALF;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 use sysak_heap::{AreaPages, Heap, Object};
 
@@ -21,9 +22,6 @@ use crate::{Coverage, Kernel};
 const MOST_AREAS: usize = 4 << 20;
 /// How often a list that changed under the walk is walked again.
 const RETRIES: u32 = 4;
-/// Where the kernel's half of the address space starts on x86-64 with five-level page tables;
-/// with four there is nothing in the lower part of it.
-const KERNEL_HALF: u64 = 0xff00_0000_0000_0000;
 /// Pointers to pages that are read at once.
 const PIECE_PAGES: u64 = 4096;
 

@@ -29,9 +29,9 @@ fn main() -> Result<()> {
     };
     let cancel = Cancel::default();
     let mut target = sysak_target::open(&options, &cancel)?;
-    modules::read_modules(target.memory.as_ref(), &target.types, &mut target.symbols);
+    modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
     let kernel =
-        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &cancel);
     let by_return: HashMap<u64, &Site> =
         sites.list.iter().map(|site| (site.at.0 + CALL, site)).collect();

@@ -39,9 +39,9 @@ fn main() -> Result<()> {
     };
     let cancel = Cancel::default();
     let mut target = sysak_target::open(&options, &cancel)?;
-    modules::read_modules(target.memory.as_ref(), &target.types, &mut target.symbols);
+    modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
     let kernel =
-        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     let seen = Snapshot::take(&kernel, &Quiet, &cancel)?;
     let types = kernel_types(&kernel);
     let world = World {

@@ -15,7 +15,7 @@ use clap_complete::CompleteEnv;
 use args::{Cli, Command};
 
 #[global_allocator]
-static MEMORY: sysak_target::Wiping = sysak_target::Wiping;
+static MEMORY: sysak_target::Wiping = sysak_target::Wiping::new();
 
 /// Could not tell, bad usage, or no privilege.
 const UNDETERMINED: u8 = 2;

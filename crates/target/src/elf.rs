@@ -1,4 +1,4 @@
-//! The ELF core file: where memory lies in it, and what its notes say.
+//! The headers of an ELF core file: where memory lies in it, and its notes.
 //!
 //! The file is hostile input: counts and offsets are checked by the `object` crate,
 //! and nothing is believed about sizes that the file does not have.
@@ -11,6 +11,7 @@ use object::elf::{
 };
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};
+use sysak_arch::x86_64::of_prstatus;
 
 /// A run of memory in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct Core {
     pub registers: Vec<u64>,
 }
 
-/// Why bytes are no core file that we read.
+/// Why bytes are not a core file that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
     /// No ELF at all.
@@ -50,13 +51,13 @@ pub enum ElfError {
          -d 30 in kdump's configuration, virsh dump --memory-only --format elf)"
     )]
     CompressedKdump(&'static str),
-    /// An ELF file, or a compressed kdump, in pieces that are out of order.
+    /// A dump that was sent through a pipe: its pieces are out of order.
     #[error("is in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first")]
     Flattened,
     /// An ELF file of another kind.
     #[error("is an ELF file, but no core dump")]
     NotACore,
-    /// Another machine's.
+    /// A dump of another architecture.
     #[error("is of {0}; only x86-64 is supported")]
     WrongArchitecture(String),
     /// Headers that make no sense, or are cut off.
@@ -66,9 +67,6 @@ pub enum ElfError {
 
 /// Notes larger than this are not a kernel's.
 const MOST_NOTE_BYTES: u64 = 16 << 20;
-/// Registers in a `struct elf_prstatus`: 27 words, from byte 112 on.
-const REGISTERS_AT: usize = 112;
-const REGISTERS: usize = 27;
 /// A file of that many runs of memory is no dump.
 const MOST_SEGMENTS: usize = 1 << 22;
 
@@ -132,10 +130,7 @@ fn read_notes(
         match (note.name(), note.n_type(endian)) {
             (b"VMCOREINFO", _) => core.vmcoreinfo = Some(note.desc().to_vec()),
             (b"CORE", NT_PRSTATUS) => {
-                let words = note.desc().get(REGISTERS_AT..).unwrap_or_default().chunks_exact(8);
-                core.registers.extend(words.take(REGISTERS).map(|word| {
-                    word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
-                }));
+                core.registers.extend(of_prstatus(note.desc()));
             }
             _ => {}
         }
@@ -210,9 +205,7 @@ mod tests {
         file[32] = 64;
         file[56] = 2;
         let mut notes = note(b"VMCOREINFO\0\0", 0, b"OSRELEASE=6\n");
-        let mut status = vec![0xee; REGISTERS_AT];
-        (1..=REGISTERS as u64).for_each(|word| status.extend(word.to_le_bytes()));
-        status.extend([0xee; 8]);
+        let status: Vec<u8> = (0..42u64).flat_map(u64::to_le_bytes).collect();
         notes.extend(note(b"CORE\0\0\0\0\0\0\0\0", NT_PRSTATUS, &status));
         let len = notes.len() as u64;
         put(&mut file, &[1, 0x1000, 0, 0x10_0000, 0x2000, 0x3000, 0]);
@@ -223,7 +216,7 @@ mod tests {
         let run = Segment { vaddr: 0, paddr: 0x10_0000, offset: 0x1000, bytes, memory_bytes };
         assert_eq!(core.segments, [run]);
         assert_eq!(core.vmcoreinfo.as_deref(), Some(&b"OSRELEASE=6\n"[..]));
-        assert_eq!(core.registers, (1..=REGISTERS as u64).collect::<Vec<_>>());
+        assert_eq!(core.registers, (14..41).collect::<Vec<_>>());
     }
 
     #[test]

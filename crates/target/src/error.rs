@@ -25,7 +25,7 @@ pub enum OpenError {
     /// Root without the capability, or lockdown.
     #[error("cannot read /proc/kcore: need CAP_SYS_RAWIO (run as root, outside of containers)")]
     KcoreRefused,
-    /// Neither way leads in.
+    /// Both readers failed.
     #[error("{kcore}; and {bpf}")]
     NoReader {
         /// Why not through `/proc/kcore`.
@@ -33,7 +33,7 @@ pub enum OpenError {
         /// Why not through BPF.
         bpf: BpfError,
     },
-    /// BPF was asked for and cannot be.
+    /// BPF was asked for and failed.
     #[error(transparent)]
     Bpf(#[from] BpfError),
     /// A file that cannot be opened or read.
@@ -44,7 +44,15 @@ pub enum OpenError {
         /// Why.
         why: std::io::Error,
     },
-    /// Not a dump that we read.
+    /// A pipe, a device or a directory, where only a regular file will do.
+    #[error("cannot use {}: it is {what}, not a regular file", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// Not a dump of a format that is supported.
     #[error("{} {why}", path.display())]
     NotACore {
         /// Which file.
@@ -69,7 +77,7 @@ pub enum OpenError {
         /// How much.
         missing: u64,
     },
-    /// A dump of a kernel that cannot be found in it.
+    /// A dump in which no kernel was found.
     #[error(
         "{} has no {what}: is it a Linux kernel's dump? If a virtual machine's, add the vmcoreinfo \
          device (QEMU: -device vmcoreinfo) and dump again", path.display()
@@ -112,7 +120,10 @@ pub enum OpenError {
         why: KallsymsError,
     },
     /// Symbols of another boot or kernel.
-    #[error("the symbols in {} are not of this kernel: take /proc/kallsyms of the very boot that crashed", path.display())]
+    #[error(
+        "the symbols in {} are not of this kernel: take /proc/kallsyms of the very boot that \
+         crashed", path.display()
+    )]
     ForeignSymbols {
         /// Which file.
         path: PathBuf,

@@ -10,18 +10,45 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use sysak_base::{Fault, Memory, Va, Why};
+use sysak_arch::x86_64::{DIRECT_MAP_ALIGNMENT, IMAGE_MAP};
+use sysak_base::{Anchors, Fault, Memory, Va, Why};
+use sysak_symbols::{Kallsyms, Vmcoreinfo};
 
-use crate::OpenError;
-use crate::arch::x86_64::IMAGE_MAP;
 use crate::elf::{self, Core, Segment};
+use crate::{OpenError, anchors};
 
 const PATH: &str = "/proc/kcore";
 /// Headers and notes lie before the first page of memory.
 const MOST_HEADER_BYTES: u64 = 1 << 20;
-/// A machine with all of its memory in one piece has two areas of a GiB and more.
-const GIB: u64 = 1 << 30;
+
+/// Opens the running kernel; `given` is the file that the symbols come from, where it is not the
+/// kernel's own.
+pub fn open(
+    symbols: &Kallsyms,
+    given: Option<&Path>,
+) -> Result<(Box<dyn Memory + Send + Sync>, Anchors), OpenError> {
+    let (kcore, core) = Kcore::open()?;
+    // Since Linux commit 23c85094fe18 ("proc/kcore: add vmcoreinfo note to /proc/kcore") (v4.19).
+    let info = core.vmcoreinfo.and_then(|note| Vmcoreinfo::parse(&note).ok());
+    if let (Some(info), Some(path)) = (&info, given)
+        && !symbols.agrees_with(info)
+    {
+        return Err(OpenError::ForeignSymbols { path: path.to_owned() });
+    }
+    let word = |name: &str| kcore.read_u64(symbols.find(name)?).ok().map(Va);
+    let by_sections = || anchors::vmemmap(&kcore, info.as_ref()?);
+    let noted = || info.as_ref()?.find_symbol("swapper_pg_dir");
+    let anchors = Anchors {
+        page_offset: word("page_offset_base").or_else(|| kcore.find_page_offset()),
+        vmemmap: word("vmemmap_base").or_else(by_sections).or_else(|| kcore.find_vmemmap()),
+        per_cpu_offsets: anchors::per_cpu_offsets(&kcore, symbols, crate::live::possible_cpus()),
+        page_table: symbols.find("init_top_pgt").or_else(noted),
+        ..Anchors::default()
+    };
+    Ok((Box::new(kcore), anchors))
+}
 
 /// The running kernel's memory.
 pub struct Kcore {
@@ -73,7 +100,7 @@ impl Kcore {
             .segments
             .iter()
             .filter(|s| s.paddr == u64::MAX && s.vaddr > vmalloc.vaddr && s.vaddr < IMAGE_MAP);
-        above.next().map(|segment| Va(segment.vaddr & !(GIB - 1)))
+        above.next().map(|segment| Va(segment.vaddr & !(DIRECT_MAP_ALIGNMENT - 1)))
     }
 
     /// Where `va` lies in the file, and how many bytes from it on lie behind it.
@@ -158,7 +185,7 @@ mod tests {
             (0xffff_b844_4000_0000, NONE, 0, 0x1fff_ffff_ffff),
             (0xffff_d844_8000_0000, NONE, 0, 0x3000),
             (0xffff_d844_8000_4000, NONE, 0, 0x1ff_c000),
-            (IMAGE_MAP, 0x5be0_0000, 0, GIB),
+            (IMAGE_MAP, 0x5be0_0000, 0, 1 << 30),
         ]);
         assert_eq!(kcore.find_page_offset(), Some(Va(0xffff_9cec_8000_0000)));
         assert_eq!(kcore.find_vmemmap(), Some(Va(0xffff_d844_8000_0000)));

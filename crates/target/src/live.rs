@@ -1,7 +1,8 @@
-//! What a running kernel tells of itself in `/proc` and `/sys`.
+//! What a running kernel says of itself in `/proc` and `/sys`: types, symbols, RAM, its name.
 
 use std::path::Path;
 
+use sysak_arch::x86_64;
 use sysak_base::{OwnProcess, Pa, PfnRange};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
@@ -27,7 +28,7 @@ pub fn read(path: &str) -> Result<Vec<u8>, OpenError> {
     std::fs::read(path).map_err(|why| OpenError::File { path: path.into(), why })
 }
 
-/// Refuses early, and by name, what would fail later in many ways.
+/// Checks capabilities and lockdown first: without them, opening would fail later in many ways.
 pub fn need_privilege() -> Result<(), OpenError> {
     let status = String::from_utf8_lossy(&read("/proc/self/status")?).into_owned();
     let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -59,7 +60,7 @@ pub fn symbols(instead: Option<&Path>) -> Result<Kallsyms, OpenError> {
     }
 }
 
-/// RAM and image by the resource tree of the running kernel.
+/// RAM and image, from the resource tree of the running kernel.
 pub fn resources() -> Result<Resources, OpenError> {
     let resources = parse_iomem(&String::from_utf8_lossy(&read(IOMEM)?));
     if resources.ram.is_empty() {
@@ -109,7 +110,7 @@ pub fn identity(reader: Reader) -> Identity {
         live: true,
         reader,
         kernel_release: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
-        arch: "x86_64".to_owned(),
+        arch: x86_64::NAME.to_owned(),
         hostname: line("/proc/sys/kernel/hostname"),
         uptime_s: uptime,
     }

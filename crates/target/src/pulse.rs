@@ -1,6 +1,6 @@
-//! What a running kernel counts of itself in `/proc`: cheap enough to ask every second.
+//! Counters of a running kernel in `/proc`: cheap enough to read every second.
 
-/// A few figures of one moment; what a kernel does not count is left out.
+/// The counters at one moment; `None` where the kernel does not have one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
     /// Memory that the kernel holds and cannot take back: unreclaimable slabs, stacks, page
@@ -39,7 +39,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Asks now.
+    /// Reads them now.
     pub fn take() -> Pulse {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let meminfo = read("/proc/meminfo");
@@ -81,7 +81,7 @@ fn unreclaimable(meminfo: &str) -> Option<u64> {
     Some(slab + OTHERS.iter().filter_map(|name| kib(meminfo, name)).sum::<u64>())
 }
 
-/// What is left when all that has a line of its own is taken off.
+/// Pages that no other line of meminfo counts, in bytes.
 fn pages(meminfo: &str) -> Option<u64> {
     const COUNTED: [&str; 11] = [
         "MemFree:",

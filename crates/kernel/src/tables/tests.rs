@@ -1,7 +1,8 @@
 //! Page tables written by hand in a direct map of a few pages.
 
-use super::entry::{LARGE, index};
 use super::*;
+use crate::shape::SPACE_CACHE;
+use sysak_arch::x86_64::{LARGE, index};
 use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
 use sysak_heap::Cache;
 use sysak_symbols::{Kallsyms, TypeInfo};

@@ -53,7 +53,7 @@ pub fn run(args: &Inspect) -> Result<u8> {
 }
 
 fn kernel(target: &Target) -> Result<Kernel<'_>> {
-    let memory = target.memory.as_ref();
+    let memory = target.memory.as_memory();
     Ok(Kernel::new(memory, &target.anchors, &target.types, &target.symbols)?)
 }
 

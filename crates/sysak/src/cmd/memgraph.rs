@@ -35,7 +35,7 @@ pub fn run(args: &Memgraph) -> Result<u8> {
     let top = args.top.map(usize::from);
     session::complete_symbols(&mut target);
     let kernel =
-        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     let mut seen = take_inventory(&kernel, progress, &cancel)?;
     let lines = top.unwrap_or(LINES);
     let holders = seen.interrupted.is_none().then(|| {

@@ -40,7 +40,7 @@ pub fn run(args: &Memleak) -> Result<u8> {
     let mut target = sysak_target::open(&session::options(&args.source), &cancel)?;
     session::complete_symbols(&mut target);
     let mut kernel =
-        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     let plan = plan(args, target.identity.live, &target.types);
     let mut diagnosis = diagnose(&mut kernel, &plan, progress, &cancel)?;
     let user = tells_user_memory(&plan, &diagnosis).then(|| {

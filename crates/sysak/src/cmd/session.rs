@@ -123,7 +123,7 @@ pub fn own_process(live: bool) -> u32 {
 /// Reads the symbols of a dump's modules; a running kernel lists them in /proc/kallsyms.
 pub fn complete_symbols(target: &mut Target) {
     if !target.identity.live {
-        let memory = target.memory.as_ref();
+        let memory = target.memory.as_memory();
         sysak_kernel::modules::read_modules(memory, &target.types, &mut target.symbols);
     }
 }

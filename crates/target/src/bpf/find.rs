@@ -5,21 +5,16 @@
 //!
 //! **Invariant:** whatever a symbol says counts only when the content agrees.
 
+use sysak_arch::x86_64::{DIRECT_MAP_ALIGNMENT, IMAGE_MAP, IMAGE_MAP_END, LOWEST_DIRECT_MAPS};
 use sysak_base::{Anchors, Cancel, Memory, PAGE_SIZE, Pa, Va};
 use sysak_bpf::{LoadError, Pagemap};
 use sysak_symbols::{Kallsyms, TypeInfo};
-
-use crate::arch::x86_64::{IMAGE_MAP, IMAGE_MAP_END};
 
 use super::own::{MAGIC_WORDS, MagicPage};
 use super::space::{Reach, Space};
 use super::window::Window;
 use super::{BpfError, BpfReader, percpu};
 
-/// Where the kernel puts the direct map when it does not shuffle: four and five levels.
-const USUAL_PAGE_OFFSETS: [u64; 2] = [0xffff_8880_0000_0000, 0xff11_0000_0000_0000];
-/// The direct map and the array of `struct page` start at a multiple of this.
-const ALIGNMENT: u64 = 1 << 30;
 /// Our page may move between looking up its frame and reading it.
 const TRIES: u32 = 3;
 /// The low bit of `page.mapping`: anonymous memory.
@@ -114,11 +109,11 @@ impl DirectMap<'_> {
             self.window.copy(at, &mut word).ok()?;
             Some(u64::from_le_bytes(word))
         });
-        let highest = current.0 / ALIGNMENT * ALIGNMENT;
-        let gigabytes = self.space.end_of_ram().pa().0 / ALIGNMENT;
-        let steps = (0..=gigabytes).map(|step| highest.wrapping_sub(step * ALIGNMENT));
+        let highest = current.0 / DIRECT_MAP_ALIGNMENT * DIRECT_MAP_ALIGNMENT;
+        let gigabytes = self.space.end_of_ram().pa().0 / DIRECT_MAP_ALIGNMENT;
+        let steps = (0..=gigabytes).map(|step| highest.wrapping_sub(step * DIRECT_MAP_ALIGNMENT));
         for _ in 0..TRIES {
-            let candidates = named.into_iter().chain(USUAL_PAGE_OFFSETS).chain(steps.clone());
+            let candidates = named.into_iter().chain(LOWEST_DIRECT_MAPS).chain(steps.clone());
             for candidate in candidates {
                 if cancel.is_set() {
                     return Err(BpfError::Cancelled);
@@ -186,12 +181,12 @@ impl Vmemmap<'_> {
         /// 128 TiB in steps of 1 GiB: all that four levels reach; five would take 500 times as long.
         const MOST: u64 = 1 << 17;
         let from = self.reader.space.direct(self.reader.space.end_of_ram().pa());
-        let from = from.unwrap_or_default().0 / ALIGNMENT * ALIGNMENT;
+        let from = from.unwrap_or_default().0 / DIRECT_MAP_ALIGNMENT * DIRECT_MAP_ALIGNMENT;
         for step in 1..MOST {
             if cancel.is_set() {
                 return Err(BpfError::Cancelled);
             }
-            let start = Va(from.wrapping_add(step * ALIGNMENT));
+            let start = Va(from.wrapping_add(step * DIRECT_MAP_ALIGNMENT));
             if start.0 >= from && self.describes_our_page(start, page_bytes) == Some(true) {
                 return Ok(start);
             }
@@ -205,7 +200,7 @@ impl Vmemmap<'_> {
     }
 
     fn describes_our_page(&self, start: Va, page_bytes: u64) -> Option<bool> {
-        if !start.0.is_multiple_of(ALIGNMENT) {
+        if !start.0.is_multiple_of(DIRECT_MAP_ALIGNMENT) {
             return None;
         }
         let frame = self.pagemap.find_frame(self.page.address())?;

@@ -35,7 +35,8 @@ pub fn open(
     Ok((Box::new(reader), anchors))
 }
 
-/// The running kernel's memory, by way of a BPF map.
+/// The running kernel's memory, by way of a BPF map. One thread at a time may read it, for there
+/// is one map: so it is neither `Send` nor `Sync`.
 pub struct BpfReader {
     window: Window,
     space: Space,
@@ -60,8 +61,8 @@ impl BpfReader {
 
     /// Fills `out` with `len` bytes (4096 at most) from each of `at`, up to 256 in one go.
     ///
-    /// Only direct-map, `struct page` and image addresses are gathered; `unreadable` is
-    /// told the index of each piece that could not be had, whose bytes mean nothing.
+    /// Only addresses of the direct map, `struct page`s and the image are gathered; `unreadable`
+    /// gets the index of each piece that could not be read, whose bytes mean nothing.
     pub fn gather(
         &self,
         at: &[Va],
@@ -93,17 +94,14 @@ impl BpfReader {
         self.window.copy(at, buf).map_err(|error| fault(at, error))
     }
 
-    /// What the page tables say of addresses: physical address and how far it goes on.
+    /// Translates by the page tables: physical address, and for how many bytes that holds.
     fn translation(&self) -> impl Fn(Va) -> Option<(Pa, u64)> {
         let tables = Tables::new(|at: Pa, buf: &mut [u8]| {
             let direct = self.space.direct(at).filter(|_| self.space.is_ram(at, PAGE_SIZE))?;
             self.window.copy(direct, buf).ok()
         });
         let table = self.space.table();
-        move |at| {
-            let (start, len) = table.as_ref()?.translate(at.0, |at| tables.entry(at))?;
-            Some((Pa(start), len))
-        }
+        move |at| table.as_ref()?.translate(at, |at| tables.entry(at.0))
     }
 
     /// The physical address behind a virtual one, by the page tables.
@@ -111,7 +109,7 @@ impl BpfReader {
         self.translation()(at).map(|(physical, _)| physical)
     }
 
-    /// Reads what the page tables say lies there, piece by piece through the direct map.
+    /// Translates by the page tables and reads through the direct map, piece by piece.
     fn read_translated(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
         let unmapped = Fault { at, why: Why::Unmapped };
         let translation = self.translation();
@@ -158,7 +156,7 @@ impl Memory for BpfReader {
     }
 }
 
-/// EFAULT is what `bpf_probe_read_kernel` says of an address without a page.
+/// `bpf_probe_read_kernel` answers EFAULT for an address without a page.
 fn fault(at: Va, error: Errno) -> Fault {
     const EFAULT: i32 = 14;
     // ERANGE: an address that no page can have (not canonical).

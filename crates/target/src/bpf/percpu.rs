@@ -1,16 +1,14 @@
-//! What to add to a per-CPU address to reach each CPU's copy, without the symbol.
+//! The offsets of the CPUs' copies of per-CPU memory, where no symbol names the kernel's table.
 //!
-//! The scheduler's root task group names every possible CPU's run queue, and a
-//! run queue is a per-CPU variable whose place BTF tells.
+//! The scheduler's root task group points to the run queue of every possible CPU, and a run
+//! queue is a per-CPU variable whose place BTF tells.
 //!
 //! **Invariant:** offsets are given only when all CPUs agree on where the per-CPU
 //! section starts (0 on x86-64 until Linux 6.15, an address of the image since).
 
+use sysak_arch::x86_64::MOST_CPUS;
 use sysak_base::{Memory, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
-
-/// More CPUs than any kernel is built for.
-const MAX_CPUS: u64 = 8192;
 
 /// `__per_cpu_offset` of every possible CPU.
 pub fn find_offsets(
@@ -20,7 +18,7 @@ pub fn find_offsets(
     current: Va,
     cpus: u64,
 ) -> Option<Vec<u64>> {
-    let cpus = cpus.clamp(1, MAX_CPUS);
+    let cpus = cpus.clamp(1, MOST_CPUS);
     from_symbols(memory, types, symbols, cpus)
         .or_else(|| from_run_queues(memory, types, current, cpus))
 }

@@ -1,19 +1,17 @@
-//! Which addresses may be read, and where those lie that must be translated first.
+//! Which addresses may be read directly, which must be translated first, which not at all.
 //!
 //! Danger: the direct map, vmalloc and fixed mappings also reach device memory,
 //! where a read can succeed, return nonsense and change the device.
 //!
-//! **Invariant:** what is read is RAM by the kernel's own resource tree: through the
-//! direct map, as `struct page`, or as the kernel's image; all else is translated.
+//! **Invariant:** only RAM is read, as the kernel's own resource tree tells it: directly in the
+//! direct map, the array of `struct page` and the kernel's image, by translation elsewhere.
 
 use std::cell::RefCell;
 
+use sysak_arch::x86_64::{KERNEL_HALF, Paging, levels_of};
 use sysak_base::{PAGE_SIZE, Pa, Pfn, PfnRange, Va};
 
-use crate::arch::x86_64::PageTable;
-
-/// Addresses from here on are the kernel's.
-const KERNEL_HALF: u64 = 1 << 63;
+use crate::page_table::PageTable;
 
 /// The parts of a kernel's address space, as far as they are known.
 #[derive(Clone, Debug, Default)]
@@ -95,21 +93,21 @@ impl Space {
         }
     }
 
-    /// The kernel's page table; with five levels its half starts lower than four can reach.
-    pub fn table(&self) -> Option<PageTable> {
+    /// The kernel's page table.
+    pub(crate) fn table(&self) -> Option<PageTable> {
         let start = self.page_offset?;
         let root = self.page_table?.checked_sub(start)?;
-        Some(PageTable::new(root, start.0 < 0xffff_8000_0000_0000))
+        Some(PageTable::new(Pa(root), Paging::new(levels_of(start))))
     }
 }
 
-/// Page tables read on the way through others: whole, because neighbours are asked for next.
+/// A small cache of page tables. Each is read whole, because its next entries are asked for next.
 pub struct Tables<R> {
     read: R,
     known: RefCell<Vec<(u64, Box<[u8; PAGE_SIZE as usize]>)>>,
 }
 
-/// One for each level, and a few for the next range.
+/// One table for each level, and a few for the next range.
 const MAX_TABLES: usize = 8;
 
 impl<R: Fn(Pa, &mut [u8]) -> Option<()>> Tables<R> {

@@ -24,11 +24,11 @@ const PIECE_BYTES: usize = 24;
 const LEN: usize = include_bytes!(concat!(env!("OUT_DIR"), "/reader.bpf.o")).len();
 static OBJECT: Aligned<LEN> = Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/reader.bpf.o")));
 
-/// A run that copied nothing: the kernel's error number, positive.
+/// The kernel's error number, positive, of a run that copied nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Errno(pub i32);
 
-/// Copies kernel memory to us, unchecked: whoever asks must know that the address is RAM.
+/// Copies kernel memory without any check: the caller must know that the address is RAM.
 pub struct Window {
     copy: OwnedFd,
     gather: OwnedFd,
@@ -63,7 +63,8 @@ impl Window {
         Ok(())
     }
 
-    /// Fills `out` with `len` bytes from each of `at`, in order; `each` is told what was unreadable.
+    /// Fills `out` with `len` bytes from each of `at`, in order; `unreadable` gets the index of each
+    /// piece that could not be read.
     pub fn gather(
         &self,
         at: &[Va],
@@ -129,7 +130,7 @@ fn run(program: &OwnedFd, mut args: [u64; 2]) -> Result<(), Errno> {
     }
 }
 
-/// A descriptor of our own, so that libbpf's object need not live on.
+/// A descriptor of our own, so that libbpf's object may go.
 fn program_fd(object: &Object, name: &str) -> io::Result<OwnedFd> {
     let program = object.progs().find(|program| program.name() == name);
     program.ok_or(io::ErrorKind::NotFound)?.as_fd().try_clone_to_owned()

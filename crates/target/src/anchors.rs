@@ -1,0 +1,109 @@
+//! Fixed points of a kernel's address space that are found alike in dumps and in `/proc/kcore`.
+
+use sysak_arch::x86_64::frames::{Tables, join};
+use sysak_arch::x86_64::{DIRECT_MAP_ALIGNMENT, IMAGE_MAP, MOST_CPUS};
+use sysak_base::{Anchors, Memory, PAGE_SIZE, Pfn, PfnRange, Va};
+use sysak_symbols::{Kallsyms, Vmcoreinfo};
+
+use crate::Target;
+
+/// Roots of the array of memory sections to look at: 2^52 bytes of memory have them.
+const MOST_SECTION_ROOTS: u64 = 1 << 18;
+
+/// Where the array of `struct page` starts, by the first memory section that is present:
+/// it holds that address, moved so that page frame numbers index it, and flags below.
+///
+/// VMCOREINFO tells where the sections are, so this needs no symbol.
+pub(crate) fn vmemmap(memory: &dyn Memory, info: &Vmcoreinfo) -> Option<Va> {
+    const PRESENT_WITH_MAP: u64 = 3;
+    let roots = info.find_symbol("mem_section")?;
+    let size = info.find_size("mem_section").filter(|size| (8..=PAGE_SIZE).contains(size))?;
+    let field = info.find_offset("mem_section.section_mem_map").filter(|at| *at < size)?;
+    let many = info.find_length("mem_section")?.min(MOST_SECTION_ROOTS);
+    let word = |at: Va| memory.read_u64(at).unwrap_or(0);
+    let sections = (0..many).map_while(|root| memory.read_u64(roots.at(root * 8)).ok());
+    let maps = sections
+        .filter(|section| *section != 0)
+        .flat_map(|first| (0..PAGE_SIZE / size).map(move |n| Va(first).at(n * size + field)));
+    let map = maps.map(word).find(|map| map & PRESENT_WITH_MAP == PRESENT_WITH_MAP)?;
+    let start = map & !(PAGE_SIZE - 1);
+    // Only the array of all of memory starts like that; without it each section has its own.
+    (start.is_multiple_of(DIRECT_MAP_ALIGNMENT) && start < IMAGE_MAP).then_some(Va(start))
+}
+
+/// What to add to a per-CPU pointer, for each possible CPU.
+pub(crate) fn per_cpu_offsets(
+    memory: &dyn Memory,
+    symbols: &Kallsyms,
+    cpus: Option<u64>,
+) -> Vec<u64> {
+    let counted = || memory.read_u32(symbols.find("nr_cpu_ids")?).ok().map(u64::from);
+    let Some(table) = symbols.find("__per_cpu_offset") else { return Vec::new() };
+    let cpus = cpus.or_else(counted).unwrap_or(1).min(MOST_CPUS);
+    (0..cpus).map_while(|cpu| memory.read_u64(table.at(cpu * 8)).ok()).collect()
+}
+
+/// The pages of the array of `struct page`, by the kernel's page tables; none where those
+/// were not found.
+pub(crate) fn memmap(target: &Target) -> Vec<PfnRange> {
+    let Anchors { page_offset, vmemmap, page_table, ram, .. } = &target.anchors;
+    let size = target.types.find_size("page");
+    let (Some(page_offset), Some(vmemmap), Some(top), Some(size)) =
+        (*page_offset, *vmemmap, *page_table, size)
+    else {
+        return Vec::new();
+    };
+    let memory = target.memory.as_memory();
+    let mask = target.symbols.find("sme_me_mask").and_then(|at| memory.read_u64(at).ok());
+    let tables = Tables { memory, top, page_offset, encryption: mask.unwrap_or(0) };
+    let at = |pfn: Pfn| vmemmap.at(pfn.0.saturating_mul(size));
+    let mut frames: Vec<_> =
+        ram.iter().flat_map(|run| tables.frames(at(run.start), at(run.end))).collect();
+    join(&mut frames);
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use sysak_base::{Fault, Why};
+
+    struct Words(HashMap<u64, u64>);
+
+    impl Memory for Words {
+        fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+            let word = self.0.get(&at.0).ok_or(Fault { at, why: Why::Unmapped })?;
+            buf.copy_from_slice(&word.to_le_bytes()[..buf.len()]);
+            Ok(())
+        }
+    }
+
+    const SECTIONS: &[u8] = b"OSRELEASE=6\nSYMBOL(mem_section)=ffff888000001000\n\
+        LENGTH(mem_section)=4096\nSIZE(mem_section)=32\nOFFSET(mem_section.section_mem_map)=0\n";
+
+    #[test]
+    fn the_first_present_section_tells_where_struct_page_lies() {
+        let info = Vmcoreinfo::parse(SECTIONS).unwrap();
+        let mut words = Words(HashMap::from([
+            (0xffff_8880_0000_1000, 0),
+            (0xffff_8880_0000_1008, 0xffff_8880_0000_2000),
+            (0xffff_8880_0000_2000, 0),
+            (0xffff_8880_0000_2020, 0xffff_d844_8000_000f),
+        ]));
+        assert_eq!(vmemmap(&words, &info), Some(Va(0xffff_d844_8000_0000)));
+        // An array of its own for each section starts anywhere.
+        words.0.insert(0xffff_8880_0000_2020, 0xffff_8880_0123_400f);
+        assert_eq!(vmemmap(&words, &info), None);
+    }
+
+    #[test]
+    fn sections_of_forged_size_are_refused() {
+        for forged in ["SIZE(mem_section)=0\n", "SIZE(mem_section)=7\n", "SIZE(mem_section)=4097\n"]
+        {
+            let text = String::from_utf8_lossy(SECTIONS).replace("SIZE(mem_section)=32\n", forged);
+            let info = Vmcoreinfo::parse(text.as_bytes()).unwrap();
+            assert_eq!(vmemmap(&Words(HashMap::new()), &info), None);
+        }
+    }
+}

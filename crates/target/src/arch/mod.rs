@@ -1,3 +1,0 @@
-//! What differs between architectures.
-
-pub mod x86_64;

@@ -1,0 +1,90 @@
+//! Files that hold the physical memory of a machine.
+//!
+//! A dump is two things: its pages, which the file's format knows how to find (here), and the
+//! kernel's address space above them ([`crate::vmcore`]). A new format is a new file here.
+//!
+//! **Invariant:** a read yields bytes of the file, never zeroes for what is missing; nothing here
+//! knows virtual addresses.
+
+mod elf;
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::path::Path;
+
+use sysak_base::Pa;
+
+use crate::{OpenError, Reader};
+
+/// A run of physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Its first byte.
+    pub start: Pa,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The physical memory that a dump file holds.
+pub(crate) trait PhysicalPages: Send + Sync {
+    /// Copies bytes from `at` on, as many as the file holds in one piece, and returns how many:
+    /// 0 where it does not hold the first.
+    fn read_piece(&self, at: Pa, buf: &mut [u8]) -> usize;
+
+    /// The bytes from `at` to the end of the piece, where the file holds them ready to be lent.
+    /// `None` says nothing about whether they can be read.
+    fn borrow(&self, at: Pa) -> Option<&[u8]>;
+
+    /// The runs that the file holds, ascending and disjoint.
+    fn runs(&self) -> Vec<Run>;
+
+    /// The end of physical memory, whether the file holds its last pages or not.
+    fn end(&self) -> Pa;
+
+    /// Length of the file.
+    fn file_bytes(&self) -> u64;
+
+    /// The lowest address from `from` on where `needle` lies in one run.
+    fn find(&self, needle: &[u8], from: Pa) -> Option<Pa>;
+
+    /// Fills `buf` from `at` up to the first byte that the file does not hold; returns how many
+    /// bytes those are.
+    fn read(&self, at: Pa, buf: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.read_piece(Pa(at.0.wrapping_add(done as u64)), &mut buf[done..]) {
+                0 => break,
+                len => done += len,
+            }
+        }
+        done
+    }
+
+    /// The little-endian word at `at`.
+    fn word(&self, at: Pa) -> Option<u64> {
+        let mut word = [0; 8];
+        (self.read_piece(at, &mut word) == word.len()).then(|| u64::from_le_bytes(word))
+    }
+}
+
+/// A dump file, and what it says beside its memory.
+pub(crate) struct Dump {
+    pub pages: Box<dyn PhysicalPages>,
+    /// Text of the VMCOREINFO note.
+    pub vmcoreinfo: Option<Vec<u8>>,
+    /// The general registers of the CPUs.
+    pub registers: Vec<u64>,
+    /// The format.
+    pub reader: Reader,
+}
+
+/// Opens a dump file of any format that is known.
+pub(crate) fn open(path: &Path) -> Result<Dump, OpenError> {
+    let (pages, core) = elf::ElfPages::open(path)?;
+    Ok(Dump {
+        pages: Box::new(pages),
+        vmcoreinfo: core.vmcoreinfo,
+        registers: core.registers,
+        reader: Reader::Elf,
+    })
+}
