@@ -33,7 +33,7 @@ impl Report {
         self.redacted = true;
         // Sentences quote contents: they are made again from the hashes.
         if let Some(lang) = self.lang {
-            self.render_sentences(lang);
+            self.make_sentences(lang);
         }
         self
     }

@@ -1,6 +1,5 @@
 //! `sysak inspect`: what an expert asks next, of an address, an object or a slab cache.
 
-use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -12,11 +11,12 @@ use sysak::ways::Guide;
 use sysak_base::heap::Object;
 use sysak_base::{Cancel, Progress, Stage, Va};
 use sysak_kernel::Kernel;
+use sysak_report::document::Detail;
 use sysak_report::{Inspection, Subject};
 use sysak_target::Target;
 
 use super::session;
-use crate::args::{Format, Inspect, Inspected};
+use crate::args::{Inspect, Inspected};
 use crate::facts;
 
 /// Objects are alike from this many percent of equal bytes.
@@ -41,14 +41,7 @@ pub fn run(args: &Inspect) -> Result<u8> {
     };
     inspection.timings.total_s = Some(facts::rounded(start.elapsed()));
     line.clear();
-    let stdout = std::io::stdout();
-    let style = session::style(&stdout, false);
-    let mut out = BufWriter::new(stdout.lock());
-    match args.shape.format {
-        Format::Text => sysak_report::inspect_text(&inspection, lang, style, &mut out)?,
-        Format::Json => sysak_report::json(&inspection, &mut out)?,
-    }
-    out.flush()?;
+    session::print(inspection, &args.shape, Detail::default())?;
     Ok(0)
 }
 

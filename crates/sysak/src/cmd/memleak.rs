@@ -13,11 +13,11 @@ use sysak_base::Stage;
 use sysak_base::heap::{Class, Heap, Object};
 use sysak_kernel::shape::EventShape;
 use sysak_kernel::{Kernel, holders};
-use sysak_report::Lang;
+use sysak_report::document::Detail;
 use sysak_symbols::TypeInfo;
 
 use super::session;
-use crate::args::{Format, Kind, Memleak};
+use crate::args::{Kind, Memleak};
 use crate::facts;
 
 /// Caches that are described where nothing leaks.
@@ -63,7 +63,12 @@ pub fn run(args: &Memleak) -> Result<u8> {
     if args.all_caches {
         report.caches = facts::all_caches(&diagnosis);
     }
-    print(report, args, lang)
+    if args.redact {
+        report = report.redacted(salt());
+    }
+    let verdict = report.verdict;
+    session::print(report, &args.shape, Detail { stacks: args.stacks })?;
+    Ok(verdict.exit_status())
 }
 
 /// Whether the question is about all memory, and an answer is known.
@@ -142,22 +147,6 @@ fn dump(
         });
     }
     failed.and_then(|()| out.flush()).with_context(describe)
-}
-
-fn print(mut report: sysak_report::Report, args: &Memleak, lang: Lang) -> Result<u8> {
-    report.render_sentences(lang);
-    if args.redact {
-        report = report.redacted(salt());
-    }
-    let stdout = std::io::stdout();
-    let style = session::style(&stdout, args.stacks);
-    let mut out = BufWriter::new(stdout.lock());
-    match args.shape.format {
-        Format::Text => sysak_report::text(&report, lang, style, &mut out)?,
-        Format::Json => sysak_report::json(&report, &mut out)?,
-    }
-    out.flush()?;
-    Ok(report.verdict.exit_status())
 }
 
 /// A number that nobody can guess, so that hashed addresses cannot be looked up.

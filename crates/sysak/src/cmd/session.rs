@@ -1,13 +1,14 @@
 //! What every command does before and after its own work.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, Stage, Watching};
-use sysak_report::{Lang, Style};
+use sysak_report::document::Detail;
+use sysak_report::{Format, Lang, Present, Print, Style};
 use sysak_target::{Choice, Options, Target};
 
-use crate::args::{self, Reader, Source};
+use crate::args::{self, Reader, Shape, Source};
 use crate::progress::{Line, Words};
 
 /// How to open what was asked for.
@@ -68,11 +69,23 @@ pub fn line(lang: Lang) -> Line {
     })
 }
 
+/// Prints a model on standard output in the shape and language that were asked for.
+pub fn print(model: impl Present, shape: &Shape, detail: Detail) -> Result<()> {
+    let stdout = std::io::stdout();
+    let format = match shape.format {
+        args::Format::Text => Format::Text(style(&stdout)),
+        args::Format::Json => Format::Json,
+    };
+    let mut out = BufWriter::new(stdout.lock());
+    Print { format, lang: language(shape.lang), detail }.write(model, &mut out)?;
+    Ok(out.flush()?)
+}
+
 /// How text looks on this standard output.
-pub fn style(stdout: &std::io::Stdout, stacks: bool) -> Style {
+fn style(stdout: &std::io::Stdout) -> Style {
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let width = rustix::termios::tcgetwinsize(stdout).map_or(100, |size| size.ws_col.into());
-    Style { colour, width, stacks }
+    Style { colour, width }
 }
 
 fn stage_en(stage: Stage) -> &'static str {
