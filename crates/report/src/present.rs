@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::document::{self, Detail, Document};
 use crate::render::{self, Style};
 use crate::{Inspection, Lang, MemGraph, Report};
 
 /// The model of a command.
-pub trait Present: Clone + Serialize {
+pub trait Present: Clone + Serialize + DeserializeOwned {
     /// Makes the sentences from the figures, in a language.
     fn render_sentences(&mut self, lang: Lang);
 

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sysak_base::Va;
 
-use crate::{ContentSymbol, Finding, Report};
+use crate::{Address, ContentSymbol, Finding, Report};
 
 /// Numbers shorter than this in free text are counts and offsets, no addresses.
 const ADDRESS_DIGITS: usize = 8;
@@ -50,8 +50,8 @@ impl Salt {
         hasher.finish()
     }
 
-    fn address(&self, at: &mut Option<Va>) {
-        *at = at.map(|at| Va(self.hash(at.0)));
+    fn address(&self, at: &mut Option<Address>) {
+        *at = at.map(|at| Address(Va(self.hash(at))));
     }
 
     fn name(&self, name: &mut String) {

@@ -218,6 +218,36 @@ fn the_leaves_of_the_census_add_up() {
     assert_eq!(census.leaves_bytes(), census.total_bytes);
 }
 
+/// Reads a golden JSON and writes it again.
+fn reread<M: Present>(json: &[u8]) -> Vec<u8> {
+    let model: M = serde_json::from_slice(json).unwrap();
+    let mut out = Vec::new();
+    sysak_report::json(&model, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn every_report_is_read_back_and_written_the_same() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut read = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if !name.ends_with(".json") {
+            continue;
+        }
+        read += 1;
+        let json = fs::read(&file).unwrap();
+        let again = match name {
+            _ if name.starts_with("inspect_") => reread::<Inspection>(&json),
+            _ if name.starts_with("graph") => reread::<MemGraph>(&json),
+            _ => reread::<Report>(&json),
+        };
+        assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&json), "{name}");
+    }
+    assert!(read >= 12, "{read}");
+}
+
 fn check_inspected(name: &str, all: &[Inspection]) {
     for (lang, end) in [(Lang::En, "en.txt"), (Lang::Zh, "zh.txt")] {
         let mut out = Vec::new();

@@ -38,7 +38,7 @@ pub fn report(
         },
         target: target(identity),
         verdict: verdict(diagnosis),
-        interrupted: diagnosis.interrupted,
+        interrupted: diagnosis.interrupted.map(Into::into),
         method: report::Method {
             looks: diagnosis.looks,
             settle_s: settle(diagnosis, plan),
@@ -179,7 +179,7 @@ pub(super) fn finding(
     let group = |(index, group): (usize, &sysak_analysis::alike::Group)| report::Group {
         objects: group.objects,
         unreachable: group.unreachable,
-        sample_object: Some(group.sample),
+        sample_object: Some(group.sample.into()),
         content_symbols: match index {
             0 => case.held.iter().map(content).collect(),
             _ => Vec::new(),
@@ -207,7 +207,7 @@ pub(super) fn finding(
             .filter(|_| case.leaks)
             .map(|other| heap.caches[usize::from(other)].name.clone()),
         similar_objects: counted.then_some(case.likeness.similar),
-        sample_object: case.likeness.groups.first().map(|group| group.sample),
+        sample_object: case.likeness.groups.first().map(|group| group.sample.into()),
         groups: case.likeness.groups.iter().enumerate().filter(|_| counted).map(group).collect(),
         content_symbols: case.held.iter().map(content).collect(),
         holders: case

@@ -78,8 +78,8 @@ fn place(spot: &Spot, lang: Lang) -> String {
     if spot.kind == SpotKind::VmallocArea && !named.is_empty() {
         parts.push(say::spot_asked_by(lang, &named));
     }
-    if let Some(offset) = spot.offset.filter(|offset| *offset > 0) {
-        parts.push(say::spot_offset(lang, &format!("{offset:#x}")));
+    if let Some(offset) = spot.offset.filter(|offset| offset.0 > 0) {
+        parts.push(say::spot_offset(lang, &offset.to_string()));
     }
     parts.join(&say::comma(lang))
 }
@@ -137,7 +137,7 @@ fn words(doc: &mut Document, dump: &Dump, lang: Lang) {
     head.push(say::head_meaning(lang));
     leans.push(Lean::Left);
     let rows = dump.words.iter().map(|word| {
-        let mut row = vec![format!("{:#x}", word.offset), format!("{:016x}", word.value)];
+        let mut row = vec![word.offset.to_string(), format!("{:016x}", word.value.0)];
         if named {
             row.push(word.field.clone().unwrap_or_default());
         }

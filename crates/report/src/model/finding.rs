@@ -1,12 +1,11 @@
 //! One finding: a slab cache, or another class of memory, and what is known of it.
 
-use serde::Serialize;
-use sysak_base::Va;
+use serde::{Deserialize, Serialize};
 
-use super::{Explanation, Function};
+use super::{Address, Explanation, Function};
 
 /// A slab cache, or another class of memory, and what is known of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Kind of memory.
     pub class: Class,
@@ -37,8 +36,7 @@ pub struct Finding {
     /// Objects that are byte-alike to `sample_object`.
     pub similar_objects: Option<u64>,
     /// One object of the biggest group.
-    #[serde(serialize_with = "super::address")]
-    pub sample_object: Option<Va>,
+    pub sample_object: Option<Address>,
     /// Groups of like content, biggest first.
     pub groups: Vec<Group>,
     /// How fast it grew while it was watched.
@@ -67,7 +65,7 @@ pub struct Finding {
 }
 
 /// Kind of memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Slab objects.
@@ -84,7 +82,7 @@ pub enum Class {
 }
 
 /// Whether a finding is a leak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingVerdict {
     /// Lost for good.
@@ -97,21 +95,20 @@ pub enum FindingVerdict {
 }
 
 /// Objects of like content.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// How many there are.
     pub objects: u64,
     /// How many of them nothing leads to.
     pub unreachable: u64,
     /// One of them.
-    #[serde(serialize_with = "super::address")]
-    pub sample_object: Option<Va>,
+    pub sample_object: Option<Address>,
     /// What their pointers lead to.
     pub content_symbols: Vec<ContentSymbol>,
 }
 
 /// The objects' type, as guessed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObjectType {
     /// `struct …`.
     pub name: String,
@@ -130,7 +127,7 @@ pub struct ObjectType {
 }
 
 /// What speaks for a type.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeReason {
     /// Bytes from the object's start.
     pub offset: u64,
@@ -143,7 +140,7 @@ pub struct TypeReason {
 }
 
 /// What is at a field that speaks for a type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TypeReasonKind {
     /// A pointer to an object of the right type.
@@ -160,7 +157,7 @@ pub enum TypeReasonKind {
 }
 
 /// A symbol that the objects' pointers lead to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentSymbol {
     /// Offset of the pointer in the object.
     pub offset: u64,
@@ -175,7 +172,7 @@ pub struct ContentSymbol {
 }
 
 /// Who holds objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The way from the holder to the objects.
     pub path: Vec<String>,
@@ -191,7 +188,7 @@ pub struct Holder {
 }
 
 /// What a holder is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderKind {
     /// A variable of the kernel.
@@ -208,7 +205,7 @@ pub enum HolderKind {
 }
 
 /// One reason for the verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Kind of reason.
     pub kind: EvidenceKind,
@@ -217,7 +214,7 @@ pub struct Evidence {
 }
 
 /// Kind of reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceKind {
     /// Nothing leads to the objects.

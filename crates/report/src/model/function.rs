@@ -1,23 +1,21 @@
 //! Who allocates: functions, and the processes that had them do it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Finding, FindingVerdict};
+use super::{Finding, FindingVerdict, Hex};
 
 /// So many lost objects of one function are proof; the same number as in `analysis::rank`.
 const PROOF_OBJECTS: u64 = 20;
 
 /// A function that allocates the objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
     /// The function to blame.
     pub name: String,
     /// Where in it.
-    #[serde(serialize_with = "super::hex")]
-    pub offset: Option<u64>,
+    pub offset: Option<Hex>,
     /// Its length.
-    #[serde(serialize_with = "super::hex")]
-    pub size: Option<u64>,
+    pub size: Option<Hex>,
     /// Its module; `None` for the kernel itself.
     pub module: Option<String>,
     /// The frame that called the allocator, where it is another one.
@@ -40,7 +38,7 @@ pub struct Function {
     /// Its callers, from the allocator outwards, on the commonest way to it.
     pub stack: Vec<String>,
     /// All ways to it that were seen, the commonest first, where there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stacks: Vec<Stack>,
     /// The processes that had it allocate most of what is outstanding, most first.
     pub processes: Vec<Process>,
@@ -54,7 +52,7 @@ pub struct Function {
 }
 
 /// One way to an allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// Its frames, from the allocator outwards.
     pub frames: Vec<String>,
@@ -63,7 +61,7 @@ pub struct Stack {
 }
 
 /// A process that had a function allocate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
@@ -74,7 +72,7 @@ pub struct Process {
 }
 
 /// How a function was found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionSource {
     /// Seen allocating.
@@ -96,9 +94,9 @@ impl Function {
     pub fn place(&self) -> String {
         let mut place = self.name.clone();
         if let Some(offset) = self.offset {
-            place += &format!("+{offset:#x}");
+            place += &format!("+{offset}");
             if let Some(size) = self.size {
-                place += &format!("/{size:#x}");
+                place += &format!("/{size}");
             }
         }
         place + &self.in_module()

@@ -2,16 +2,15 @@
 //!
 //! **Invariant:** user memory has holders here; it is never called a leak.
 
-use serde::Serialize;
-use sysak_base::Stage;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    CacheTotals, Census, Coverage, SCHEMA_VERSION, Target, Timings, Tool, UserHolders, stage,
+    CacheTotals, Census, Coverage, SCHEMA_VERSION, Stage, Target, Timings, Tool, UserHolders,
 };
 use crate::lang::Lang;
 
 /// Where the memory of one machine is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemGraph {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -22,7 +21,6 @@ pub struct MemGraph {
     /// Where the memory is, in one sentence; filled by [`MemGraph::render_sentences`].
     pub summary: String,
     /// The step in which it was ended early.
-    #[serde(serialize_with = "stage")]
     pub interrupted: Option<Stage>,
     /// Whose the machine's RAM is.
     pub census: Census,
@@ -63,7 +61,7 @@ impl Default for MemGraph {
 }
 
 /// A function that asked for vmalloc areas.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AreaCaller {
     /// Its name; `bpf_map_area_alloc` stands for BPF maps.
     pub function: String,
@@ -76,7 +74,7 @@ pub struct AreaCaller {
 }
 
 /// How the pages of per-CPU memory are used; all CPUs together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PercpuUse {
     /// In use.
     pub allocated_bytes: u64,

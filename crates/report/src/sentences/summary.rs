@@ -1,11 +1,9 @@
 //! The verdict in one sentence.
 
-use sysak_base::Stage;
-
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::words::{counted, more_every, rate, span, things};
-use crate::{Class, Finding, FindingVerdict, Lang, Report, TargetKind, Verdict};
+use crate::{Class, Finding, FindingVerdict, Lang, Report, Stage, TargetKind, Verdict};
 
 /// Names listed in a sentence.
 const NAMED: usize = 3;

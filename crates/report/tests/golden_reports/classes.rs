@@ -1,14 +1,16 @@
 //! Leaks of memory that is no slab object.
 
-use sysak_report::{Class, Finding, FindingVerdict, Function, FunctionSource, Report, Verdict};
+use sysak_report::{
+    Class, Finding, FindingVerdict, Function, FunctionSource, Hex, Report, Verdict,
+};
 
 use super::{MIB, frame};
 
 fn caller(name: &str, areas: u64, lost: u64, lost_bytes: u64) -> Function {
     Function {
         name: name.to_owned(),
-        offset: Some(0x41),
-        size: Some(0x1a0),
+        offset: Some(Hex(0x41)),
+        size: Some(Hex(0x1a0)),
         module: Some("hv_uio".to_owned()),
         source: FunctionSource::Content,
         outstanding: Some(areas),

@@ -2,9 +2,10 @@
 
 use sysak_base::Va;
 use sysak_report::{
-    Class, ContentSymbol, Dump, Finding, Group, Holder, HolderKind, InspectedCache, Inspection,
-    ObjectState, ObjectType, PageUse, Reader, RefPlace, Refs, Spot, SpotKind, Step, Subject,
-    Target, TargetKind, Timings, Tool, TypeReason, TypeReasonKind, Word, WordKind,
+    Class, ContentSymbol, Contents, Dump, Finding, Group, Hex, Holder, HolderKind, InspectedCache,
+    Inspection, ObjectState, ObjectType, PageNumber, PageUse, Reader, RefPlace, Refs, Spot,
+    SpotKind, Step, Subject, Target, TargetKind, Timings, Tool, TypeReason, TypeReasonKind, Word,
+    WordKind,
 };
 
 fn document(subject: Subject) -> Inspection {
@@ -28,14 +29,14 @@ fn document(subject: Subject) -> Inspection {
 fn flow(offset: u64) -> Spot {
     let start = Va(0xffff_8880_0412_4440);
     Spot {
-        address: Some(start.at(offset)),
+        address: Some(start.at(offset).into()),
         kind: SpotKind::SlabObject,
         name: Some("kmalloc-64".to_owned()),
-        start: Some(start),
-        offset: Some(offset),
+        start: Some(start.into()),
+        offset: Some(Hex(offset)),
         size_bytes: Some(64),
         state: Some(ObjectState::Reachable),
-        pfn: Some(0x4124),
+        pfn: Some(PageNumber(0x4124)),
         page_owner: Some(PageUse::Slab),
         ..Spot::default()
     }
@@ -48,32 +49,33 @@ pub fn addr() -> Inspection {
 
 /// Addresses of every kind.
 pub fn addresses() -> Vec<Inspection> {
-    let at = |address: u64, kind| Spot { address: Some(Va(address)), kind, ..Spot::default() };
+    let at =
+        |address: u64, kind| Spot { address: Some(Va(address).into()), kind, ..Spot::default() };
     let spots = [
         Spot {
             name: Some("flow_ops".to_owned()),
             module: Some("bonding".to_owned()),
-            offset: Some(8),
+            offset: Some(Hex(8)),
             ..at(0xffff_ffff_c040_1008, SpotKind::Module)
         },
         Spot {
             name: Some("dnsmasq".to_owned()),
             pid: Some(812),
-            pfn: Some(77),
+            pfn: Some(PageNumber(77)),
             page_owner: Some(PageUse::Kernel),
             ..at(0xffff_c900_0012_3e80, SpotKind::Stack)
         },
         Spot {
             name: Some("flow_table_create".to_owned()),
             module: Some("bonding".to_owned()),
-            start: Some(Va(0xffff_c900_0200_0000)),
-            offset: Some(0x1000),
+            start: Some(Va(0xffff_c900_0200_0000).into()),
+            offset: Some(Hex(0x1000)),
             size_bytes: Some(1 << 20),
             state: Some(ObjectState::Unreachable),
             ..at(0xffff_c900_0200_1000, SpotKind::VmallocArea)
         },
         Spot {
-            pfn: Some(1234),
+            pfn: Some(PageNumber(1234)),
             page_owner: Some(PageUse::File),
             ..at(0xffff_8880_004d_2000, SpotKind::Page)
         },
@@ -85,8 +87,8 @@ pub fn addresses() -> Vec<Inspection> {
 /// An object's words, and an object behind them.
 pub fn object() -> Inspection {
     let word = |offset, value, kind, meaning: Option<&str>| Word {
-        offset,
-        value,
+        offset: Hex(offset),
+        value: Contents(value),
         count: 1,
         kind,
         meaning: meaning.map(str::to_owned),
@@ -136,7 +138,7 @@ pub fn object() -> Inspection {
 
 /// What points at an object.
 pub fn refs() -> Inspection {
-    let step = |name: &str, at| Step { name: name.to_owned(), address: Some(Va(at)) };
+    let step = |name: &str, at| Step { name: name.to_owned(), address: Some(Va(at).into()) };
     document(Subject::Refs(Refs {
         spot: flow(0),
         references: 3,
@@ -144,13 +146,13 @@ pub fn refs() -> Inspection {
             RefPlace {
                 name: "kmalloc-64+0x8".to_owned(),
                 references: 2,
-                example: Some(Va(0xffff_8880_0412_4488)),
+                example: Some(Va(0xffff_8880_0412_4488).into()),
                 unreachable: false,
             },
             RefPlace {
                 name: "kmalloc-128+0x40".to_owned(),
                 references: 1,
-                example: Some(Va(0xffff_8880_0900_0040)),
+                example: Some(Va(0xffff_8880_0900_0040).into()),
                 unreachable: true,
             },
         ],
@@ -192,7 +194,7 @@ pub fn cache() -> Inspection {
     let group = |objects, unreachable, at| Group {
         objects,
         unreachable,
-        sample_object: Some(Va(at)),
+        sample_object: Some(Va(at).into()),
         content_symbols: Vec::new(),
     };
     let finding = Finding {

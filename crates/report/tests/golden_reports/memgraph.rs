@@ -1,10 +1,9 @@
 //! Handmade memory graphs; every figure and name is invented.
 
-use sysak_base::Stage;
 use sysak_report::{
     AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Coverage, DeletedFile, DyingCgroups,
     HugePool, LockedMemory, MemGraph, PageAllocOwner, PageOwner, PercpuUse, ProcessHolders,
-    ProcessMemory, Reader, SharedKind, SharedMemory, Skipped, Target, TargetKind, Timings,
+    ProcessMemory, Reader, SharedKind, SharedMemory, Skipped, Stage, Target, TargetKind, Timings,
     TmpfsMount, UnreadData, UserHolders,
 };
 

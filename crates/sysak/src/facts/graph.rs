@@ -40,7 +40,7 @@ pub fn graph(
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         target: super::target(identity),
-        interrupted: seen.interrupted,
+        interrupted: seen.interrupted.map(Into::into),
         census: match seen.interrupted {
             Some(Stage::Census) => report::Census::default(),
             _ => super::census(&seen.census, seen.slab_pages()),

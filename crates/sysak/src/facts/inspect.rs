@@ -27,7 +27,7 @@ pub fn document(identity: &Identity, seen: &Look, subject: report::Subject) -> r
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         target: super::target(identity),
-        interrupted: seen.interrupted,
+        interrupted: seen.interrupted.map(Into::into),
         subject,
         timings: report::Timings {
             census_s: Some(super::rounded(seen.times.census)),

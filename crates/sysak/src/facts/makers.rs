@@ -11,8 +11,8 @@ pub fn functions(kernel: &Kernel<'_>, case: &Case) -> Vec<report::Function> {
         let symbol = kernel.symbols.symbolize(one.site.at);
         report::Function {
             name: symbol.map_or_else(|| one.site.at.to_string(), |symbol| symbol.name.to_owned()),
-            offset: symbol.map(|symbol| symbol.offset),
-            size: symbol.and_then(|symbol| symbol.size),
+            offset: symbol.map(|symbol| symbol.offset.into()),
+            size: symbol.and_then(|symbol| symbol.size).map(Into::into),
             module: symbol.and_then(|symbol| symbol.module).map(str::to_owned),
             source: report::FunctionSource::Static,
             asked_bytes: one.site.size,

@@ -160,8 +160,8 @@ fn named(kernel: &Kernel<'_>, at: Va) -> report::Function {
             None if at.0 == 0 => "unknown".to_owned(),
             None => at.to_string(),
         },
-        offset: symbol.map(|symbol| symbol.offset),
-        size: symbol.and_then(|symbol| symbol.size),
+        offset: symbol.map(|symbol| symbol.offset.into()),
+        size: symbol.and_then(|symbol| symbol.size).map(Into::into),
         module: symbol.and_then(|symbol| symbol.module).map(str::to_owned),
         ..report::Function::default()
     }

@@ -6,7 +6,7 @@ use sysak::guess::{Guesser, LIKELY};
 use sysak::ways::Guide;
 use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
-use sysak_report::{Dump, Word, WordKind};
+use sysak_report::{Contents, Dump, Word, WordKind};
 
 use super::spot::of_object;
 use crate::facts::guess::object_type;
@@ -48,13 +48,13 @@ fn name(guide: &Guide<'_, '_>, guesser: &mut Guesser<'_>, dump: &mut Dump, left:
         return;
     }
     *left -= 1;
-    let object = dump.spot.start.and_then(|start| guide.look().heap.find_object(start.0));
+    let object = dump.spot.start.and_then(|start| guide.look().heap.find_object(start.0.0));
     if let Some(guess) = object.and_then(|object| guesser.of_object(object)) {
         if guess.confidence >= LIKELY {
             let fields: HashMap<u64, &String> =
                 guess.fields.iter().map(|(at, name)| (u64::from(*at), name)).collect();
             for word in &mut dump.words {
-                word.field = fields.get(&word.offset).map(|name| (*name).clone());
+                word.field = fields.get(&word.offset.0).map(|name| (*name).clone());
             }
         }
         dump.object_type = object_type(std::slice::from_ref(&guess));
@@ -76,7 +76,7 @@ fn deeper(
     let mut found = Dump { spot: of_object(guide, object, at), cut, ..Dump::default() };
     let mut next = Vec::new();
     for (offset, value) in (0..).step_by(8).zip(words) {
-        let is_same = |last: &&mut Word| last.value == value && (value == 0 || !typed);
+        let is_same = |last: &&mut Word| last.value.0 == value && (value == 0 || !typed);
         if let Some(last) = found.words.last_mut().filter(is_same) {
             last.count += 1;
             continue;
@@ -125,7 +125,7 @@ fn contents(guide: &Guide<'_, '_>, object: Object) -> (Vec<u64>, bool) {
 
 fn word(guide: &Guide<'_, '_>, object: Object, offset: u64, value: u64) -> Word {
     let (kind, meaning) = meaning(guide, object, value);
-    Word { offset, value, count: 1, kind, meaning, field: None }
+    Word { offset: offset.into(), value: Contents(value), count: 1, kind, meaning, field: None }
 }
 
 fn meaning(guide: &Guide<'_, '_>, object: Object, value: u64) -> (WordKind, Option<String>) {

@@ -42,7 +42,7 @@ fn places(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Vec<RefPlac
             };
             let place = places.entry((guide.kind(&one), lost)).or_insert_with(|| RefPlace {
                 name: guide.step(&one),
-                example: Some(one.at),
+                example: Some(one.at.into()),
                 unreachable: lost,
                 ..RefPlace::default()
             });
@@ -87,7 +87,7 @@ fn ways(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Vec<Vec<Step>
     let among = |way: &Way| match way.first() {
         Some(first) if first.to != object => {
             let name = format!("{} objects of {name} that hang together", relatives.objects);
-            Some(Step { name, address: Some(look.heap.object_va(first.to)) })
+            Some(Step { name, address: Some(look.heap.object_va(first.to).into()) })
         }
         _ => None,
     };
@@ -107,7 +107,8 @@ fn steps(guide: &Guide<'_, '_>, way: &Way) -> Vec<Step> {
         Some((_, name)) if index == last => name,
         _ => guide.step(one),
     };
-    let steps = way.iter().enumerate().map(|one| Step { name: name(one), address: Some(one.1.at) });
+    let steps =
+        way.iter().enumerate().map(|one| Step { name: name(one), address: Some(one.1.at.into()) });
     let mut steps: Vec<Step> = steps.collect();
     steps.reverse();
     steps

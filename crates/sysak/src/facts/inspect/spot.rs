@@ -5,7 +5,7 @@ use sysak_base::heap::{Class, Object};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::place::Place;
-use sysak_report::{ObjectState, PageUse, Spot, SpotKind};
+use sysak_report::{ObjectState, PageNumber, PageUse, Spot, SpotKind};
 use sysak_symbols::Symbol;
 
 /// What an address is.
@@ -14,10 +14,10 @@ pub fn spot(guide: &Guide<'_, '_>, at: Va) -> Spot {
         Some(object) => of_object(guide, object, at),
         None => of_place(guide, at),
     };
-    spot.address = Some(at);
-    let pfn = guide.kernel().direct_pfn(at).map(|pfn| pfn.0);
+    spot.address = Some(at.into());
+    let pfn = guide.kernel().direct_pfn(at).map(|pfn| PageNumber(pfn.0));
     spot.pfn = spot.pfn.or(pfn);
-    spot.page_owner = spot.pfn.and_then(|pfn| page_use(guide, Pfn(pfn)));
+    spot.page_owner = spot.pfn.and_then(|pfn| page_use(guide, Pfn(pfn.0)));
     spot
 }
 
@@ -36,7 +36,7 @@ pub(super) fn of_object(guide: &Guide<'_, '_>, object: Object, at: Va) -> Spot {
         () => ObjectState::Reachable,
     };
     Spot {
-        address: Some(at),
+        address: Some(at.into()),
         kind: match cache.class {
             Class::Slab => SpotKind::SlabObject,
             Class::Page => SpotKind::PageBlock,
@@ -48,9 +48,12 @@ pub(super) fn of_object(guide: &Guide<'_, '_>, object: Object, at: Va) -> Spot {
             _ => caller.map(|symbol| symbol.name.to_owned()),
         },
         module: caller.and_then(|symbol| symbol.module).map(str::to_owned),
-        start: Some(start),
+        start: Some(start.into()),
         // The same object has other addresses too: of its pages in the direct map.
-        offset: at.checked_sub(start).filter(|offset| *offset < heap.object_bytes(object)),
+        offset: at
+            .checked_sub(start)
+            .filter(|offset| *offset < heap.object_bytes(object))
+            .map(Into::into),
         size_bytes: Some(match cache.class {
             Class::Slab => cache.object_size.into(),
             Class::PerCpu => heap.object_bytes(object) / kernel.cpus().max(1),
@@ -69,8 +72,8 @@ fn of_place(guide: &Guide<'_, '_>, at: Va) -> Spot {
             kind,
             name: Some(symbol.name.to_owned()),
             module: symbol.module.map(str::to_owned),
-            start: Some(Va(at.0.wrapping_sub(symbol.offset))),
-            offset: Some(symbol.offset),
+            start: Some(Va(at.0.wrapping_sub(symbol.offset)).into()),
+            offset: Some(symbol.offset.into()),
             size_bytes: symbol.size,
             ..Spot::default()
         },
@@ -91,21 +94,21 @@ fn of_place(guide: &Guide<'_, '_>, at: Va) -> Spot {
             let found = guide.look().areas.iter().rev().find(|one| one.address <= area);
             Spot {
                 kind: SpotKind::VmallocArea,
-                start: found.map(|one| one.address),
-                offset: found.map(|one| area.0 - one.address.0),
+                start: found.map(|one| one.address.into()),
+                offset: found.map(|one| (area.0 - one.address.0).into()),
                 size_bytes: found.map(|one| one.bytes),
                 ..Spot::default()
             }
         }
         Place::StructPage(pfn) => {
-            Spot { kind: SpotKind::StructPage, pfn: Some(pfn.0), ..Spot::default() }
+            Spot { kind: SpotKind::StructPage, pfn: Some(PageNumber(pfn.0)), ..Spot::default() }
         }
         Place::Table(variable) => Spot { offset: None, ..symbol(SpotKind::BootTable, variable) },
         Place::Page(pfn) => Spot {
             kind: SpotKind::Page,
-            pfn: Some(pfn.0),
-            start: Some(guide.kernel().page_va(pfn)),
-            offset: Some(at.0 % PAGE_SIZE),
+            pfn: Some(PageNumber(pfn.0)),
+            start: Some(guide.kernel().page_va(pfn).into()),
+            offset: Some((at.0 % PAGE_SIZE).into()),
             size_bytes: Some(1 << PAGE_SHIFT),
             ..Spot::default()
         },
