@@ -15,6 +15,8 @@ mod function;
 mod holders;
 mod inspect;
 mod memgraph;
+mod name;
+mod place;
 mod scalar;
 mod trace;
 
@@ -33,6 +35,10 @@ pub use inspect::{
     Subject, Word, WordKind,
 };
 pub use memgraph::{AreaCaller, MemGraph, PercpuUse};
+pub(crate) use name::{PLAIN, SYMBOLIC};
+pub use name::{Plain, Symbolic};
+pub use place::Place;
+pub(crate) use scalar::{ADDRESS, CONTENTS, HEX, PAGE_NUMBER};
 pub use scalar::{Address, Contents, Hex, PageNumber};
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
@@ -58,7 +64,7 @@ pub struct Report {
     pub reason: Option<String>,
     /// The step in which it was ended early.
     pub interrupted: Option<Stage>,
-    /// Whether addresses and memory contents were replaced by hashes.
+    /// Whether addresses, memory contents and people's names were replaced by hashes.
     pub redacted: bool,
     /// How it was looked at.
     pub method: Method,
@@ -110,9 +116,9 @@ impl Default for Report {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// `sysak`.
-    pub name: String,
+    pub name: Plain,
     /// Its version.
-    pub version: String,
+    pub version: Plain,
 }
 
 /// The kernel that was looked at.
@@ -123,9 +129,9 @@ pub struct Target {
     /// How its memory was read.
     pub reader: Reader,
     /// `uname -r` of it.
-    pub kernel_release: String,
+    pub kernel_release: Plain,
     /// `uname -m` of it.
-    pub arch: String,
+    pub arch: Plain,
     /// Bytes in a page.
     pub page_size: u64,
     /// Its name, where known.
@@ -196,7 +202,7 @@ pub struct Method {
     /// From how many percent of equal bytes two objects counted as alike.
     pub similarity_percent: u32,
     /// The only cache that was judged, where one was asked for.
-    pub only_cache: Option<String>,
+    pub only_cache: Option<Plain>,
 }
 
 /// What was looked at and what was not.
@@ -220,9 +226,9 @@ pub struct Coverage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// What.
-    pub what: String,
+    pub what: Symbolic,
     /// And why.
-    pub why: String,
+    pub why: Symbolic,
 }
 
 /// How long the steps took; `None` for a step that was not made.
@@ -248,9 +254,9 @@ pub struct Timings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheTotals {
     /// Its name in `/proc/slabinfo`.
-    pub name: String,
+    pub name: Plain,
     /// Caches that were merged into it.
-    pub aliases: Vec<String>,
+    pub aliases: Vec<Plain>,
     /// Bytes that a user of an object may touch.
     pub object_size_bytes: u64,
     /// How many slabs it has.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::document::{self, Detail, Document};
 use crate::render::{self, Style};
-use crate::{Inspection, Lang, MemGraph, Report};
+use crate::{Inspection, Lang, MemGraph, Report, redact};
 
 /// The model of a command.
 pub trait Present: Clone + Serialize + DeserializeOwned {
@@ -19,6 +19,20 @@ pub trait Present: Clone + Serialize + DeserializeOwned {
 
     /// The language that its sentences were made in; `None` where it has none, or none yet.
     fn language(&self) -> Option<Lang>;
+
+    /// Says that what is not for strangers was hashed.
+    fn mark_redacted(&mut self);
+
+    /// The same model with addresses, contents of memory and people's names hashed; the sentences,
+    /// which quote them, are made again. `salt` must be a number that nobody can guess.
+    fn redacted(&self, salt: u64) -> serde_json::Result<Self> {
+        let mut hashed = redact::redacted(self, salt)?;
+        hashed.mark_redacted();
+        if let Some(lang) = self.language() {
+            hashed.render_sentences(lang);
+        }
+        Ok(hashed)
+    }
 
     /// The model for a person. Sentences that were not made in this language yet are made here.
     fn document(&self, lang: Lang, detail: Detail) -> Document {
@@ -49,11 +63,16 @@ pub struct Print {
     pub lang: Lang,
     /// What a person is shown beyond the usual.
     pub detail: Detail,
+    /// What the hashes are made with of what is not for strangers, where it is to be hashed.
+    pub salt: Option<u64>,
 }
 
 impl Print {
     /// Writes a model.
     pub fn write(self, mut model: impl Present, out: &mut impl Write) -> io::Result<()> {
+        if let Some(salt) = self.salt {
+            model = model.redacted(salt)?;
+        }
         model.render_sentences(self.lang);
         match self.format {
             Format::Text(style) => {
@@ -67,6 +86,10 @@ impl Print {
 impl Present for Report {
     fn render_sentences(&mut self, lang: Lang) {
         self.make_sentences(lang);
+    }
+
+    fn mark_redacted(&mut self) {
+        self.redacted = true;
     }
 
     fn lay_out(&self, lang: Lang, detail: Detail) -> Document {
@@ -83,6 +106,10 @@ impl Present for MemGraph {
         self.make_sentences(lang);
     }
 
+    fn mark_redacted(&mut self) {
+        self.redacted = true;
+    }
+
     fn lay_out(&self, lang: Lang, _: Detail) -> Document {
         document::memgraph(self, lang)
     }
@@ -95,6 +122,10 @@ impl Present for MemGraph {
 /// It has no sentences: what it shows is figures and names.
 impl Present for Inspection {
     fn render_sentences(&mut self, _: Lang) {}
+
+    fn mark_redacted(&mut self) {
+        self.redacted = true;
+    }
 
     fn lay_out(&self, lang: Lang, _: Detail) -> Document {
         document::inspection(self, lang)

@@ -32,10 +32,7 @@ pub fn report(
     total: Duration,
 ) -> report::Report {
     report::Report {
-        tool: report::Tool {
-            name: "sysak".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        tool: report::Tool { name: "sysak".into(), version: env!("CARGO_PKG_VERSION").into() },
         target: target(identity),
         verdict: verdict(diagnosis),
         interrupted: diagnosis.interrupted.map(Into::into),
@@ -43,7 +40,7 @@ pub fn report(
             looks: diagnosis.looks,
             settle_s: settle(diagnosis, plan),
             similarity_percent: plan.similarity_percent,
-            only_cache: plan.only_cache.clone(),
+            only_cache: plan.only_cache.as_deref().map(Into::into),
         },
         census: match diagnosis.interrupted {
             Some(Stage::Census) => report::Census::default(),
@@ -74,8 +71,8 @@ fn target(identity: &Identity) -> report::Target {
             Reader::Bpf => report::Reader::Bpf,
             Reader::Elf => report::Reader::Elf,
         },
-        kernel_release: identity.kernel_release.clone(),
-        arch: identity.arch.clone(),
+        kernel_release: identity.kernel_release.as_str().into(),
+        arch: identity.arch.as_str().into(),
         page_size: PAGE_SIZE,
         hostname: identity.hostname.clone(),
         uptime_s: identity.uptime_s,
@@ -192,8 +189,8 @@ pub(super) fn finding(
             () if case.is_suspected() => report::FindingVerdict::Suspected,
             () => report::FindingVerdict::Held,
         },
-        cache: is_slab.then(|| cache.name.clone()),
-        aliases: cache.aliases.clone(),
+        cache: is_slab.then(|| cache.name.as_str().into()),
+        aliases: strings(&cache.aliases),
         object_size_bytes: is_slab.then_some(cache.object_size.into()),
         reclaimable: is_slab.then_some(cache.reclaimable),
         total_objects: is_slab.then_some(tally.total),
@@ -205,7 +202,7 @@ pub(super) fn finding(
         lost_through: case
             .lost_through
             .filter(|_| case.leaks)
-            .map(|other| heap.caches[usize::from(other)].name.clone()),
+            .map(|other| heap.caches[usize::from(other)].name.as_str().into()),
         similar_objects: counted.then_some(case.likeness.similar),
         sample_object: case.likeness.groups.first().map(|group| group.sample.into()),
         groups: case.likeness.groups.iter().enumerate().filter(|_| counted).map(group).collect(),
@@ -253,9 +250,11 @@ fn content_symbol(
         path: held
             .path
             .iter()
-            .map(|(cache, offset)| format!("{}+{offset:#x}", caches[usize::from(*cache)].name))
+            .map(|(cache, offset)| {
+                format!("{}+{offset:#x}", caches[usize::from(*cache)].name).into()
+            })
             .collect(),
-        symbol: symbol.unwrap_or_else(|| held.address.to_string()),
+        symbol: symbol.unwrap_or_else(|| held.address.to_string()).into(),
         objects: held.objects,
         objects_sampled: Some(case.sampled),
     }
@@ -275,7 +274,10 @@ fn coverage(diagnosis: &Diagnosis<'_>) -> report::Coverage {
             .then(|| diagnosis.tallies.iter().map(|tally| tally.white).sum()),
         bytes_scanned: seen.bytes_scanned,
         skipped: skipped
-            .map(|(what, why)| report::Skipped { what: what.clone(), why: why.clone() })
+            .map(|(what, why)| report::Skipped {
+                what: what.as_str().into(),
+                why: why.as_str().into(),
+            })
             .collect(),
     }
 }
@@ -295,6 +297,11 @@ fn timings(diagnosis: &Diagnosis<'_>, total: Duration) -> report::Timings {
             .as_ref()
             .and_then(|watched| seconds(watched.watch.collected + watched.watch.drained)),
     }
+}
+
+/// Strings as the report has them.
+fn strings<T: for<'a> From<&'a str>>(all: &[String]) -> Vec<T> {
+    all.iter().map(|one| T::from(one)).collect()
 }
 
 /// Seconds, to the millisecond.

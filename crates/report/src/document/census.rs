@@ -53,7 +53,7 @@ pub(super) fn all_caches(doc: &mut Document, caches: &[CacheTotals], lang: Lang)
             count(cache.objects_live),
             count(cache.objects_total),
             count(cache.object_size_bytes),
-            cache.name.clone(),
+            cache.name.to_string(),
         ]
     });
     let right = Lean::Right;

@@ -4,6 +4,7 @@ use super::functions;
 use super::{Block, Detail, Document, Lead, Lean, Level, Paint, SHOWN};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
+use crate::words::path;
 use crate::{
     Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Holder, HolderKind, Lang,
     ObjectType, TypeReasonKind,
@@ -52,9 +53,14 @@ fn title(found: &Finding, lang: Lang) -> String {
     }
 }
 
+/// The cache, or what a class is called that is no cache's.
+fn name(found: &Finding, lang: Lang) -> String {
+    found.cache.as_ref().map_or_else(|| title(found, lang), ToString::to_string)
+}
+
 /// The first few names, and how many more there are.
-pub(super) fn shown(names: &[String], comma: &str) -> String {
-    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(comma);
+pub(super) fn shown<S: AsRef<str>>(names: &[S], comma: &str) -> String {
+    let mut text = names.iter().take(SHOWN).map(AsRef::as_ref).collect::<Vec<_>>().join(comma);
     if names.len() > SHOWN {
         text += &format!(" … (+{})", names.len() - SHOWN);
     }
@@ -115,7 +121,7 @@ fn holders(doc: &mut Document, found: &Finding, lang: Lang) {
     );
     let rows = found.holders.iter().take(SHOWN).map(|holder| {
         let frees = holder.retained_bytes.map_or(String::new(), bytes);
-        row(count(holder.objects), bytes(holder.bytes), frees, holder.path.join(" → "))
+        row(count(holder.objects), bytes(holder.bytes), frees, path(&holder.path, lang))
     });
     let mut leans = vec![Lean::Right; head.len() - 1];
     leans.push(Lean::Left);
@@ -175,7 +181,7 @@ fn content(held: &ContentSymbol, lang: Lang) -> String {
 }
 
 fn way(held: &ContentSymbol) -> String {
-    let steps: Vec<&str> = held.path.iter().chain([&held.symbol]).map(String::as_str).collect();
+    let steps: Vec<&str> = held.path.iter().chain([&held.symbol]).map(|step| &**step).collect();
     steps.join(" → ")
 }
 
@@ -216,7 +222,7 @@ pub(super) fn held(doc: &mut Document, held: &[&Finding], lang: Lang) {
                 Some(false) => say::no(lang),
                 None => "?".to_owned(),
             },
-            found.cache.clone().unwrap_or_else(|| title(found, lang)),
+            name(found, lang),
             told(found, lang),
         ]
     });
@@ -234,7 +240,7 @@ pub(super) fn explained(doc: &mut Document, held: &[&Finding], lang: Lang) {
             found.advice.iter().map(String::as_str).filter(|one| !advised.contains(one)).collect();
         advised.extend(&advice);
         let said: Vec<&str> = growth.map(|one| one.text.as_str()).chain(advice).collect();
-        let name = found.cache.clone().unwrap_or_else(|| title(found, lang));
+        let name = name(found, lang);
         let said = said.join(&say::space(lang));
         doc.sentence(Paint::Plain, Lead::Bullet, say::about(lang, &name, &said));
     }
@@ -257,8 +263,8 @@ fn told(found: &Finding, lang: Lang) -> String {
     if let Some((holder, name)) = owner.and_then(|one| Some((one, one.path.first()?))) {
         let share = holder.objects as f64 * 100.0 / all.max(1) as f64;
         return match holder.objects >= all {
-            true => say::held_by(lang, name),
-            false => say::share_held_by(lang, &format!("{share:.0} %"), name),
+            true => say::held_by(lang, &name.name(lang)),
+            false => say::share_held_by(lang, &format!("{share:.0} %"), &name.name(lang)),
         };
     }
     // A cache of its own says what its objects are: what they point to leads to others (every dentry
@@ -267,7 +273,7 @@ fn told(found: &Finding, lang: Lang) -> String {
     let tells = |held: &&ContentSymbol| held.path.len() <= steps || held.symbol.ends_with(']');
     let mut names: Vec<&str> = Vec::new();
     for held in found.content_symbols.iter().filter(tells) {
-        if names.len() < 2 && !names.contains(&held.symbol.as_str()) {
+        if names.len() < 2 && !names.contains(&&*held.symbol) {
             names.push(&held.symbol);
         }
     }

@@ -97,3 +97,10 @@ pub(super) fn timings(doc: &mut Document, timings: &Timings, lang: Lang) {
     };
     doc.sentence(Paint::Plain, Lead::Flush, line);
 }
+
+/// That what is not for strangers was hashed.
+pub(super) fn notice(doc: &mut Document, redacted: bool, lang: Lang) {
+    if redacted {
+        doc.sentence(Paint::Dim, Lead::Flush, say::notice_redacted(lang));
+    }
+}

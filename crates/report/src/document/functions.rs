@@ -4,7 +4,7 @@ use super::{Block, Cell, Column, Document, Lead, Lean, Level, Paint, SHOWN, Tabl
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::words::{process, span, watched_s};
-use crate::{Class, Finding, FindingVerdict, Function, Lang, Process, Report};
+use crate::{Class, Finding, FindingVerdict, Function, Lang, Process, Report, Symbolic};
 
 /// Functions whose ways and processes are shown where no stacks are wanted.
 const TOLD: usize = 3;
@@ -154,8 +154,8 @@ fn way(function: &Function, stacks: bool, lang: Lang) -> Vec<(usize, String)> {
     lines
 }
 
-fn frames(frames: &[String]) -> impl Iterator<Item = (usize, String)> {
-    frames.iter().map(|frame| (WAY + 1, frame.clone()))
+fn frames(frames: &[Symbolic]) -> impl Iterator<Item = (usize, String)> {
+    frames.iter().map(|frame| (WAY + 1, frame.to_string()))
 }
 
 /// `nginx (812) 40, sh (99) 2, …`
@@ -196,7 +196,7 @@ pub(super) fn stayed(doc: &mut Document, report: &Report, held: &[&Finding], lan
             count(outstanding),
             function.place(),
             function.processes.first().map(process).unwrap_or_default(),
-            found.cache.clone().unwrap_or_default(),
+            found.cache.as_deref().unwrap_or_default().to_owned(),
         ]
     });
     counted_table(doc, [Lean::Left; 3], head, rows.collect());

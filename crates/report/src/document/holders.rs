@@ -3,7 +3,7 @@
 use super::{Document, Lead, Lean, Level, Paint};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
-use crate::words::named;
+use crate::words::{named, path};
 use crate::{
     CachedFile, CgroupMemory, DeletedFile, Finding, HugePool, Lang, LockedMemory, ProcessHolders,
     ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
@@ -40,7 +40,7 @@ pub(super) fn user_memory(doc: &mut Document, found: &Finding, lang: Lang) {
     let worth = found.holders.iter().filter(|holder| holder.bytes >= WORTH_BYTES);
     let rows: Vec<_> = worth
         .take(MOST_LINES)
-        .map(|holder| vec![bytes(holder.bytes), holder.path.join(" → ")])
+        .map(|holder| vec![bytes(holder.bytes), path(&holder.path, lang)])
         .collect();
     let title = say::user_title(lang, &found.allocated_bytes.map_or("?".to_owned(), bytes));
     let head = vec![say::head_memory(lang), say::head_holder(lang)];
@@ -144,11 +144,11 @@ fn shared(doc: &mut Document, shared: &[SharedMemory], lang: Lang) {
 fn cached(doc: &mut Document, files: &[CachedFile], lang: Lang) {
     let worth = files.iter().filter(|file| file.bytes >= WORTH_BYTES);
     let rows = worth.map(|file| {
-        let lies = match file.device.is_empty() || file.device == file.system {
-            true => file.system.clone(),
+        let lies = match file.device.is_empty() || file.system == *file.device {
+            true => file.system.to_string(),
             false => format!("{} {}", file.system, file.device),
         };
-        vec![bytes(file.bytes), lies, file.path.clone()]
+        vec![bytes(file.bytes), lies, file.path.name(lang)]
     });
     let head = vec![say::head_memory(lang), say::head_lies(lang), say::head_file(lang)];
     section(doc, say::cached_title(lang), &[RIGHT, LEFT, LEFT], head, rows.collect());
@@ -238,6 +238,6 @@ fn dying(doc: &mut Document, holders: &UserHolders, lang: Lang) {
         doc.sentence(Paint::Plain, Lead::Indent, say::dying_files(lang));
     }
     let files = dying.files.iter().take(PINS);
-    let rows = files.map(|file| vec![bytes(file.bytes).into(), file.path.clone().into()]);
+    let rows = files.map(|file| vec![bytes(file.bytes).into(), file.path.name(lang).into()]);
     doc.bare_table(&[RIGHT, LEFT], rows.collect());
 }

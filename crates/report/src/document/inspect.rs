@@ -22,6 +22,7 @@ pub(crate) fn document(seen: &Inspection, lang: Lang) -> Document {
     foot::machine(doc, &seen.target, lang);
     doc.sentence(Paint::Plain, Lead::Flush, foot::reader(&seen.target, lang));
     foot::timings(doc, &seen.timings, lang);
+    foot::notice(doc, seen.redacted, lang);
     document
 }
 
@@ -54,8 +55,8 @@ fn place(spot: &Spot, lang: Lang) -> String {
     let size = spot.size_bytes.map_or("?".to_owned(), count);
     let module = spot.module.as_ref().map_or(String::new(), |name| format!(" [{name}]"));
     let name = spot.name.as_ref().map(|name| match spot.pid {
-        Some(pid) => format!("{name} ({pid})"),
-        None => format!("{name}{module}"),
+        Some(pid) => format!("{} ({pid})", name.name(lang)),
+        None => format!("{}{module}", name.name(lang)),
     });
     let pfn = spot.pfn.map_or("?".to_owned(), |pfn| pfn.to_string());
     let named = name.clone().unwrap_or_default();
@@ -139,7 +140,7 @@ fn words(doc: &mut Document, dump: &Dump, lang: Lang) {
     let rows = dump.words.iter().map(|word| {
         let mut row = vec![word.offset.to_string(), format!("{:016x}", word.value.0)];
         if named {
-            row.push(word.field.clone().unwrap_or_default());
+            row.push(word.field.as_deref().unwrap_or_default().to_owned());
         }
         row.push(meaning(word, lang));
         row
@@ -151,7 +152,7 @@ fn words(doc: &mut Document, dump: &Dump, lang: Lang) {
 }
 
 fn meaning(word: &Word, lang: Lang) -> String {
-    let told = word.meaning.clone().unwrap_or_default();
+    let told = word.meaning.as_ref().map_or(String::new(), |place| place.name(lang));
     let said = match word.kind {
         WordKind::Zero => String::new(),
         WordKind::Number | WordKind::Symbol | WordKind::Object => told,
@@ -182,7 +183,7 @@ fn references(doc: &mut Document, refs: &Refs, lang: Lang) {
             if place.unreachable { format!(" ({})", say::ref_lost(lang)) } else { String::new() };
         vec![
             count(place.references),
-            format!("{}{lost}", place.name),
+            format!("{}{lost}", place.name.name(lang)),
             place.example.map_or(String::new(), |at| at.to_string()),
         ]
     });
@@ -194,7 +195,7 @@ fn references(doc: &mut Document, refs: &Refs, lang: Lang) {
     }
     doc.title(Level::Section, say::ways_up_title(lang));
     for way in &refs.ways {
-        let steps: Vec<&str> = way.iter().map(|step| step.name.as_str()).collect();
+        let steps: Vec<_> = way.iter().map(|step| step.name.name(lang)).collect();
         doc.sentence(Paint::Plain, Lead::Bullet, steps.join(" → "));
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn document(graph: &MemGraph, lang: Lang) -> Document {
     doc.gap();
     foot::left_out(doc, &graph.coverage, lang);
     foot::timings(doc, &graph.timings, lang);
+    foot::notice(doc, graph.redacted, lang);
     document
 }
 
@@ -192,7 +193,7 @@ fn caches(doc: &mut Document, caches: &[CacheTotals], lang: Lang) {
             count(cache.objects_live),
             count(cache.objects_total),
             if cache.reclaimable { say::yes(lang) } else { say::no(lang) },
-            cache.name.clone(),
+            cache.name.to_string(),
         ]
     });
     let right = Lean::Right;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Explanation, Function};
+use super::{Address, Explanation, Function, Place, Plain, Symbolic};
 
 /// A slab cache, or another class of memory, and what is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,9 +12,9 @@ pub struct Finding {
     /// Whether it leaks.
     pub verdict: FindingVerdict,
     /// The slab cache's name in `/proc/slabinfo`.
-    pub cache: Option<String>,
+    pub cache: Option<Plain>,
     /// Caches that were merged into it.
-    pub aliases: Vec<String>,
+    pub aliases: Vec<Plain>,
     /// Bytes that a user of an object may touch.
     pub object_size_bytes: Option<u64>,
     /// Whether the kernel takes this memory back when it needs some.
@@ -32,7 +32,7 @@ pub struct Finding {
     /// Bytes of those.
     pub unreachable_bytes: Option<u64>,
     /// The cache whose lost objects alone lead to these.
-    pub lost_through: Option<String>,
+    pub lost_through: Option<Plain>,
     /// Objects that are byte-alike to `sample_object`.
     pub similar_objects: Option<u64>,
     /// One object of the biggest group.
@@ -111,15 +111,15 @@ pub struct Group {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObjectType {
     /// `struct …`.
-    pub name: String,
+    pub name: Plain,
     /// From 0 to 1.
     pub confidence: f64,
     /// All that fit, this one first.
-    pub candidates: Vec<String>,
+    pub candidates: Vec<Plain>,
     /// How sure each of them is, in the same order.
     pub confidences: Vec<f64>,
     /// The module that declares it; `None` is the kernel itself.
-    pub module: Option<String>,
+    pub module: Option<Plain>,
     /// Bytes of it.
     pub size_bytes: Option<u64>,
     /// What speaks for it, the strongest first.
@@ -132,11 +132,11 @@ pub struct TypeReason {
     /// Bytes from the object's start.
     pub offset: u64,
     /// The field there.
-    pub field: String,
+    pub field: Plain,
     /// What is there.
     pub kind: TypeReasonKind,
     /// The type or the symbol that it leads to.
-    pub leads_to: Option<String>,
+    pub leads_to: Option<Symbolic>,
 }
 
 /// What is at a field that speaks for a type.
@@ -162,9 +162,9 @@ pub struct ContentSymbol {
     /// Offset of the pointer in the object.
     pub offset: u64,
     /// Slab objects passed on the way (`kmalloc-256+0x8`).
-    pub path: Vec<String>,
+    pub path: Vec<Symbolic>,
     /// The symbol at the end.
-    pub symbol: String,
+    pub symbol: Symbolic,
     /// How many objects lead there.
     pub objects: u64,
     /// Of how many that were looked at.
@@ -175,7 +175,7 @@ pub struct ContentSymbol {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The way from the holder to the objects.
-    pub path: Vec<String>,
+    pub path: Vec<Place>,
     /// How many objects it holds.
     pub objects: u64,
     /// Bytes of those.

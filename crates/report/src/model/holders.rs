@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Place, Plain};
+
 /// Who holds user memory; each list is the biggest first, and cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserHolders {
@@ -121,10 +123,10 @@ pub enum SharedKind {
 /// A file by its pages in the page cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachedFile {
-    /// Its path, or the number of the block device.
-    pub path: String,
+    /// Which one.
+    pub path: Place,
     /// The file system.
-    pub system: String,
+    pub system: Plain,
     /// What it lies on.
     pub device: String,
     /// Its bytes in RAM.

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, Contents, Finding, Hex, ObjectType, PageNumber, SCHEMA_VERSION, Stage, Target,
-    Timings, Tool,
+    Address, Contents, Finding, Hex, ObjectType, PageNumber, Place, Plain, SCHEMA_VERSION, Stage,
+    Target, Timings, Tool,
 };
 
 /// The document of `sysak inspect`.
@@ -20,6 +20,9 @@ pub struct Inspection {
     pub target: Target,
     /// The step in which it was ended early.
     pub interrupted: Option<Stage>,
+    /// Whether addresses, memory contents and people's names were replaced by hashes.
+    #[serde(default)]
+    pub redacted: bool,
     /// What was asked for.
     #[serde(flatten)]
     pub subject: Subject,
@@ -34,6 +37,7 @@ impl Default for Inspection {
             tool: Tool::default(),
             target: Target::default(),
             interrupted: None,
+            redacted: false,
             subject: Subject::Addr(Spot::default()),
             timings: Timings::default(),
         }
@@ -62,9 +66,9 @@ pub struct Spot {
     /// What it lies in.
     pub kind: SpotKind,
     /// What that is called: a cache, a symbol, a thread, who asked for an area.
-    pub name: Option<String>,
+    pub name: Option<Place>,
     /// Module of the symbol.
-    pub module: Option<String>,
+    pub module: Option<Plain>,
     /// Number of the thread or process.
     pub pid: Option<u32>,
     /// First byte of what it lies in.
@@ -184,9 +188,9 @@ pub struct Word {
     /// What kind of word.
     pub kind: WordKind,
     /// What it leads to, or what it says.
-    pub meaning: Option<String>,
+    pub meaning: Option<Place>,
     /// The field of the object's type.
-    pub field: Option<String>,
+    pub field: Option<Plain>,
 }
 
 /// Kind of word.
@@ -229,7 +233,7 @@ pub struct Refs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefPlace {
     /// `kmalloc-64+0x10`, a symbol, a stack.
-    pub name: String,
+    pub name: Place,
     /// Words.
     pub references: u64,
     /// Where the first one stands.
@@ -242,7 +246,7 @@ pub struct RefPlace {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// `kmalloc-64+0x10`, a symbol, a process.
-    pub name: String,
+    pub name: Place,
     /// Where the reference stands.
     pub address: Option<Address>,
 }

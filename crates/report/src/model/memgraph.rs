@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CacheTotals, Census, Coverage, SCHEMA_VERSION, Stage, Target, Timings, Tool, UserHolders,
+    CacheTotals, Census, Coverage, Plain, SCHEMA_VERSION, Stage, Symbolic, Target, Timings, Tool,
+    UserHolders,
 };
 use crate::lang::Lang;
 
@@ -22,6 +23,9 @@ pub struct MemGraph {
     pub summary: String,
     /// The step in which it was ended early.
     pub interrupted: Option<Stage>,
+    /// Whether addresses, memory contents and people's names were replaced by hashes.
+    #[serde(default)]
+    pub redacted: bool,
     /// Whose the machine's RAM is.
     pub census: Census,
     /// The biggest slab caches, biggest first.
@@ -48,6 +52,7 @@ impl Default for MemGraph {
             target: Target::default(),
             summary: String::new(),
             interrupted: None,
+            redacted: false,
             census: Census::default(),
             caches: Vec::new(),
             vmalloc_callers: Vec::new(),
@@ -64,9 +69,9 @@ impl Default for MemGraph {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AreaCaller {
     /// Its name; `bpf_map_area_alloc` stands for BPF maps.
-    pub function: String,
+    pub function: Symbolic,
     /// Its module.
-    pub module: Option<String>,
+    pub module: Option<Plain>,
     /// How many areas.
     pub areas: u64,
     /// Bytes of their pages.

@@ -30,6 +30,7 @@ pub struct PageNumber(pub u64);
 pub(crate) const ADDRESS: &str = "Address";
 pub(crate) const HEX: &str = "Hex";
 pub(crate) const CONTENTS: &str = "Contents";
+pub(crate) const PAGE_NUMBER: &str = "PageNumber";
 
 impl From<Va> for Address {
     fn from(at: Va) -> Address {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Plain, Symbolic};
+
 /// How allocations and frees were watched.
 ///
 /// A record that was lost or thinned out makes the lists of functions shorter; it
@@ -22,7 +24,7 @@ pub struct Trace {
     /// Allocations for which there was no room.
     pub lost_records: u64,
     /// Caches that were followed; empty for all of them.
-    pub caches: Vec<String>,
+    pub caches: Vec<Plain>,
     /// One of so many allocations was written down: 1 for all.
     pub one_in: u32,
     /// Whether stacks were taken of a part of the written-down allocations only.
@@ -34,7 +36,7 @@ pub struct Trace {
     /// Seconds of further watching that a proof would need, at the rate that was seen.
     pub wait_more_s: Option<f64>,
     /// Why nothing could be watched although it was wanted.
-    pub refused: Option<String>,
+    pub refused: Option<Symbolic>,
 }
 
 impl Default for Trace {

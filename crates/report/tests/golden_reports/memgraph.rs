@@ -2,7 +2,7 @@
 
 use sysak_report::{
     AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Coverage, DeletedFile, DyingCgroups,
-    HugePool, LockedMemory, MemGraph, PageAllocOwner, PageOwner, PercpuUse, ProcessHolders,
+    HugePool, LockedMemory, MemGraph, PageAllocOwner, PageOwner, PercpuUse, Place, ProcessHolders,
     ProcessMemory, Reader, SharedKind, SharedMemory, Skipped, Stage, Target, TargetKind, Timings,
     TmpfsMount, UnreadData, UserHolders,
 };
@@ -149,7 +149,7 @@ fn holders() -> UserHolders {
         file_bytes: file.map(|mib| mib * MIB),
     };
     let cached = |path: &str, mib| CachedFile {
-        path: path.into(),
+        path: Place::File(path.into()),
         system: "ext4".into(),
         device: "sda1".into(),
         bytes: mib * MIB,

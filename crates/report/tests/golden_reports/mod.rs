@@ -3,8 +3,8 @@
 use sysak_base::Va;
 use sysak_report::{
     CacheTotals, Census, Class, ContentSymbol, Coverage, Finding, FindingVerdict, Group, Holder,
-    HolderKind, KernelMemory, Method, Reader, Report, Skipped, Stage, Target, TargetKind, Timings,
-    Tool, UserMemory, Verdict,
+    HolderKind, KernelMemory, Method, Place, Reader, Report, Skipped, Stage, Target, TargetKind,
+    Timings, Tool, UserMemory, Verdict,
 };
 
 mod classes;
@@ -82,7 +82,7 @@ pub(super) fn census() -> Census {
 fn content(offset: u64, path: &[&str], symbol: &str, objects: u64) -> ContentSymbol {
     ContentSymbol {
         offset,
-        path: path.iter().map(|step| (*step).to_owned()).collect(),
+        path: path.iter().map(|step| (*step).into()).collect(),
         symbol: symbol.into(),
         objects,
         objects_sampled: Some(1000),
@@ -186,7 +186,7 @@ pub fn no_leak() -> Report {
 
 fn user_memory() -> Finding {
     let holder = |path: &[&str], mib, kind| Holder {
-        path: path.iter().map(|&step| step.to_owned()).collect(),
+        path: path.iter().map(|step| Place::parse(step)).collect(),
         objects: 1,
         bytes: mib * MIB,
         retained_bytes: None,

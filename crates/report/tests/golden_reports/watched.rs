@@ -24,8 +24,8 @@ fn process(comm: &str, pid: u32, outstanding: u64) -> Process {
     Process { pid, comm: comm.into(), outstanding }
 }
 
-fn strings(all: &[&str]) -> Vec<String> {
-    all.iter().map(|one| (*one).to_owned()).collect()
+fn strings<T: From<&'static str>>(all: &[&'static str]) -> Vec<T> {
+    all.iter().map(|one| T::from(one)).collect()
 }
 
 fn watched(cache: &str) -> Trace {

@@ -63,9 +63,6 @@ pub fn run(args: &Memleak) -> Result<u8> {
     if args.all_caches {
         report.caches = facts::all_caches(&diagnosis);
     }
-    if args.redact {
-        report = report.redacted(salt());
-    }
     let verdict = report.verdict;
     session::print(report, &args.shape, Detail { stacks: args.stacks })?;
     Ok(verdict.exit_status())
@@ -147,10 +144,4 @@ fn dump(
         });
     }
     failed.and_then(|()| out.flush()).with_context(describe)
-}
-
-/// A number that nobody can guess, so that hashed addresses cannot be looked up.
-fn salt() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

@@ -77,8 +77,15 @@ pub fn print(model: impl Present, shape: &Shape, detail: Detail) -> Result<()> {
         args::Format::Json => Format::Json,
     };
     let mut out = BufWriter::new(stdout.lock());
-    Print { format, lang: language(shape.lang), detail }.write(model, &mut out)?;
+    let salt = shape.redact.then(salt);
+    Print { format, lang: language(shape.lang), detail, salt }.write(model, &mut out)?;
     Ok(out.flush()?)
+}
+
+/// A number that nobody can guess, so that hashed addresses cannot be looked up.
+fn salt() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 /// How text looks on this standard output.

@@ -35,10 +35,7 @@ pub fn graph(
     biggest.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     biggest.truncate(caches);
     report::MemGraph {
-        tool: report::Tool {
-            name: "sysak".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        tool: report::Tool { name: "sysak".into(), version: env!("CARGO_PKG_VERSION").into() },
         target: super::target(identity),
         interrupted: seen.interrupted.map(Into::into),
         census: match seen.interrupted {
@@ -65,7 +62,11 @@ fn callers(kernel: &Kernel<'_>, seen: &Survey, top: usize) -> Vec<report::AreaCa
         let function = symbol.map_or_else(|| "unknown".to_owned(), |symbol| symbol.name.to_owned());
         let module = symbol.and_then(|symbol| symbol.module).map(str::to_owned);
         let caller = callers.entry((module.clone(), function.clone())).or_insert_with(|| {
-            report::AreaCaller { function, module, ..report::AreaCaller::default() }
+            report::AreaCaller {
+                function: function.into(),
+                module: module.map(Into::into),
+                ..report::AreaCaller::default()
+            }
         });
         caller.areas += 1;
         caller.bytes = caller.bytes.saturating_add(area.pages.saturating_mul(PAGE_SIZE));
@@ -99,7 +100,10 @@ fn coverage(seen: &Survey, tallies: &[Tally]) -> report::Coverage {
         slabs_walked: seen.coverage.slabs_walked,
         objects_walked: tallies.iter().map(|tally| tally.live).sum(),
         skipped: skipped
-            .map(|(what, why)| report::Skipped { what: what.clone(), why: why.clone() })
+            .map(|(what, why)| report::Skipped {
+                what: what.as_str().into(),
+                why: why.as_str().into(),
+            })
             .collect(),
         ..report::Coverage::default()
     }
@@ -119,8 +123,8 @@ fn timings(times: Times, total: Duration) -> report::Timings {
 pub(super) fn caches_of(heap: &Heap, tallies: &[Tally]) -> Vec<report::CacheTotals> {
     let slabs = heap.caches.iter().zip(tallies).filter(|(cache, _)| cache.class == Class::Slab);
     let totals = slabs.map(|(cache, tally)| report::CacheTotals {
-        name: cache.name.clone(),
-        aliases: cache.aliases.clone(),
+        name: cache.name.as_str().into(),
+        aliases: super::strings(&cache.aliases),
         object_size_bytes: cache.object_size.into(),
         slabs: tally.slabs,
         objects_total: tally.total,

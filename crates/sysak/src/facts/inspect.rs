@@ -10,6 +10,7 @@ use sysak::ways::{self, Holders, Kind};
 use sysak_base::heap::Heap;
 use sysak_kernel::Kernel;
 use sysak_report as report;
+use sysak_report::Place;
 use sysak_target::Identity;
 
 pub use dump::dump;
@@ -22,10 +23,7 @@ const MOST_HOLDERS: usize = 50;
 /// The document, but for how long it all took.
 pub fn document(identity: &Identity, seen: &Look, subject: report::Subject) -> report::Inspection {
     report::Inspection {
-        tool: report::Tool {
-            name: "sysak".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+        tool: report::Tool { name: "sysak".into(), version: env!("CARGO_PKG_VERSION").into() },
         target: super::target(identity),
         interrupted: seen.interrupted.map(Into::into),
         subject,
@@ -53,7 +51,7 @@ pub fn cache(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>) -> report::Inspecte
 pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
     let size = u64::from(heap.caches[usize::from(cache)].object_size);
     let holder = |one: &ways::HeldBy| report::Holder {
-        path: one.path.clone(),
+        path: path(one),
         objects: one.objects,
         bytes: one.objects * size,
         retained_bytes: one.retained_bytes,
@@ -65,4 +63,23 @@ pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
         },
     };
     held.held_by.iter().take(MOST_HOLDERS).map(holder).collect()
+}
+
+/// The way from a holder to the objects.
+fn path(one: &ways::HeldBy) -> Vec<Place> {
+    let mut steps = one.path.iter();
+    let holder = steps.next().map(|name| place(one.kind, name));
+    holder.into_iter().chain(steps.map(|name| Place::kernel(name))).collect()
+}
+
+/// A holder by its kind and its name.
+fn place(kind: Kind, name: &str) -> Place {
+    match kind {
+        Kind::Symbol | Kind::Module | Kind::Kernel => Place::kernel(name),
+        Kind::Process => Place::parse(name),
+        Kind::Cgroup => match Place::parse(name) {
+            found @ (Place::Cgroup { .. } | Place::Cgroups { .. }) => found,
+            _ => Place::Cgroup { path: name.to_owned(), removed: false },
+        },
+    }
 }

@@ -6,7 +6,7 @@ use sysak::guess::{Guesser, LIKELY};
 use sysak::ways::Guide;
 use sysak_base::Va;
 use sysak_base::heap::{Class, Object};
-use sysak_report::{Contents, Dump, Word, WordKind};
+use sysak_report::{Contents, Dump, Place, Word, WordKind};
 
 use super::spot::of_object;
 use crate::facts::guess::object_type;
@@ -54,7 +54,7 @@ fn name(guide: &Guide<'_, '_>, guesser: &mut Guesser<'_>, dump: &mut Dump, left:
             let fields: HashMap<u64, &String> =
                 guess.fields.iter().map(|(at, name)| (u64::from(*at), name)).collect();
             for word in &mut dump.words {
-                word.field = fields.get(&word.offset.0).map(|name| (*name).clone());
+                word.field = fields.get(&word.offset.0).map(|name| name.as_str().into());
             }
         }
         dump.object_type = object_type(std::slice::from_ref(&guess));
@@ -128,16 +128,16 @@ fn word(guide: &Guide<'_, '_>, object: Object, offset: u64, value: u64) -> Word 
     Word { offset: offset.into(), value: Contents(value), count: 1, kind, meaning, field: None }
 }
 
-fn meaning(guide: &Guide<'_, '_>, object: Object, value: u64) -> (WordKind, Option<String>) {
+fn meaning(guide: &Guide<'_, '_>, object: Object, value: u64) -> (WordKind, Option<Place>) {
     let heap = &guide.look().heap;
     if value == 0 {
         return (WordKind::Zero, None);
     }
     if let Some((_, name)) = POISONS.iter().find(|(poison, _)| *poison == value) {
-        return (WordKind::Poison, Some((*name).to_owned()));
+        return (WordKind::Poison, Some(Place::kernel(name)));
     }
     if value >= ERRORS_FROM {
-        return (WordKind::Error, Some((value as i64).to_string()));
+        return (WordKind::Error, Some(Place::Named((value as i64).to_string())));
     }
     if let Some(other) = heap.find_object(value)
         && (value > u64::from(u32::MAX) || heap.object_va(other).0 == value)
@@ -145,19 +145,19 @@ fn meaning(guide: &Guide<'_, '_>, object: Object, value: u64) -> (WordKind, Opti
             || guide.symbol_and_offset(Va(value)).is_none())
     {
         let label = match other == object {
-            true => format!("itself+{:#x}", value.wrapping_sub(heap.object_va(object).0)),
-            false => guide.object_label(other, Va(value)),
+            true => Place::Itself(value.wrapping_sub(heap.object_va(object).0).into()),
+            false => Place::kernel(&guide.object_label(other, Va(value))),
         };
         return (WordKind::Object, Some(label));
     }
     if let Some(name) = guide.symbol_and_offset(Va(value)) {
-        return (WordKind::Symbol, Some(name));
+        return (WordKind::Symbol, Some(Place::kernel(&name)));
     }
     if let Some(text) = letters(value) {
-        return (WordKind::Text, Some(text));
+        return (WordKind::Text, Some(Place::Named(text)));
     }
     if value >= heap.page_offset().0 {
-        return (WordKind::Address, guide.place_label(Va(value)));
+        return (WordKind::Address, guide.place_label(Va(value)).as_deref().map(Place::kernel));
     }
     let (low, high) = (value as u32, (value >> 32) as u32);
     let number = match high {
@@ -166,7 +166,7 @@ fn meaning(guide: &Guide<'_, '_>, object: Object, value: u64) -> (WordKind, Opti
         _ if high < 1 << 20 => format!("{low}, {high}"),
         _ => return (WordKind::Number, None),
     };
-    (WordKind::Number, Some(number))
+    (WordKind::Number, Some(Place::Named(number)))
 }
 
 /// At least four letters, and nothing but zeros behind them.

@@ -7,8 +7,9 @@ use sysak_analysis::climb::{Limits, Way, climb};
 use sysak_analysis::refs::{From, Reference, Roots, find};
 use sysak_base::heap::{Object, ObjectSet};
 use sysak_base::{Cancel, Va};
-use sysak_report::{RefPlace, Refs, Step};
+use sysak_report::{Place, RefPlace, Refs, Step};
 
+use super::place;
 use super::spot::of_object;
 
 /// Steps upwards.
@@ -41,7 +42,7 @@ fn places(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Vec<RefPlac
                 From::Root | From::Register => false,
             };
             let place = places.entry((guide.kind(&one), lost)).or_insert_with(|| RefPlace {
-                name: guide.step(&one),
+                name: step(guide, &one),
                 example: Some(one.at.into()),
                 unreachable: lost,
                 ..RefPlace::default()
@@ -86,7 +87,7 @@ fn ways(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Vec<Vec<Step>
     let name = &look.heap.cache_of(object).name;
     let among = |way: &Way| match way.first() {
         Some(first) if first.to != object => {
-            let name = format!("{} objects of {name} that hang together", relatives.objects);
+            let name = Place::Family { objects: relatives.objects, cache: name.as_str().into() };
             Some(Step { name, address: Some(look.heap.object_va(first.to).into()) })
         }
         _ => None,
@@ -104,12 +105,21 @@ fn ways(guide: &Guide<'_, '_>, object: Object, cancel: &Cancel) -> Vec<Vec<Step>
 fn steps(guide: &Guide<'_, '_>, way: &Way) -> Vec<Step> {
     let last = way.len().saturating_sub(1);
     let name = |(index, one): (usize, &Reference)| match guide.holder(one) {
-        Some((_, name)) if index == last => name,
-        _ => guide.step(one),
+        Some((kind, name)) if index == last => place(kind, &name),
+        _ => step(guide, one),
     };
     let steps =
         way.iter().enumerate().map(|one| Step { name: name(one), address: Some(one.1.at.into()) });
     let mut steps: Vec<Step> = steps.collect();
     steps.reverse();
     steps
+}
+
+/// What a reference stands in.
+fn step(guide: &Guide<'_, '_>, one: &Reference) -> Place {
+    match (one.from, guide.holder(one)) {
+        (From::Object(_), _) => Place::kernel(&guide.step(one)),
+        (_, Some((kind, name))) => place(kind, &name),
+        (_, None) => Place::Unknown,
+    }
 }

@@ -5,7 +5,7 @@ use sysak_base::heap::{Class, Object};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::place::Place;
-use sysak_report::{ObjectState, PageNumber, PageUse, Spot, SpotKind};
+use sysak_report::{ObjectState, PageNumber, PageUse, Place as Name, Spot, SpotKind};
 use sysak_symbols::Symbol;
 
 /// What an address is.
@@ -44,10 +44,10 @@ pub(super) fn of_object(guide: &Guide<'_, '_>, object: Object, at: Va) -> Spot {
             Class::PerCpu => SpotKind::PercpuObject,
         },
         name: match cache.class {
-            Class::Slab => Some(cache.name.clone()),
-            _ => caller.map(|symbol| symbol.name.to_owned()),
+            Class::Slab => Some(Name::Kernel(cache.name.as_str().into())),
+            _ => caller.map(|symbol| Name::Kernel(symbol.name.into())),
         },
-        module: caller.and_then(|symbol| symbol.module).map(str::to_owned),
+        module: caller.and_then(|symbol| symbol.module).map(Into::into),
         start: Some(start.into()),
         // The same object has other addresses too: of its pages in the direct map.
         offset: at
@@ -70,8 +70,8 @@ fn of_place(guide: &Guide<'_, '_>, at: Va) -> Spot {
     let named = |kind, at: Va, symbol: Option<Symbol<'_>>| match symbol {
         Some(symbol) => Spot {
             kind,
-            name: Some(symbol.name.to_owned()),
-            module: symbol.module.map(str::to_owned),
+            name: Some(Name::Kernel(symbol.name.into())),
+            module: symbol.module.map(Into::into),
             start: Some(Va(at.0.wrapping_sub(symbol.offset)).into()),
             offset: Some(symbol.offset.into()),
             size_bytes: symbol.size,
@@ -86,7 +86,7 @@ fn of_place(guide: &Guide<'_, '_>, at: Va) -> Spot {
         Place::PerCpu(at) => named(SpotKind::PercpuVariable, at, symbols.symbolize_per_cpu(at)),
         Place::Stack { pid, name } => Spot {
             kind: SpotKind::Stack,
-            name: (!name.is_empty()).then_some(name),
+            name: (!name.is_empty()).then_some(Name::Named(name)),
             pid: (pid != 0).then_some(pid),
             ..Spot::default()
         },
