@@ -5,7 +5,7 @@ use sysak_heap::{Class, Object};
 use sysak_holders::HolderResolver;
 use sysak_holders::place::Place;
 use sysak_kernel::page::{Census, Owner};
-use sysak_report::{ObjectState, PageUse, Spot, SpotKind};
+use sysak_report::{ObjectState, PageNumber, PageUse, Place as Name, Spot, SpotKind};
 use sysak_symbols::Symbol;
 
 /// What an address is.
@@ -14,10 +14,10 @@ pub fn spot(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
         Some(object) => of_object(resolver, object, at),
         None => of_place(resolver, at),
     };
-    spot.address = Some(at);
-    let pfn = resolver.kernel().direct_pfn(at).map(|pfn| pfn.0);
+    spot.address = Some(at.into());
+    let pfn = resolver.kernel().direct_pfn(at).map(|pfn| PageNumber(pfn.0));
     spot.pfn = spot.pfn.or(pfn);
-    spot.page_owner = spot.pfn.and_then(|pfn| page_use(resolver, Pfn(pfn)));
+    spot.page_owner = spot.pfn.and_then(|pfn| page_use(resolver, Pfn(pfn.0)));
     spot
 }
 
@@ -36,7 +36,7 @@ pub(super) fn of_object(resolver: &HolderResolver<'_, '_>, object: Object, at: V
         () => ObjectState::Reachable,
     };
     Spot {
-        address: Some(at),
+        address: Some(at.into()),
         kind: match cache.class {
             Class::Slab => SpotKind::SlabObject,
             Class::Page => SpotKind::PageBlock,
@@ -44,13 +44,16 @@ pub(super) fn of_object(resolver: &HolderResolver<'_, '_>, object: Object, at: V
             Class::PerCpu => SpotKind::PercpuObject,
         },
         name: match cache.class {
-            Class::Slab => Some(cache.name.clone()),
-            _ => caller.map(|symbol| symbol.name.to_owned()),
+            Class::Slab => Some(Name::Kernel(cache.name.as_str().into())),
+            _ => caller.map(|symbol| Name::Kernel(symbol.name.into())),
         },
-        module: caller.and_then(|symbol| symbol.module).map(str::to_owned),
-        start: Some(start),
+        module: caller.and_then(|symbol| symbol.module).map(Into::into),
+        start: Some(start.into()),
         // The same object has other addresses too: of its pages in the direct map.
-        offset: at.checked_sub(start).filter(|offset| *offset < heap.object_bytes(object)),
+        offset: at
+            .checked_sub(start)
+            .filter(|offset| *offset < heap.object_bytes(object))
+            .map(Into::into),
         size_bytes: Some(match cache.class {
             Class::Slab => cache.object_size.into(),
             Class::PerCpu => heap.object_bytes(object) / kernel.cpus().max(1),
@@ -67,10 +70,10 @@ fn of_place(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
     let named = |kind, at: Va, symbol: Option<Symbol<'_>>| match symbol {
         Some(symbol) => Spot {
             kind,
-            name: Some(symbol.name.to_owned()),
-            module: symbol.module.map(str::to_owned),
-            start: Some(Va(at.0.wrapping_sub(symbol.offset))),
-            offset: Some(symbol.offset),
+            name: Some(Name::Kernel(symbol.name.into())),
+            module: symbol.module.map(Into::into),
+            start: Some(Va(at.0.wrapping_sub(symbol.offset)).into()),
+            offset: Some(symbol.offset.into()),
             size_bytes: symbol.size,
             ..Spot::default()
         },
@@ -83,7 +86,7 @@ fn of_place(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
         Place::PerCpu(at) => named(SpotKind::PercpuVariable, at, symbols.symbolize_per_cpu(at)),
         Place::Stack { pid, name } => Spot {
             kind: SpotKind::Stack,
-            name: (!name.is_empty()).then_some(name),
+            name: (!name.is_empty()).then_some(Name::Named(name)),
             pid: (pid != 0).then_some(pid),
             ..Spot::default()
         },
@@ -91,21 +94,21 @@ fn of_place(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
             let found = resolver.look().areas.iter().rev().find(|one| one.address <= area);
             Spot {
                 kind: SpotKind::VmallocArea,
-                start: found.map(|one| one.address),
-                offset: found.map(|one| area.0 - one.address.0),
+                start: found.map(|one| one.address.into()),
+                offset: found.map(|one| (area.0 - one.address.0).into()),
                 size_bytes: found.map(|one| one.bytes),
                 ..Spot::default()
             }
         }
         Place::StructPage(pfn) => {
-            Spot { kind: SpotKind::StructPage, pfn: Some(pfn.0), ..Spot::default() }
+            Spot { kind: SpotKind::StructPage, pfn: Some(PageNumber(pfn.0)), ..Spot::default() }
         }
         Place::Table(variable) => Spot { offset: None, ..symbol(SpotKind::BootTable, variable) },
         Place::Page(pfn) => Spot {
             kind: SpotKind::Page,
-            pfn: Some(pfn.0),
-            start: Some(resolver.kernel().page_va(pfn)),
-            offset: Some(at.0 % PAGE_SIZE),
+            pfn: Some(PageNumber(pfn.0)),
+            start: Some(resolver.kernel().page_va(pfn).into()),
+            offset: Some((at.0 % PAGE_SIZE).into()),
             size_bytes: Some(1 << PAGE_SHIFT),
             ..Spot::default()
         },

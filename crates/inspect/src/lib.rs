@@ -24,7 +24,7 @@ pub fn document(
     report::Inspection {
         tool: tool(),
         target,
-        interrupted: seen.interrupted,
+        interrupted: seen.interrupted.map(Into::into),
         subject,
         timings: report::Timings {
             census_s: Some(rounded(seen.times.census)),

@@ -8,7 +8,7 @@ use sysak_holders::HolderResolver;
 use sysak_infer::TypeInferrer;
 use sysak_infer::object_types::LIKELY;
 use sysak_memleak::to_report::types::object_type;
-use sysak_report::{Dump, Word, WordKind};
+use sysak_report::{Contents, Dump, Place, Word, WordKind};
 
 use crate::address::of_object;
 
@@ -54,13 +54,13 @@ fn name(
         return;
     }
     *left -= 1;
-    let object = dump.spot.start.and_then(|start| resolver.look().heap.find_object(start.0));
+    let object = dump.spot.start.and_then(|start| resolver.look().heap.find_object(start.0.0));
     if let Some(guess) = object.and_then(|object| inferrer.of_object(object)) {
         if guess.confidence >= LIKELY {
             let fields: HashMap<u64, &String> =
                 guess.fields.iter().map(|(at, name)| (u64::from(*at), name)).collect();
             for word in &mut dump.words {
-                word.field = fields.get(&word.offset).map(|name| (*name).clone());
+                word.field = fields.get(&word.offset.0).map(|name| name.as_str().into());
             }
         }
         dump.object_type = object_type(std::slice::from_ref(&guess));
@@ -82,7 +82,7 @@ fn deeper(
     let mut found = Dump { spot: of_object(resolver, object, at), cut, ..Dump::default() };
     let mut next = Vec::new();
     for (offset, value) in (0..).step_by(8).zip(words) {
-        let is_same = |last: &&mut Word| last.value == value && (value == 0 || !typed);
+        let is_same = |last: &&mut Word| last.value.0 == value && (value == 0 || !typed);
         if let Some(last) = found.words.last_mut().filter(is_same) {
             last.count += 1;
             continue;
@@ -131,23 +131,23 @@ fn contents(resolver: &HolderResolver<'_, '_>, object: Object) -> (Vec<u64>, boo
 
 fn word(resolver: &HolderResolver<'_, '_>, object: Object, offset: u64, value: u64) -> Word {
     let (kind, meaning) = meaning(resolver, object, value);
-    Word { offset, value, count: 1, kind, meaning, field: None }
+    Word { offset: offset.into(), value: Contents(value), count: 1, kind, meaning, field: None }
 }
 
 fn meaning(
     resolver: &HolderResolver<'_, '_>,
     object: Object,
     value: u64,
-) -> (WordKind, Option<String>) {
+) -> (WordKind, Option<Place>) {
     let heap = &resolver.look().heap;
     if value == 0 {
         return (WordKind::Zero, None);
     }
     if let Some((_, name)) = POISONS.iter().find(|(poison, _)| *poison == value) {
-        return (WordKind::Poison, Some((*name).to_owned()));
+        return (WordKind::Poison, Some(Place::kernel(name)));
     }
     if value >= ERRORS_FROM {
-        return (WordKind::Error, Some((value as i64).to_string()));
+        return (WordKind::Error, Some(Place::Named((value as i64).to_string())));
     }
     if let Some(other) = heap.find_object(value)
         && (value > u64::from(u32::MAX) || heap.object_va(other).0 == value)
@@ -155,19 +155,19 @@ fn meaning(
             || resolver.symbol_and_offset(Va(value)).is_none())
     {
         let label = match other == object {
-            true => format!("itself+{:#x}", value.wrapping_sub(heap.object_va(object).0)),
-            false => resolver.object_label(other, Va(value)),
+            true => Place::Itself(value.wrapping_sub(heap.object_va(object).0).into()),
+            false => Place::kernel(&resolver.object_label(other, Va(value))),
         };
         return (WordKind::Object, Some(label));
     }
     if let Some(name) = resolver.symbol_and_offset(Va(value)) {
-        return (WordKind::Symbol, Some(name));
+        return (WordKind::Symbol, Some(Place::kernel(&name)));
     }
     if let Some(text) = letters(value) {
-        return (WordKind::Text, Some(text));
+        return (WordKind::Text, Some(Place::Named(text)));
     }
     if value >= heap.page_offset().0 {
-        return (WordKind::Address, resolver.place_label(Va(value)));
+        return (WordKind::Address, resolver.place_label(Va(value)).as_deref().map(Place::kernel));
     }
     let (low, high) = (value as u32, (value >> 32) as u32);
     let number = match high {
@@ -176,7 +176,7 @@ fn meaning(
         _ if high < 1 << 20 => format!("{low}, {high}"),
         _ => return (WordKind::Number, None),
     };
-    (WordKind::Number, Some(number))
+    (WordKind::Number, Some(Place::Named(number)))
 }
 
 /// At least four letters, and nothing but zeros behind them.

@@ -8,9 +8,10 @@ use sysak_heap::references::{From, Reference, find};
 use sysak_heap::reverse::{Limits, Path, search};
 use sysak_heap::{Object, ObjectSet};
 use sysak_holders::{HolderResolver, relatives};
-use sysak_report::{RefPlace, Refs, Step};
+use sysak_report::{Place, RefPlace, Refs, Step};
 
 use crate::address::of_object;
+use sysak_memleak::to_report::holders::place;
 
 /// Steps upwards.
 const DEPTH: u32 = 10;
@@ -42,8 +43,8 @@ fn places(resolver: &HolderResolver<'_, '_>, object: Object, cancel: &Cancel) ->
                 From::Root | From::Register => false,
             };
             let place = places.entry((resolver.kind(&one), lost)).or_insert_with(|| RefPlace {
-                name: resolver.step(&one),
-                example: Some(one.at),
+                name: step(resolver, &one),
+                example: Some(one.at.into()),
                 unreachable: lost,
                 ..RefPlace::default()
             });
@@ -87,8 +88,8 @@ fn ways(resolver: &HolderResolver<'_, '_>, object: Object, cancel: &Cancel) -> V
     let name = &look.heap.cache_of(object).name;
     let among = |way: &Path| match way.first() {
         Some(first) if first.to != object => {
-            let name = format!("{} objects of {name} that hang together", relatives.objects);
-            Some(Step { name, address: Some(look.heap.object_va(first.to)) })
+            let name = Place::Family { objects: relatives.objects, cache: name.as_str().into() };
+            Some(Step { name, address: Some(look.heap.object_va(first.to).into()) })
         }
         _ => None,
     };
@@ -105,11 +106,21 @@ fn ways(resolver: &HolderResolver<'_, '_>, object: Object, cancel: &Cancel) -> V
 fn steps(resolver: &HolderResolver<'_, '_>, way: &Path) -> Vec<Step> {
     let last = way.len().saturating_sub(1);
     let name = |(index, one): (usize, &Reference)| match resolver.holder(one) {
-        Some((_, name)) if index == last => name,
-        _ => resolver.step(one),
+        Some((kind, name)) if index == last => place(kind, &name),
+        _ => step(resolver, one),
     };
-    let steps = way.iter().enumerate().map(|one| Step { name: name(one), address: Some(one.1.at) });
+    let steps =
+        way.iter().enumerate().map(|one| Step { name: name(one), address: Some(one.1.at.into()) });
     let mut steps: Vec<Step> = steps.collect();
     steps.reverse();
     steps
+}
+
+/// What a reference stands in.
+fn step(resolver: &HolderResolver<'_, '_>, one: &Reference) -> Place {
+    match (one.from, resolver.holder(one)) {
+        (From::Object(_), _) => Place::kernel(&resolver.step(one)),
+        (_, Some((kind, name))) => place(kind, &name),
+        (_, None) => Place::Unknown,
+    }
 }

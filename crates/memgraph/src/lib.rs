@@ -42,7 +42,7 @@ pub fn graph(
     report::MemGraph {
         tool: tool(),
         target,
-        interrupted: seen.interrupted,
+        interrupted: seen.interrupted.map(Into::into),
         census: match seen.interrupted {
             Some(Stage::Census) => report::Census::default(),
             _ => census(&seen.census, seen.slab_pages()),
@@ -67,7 +67,11 @@ fn callers(kernel: &Kernel<'_>, seen: &Inventory, top: usize) -> Vec<report::Are
         let function = symbol.map_or_else(|| "unknown".to_owned(), |symbol| symbol.name.to_owned());
         let module = symbol.and_then(|symbol| symbol.module).map(str::to_owned);
         let caller = callers.entry((module.clone(), function.clone())).or_insert_with(|| {
-            report::AreaCaller { function, module, ..report::AreaCaller::default() }
+            report::AreaCaller {
+                function: function.into(),
+                module: module.map(Into::into),
+                ..report::AreaCaller::default()
+            }
         });
         caller.areas += 1;
         caller.bytes = caller.bytes.saturating_add(area.pages.saturating_mul(PAGE_SIZE));

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use sysak_base::PAGE_SIZE;
 use sysak_kernel::holders::{Dying, File, FileKind, Holder, Holders};
 use sysak_report as report;
-use sysak_report::{Class, FindingVerdict, HolderKind};
+use sysak_report::{Class, FindingVerdict, HolderKind, Place};
 
 /// The holders, cut to the biggest `top` of each kind; `own` is a process that is none.
 pub fn holders(found: Holders, top: usize, own: u32) -> report::UserHolders {
@@ -134,11 +134,11 @@ fn cached(file: &File) -> report::CachedFile {
     let name = &file.name;
     report::CachedFile {
         path: match name.kind {
-            FileKind::BlockDevice => format!("block device {}", name.path),
-            _ if name.path.is_empty() => format!("inode {}", name.number),
-            _ => name.path.clone(),
+            FileKind::BlockDevice => Place::BlockDevice(name.path.clone()),
+            _ if name.path.is_empty() => Place::Inode(name.number),
+            _ => Place::File(name.path.clone()),
         },
-        system: name.system.clone(),
+        system: name.system.as_str().into(),
         device: name.device.clone(),
         bytes: file.bytes,
     }
@@ -176,39 +176,46 @@ pub fn finding(held: &report::UserHolders, census: &report::Census) -> report::F
     let user = &census.user;
     let parts = [user.anon_bytes, user.file_bytes, user.shmem_bytes, user.hugetlb_bytes];
     let mut holders = Vec::new();
-    let mut add = |path: Vec<String>, objects, bytes, kind| {
+    let mut add = |path: Vec<Place>, objects, bytes, kind| {
         holders.push(report::Holder { path, objects, bytes, retained_bytes: None, kind });
     };
-    let named = |comm: &str, pid: u32| format!("{comm} ({pid})");
+    let named = |comm: &str, pid: u32| Place::Process { comm: comm.to_owned(), pid };
     for one in &held.processes.top {
         add(vec![named(&one.comm, one.pid)], 1, one.anon_bytes, HolderKind::Process);
     }
     for one in &held.unread {
-        let what = "pipes+sockets".to_owned();
         let objects = one.pipes + one.sockets;
-        add(vec![named(&one.comm, one.pid), what], objects, one.bytes, HolderKind::Process);
+        add(
+            vec![named(&one.comm, one.pid), Place::Unread],
+            objects,
+            one.bytes,
+            HolderKind::Process,
+        );
     }
     for one in &held.tmpfs {
         let user = one.pid.filter(|_| one.open_bytes * 2 >= one.used_bytes);
         let kind = if user.is_some() { HolderKind::Process } else { HolderKind::File };
         let user = user.map(|pid| named(&one.comm, pid));
-        add(user.into_iter().chain([one.mount.clone()]).collect(), 1, one.used_bytes, kind);
+        add(
+            user.into_iter().chain([Place::File(one.mount.clone())]).collect(),
+            1,
+            one.used_bytes,
+            kind,
+        );
     }
     for one in &held.shared {
         let holder = one.pid.map(|pid| named(&one.comm, pid));
-        let name = if one.name.is_empty() { "shared memory" } else { &one.name };
-        add(
-            holder.into_iter().chain([name.to_owned()]).collect(),
-            1,
-            one.bytes,
-            HolderKind::Process,
-        );
+        let name = match one.name.is_empty() {
+            true => Place::SharedMemory,
+            false => Place::Named(one.name.clone()),
+        };
+        add(holder.into_iter().chain([name]).collect(), 1, one.bytes, HolderKind::Process);
     }
     for one in &held.cached_files {
         add(vec![one.path.clone()], 1, one.bytes, HolderKind::File);
     }
     for one in held.deleted_files.iter().filter(|one| one.in_memory) {
-        let path = vec![named(&one.comm, one.pid), format!("{} (deleted)", one.path)];
+        let path = vec![named(&one.comm, one.pid), Place::DeletedFile(one.path.clone())];
         add(path, one.processes, one.bytes, HolderKind::Process);
     }
     holders.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));

@@ -12,7 +12,7 @@ use sysak_heap::Class;
 use sysak_infer::content::ContentSymbol;
 use sysak_kernel::Kernel;
 use sysak_report as report;
-use sysak_snapshot::to_report::{cache_totals, census, rounded, seconds, skipped, tool};
+use sysak_snapshot::to_report::{cache_totals, census, rounded, seconds, skipped, strings, tool};
 
 use crate::diagnose::Diagnosis;
 use crate::explain::Explanation;
@@ -31,12 +31,12 @@ pub fn report(
         tool: tool(),
         target,
         verdict: verdict(diagnosis),
-        interrupted: diagnosis.observed.interrupted,
+        interrupted: diagnosis.observed.interrupted.map(Into::into),
         method: report::Method {
             looks: diagnosis.observed.snapshots,
             settle_s: settle(diagnosis, plan),
             similarity_percent: plan.similarity_percent,
-            only_cache: plan.only_cache.clone(),
+            only_cache: plan.only_cache.as_deref().map(Into::into),
         },
         census: match diagnosis.observed.interrupted {
             Some(Stage::Census) => report::Census::default(),
@@ -93,7 +93,7 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
     let group = |(index, group): (usize, &crate::similarity::Group)| report::Group {
         objects: group.objects,
         unreachable: group.unreachable,
-        sample_object: Some(group.sample),
+        sample_object: Some(group.sample.into()),
         content_symbols: match index {
             0 => case.content_symbols.iter().map(content).collect(),
             _ => Vec::new(),
@@ -106,8 +106,8 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
             () if case.is_suspected() => report::FindingVerdict::Suspected,
             () => report::FindingVerdict::Held,
         },
-        cache: is_slab.then(|| cache.name.clone()),
-        aliases: cache.aliases.clone(),
+        cache: is_slab.then(|| cache.name.as_str().into()),
+        aliases: strings(&cache.aliases),
         object_size_bytes: is_slab.then_some(cache.object_size.into()),
         reclaimable: is_slab.then_some(cache.reclaimable),
         total_objects: is_slab.then_some(tally.total),
@@ -119,9 +119,9 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
         lost_through: case
             .lost_through
             .filter(|_| case.leaks)
-            .map(|other| heap.caches[usize::from(other)].name.clone()),
+            .map(|other| heap.caches[usize::from(other)].name.as_str().into()),
         similar_objects: counted.then_some(case.similarity.similar),
-        sample_object: case.similarity.groups.first().map(|group| group.sample),
+        sample_object: case.similarity.groups.first().map(|group| group.sample.into()),
         groups: case.similarity.groups.iter().enumerate().filter(|_| counted).map(group).collect(),
         content_symbols: case.content_symbols.iter().map(content).collect(),
         holders: explained
@@ -170,9 +170,11 @@ fn content_symbol(
         path: held
             .path
             .iter()
-            .map(|(cache, offset)| format!("{}+{offset:#x}", caches[usize::from(*cache)].name))
+            .map(|(cache, offset)| {
+                format!("{}+{offset:#x}", caches[usize::from(*cache)].name).into()
+            })
             .collect(),
-        symbol: symbol.unwrap_or_else(|| held.address.to_string()),
+        symbol: symbol.unwrap_or_else(|| held.address.to_string()).into(),
         objects: held.objects,
         objects_sampled: Some(case.sampled),
     }

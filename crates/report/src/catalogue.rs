@@ -19,6 +19,7 @@ macro_rules! messages {
 mod inspect;
 mod memgraph;
 mod page;
+mod places;
 mod reasons;
 mod skipped;
 mod verdict;
@@ -27,6 +28,7 @@ mod watch;
 pub(crate) use inspect::*;
 pub(crate) use memgraph::*;
 pub(crate) use page::*;
+pub(crate) use places::*;
 pub(crate) use reasons::*;
 pub(crate) use skipped::translated;
 pub(crate) use verdict::*;

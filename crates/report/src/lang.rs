@@ -1,9 +1,9 @@
 //! The languages of the report.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A language.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lang {
     /// English.

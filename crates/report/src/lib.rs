@@ -7,16 +7,17 @@
 //! same report gives the same bytes.
 
 mod catalogue;
+pub mod document;
 mod figures;
-mod json;
 mod lang;
 mod model;
+mod present;
 mod redact;
+mod render;
 mod sentences;
-mod text;
 mod words;
 
-pub use json::json;
 pub use lang::Lang;
 pub use model::*;
-pub use text::{Style, graph_text, inspect_text, text};
+pub use present::{Format, Present, Print};
+pub use render::{Style, json, text};

@@ -5,8 +5,7 @@
 //!
 //! **Invariant:** a field that is named here keeps its name, unit and meaning.
 
-use serde::{Serialize, Serializer};
-use sysak_base::{Stage, Va};
+use serde::{Deserialize, Serialize};
 
 use crate::lang::Lang;
 
@@ -16,6 +15,9 @@ mod function;
 mod holders;
 mod inspect;
 mod memgraph;
+mod name;
+mod place;
+mod scalar;
 mod trace;
 
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
@@ -33,13 +35,18 @@ pub use inspect::{
     Subject, Word, WordKind,
 };
 pub use memgraph::{AreaCaller, MemGraph, PercpuUse};
+pub(crate) use name::{PLAIN, SYMBOLIC};
+pub use name::{Plain, Symbolic};
+pub use place::Place;
+pub(crate) use scalar::{ADDRESS, CONTENTS, HEX, PAGE_NUMBER};
+pub use scalar::{Address, Contents, Hex, PageNumber};
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One diagnosis of one target.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -56,9 +63,8 @@ pub struct Report {
     /// Why the verdict is `undetermined`, where no interruption is the reason.
     pub reason: Option<String>,
     /// The step in which it was ended early.
-    #[serde(serialize_with = "stage")]
     pub interrupted: Option<Stage>,
-    /// Whether addresses and memory contents were replaced by hashes.
+    /// Whether addresses, memory contents and people's names were replaced by hashes.
     pub redacted: bool,
     /// How it was looked at.
     pub method: Method,
@@ -75,7 +81,7 @@ pub struct Report {
     /// How long the steps took.
     pub timings: Timings,
     /// Totals of every slab cache, where they were asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<CacheTotals>,
     /// Language of the sentences, once they were rendered.
     pub lang: Option<Lang>,
@@ -107,25 +113,25 @@ impl Default for Report {
 }
 
 /// The program that made the report.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// `sysak`.
-    pub name: String,
+    pub name: Plain,
     /// Its version.
-    pub version: String,
+    pub version: Plain,
 }
 
 /// The kernel that was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// Running or dumped.
     pub kind: TargetKind,
     /// How its memory was read.
     pub reader: Reader,
     /// `uname -r` of it.
-    pub kernel_release: String,
+    pub kernel_release: Plain,
     /// `uname -m` of it.
-    pub arch: String,
+    pub arch: Plain,
     /// Bytes in a page.
     pub page_size: u64,
     /// Its name, where known.
@@ -135,7 +141,7 @@ pub struct Target {
 }
 
 /// Running or dumped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetKind {
     /// The machine that the tool runs on.
@@ -146,7 +152,7 @@ pub enum TargetKind {
 }
 
 /// How the target's memory was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reader {
     /// `/proc/kcore`.
@@ -161,7 +167,7 @@ pub enum Reader {
 }
 
 /// The answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Memory is lost for good.
@@ -187,7 +193,7 @@ impl Verdict {
 }
 
 /// How the target was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Method {
     /// How often memory was looked at: a second look confirms suspects of a live machine.
     pub looks: u32,
@@ -196,11 +202,11 @@ pub struct Method {
     /// From how many percent of equal bytes two objects counted as alike.
     pub similarity_percent: u32,
     /// The only cache that was judged, where one was asked for.
-    pub only_cache: Option<String>,
+    pub only_cache: Option<Plain>,
 }
 
 /// What was looked at and what was not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Slabs that the target has; `None` where the search for them did not end.
     pub slabs_total: Option<u64>,
@@ -217,16 +223,16 @@ pub struct Coverage {
 }
 
 /// Something that was left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// What.
-    pub what: String,
+    pub what: Symbolic,
     /// And why.
-    pub why: String,
+    pub why: Symbolic,
 }
 
 /// How long the steps took; `None` for a step that was not made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
     /// All of it.
     pub total_s: Option<f64>,
@@ -245,12 +251,12 @@ pub struct Timings {
 }
 
 /// Totals of one slab cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheTotals {
     /// Its name in `/proc/slabinfo`.
-    pub name: String,
+    pub name: Plain,
     /// Caches that were merged into it.
-    pub aliases: Vec<String>,
+    pub aliases: Vec<Plain>,
     /// Bytes that a user of an object may touch.
     pub object_size_bytes: u64,
     /// How many slabs it has.
@@ -265,34 +271,43 @@ pub struct CacheTotals {
     pub reclaimable: bool,
 }
 
-/// The step's name in JSON.
-fn stage<S: Serializer>(stage: &Option<Stage>, out: S) -> Result<S::Ok, S::Error> {
-    let name = stage.map(|stage| match stage {
-        Stage::Open => "open",
-        Stage::Census => "census",
-        Stage::Walk => "walk",
-        Stage::Reach => "reach",
-        Stage::Alike => "similarity",
-        Stage::Collect => "collect",
-        Stage::Drain => "drain",
-        Stage::Settle => "settle",
-        Stage::SecondLook => "second_look",
-    });
-    name.serialize(out)
+/// The steps of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Opening the target, its types and its symbols.
+    Open,
+    /// Every page of RAM into one owner.
+    Census,
+    /// Every slab, which objects are live.
+    Walk,
+    /// Marking from the roots.
+    Reach,
+    /// Groups of like content.
+    #[serde(rename = "similarity")]
+    Alike,
+    /// Watching allocations and frees.
+    Collect,
+    /// Watching frees only, so that what is in flight drains.
+    Drain,
+    /// Waiting for the second look.
+    Settle,
+    /// The second look.
+    SecondLook,
 }
 
-/// An address in `0x…` form.
-fn address<S: Serializer>(at: &Option<Va>, out: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => out.collect_str(at),
-        None => out.serialize_none(),
-    }
-}
-
-/// A symbol offset in `0x…` form.
-fn hex<S: Serializer>(number: &Option<u64>, out: S) -> Result<S::Ok, S::Error> {
-    match number {
-        Some(number) => out.collect_str(&format_args!("{number:#x}")),
-        None => out.serialize_none(),
+impl From<sysak_base::Stage> for Stage {
+    fn from(stage: sysak_base::Stage) -> Stage {
+        match stage {
+            sysak_base::Stage::Open => Stage::Open,
+            sysak_base::Stage::Census => Stage::Census,
+            sysak_base::Stage::Walk => Stage::Walk,
+            sysak_base::Stage::Reach => Stage::Reach,
+            sysak_base::Stage::Alike => Stage::Alike,
+            sysak_base::Stage::Collect => Stage::Collect,
+            sysak_base::Stage::Drain => Stage::Drain,
+            sysak_base::Stage::Settle => Stage::Settle,
+            sysak_base::Stage::SecondLook => Stage::SecondLook,
+        }
     }
 }

@@ -12,7 +12,7 @@ mod summary;
 
 impl Report {
     /// Fills `summary`, `notice`, the evidence and the advice from the figures.
-    pub fn render_sentences(&mut self, lang: Lang) {
+    pub(crate) fn make_sentences(&mut self, lang: Lang) {
         self.lang = Some(lang);
         self.summary = summary::summary(self, lang);
         self.notice = if self.redacted { say::notice_redacted(lang) } else { say::notice(lang) };

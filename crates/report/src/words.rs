@@ -2,7 +2,7 @@
 
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
-use crate::{Class, CountKind, Finding, Lang, Process, Trace, Trend};
+use crate::{Class, CountKind, Finding, Lang, Place, Process, Trace, Trend};
 
 /// Names a sentence of the catalogue, made with one fact.
 type Say = fn(Lang, &str) -> String;
@@ -125,6 +125,11 @@ pub(crate) fn trend(trend: &Trend, page_size: u64, lang: Lang) -> Option<String>
         sentence += &say::trend_short(lang);
     }
     Some(sentence.trim().to_owned()).filter(|sentence| !sentence.is_empty())
+}
+
+/// `dnsmasq (812) → kmalloc-64+0x8`
+pub(crate) fn path(steps: &[Place], lang: Lang) -> String {
+    steps.iter().map(|step| step.name(lang)).collect::<Vec<_>>().join(" → ")
 }
 
 /// `nginx (812)`

@@ -12,13 +12,15 @@ use crate::SlabPages;
 
 /// This program.
 pub fn tool() -> report::Tool {
-    report::Tool { name: "sysak".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    report::Tool { name: "sysak".into(), version: env!("CARGO_PKG_VERSION").into() }
 }
 
 /// What was left out.
 pub fn skipped(coverage: &Coverage) -> Vec<report::Skipped> {
     let skipped = coverage.skipped.iter();
-    skipped.map(|(what, why)| report::Skipped { what: what.clone(), why: why.clone() }).collect()
+    skipped
+        .map(|(what, why)| report::Skipped { what: what.as_str().into(), why: why.as_str().into() })
+        .collect()
 }
 
 /// Seconds, to the millisecond.
@@ -96,8 +98,8 @@ pub fn census(census: &Census, slab: SlabPages) -> report::Census {
 pub fn cache_totals(heap: &Heap, tallies: &[Tally]) -> Vec<report::CacheTotals> {
     let slabs = heap.caches.iter().zip(tallies).filter(|(cache, _)| cache.class == Class::Slab);
     let totals = slabs.map(|(cache, tally)| report::CacheTotals {
-        name: cache.name.clone(),
-        aliases: cache.aliases.clone(),
+        name: cache.name.as_str().into(),
+        aliases: strings(&cache.aliases),
         object_size_bytes: cache.object_size.into(),
         slabs: tally.slabs,
         objects_total: tally.total,
@@ -106,4 +108,9 @@ pub fn cache_totals(heap: &Heap, tallies: &[Tally]) -> Vec<report::CacheTotals> 
         reclaimable: cache.reclaimable,
     });
     totals.collect()
+}
+
+/// Strings as the report has them.
+pub fn strings<T: for<'a> From<&'a str>>(all: &[String]) -> Vec<T> {
+    all.iter().map(|one| T::from(one)).collect()
 }

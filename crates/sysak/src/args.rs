@@ -77,10 +77,6 @@ pub struct Memleak {
     #[command(flatten)]
     pub shape: Shape,
 
-    /// Replace kernel addresses and memory contents by hashes
-    #[arg(long)]
-    pub redact: bool,
-
     /// List the totals of every slab cache too
     #[arg(long)]
     pub all_caches: bool,
@@ -227,6 +223,11 @@ pub struct Shape {
     /// Language of the report [default: from the locale]
     #[arg(long, global = true, value_name = "LANG")]
     pub lang: Option<Lang>,
+
+    /// Replace kernel addresses, memory contents and the names of processes, files and the like
+    /// by hashes
+    #[arg(long, global = true)]
+    pub redact: bool,
 }
 
 /// A share that is no nonsense.

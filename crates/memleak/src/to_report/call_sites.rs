@@ -10,10 +10,12 @@ pub fn functions(kernel: &Kernel<'_>, found: Option<&Matching>) -> Vec<report::F
     let named = found.named.iter().map(|one| {
         let symbol = kernel.symbols.symbolize(one.site.at);
         report::Function {
-            name: symbol.map_or_else(|| one.site.at.to_string(), |symbol| symbol.name.to_owned()),
-            offset: symbol.map(|symbol| symbol.offset),
-            size: symbol.and_then(|symbol| symbol.size),
-            module: symbol.and_then(|symbol| symbol.module).map(str::to_owned),
+            name: symbol
+                .map_or_else(|| one.site.at.to_string(), |symbol| symbol.name.to_owned())
+                .into(),
+            offset: symbol.map(|symbol| symbol.offset.into()),
+            size: symbol.and_then(|symbol| symbol.size).map(Into::into),
+            module: symbol.and_then(|symbol| symbol.module).map(Into::into),
             source: report::FunctionSource::Static,
             asked_bytes: one.site.size,
             linked: Some(one.links > 0),

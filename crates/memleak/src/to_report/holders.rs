@@ -3,6 +3,7 @@
 use sysak_heap::Heap;
 use sysak_holders::{Holder, HolderKind, Holders};
 use sysak_report as report;
+use sysak_report::Place;
 
 /// Holders of a cache that are reported.
 const MOST_HOLDERS: usize = 50;
@@ -11,7 +12,7 @@ const MOST_HOLDERS: usize = 50;
 pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
     let size = u64::from(heap.caches[usize::from(cache)].object_size);
     let holder = |one: &Holder| report::Holder {
-        path: one.path.clone(),
+        path: path(one),
         objects: one.objects,
         bytes: one.objects * size,
         retained_bytes: one.retained_bytes,
@@ -23,4 +24,23 @@ pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
         },
     };
     held.held_by.iter().take(MOST_HOLDERS).map(holder).collect()
+}
+
+/// The way from a holder to the objects.
+fn path(one: &Holder) -> Vec<Place> {
+    let mut steps = one.path.iter();
+    let holder = steps.next().map(|name| place(one.kind, name));
+    holder.into_iter().chain(steps.map(|name| Place::kernel(name))).collect()
+}
+
+/// A holder by its kind and its name.
+pub fn place(kind: HolderKind, name: &str) -> Place {
+    match kind {
+        HolderKind::Symbol | HolderKind::Module | HolderKind::Kernel => Place::kernel(name),
+        HolderKind::Process => Place::parse(name),
+        HolderKind::Cgroup => match Place::parse(name) {
+            found @ (Place::Cgroup { .. } | Place::Cgroups { .. }) => found,
+            _ => Place::Cgroup { path: name.to_owned(), removed: false },
+        },
+    }
 }

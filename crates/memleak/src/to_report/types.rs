@@ -12,11 +12,11 @@ pub fn object_type(guesses: &[InferredType]) -> Option<ObjectType> {
     let best = guesses.first().filter(|best| best.confidence >= WORTH_TELLING)?;
     let rounded = |share: f64| (share * 1000.0).round() / 1000.0;
     Some(ObjectType {
-        name: best.name.clone(),
+        name: best.name.as_str().into(),
         confidence: rounded(best.confidence),
-        candidates: guesses.iter().map(|one| one.name.clone()).collect(),
+        candidates: guesses.iter().map(|one| one.name.as_str().into()).collect(),
         confidences: guesses.iter().map(|one| rounded(one.confidence)).collect(),
-        module: best.module.clone(),
+        module: best.module.as_deref().map(Into::into),
         size_bytes: Some(best.bytes.into()),
         reasons: best.reasons.iter().map(reason).collect(),
     })
@@ -24,11 +24,11 @@ pub fn object_type(guesses: &[InferredType]) -> Option<ObjectType> {
 
 fn reason(reason: &Reason) -> TypeReason {
     let (kind, leads_to) = match &reason.what {
-        Sign::LeadsTo(name) => (TypeReasonKind::Object, Some(name.clone())),
-        Sign::Symbol(name) => (TypeReasonKind::Symbol, Some(name.clone())),
+        Sign::LeadsTo(name) => (TypeReasonKind::Object, Some(name.as_str().into())),
+        Sign::Symbol(name) => (TypeReasonKind::Symbol, Some(name.as_str().into())),
         Sign::Linked => (TypeReasonKind::Linked, None),
         Sign::Unlinked => (TypeReasonKind::Unlinked, None),
         Sign::Page => (TypeReasonKind::Page, None),
     };
-    TypeReason { offset: reason.offset.into(), field: reason.field.clone(), kind, leads_to }
+    TypeReason { offset: reason.offset.into(), field: reason.field.as_str().into(), kind, leads_to }
 }

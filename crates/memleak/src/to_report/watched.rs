@@ -24,12 +24,13 @@ const MOST_WAYS: usize = 5;
 /// How allocations were watched; `None` where nobody wanted that.
 pub fn trace(diagnosis: &Diagnosis<'_>) -> Option<report::Trace> {
     if let Some(refused) = &diagnosis.observed.refused {
-        let refused = Some(refused.clone());
+        let refused = Some(refused.as_str().into());
         return Some(report::Trace { refused, ..report::Trace::default() });
     }
     let watched = diagnosis.observed.watched.as_ref()?;
-    let name =
-        |cache: &u16| diagnosis.observed.snapshot.heap.caches[usize::from(*cache)].name.clone();
+    let name = |cache: &u16| {
+        diagnosis.observed.snapshot.heap.caches[usize::from(*cache)].name.as_str().into()
+    };
     Some(report::Trace {
         collect_s: rounded(watched.watch.collected),
         drain_s: rounded(watched.watch.drained),
@@ -161,14 +162,14 @@ fn named(kernel: &Kernel<'_>, at: Va) -> report::Function {
     let symbol = kernel.symbols.symbolize_return(at);
     report::Function {
         name: match symbol {
-            Some(symbol) => symbol.name.to_owned(),
+            Some(symbol) => symbol.name.into(),
             // No call site, and no stack was taken.
-            None if at.0 == 0 => "unknown".to_owned(),
-            None => at.to_string(),
+            None if at.0 == 0 => "unknown".into(),
+            None => at.to_string().into(),
         },
-        offset: symbol.map(|symbol| symbol.offset),
-        size: symbol.and_then(|symbol| symbol.size),
-        module: symbol.and_then(|symbol| symbol.module).map(str::to_owned),
+        offset: symbol.map(|symbol| symbol.offset.into()),
+        size: symbol.and_then(|symbol| symbol.size).map(Into::into),
+        module: symbol.and_then(|symbol| symbol.module).map(Into::into),
         ..report::Function::default()
     }
 }
@@ -223,9 +224,9 @@ fn function(
 }
 
 /// `bond_vminfo_add+0x7c/0x200 [bonding]`
-fn place(kernel: &Kernel<'_>, at: Va) -> String {
+fn place(kernel: &Kernel<'_>, at: Va) -> report::Symbolic {
     let symbol = kernel.symbols.symbolize_return(at);
-    symbol.map_or_else(|| at.to_string(), |symbol| symbol.to_string())
+    symbol.map_or_else(|| at.to_string(), |symbol| symbol.to_string()).into()
 }
 
 fn comm(bytes: &[u8; 16]) -> String {

@@ -59,7 +59,7 @@ messages! {
     word_off_list() { "taken off a list", "已从链表移除" }
     word_error(number) { "error {number}", "错误码 {number}" }
     word_address() { "an address of the kernel", "内核地址" }
-    dump_cut() { "  … more words follow", "  …… 后续内容省略" }
+    dump_cut() { "… more words follow", "…… 后续内容省略" }
     refs_none() {
         "Nothing in the kernel's memory points at it.", "内核内存中没有任何指针指向它。"
     }

@@ -151,7 +151,7 @@ messages! {
         "本报告包含内核地址和内存内容；对外提供之前，可用 --redact 将其替换为散列值。"
     }
     notice_redacted() {
-        "Kernel addresses and memory contents are replaced by hashes in this report.",
-        "本报告中的内核地址和内存内容已替换为散列值。"
+        "Kernel addresses, memory contents and the names of processes, files and the like are replaced by hashes in this report.",
+        "本报告中的内核地址、内存内容以及进程名、文件名等名称已替换为散列值。"
     }
 }

@@ -1,21 +1,20 @@
 //! One finding: a slab cache, or another class of memory, and what is known of it.
 
-use serde::Serialize;
-use sysak_base::Va;
+use serde::{Deserialize, Serialize};
 
-use super::{Explanation, Function};
+use super::{Address, Explanation, Function, Place, Plain, Symbolic};
 
 /// A slab cache, or another class of memory, and what is known of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Kind of memory.
     pub class: Class,
     /// Whether it leaks.
     pub verdict: FindingVerdict,
     /// The slab cache's name in `/proc/slabinfo`.
-    pub cache: Option<String>,
+    pub cache: Option<Plain>,
     /// Caches that were merged into it.
-    pub aliases: Vec<String>,
+    pub aliases: Vec<Plain>,
     /// Bytes that a user of an object may touch.
     pub object_size_bytes: Option<u64>,
     /// Whether the kernel takes this memory back when it needs some.
@@ -33,12 +32,11 @@ pub struct Finding {
     /// Bytes of those.
     pub unreachable_bytes: Option<u64>,
     /// The cache whose lost objects alone lead to these.
-    pub lost_through: Option<String>,
+    pub lost_through: Option<Plain>,
     /// Objects that are byte-alike to `sample_object`.
     pub similar_objects: Option<u64>,
     /// One object of the biggest group.
-    #[serde(serialize_with = "super::address")]
-    pub sample_object: Option<Va>,
+    pub sample_object: Option<Address>,
     /// Groups of like content, biggest first.
     pub groups: Vec<Group>,
     /// How fast it grew while it was watched.
@@ -67,7 +65,7 @@ pub struct Finding {
 }
 
 /// Kind of memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Slab objects.
@@ -84,7 +82,7 @@ pub enum Class {
 }
 
 /// Whether a finding is a leak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingVerdict {
     /// Lost for good.
@@ -97,32 +95,31 @@ pub enum FindingVerdict {
 }
 
 /// Objects of like content.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// How many there are.
     pub objects: u64,
     /// How many of them nothing leads to.
     pub unreachable: u64,
     /// One of them.
-    #[serde(serialize_with = "super::address")]
-    pub sample_object: Option<Va>,
+    pub sample_object: Option<Address>,
     /// What their pointers lead to.
     pub content_symbols: Vec<ContentSymbol>,
 }
 
 /// The objects' type, as guessed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ObjectType {
     /// `struct …`.
-    pub name: String,
+    pub name: Plain,
     /// From 0 to 1.
     pub confidence: f64,
     /// All that fit, this one first.
-    pub candidates: Vec<String>,
+    pub candidates: Vec<Plain>,
     /// How sure each of them is, in the same order.
     pub confidences: Vec<f64>,
     /// The module that declares it; `None` is the kernel itself.
-    pub module: Option<String>,
+    pub module: Option<Plain>,
     /// Bytes of it.
     pub size_bytes: Option<u64>,
     /// What speaks for it, the strongest first.
@@ -130,20 +127,20 @@ pub struct ObjectType {
 }
 
 /// What speaks for a type.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeReason {
     /// Bytes from the object's start.
     pub offset: u64,
     /// The field there.
-    pub field: String,
+    pub field: Plain,
     /// What is there.
     pub kind: TypeReasonKind,
     /// The type or the symbol that it leads to.
-    pub leads_to: Option<String>,
+    pub leads_to: Option<Symbolic>,
 }
 
 /// What is at a field that speaks for a type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TypeReasonKind {
     /// A pointer to an object of the right type.
@@ -160,14 +157,14 @@ pub enum TypeReasonKind {
 }
 
 /// A symbol that the objects' pointers lead to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentSymbol {
     /// Offset of the pointer in the object.
     pub offset: u64,
     /// Slab objects passed on the way (`kmalloc-256+0x8`).
-    pub path: Vec<String>,
+    pub path: Vec<Symbolic>,
     /// The symbol at the end.
-    pub symbol: String,
+    pub symbol: Symbolic,
     /// How many objects lead there.
     pub objects: u64,
     /// Of how many that were looked at.
@@ -175,10 +172,10 @@ pub struct ContentSymbol {
 }
 
 /// Who holds objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The way from the holder to the objects.
-    pub path: Vec<String>,
+    pub path: Vec<Place>,
     /// How many objects it holds.
     pub objects: u64,
     /// Bytes of those.
@@ -191,7 +188,7 @@ pub struct Holder {
 }
 
 /// What a holder is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderKind {
     /// A variable of the kernel.
@@ -208,7 +205,7 @@ pub enum HolderKind {
 }
 
 /// One reason for the verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Kind of reason.
     pub kind: EvidenceKind,
@@ -217,7 +214,7 @@ pub struct Evidence {
 }
 
 /// Kind of reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceKind {
     /// Nothing leads to the objects.

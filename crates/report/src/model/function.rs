@@ -1,27 +1,25 @@
 //! Who allocates: functions, and the processes that had them do it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Finding, FindingVerdict};
+use super::{Finding, FindingVerdict, Hex, Plain, Symbolic};
 
 /// So many lost objects of one function are proof; the same number as in `analysis::rank`.
 const PROOF_OBJECTS: u64 = 20;
 
 /// A function that allocates the objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
     /// The function to blame.
-    pub name: String,
+    pub name: Symbolic,
     /// Where in it.
-    #[serde(serialize_with = "super::hex")]
-    pub offset: Option<u64>,
+    pub offset: Option<Hex>,
     /// Its length.
-    #[serde(serialize_with = "super::hex")]
-    pub size: Option<u64>,
+    pub size: Option<Hex>,
     /// Its module; `None` for the kernel itself.
-    pub module: Option<String>,
+    pub module: Option<Plain>,
     /// The frame that called the allocator, where it is another one.
-    pub call_site: Option<String>,
+    pub call_site: Option<Symbolic>,
     /// How it was found.
     pub source: FunctionSource,
     /// Allocations seen.
@@ -38,9 +36,9 @@ pub struct Function {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grew_bytes: Option<u64>,
     /// Its callers, from the allocator outwards, on the commonest way to it.
-    pub stack: Vec<String>,
+    pub stack: Vec<Symbolic>,
     /// All ways to it that were seen, the commonest first, where there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stacks: Vec<Stack>,
     /// The processes that had it allocate most of what is outstanding, most first.
     pub processes: Vec<Process>,
@@ -54,16 +52,16 @@ pub struct Function {
 }
 
 /// One way to an allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// Its frames, from the allocator outwards.
-    pub frames: Vec<String>,
+    pub frames: Vec<Symbolic>,
     /// Allocations on this way that were not freed again.
     pub outstanding: u64,
 }
 
 /// A process that had a function allocate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
@@ -74,7 +72,7 @@ pub struct Process {
 }
 
 /// How a function was found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionSource {
     /// Seen allocating.
@@ -89,16 +87,16 @@ pub enum FunctionSource {
 impl Function {
     /// `bond_vminfo_add [bonding]`
     pub fn title(&self) -> String {
-        self.name.clone() + &self.in_module()
+        self.name.to_string() + &self.in_module()
     }
 
     /// `bond_vminfo_add+0x7c/0x200 [bonding]`
     pub fn place(&self) -> String {
-        let mut place = self.name.clone();
+        let mut place = self.name.to_string();
         if let Some(offset) = self.offset {
-            place += &format!("+{offset:#x}");
+            place += &format!("+{offset}");
             if let Some(size) = self.size {
-                place += &format!("/{size:#x}");
+                place += &format!("/{size}");
             }
         }
         place + &self.in_module()
@@ -172,7 +170,7 @@ mod tests {
         }
         let all_lost = || leak(Some(62), Some(62));
         let held = Finding { verdict: FindingVerdict::Held, ..all_lost() };
-        let through = Some("kmalloc-32".to_owned());
+        let through = Some("kmalloc-32".into());
         let child = Finding { lost_through: through, ..all_lost() };
         for innocent in [held, child] {
             assert!(innocent.leaking_function().is_none());

@@ -2,10 +2,12 @@
 //!
 //! **Invariant:** each list is the biggest first; a name may hold anything.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::{Place, Plain};
 
 /// Who holds user memory; each list is the biggest first, and cut.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserHolders {
     /// Processes by private memory.
     pub processes: ProcessHolders,
@@ -33,7 +35,7 @@ pub struct UserHolders {
 }
 
 /// Processes by private memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessHolders {
     /// Processes that were looked at and have memory of their own.
     pub count: u64,
@@ -44,7 +46,7 @@ pub struct ProcessHolders {
 }
 
 /// One process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessMemory {
     /// Its number.
     pub pid: u32,
@@ -59,7 +61,7 @@ pub struct ProcessMemory {
 }
 
 /// What waits unread in the pipes and sockets of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnreadData {
     /// The process that could read it.
     pub pid: u32,
@@ -78,7 +80,7 @@ pub struct UnreadData {
 }
 
 /// Memory of a process that is locked in RAM.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedMemory {
     /// Its number.
     pub pid: u32,
@@ -89,7 +91,7 @@ pub struct LockedMemory {
 }
 
 /// A piece of shared memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedMemory {
     /// What kind.
     pub kind: SharedKind,
@@ -104,7 +106,7 @@ pub struct SharedMemory {
 }
 
 /// What a piece of shared memory is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SharedKind {
     /// `memfd_create`
@@ -119,12 +121,12 @@ pub enum SharedKind {
 }
 
 /// A file by its pages in the page cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachedFile {
-    /// Its path, or the number of the block device.
-    pub path: String,
+    /// Which one.
+    pub path: Place,
     /// The file system.
-    pub system: String,
+    pub system: Plain,
     /// What it lies on.
     pub device: String,
     /// Its bytes in RAM.
@@ -132,7 +134,7 @@ pub struct CachedFile {
 }
 
 /// Memory cgroups that were removed and still hold memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DyingCgroups {
     /// User memory that is charged to them.
     pub bytes: u64,
@@ -147,7 +149,7 @@ pub struct DyingCgroups {
 }
 
 /// One mounted tmpfs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TmpfsMount {
     /// Where it is mounted.
     pub mount: String,
@@ -164,7 +166,7 @@ pub struct TmpfsMount {
 }
 
 /// One pool of huge pages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HugePool {
     /// Bytes of one page.
     pub page_bytes: u64,
@@ -177,7 +179,7 @@ pub struct HugePool {
 }
 
 /// One deleted file that is open still.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedFile {
     /// What its name was.
     pub path: String,
@@ -194,7 +196,7 @@ pub struct DeletedFile {
 }
 
 /// One memory cgroup.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupMemory {
     /// Its path below the root of the hierarchy.
     pub path: String,

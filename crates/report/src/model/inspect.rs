@@ -2,13 +2,15 @@
 //!
 //! **Invariant:** addresses are `0x…` strings here too, and what is unknown is `null`.
 
-use serde::Serialize;
-use sysak_base::{Stage, Va};
+use serde::{Deserialize, Serialize};
 
-use super::{Finding, ObjectType, SCHEMA_VERSION, Target, Timings, Tool, address, hex, stage};
+use super::{
+    Address, Contents, Finding, Hex, ObjectType, PageNumber, Place, Plain, SCHEMA_VERSION, Stage,
+    Target, Timings, Tool,
+};
 
 /// The document of `sysak inspect`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -17,8 +19,10 @@ pub struct Inspection {
     /// What was looked at.
     pub target: Target,
     /// The step in which it was ended early.
-    #[serde(serialize_with = "stage")]
     pub interrupted: Option<Stage>,
+    /// Whether addresses, memory contents and people's names were replaced by hashes.
+    #[serde(default)]
+    pub redacted: bool,
     /// What was asked for.
     #[serde(flatten)]
     pub subject: Subject,
@@ -33,6 +37,7 @@ impl Default for Inspection {
             tool: Tool::default(),
             target: Target::default(),
             interrupted: None,
+            redacted: false,
             subject: Subject::Addr(Spot::default()),
             timings: Timings::default(),
         }
@@ -40,7 +45,7 @@ impl Default for Inspection {
 }
 
 /// What was asked for; its name is the name of the JSON's field.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// What an address is.
@@ -54,37 +59,34 @@ pub enum Subject {
 }
 
 /// What an address is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spot {
     /// The address asked about.
-    #[serde(serialize_with = "address")]
-    pub address: Option<Va>,
+    pub address: Option<Address>,
     /// What it lies in.
     pub kind: SpotKind,
     /// What that is called: a cache, a symbol, a thread, who asked for an area.
-    pub name: Option<String>,
+    pub name: Option<Place>,
     /// Module of the symbol.
-    pub module: Option<String>,
+    pub module: Option<Plain>,
     /// Number of the thread or process.
     pub pid: Option<u32>,
     /// First byte of what it lies in.
-    #[serde(serialize_with = "address")]
-    pub start: Option<Va>,
+    pub start: Option<Address>,
     /// How far into that.
-    #[serde(serialize_with = "hex")]
-    pub offset: Option<u64>,
+    pub offset: Option<Hex>,
     /// Length of that.
     pub size_bytes: Option<u64>,
     /// Whether that is allocated, and whether anything leads to it.
     pub state: Option<ObjectState>,
     /// The page frame, for an address in RAM.
-    pub pfn: Option<u64>,
+    pub pfn: Option<PageNumber>,
     /// Whose that page is.
     pub page_owner: Option<PageUse>,
 }
 
 /// Kind of place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpotKind {
     /// An object of a slab cache.
@@ -115,7 +117,7 @@ pub enum SpotKind {
 }
 
 /// State of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectState {
     /// Nobody's.
@@ -129,7 +131,7 @@ pub enum ObjectState {
 }
 
 /// Whose a page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageUse {
     /// Nobody's.
@@ -159,7 +161,7 @@ pub enum PageUse {
 }
 
 /// The words of an object.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dump {
     /// Which object.
     pub spot: Spot,
@@ -175,26 +177,24 @@ pub struct Dump {
 }
 
 /// Words of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     /// Offset of the first one.
-    #[serde(serialize_with = "plain_hex")]
-    pub offset: u64,
+    pub offset: Hex,
     /// What stands there.
-    #[serde(serialize_with = "wide_hex")]
-    pub value: u64,
+    pub value: Contents,
     /// How many equal words follow each other.
     pub count: u64,
     /// What kind of word.
     pub kind: WordKind,
     /// What it leads to, or what it says.
-    pub meaning: Option<String>,
+    pub meaning: Option<Place>,
     /// The field of the object's type.
-    pub field: Option<String>,
+    pub field: Option<Plain>,
 }
 
 /// Kind of word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WordKind {
     /// 0.
@@ -217,7 +217,7 @@ pub enum WordKind {
 }
 
 /// What points at an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refs {
     /// The object.
     pub spot: Spot,
@@ -230,43 +230,33 @@ pub struct Refs {
 }
 
 /// A place that references stand in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefPlace {
     /// `kmalloc-64+0x10`, a symbol, a stack.
-    pub name: String,
+    pub name: Place,
     /// Words.
     pub references: u64,
     /// Where the first one stands.
-    #[serde(serialize_with = "address")]
-    pub example: Option<Va>,
+    pub example: Option<Address>,
     /// Whether the place itself is held by nothing.
     pub unreachable: bool,
 }
 
 /// A step of a way, from the holder to the object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// `kmalloc-64+0x10`, a symbol, a process.
-    pub name: String,
+    pub name: Place,
     /// Where the reference stands.
-    #[serde(serialize_with = "address")]
-    pub address: Option<Va>,
+    pub address: Option<Address>,
 }
 
 /// A slab cache.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InspectedCache {
     /// How many slabs it has.
     pub slabs: u64,
     /// All about its objects, as in a report of `sysak memleak`.
     #[serde(flatten)]
     pub finding: Finding,
-}
-
-fn plain_hex<S: serde::Serializer>(number: &u64, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(&format_args!("{number:#x}"))
-}
-
-fn wide_hex<S: serde::Serializer>(number: &u64, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(&format_args!("{number:#018x}"))
 }

@@ -2,16 +2,16 @@
 //!
 //! **Invariant:** user memory has holders here; it is never called a leak.
 
-use serde::Serialize;
-use sysak_base::Stage;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    CacheTotals, Census, Coverage, SCHEMA_VERSION, Target, Timings, Tool, UserHolders, stage,
+    CacheTotals, Census, Coverage, Plain, SCHEMA_VERSION, Stage, Symbolic, Target, Timings, Tool,
+    UserHolders,
 };
 use crate::lang::Lang;
 
 /// Where the memory of one machine is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemGraph {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -22,8 +22,10 @@ pub struct MemGraph {
     /// Where the memory is, in one sentence; filled by [`MemGraph::render_sentences`].
     pub summary: String,
     /// The step in which it was ended early.
-    #[serde(serialize_with = "stage")]
     pub interrupted: Option<Stage>,
+    /// Whether addresses, memory contents and people's names were replaced by hashes.
+    #[serde(default)]
+    pub redacted: bool,
     /// Whose the machine's RAM is.
     pub census: Census,
     /// The biggest slab caches, biggest first.
@@ -50,6 +52,7 @@ impl Default for MemGraph {
             target: Target::default(),
             summary: String::new(),
             interrupted: None,
+            redacted: false,
             census: Census::default(),
             caches: Vec::new(),
             vmalloc_callers: Vec::new(),
@@ -63,12 +66,12 @@ impl Default for MemGraph {
 }
 
 /// A function that asked for vmalloc areas.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AreaCaller {
     /// Its name; `bpf_map_area_alloc` stands for BPF maps.
-    pub function: String,
+    pub function: Symbolic,
     /// Its module.
-    pub module: Option<String>,
+    pub module: Option<Plain>,
     /// How many areas.
     pub areas: u64,
     /// Bytes of their pages.
@@ -76,7 +79,7 @@ pub struct AreaCaller {
 }
 
 /// How the pages of per-CPU memory are used; all CPUs together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PercpuUse {
     /// In use.
     pub allocated_bytes: u64,

@@ -1,12 +1,14 @@
 //! What watching a live machine told: how it was watched, how it grew, what explains it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::{Plain, Symbolic};
 
 /// How allocations and frees were watched.
 ///
 /// A record that was lost or thinned out makes the lists of functions shorter; it
 /// never accuses anybody.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// Seconds in which allocations and frees were watched.
     pub collect_s: f64,
@@ -22,7 +24,7 @@ pub struct Trace {
     /// Allocations for which there was no room.
     pub lost_records: u64,
     /// Caches that were followed; empty for all of them.
-    pub caches: Vec<String>,
+    pub caches: Vec<Plain>,
     /// One of so many allocations was written down: 1 for all.
     pub one_in: u32,
     /// Whether stacks were taken of a part of the written-down allocations only.
@@ -34,7 +36,7 @@ pub struct Trace {
     /// Seconds of further watching that a proof would need, at the rate that was seen.
     pub wait_more_s: Option<f64>,
     /// Why nothing could be watched although it was wanted.
-    pub refused: Option<String>,
+    pub refused: Option<Symbolic>,
 }
 
 impl Default for Trace {
@@ -58,7 +60,7 @@ impl Default for Trace {
 }
 
 /// Why watching ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceEnd {
     /// More waiting would not change the answer.
@@ -73,7 +75,7 @@ pub enum TraceEnd {
 }
 
 /// How memory grew while it was watched.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trend {
     /// Seconds between the first sample and the last.
     pub watched_s: f64,
@@ -88,7 +90,7 @@ pub struct Trend {
 }
 
 /// A count that user space sees and that grew as a cache did: its objects have owners.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// What is counted.
     pub count: CountKind,
@@ -97,7 +99,7 @@ pub struct Explanation {
 }
 
 /// What user space can count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CountKind {
     /// Open files, whatever is behind them.

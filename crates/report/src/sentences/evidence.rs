@@ -5,7 +5,8 @@ use crate::catalogue as say;
 use crate::figures::{bytes, count, percent};
 use crate::words::{counted, rate, span, things_of, watched_s};
 use crate::{
-    Class, Evidence, EvidenceKind, Finding, FindingVerdict, FunctionSource, Lang, Report, TraceEnd,
+    Class, Evidence, EvidenceKind, Finding, FindingVerdict, FunctionSource, Lang, Plain, Report,
+    TraceEnd,
 };
 
 pub(super) fn evidence(report: &Report, finding: &Finding, lang: Lang) -> Vec<Evidence> {
@@ -103,7 +104,7 @@ fn traced(report: &Report, finding: &Finding, lang: Lang) -> Option<String> {
 fn none_lost_now(report: &Report, finding: &Finding) -> bool {
     let Some(trace) = &report.trace else { return false };
     let ran = trace.refused.is_none() && trace.ended != TraceEnd::Interrupted;
-    let follows = |cache: &String| trace.caches.is_empty() || trace.caches.contains(cache);
+    let follows = |cache: &Plain| trace.caches.is_empty() || trace.caches.contains(cache);
     finding.is_root()
         && ran
         && finding.cache.as_ref().is_some_and(follows)

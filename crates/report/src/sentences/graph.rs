@@ -7,7 +7,7 @@ use crate::{Census, Lang, MemGraph};
 
 impl MemGraph {
     /// Fills `summary` from the figures.
-    pub fn render_sentences(&mut self, lang: Lang) {
+    pub(crate) fn make_sentences(&mut self, lang: Lang) {
         self.lang = Some(lang);
         self.summary = match (self.interrupted, shares(&self.census, lang)) {
             (Some(stage), _) => say::graph_stopped(lang, &stage_name(stage, lang)),

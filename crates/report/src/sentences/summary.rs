@@ -1,11 +1,9 @@
 //! The verdict in one sentence.
 
-use sysak_base::Stage;
-
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::words::{counted, more_every, rate, span, things};
-use crate::{Class, Finding, FindingVerdict, Lang, Report, TargetKind, Verdict};
+use crate::{Class, Finding, FindingVerdict, Lang, Report, Stage, TargetKind, Verdict};
 
 /// Names listed in a sentence.
 const NAMED: usize = 3;
@@ -208,11 +206,11 @@ mod tests {
     #[test]
     fn an_interrupted_look_says_so_first() {
         let mut report = Report { interrupted: Some(Stage::Reach), ..Report::default() };
-        report.render_sentences(Lang::En);
+        report.make_sentences(Lang::En);
         assert!(report.summary.starts_with("Stopped before the end, while following pointers"));
         report.verdict = Verdict::Leak;
         report.findings = vec![Finding { verdict: FindingVerdict::Leak, ..Finding::default() }];
-        report.render_sentences(Lang::Zh);
+        report.make_sentences(Lang::Zh);
         assert!(report.summary.starts_with("提前终止（当时正在沿指针查找对象）。目前已知：本机"));
     }
 }

@@ -1,15 +1,17 @@
 //! Leaks of memory that is no slab object.
 
-use sysak_report::{Class, Finding, FindingVerdict, Function, FunctionSource, Report, Verdict};
+use sysak_report::{
+    Class, Finding, FindingVerdict, Function, FunctionSource, Hex, Report, Verdict,
+};
 
 use super::{MIB, frame};
 
 fn caller(name: &str, areas: u64, lost: u64, lost_bytes: u64) -> Function {
     Function {
-        name: name.to_owned(),
-        offset: Some(0x41),
-        size: Some(0x1a0),
-        module: Some("hv_uio".to_owned()),
+        name: name.into(),
+        offset: Some(Hex(0x41)),
+        size: Some(Hex(0x1a0)),
+        module: Some("hv_uio".into()),
         source: FunctionSource::Content,
         outstanding: Some(areas),
         unreachable: Some(lost),
@@ -41,9 +43,9 @@ pub fn classes() -> Report {
     };
     let pages = lost(Class::Page, 3_500, 3_000, 21 * MIB, 12_288_000);
     let objects = Finding {
-        cache: Some("kmalloc-64".to_owned()),
+        cache: Some("kmalloc-64".into()),
         object_size_bytes: Some(64),
-        lost_through: Some("vmalloc".to_owned()),
+        lost_through: Some("vmalloc".into()),
         ..lost(Class::Slab, 60_000, 30_000, 3_840_000, 1_920_000)
     };
     Report { verdict: Verdict::Leak, findings: vec![areas, pages, objects], ..frame() }

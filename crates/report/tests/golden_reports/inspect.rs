@@ -2,21 +2,22 @@
 
 use sysak_base::Va;
 use sysak_report::{
-    Class, ContentSymbol, Dump, Finding, Group, Holder, HolderKind, InspectedCache, Inspection,
-    ObjectState, ObjectType, PageUse, Reader, RefPlace, Refs, Spot, SpotKind, Step, Subject,
-    Target, TargetKind, Timings, Tool, TypeReason, TypeReasonKind, Word, WordKind,
+    Class, ContentSymbol, Contents, Dump, Finding, Group, Hex, Holder, HolderKind, InspectedCache,
+    Inspection, ObjectState, ObjectType, PageNumber, PageUse, Place, Reader, RefPlace, Refs, Spot,
+    SpotKind, Step, Subject, Target, TargetKind, Timings, Tool, TypeReason, TypeReasonKind, Word,
+    WordKind,
 };
 
 fn document(subject: Subject) -> Inspection {
     Inspection {
-        tool: Tool { name: "sysak".to_owned(), version: "0.1.0".to_owned() },
+        tool: Tool { name: "sysak".into(), version: "0.1.0".into() },
         target: Target {
             kind: TargetKind::Vmcore,
             reader: Reader::Elf,
-            kernel_release: "6.12.43+deb12-amd64".to_owned(),
-            arch: "x86_64".to_owned(),
+            kernel_release: "6.12.43+deb12-amd64".into(),
+            arch: "x86_64".into(),
             page_size: 4096,
-            hostname: Some("web-17".to_owned()),
+            hostname: Some("web-17".into()),
             uptime_s: Some(4_000_000),
         },
         subject,
@@ -28,14 +29,14 @@ fn document(subject: Subject) -> Inspection {
 fn flow(offset: u64) -> Spot {
     let start = Va(0xffff_8880_0412_4440);
     Spot {
-        address: Some(start.at(offset)),
+        address: Some(start.at(offset).into()),
         kind: SpotKind::SlabObject,
-        name: Some("kmalloc-64".to_owned()),
-        start: Some(start),
-        offset: Some(offset),
+        name: Some(Place::kernel("kmalloc-64")),
+        start: Some(start.into()),
+        offset: Some(Hex(offset)),
         size_bytes: Some(64),
         state: Some(ObjectState::Reachable),
-        pfn: Some(0x4124),
+        pfn: Some(PageNumber(0x4124)),
         page_owner: Some(PageUse::Slab),
         ..Spot::default()
     }
@@ -48,32 +49,33 @@ pub fn addr() -> Inspection {
 
 /// Addresses of every kind.
 pub fn addresses() -> Vec<Inspection> {
-    let at = |address: u64, kind| Spot { address: Some(Va(address)), kind, ..Spot::default() };
+    let at =
+        |address: u64, kind| Spot { address: Some(Va(address).into()), kind, ..Spot::default() };
     let spots = [
         Spot {
-            name: Some("flow_ops".to_owned()),
-            module: Some("bonding".to_owned()),
-            offset: Some(8),
+            name: Some(Place::kernel("flow_ops")),
+            module: Some("bonding".into()),
+            offset: Some(Hex(8)),
             ..at(0xffff_ffff_c040_1008, SpotKind::Module)
         },
         Spot {
-            name: Some("dnsmasq".to_owned()),
+            name: Some(Place::Named("dnsmasq".into())),
             pid: Some(812),
-            pfn: Some(77),
+            pfn: Some(PageNumber(77)),
             page_owner: Some(PageUse::Kernel),
             ..at(0xffff_c900_0012_3e80, SpotKind::Stack)
         },
         Spot {
-            name: Some("flow_table_create".to_owned()),
-            module: Some("bonding".to_owned()),
-            start: Some(Va(0xffff_c900_0200_0000)),
-            offset: Some(0x1000),
+            name: Some(Place::kernel("flow_table_create")),
+            module: Some("bonding".into()),
+            start: Some(Va(0xffff_c900_0200_0000).into()),
+            offset: Some(Hex(0x1000)),
             size_bytes: Some(1 << 20),
             state: Some(ObjectState::Unreachable),
             ..at(0xffff_c900_0200_1000, SpotKind::VmallocArea)
         },
         Spot {
-            pfn: Some(1234),
+            pfn: Some(PageNumber(1234)),
             page_owner: Some(PageUse::File),
             ..at(0xffff_8880_004d_2000, SpotKind::Page)
         },
@@ -85,26 +87,27 @@ pub fn addresses() -> Vec<Inspection> {
 /// An object's words, and an object behind them.
 pub fn object() -> Inspection {
     let word = |offset, value, kind, meaning: Option<&str>| Word {
-        offset,
-        value,
+        offset: Hex(offset),
+        value: Contents(value),
         count: 1,
         kind,
-        meaning: meaning.map(str::to_owned),
+        meaning: meaning.map(Place::kernel),
         field: None,
     };
-    let behind = Spot { name: Some("kmalloc-32".to_owned()), size_bytes: Some(32), ..flow(0) };
-    let named = |word: Word, field: &str| Word { field: Some(field.to_owned()), ..word };
+    let behind = Spot { name: Some(Place::kernel("kmalloc-32")), size_bytes: Some(32), ..flow(0) };
+    let said = |word: Word, what: &str| Word { meaning: Some(Place::Named(what.into())), ..word };
+    let named = |word: Word, field: &str| Word { field: Some(field.into()), ..word };
     let dump = Dump {
         spot: flow(0),
         object_type: Some(ObjectType {
-            name: "struct flow_rule_info".to_owned(),
+            name: "struct flow_rule_info".into(),
             confidence: 0.82,
-            module: Some("bonding".to_owned()),
+            module: Some("bonding".into()),
             reasons: vec![TypeReason {
                 offset: 0,
-                field: "ops".to_owned(),
+                field: "ops".into(),
                 kind: TypeReasonKind::Symbol,
-                leads_to: Some("flow_ops [bonding]".to_owned()),
+                leads_to: Some("flow_ops [bonding]".into()),
             }],
             ..ObjectType::default()
         }),
@@ -119,13 +122,13 @@ pub fn object() -> Inspection {
             ),
             word(16, 0xdead_0000_0000_0122, WordKind::Poison, Some("LIST_POISON2")),
             word(24, 0xffff_8880_0512_0020, WordKind::Object, Some("kmalloc-32+0x0")),
-            word(32, 0x3_0000_0001, WordKind::Number, Some("1, 3")),
-            word(40, 0x3068_7465, WordKind::Text, Some("eth0")),
+            said(word(32, 0x3_0000_0001, WordKind::Number, None), "1, 3"),
+            said(word(40, 0x3068_7465, WordKind::Text, None), "eth0"),
             Word { count: 2, ..word(48, 0, WordKind::Zero, None) },
         ],
         leads_to: vec![Dump {
             spot: behind,
-            words: vec![word(0, 0xffff_ffff_ffff_fff4, WordKind::Error, Some("-12"))],
+            words: vec![said(word(0, 0xffff_ffff_ffff_fff4, WordKind::Error, None), "-12")],
             cut: true,
             ..Dump::default()
         }],
@@ -136,21 +139,21 @@ pub fn object() -> Inspection {
 
 /// What points at an object.
 pub fn refs() -> Inspection {
-    let step = |name: &str, at| Step { name: name.to_owned(), address: Some(Va(at)) };
+    let step = |name: &str, at| Step { name: Place::parse(name), address: Some(Va(at).into()) };
     document(Subject::Refs(Refs {
         spot: flow(0),
         references: 3,
         places: vec![
             RefPlace {
-                name: "kmalloc-64+0x8".to_owned(),
+                name: Place::kernel("kmalloc-64+0x8"),
                 references: 2,
-                example: Some(Va(0xffff_8880_0412_4488)),
+                example: Some(Va(0xffff_8880_0412_4488).into()),
                 unreachable: false,
             },
             RefPlace {
-                name: "kmalloc-128+0x40".to_owned(),
+                name: Place::kernel("kmalloc-128+0x40"),
                 references: 1,
-                example: Some(Va(0xffff_8880_0900_0040)),
+                example: Some(Va(0xffff_8880_0900_0040).into()),
                 unreachable: true,
             },
         ],
@@ -176,7 +179,7 @@ pub fn no_refs() -> Inspection {
 /// A slab cache.
 pub fn cache() -> Inspection {
     let holder = |path: &[&str], objects, kind| Holder {
-        path: path.iter().map(|step| (*step).to_owned()).collect(),
+        path: path.iter().map(|step| Place::parse(step)).collect(),
         objects,
         bytes: objects * 64,
         retained_bytes: (kind == HolderKind::Module).then_some(objects * 96),
@@ -185,19 +188,19 @@ pub fn cache() -> Inspection {
     let content = ContentSymbol {
         offset: 0,
         path: Vec::new(),
-        symbol: "flow_ops [bonding]".to_owned(),
+        symbol: "flow_ops [bonding]".into(),
         objects: 1000,
         objects_sampled: Some(1000),
     };
     let group = |objects, unreachable, at| Group {
         objects,
         unreachable,
-        sample_object: Some(Va(at)),
+        sample_object: Some(Va(at).into()),
         content_symbols: Vec::new(),
     };
     let finding = Finding {
         class: Class::Slab,
-        cache: Some("kmalloc-64".to_owned()),
+        cache: Some("kmalloc-64".into()),
         object_size_bytes: Some(64),
         total_objects: Some(600_064),
         slab_bytes: Some(38_404_096),

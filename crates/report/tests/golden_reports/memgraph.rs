@@ -1,10 +1,9 @@
 //! Handmade memory graphs; every figure and name is invented.
 
-use sysak_base::Stage;
 use sysak_report::{
     AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Coverage, DeletedFile, DyingCgroups,
-    HugePool, LockedMemory, MemGraph, PageAllocOwner, PageOwner, PercpuUse, ProcessHolders,
-    ProcessMemory, Reader, SharedKind, SharedMemory, Skipped, Target, TargetKind, Timings,
+    HugePool, LockedMemory, MemGraph, PageAllocOwner, PageOwner, PercpuUse, Place, ProcessHolders,
+    ProcessMemory, Reader, SharedKind, SharedMemory, Skipped, Stage, Target, TargetKind, Timings,
     TmpfsMount, UnreadData, UserHolders,
 };
 
@@ -150,7 +149,7 @@ fn holders() -> UserHolders {
         file_bytes: file.map(|mib| mib * MIB),
     };
     let cached = |path: &str, mib| CachedFile {
-        path: path.into(),
+        path: Place::File(path.into()),
         system: "ext4".into(),
         device: "sda1".into(),
         bytes: mib * MIB,

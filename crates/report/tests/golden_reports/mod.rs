@@ -1,10 +1,10 @@
 //! Handmade reports, one for each way a diagnosis can end.
 
-use sysak_base::{Stage, Va};
+use sysak_base::Va;
 use sysak_report::{
     CacheTotals, Census, Class, ContentSymbol, Coverage, Finding, FindingVerdict, Group, Holder,
-    HolderKind, KernelMemory, Method, Reader, Report, Skipped, Target, TargetKind, Timings, Tool,
-    UserMemory, Verdict,
+    HolderKind, KernelMemory, Method, Place, Reader, Report, Skipped, Stage, Target, TargetKind,
+    Timings, Tool, UserMemory, Verdict,
 };
 
 mod classes;
@@ -82,7 +82,7 @@ pub(super) fn census() -> Census {
 fn content(offset: u64, path: &[&str], symbol: &str, objects: u64) -> ContentSymbol {
     ContentSymbol {
         offset,
-        path: path.iter().map(|step| (*step).to_owned()).collect(),
+        path: path.iter().map(|step| (*step).into()).collect(),
         symbol: symbol.into(),
         objects,
         objects_sampled: Some(1000),
@@ -102,7 +102,7 @@ fn lost(cache: &str, size: u64, objects: u64) -> Finding {
         unreachable_objects: Some(objects),
         unreachable_bytes: Some(objects * size),
         similar_objects: Some(objects - 2),
-        sample_object: Some(Va(0xffff_8880_0360_5e00)),
+        sample_object: Some(Va(0xffff_8880_0360_5e00).into()),
         ..Finding::default()
     }
 }
@@ -186,7 +186,7 @@ pub fn no_leak() -> Report {
 
 fn user_memory() -> Finding {
     let holder = |path: &[&str], mib, kind| Holder {
-        path: path.iter().map(|&step| step.to_owned()).collect(),
+        path: path.iter().map(|step| Place::parse(step)).collect(),
         objects: 1,
         bytes: mib * MIB,
         retained_bytes: None,
@@ -215,7 +215,7 @@ pub fn only_cache() -> Report {
     report.target.uptime_s = None;
     report.method.only_cache = Some("kmalloc-512".into());
     report.findings = vec![report.findings.remove(1)];
-    report.findings[0].sample_object = Some(Va(0xffff_8880_0411_1200));
+    report.findings[0].sample_object = Some(Va(0xffff_8880_0411_1200).into());
     report.findings[0].similar_objects = Some(512);
     report
 }

@@ -2,8 +2,8 @@
 
 use sysak_base::Va;
 use sysak_report::{
-    CountKind, Explanation, Finding, FindingVerdict, Function, ObjectType, Process, Reader, Report,
-    Stack, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, Verdict,
+    CountKind, Explanation, Finding, FindingVerdict, Function, Hex, ObjectType, Process, Reader,
+    Report, Stack, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, Verdict,
 };
 
 use super::{MIB, frame, held, lost};
@@ -11,8 +11,8 @@ use super::{MIB, frame, held, lost};
 fn function(name: &str, offset: u64, size: u64, counts: [u64; 3]) -> Function {
     Function {
         name: name.into(),
-        offset: Some(offset),
-        size: Some(size),
+        offset: Some(Hex(offset)),
+        size: Some(Hex(size)),
         outstanding: Some(counts[0]),
         marked: Some(counts[1]),
         unreachable: Some(counts[2]),
@@ -24,8 +24,8 @@ fn process(comm: &str, pid: u32, outstanding: u64) -> Process {
     Process { pid, comm: comm.into(), outstanding }
 }
 
-fn strings(all: &[&str]) -> Vec<String> {
-    all.iter().map(|one| (*one).to_owned()).collect()
+fn strings<T: From<&'static str>>(all: &[&'static str]) -> Vec<T> {
+    all.iter().map(|one| T::from(one)).collect()
 }
 
 fn watched(cache: &str) -> Trace {
@@ -46,7 +46,7 @@ fn watched(cache: &str) -> Trace {
 pub fn traced() -> Report {
     let mut found = lost("kmalloc-64", 64, 593_975);
     found.similar_objects = Some(593_975);
-    found.sample_object = Some(Va(0xffff_8800_3605_e000));
+    found.sample_object = Some(Va(0xffff_8800_3605_e000).into());
     found.growth_bytes_per_s = Some(260.0);
     found.object_type = Some(ObjectType {
         name: "struct fsnotify_event_private_data".into(),
@@ -153,7 +153,7 @@ pub fn suspected() -> Report {
     found.verdict = FindingVerdict::Suspected;
     found.growth_bytes_per_s = Some(64_000.0);
     found.similar_objects = Some(51_200);
-    found.sample_object = Some(Va(0xffff_8880_0411_1200));
+    found.sample_object = Some(Va(0xffff_8880_0411_1200).into());
     let mut grows = function("egress_map_add", 0x5e, 0x120, [9_800, 9_800, 0]);
     grows.module = Some("vlanx".into());
     found.functions = vec![grows, function("kernfs_fop_open", 0xba, 0x390, [3, 0, 0])];

@@ -1,6 +1,5 @@
 //! `sysak inspect`: what an expert asks next, of an address, an object or a slab cache.
 
-use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -11,13 +10,14 @@ use sysak_infer::{TypeInferrer, kernel_types};
 use sysak_kernel::Kernel;
 use sysak_memleak::diagnose::diagnose;
 use sysak_memleak::plan::Plan;
+use sysak_report::document::Detail;
 use sysak_report::{Inspection, Subject};
 use sysak_snapshot::Snapshot;
 use sysak_snapshot::to_report::rounded;
 use sysak_target::Target;
 
 use super::session;
-use crate::args::{Format, Inspect, Inspected};
+use crate::args::{Inspect, Inspected};
 
 /// Objects are alike from this many percent of equal bytes.
 const SIMILARITY_PERCENT: u32 = 65;
@@ -41,14 +41,7 @@ pub fn run(args: &Inspect) -> Result<u8> {
     };
     inspection.timings.total_s = Some(rounded(start.elapsed()));
     line.clear();
-    let stdout = std::io::stdout();
-    let style = session::style(&stdout, false);
-    let mut out = BufWriter::new(stdout.lock());
-    match args.shape.format {
-        Format::Text => sysak_report::inspect_text(&inspection, lang, style, &mut out)?,
-        Format::Json => sysak_report::json(&inspection, &mut out)?,
-    }
-    out.flush()?;
+    session::print(inspection, &args.shape, Detail::default())?;
     Ok(0)
 }
 

@@ -2,17 +2,16 @@
 //!
 //! No pointer is followed: a look at every page and every slab is enough, and quick.
 
-use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::Result;
 use sysak_base::Stage;
 use sysak_kernel::{Kernel, holders};
-use sysak_report::{Lang, MemGraph};
+use sysak_report::document::Detail;
 use sysak_snapshot::{Inventory, take_inventory};
 
 use super::session;
-use crate::args::{Format, Memgraph};
+use crate::args::Memgraph;
 
 /// Slab caches that are shown.
 const CACHES: usize = 10;
@@ -54,18 +53,6 @@ pub fn run(args: &Memgraph) -> Result<u8> {
         holders,
         start.elapsed(),
     );
-    print(graph, args, lang)
-}
-
-fn print(mut graph: MemGraph, args: &Memgraph, lang: Lang) -> Result<u8> {
-    graph.render_sentences(lang);
-    let stdout = std::io::stdout();
-    let style = session::style(&stdout, false);
-    let mut out = BufWriter::new(stdout.lock());
-    match args.shape.format {
-        Format::Text => sysak_report::graph_text(&graph, lang, style, &mut out)?,
-        Format::Json => sysak_report::json(&graph, &mut out)?,
-    }
-    out.flush()?;
+    session::print(graph, &args.shape, Detail::default())?;
     Ok(0)
 }

@@ -13,12 +13,12 @@ use sysak_kernel::{Kernel, holders};
 use sysak_memleak::diagnose::{Diagnosis, diagnose};
 use sysak_memleak::plan::{Plan, WatchPlan};
 use sysak_memleak::to_report;
-use sysak_report::Lang;
+use sysak_report::document::Detail;
 use sysak_snapshot::Snapshot;
 use sysak_symbols::TypeInfo;
 
 use super::session;
-use crate::args::{Format, Kind, Memleak};
+use crate::args::{Kind, Memleak};
 
 /// Caches that are described where nothing leaks.
 const BIGGEST: usize = 10;
@@ -69,7 +69,9 @@ pub fn run(args: &Memleak) -> Result<u8> {
     if args.all_caches {
         report.caches = to_report::all_caches(&diagnosis);
     }
-    print(report, args, lang)
+    let verdict = report.verdict;
+    session::print(report, &args.shape, Detail { stacks: args.stacks })?;
+    Ok(verdict.exit_status())
 }
 
 /// Whether the question is about all memory, and an answer is known.
@@ -150,26 +152,4 @@ fn dump(
         });
     }
     failed.and_then(|()| out.flush()).with_context(describe)
-}
-
-fn print(mut report: sysak_report::Report, args: &Memleak, lang: Lang) -> Result<u8> {
-    report.render_sentences(lang);
-    if args.redact {
-        report = report.redacted(salt());
-    }
-    let stdout = std::io::stdout();
-    let style = session::style(&stdout, args.stacks);
-    let mut out = BufWriter::new(stdout.lock());
-    match args.shape.format {
-        Format::Text => sysak_report::text(&report, lang, style, &mut out)?,
-        Format::Json => sysak_report::json(&report, &mut out)?,
-    }
-    out.flush()?;
-    Ok(report.verdict.exit_status())
-}
-
-/// A number that nobody can guess, so that hashed addresses cannot be looked up.
-fn salt() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

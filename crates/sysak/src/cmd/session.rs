@@ -1,15 +1,16 @@
 //! What every command does before and after its own work.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use sysak_base::PAGE_SIZE;
 use sysak_base::{Cancel, Stage, Watching};
 use sysak_report as report;
-use sysak_report::{Lang, Style};
+use sysak_report::document::Detail;
+use sysak_report::{Format, Lang, Present, Print, Style};
 use sysak_target::{Choice, Identity, Options, Target};
 
-use crate::args::{self, Reader, Source};
+use crate::args::{self, Reader, Shape, Source};
 use crate::progress::{Line, Words};
 
 /// How to open what was asked for.
@@ -70,11 +71,30 @@ pub fn line(lang: Lang) -> Line {
     })
 }
 
+/// Prints a model on standard output in the shape and language that were asked for.
+pub fn print(model: impl Present, shape: &Shape, detail: Detail) -> Result<()> {
+    let stdout = std::io::stdout();
+    let format = match shape.format {
+        args::Format::Text => Format::Text(style(&stdout)),
+        args::Format::Json => Format::Json,
+    };
+    let mut out = BufWriter::new(stdout.lock());
+    let salt = shape.redact.then(salt);
+    Print { format, lang: language(shape.lang), detail, salt }.write(model, &mut out)?;
+    Ok(out.flush()?)
+}
+
+/// A number that nobody can guess, so that hashed addresses cannot be looked up.
+fn salt() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
 /// How text looks on this standard output.
-pub fn style(stdout: &std::io::Stdout, stacks: bool) -> Style {
+fn style(stdout: &std::io::Stdout) -> Style {
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let width = rustix::termios::tcgetwinsize(stdout).map_or(100, |size| size.ws_col.into());
-    Style { colour, width, stacks }
+    Style { colour, width }
 }
 
 fn stage_en(stage: Stage) -> &'static str {
@@ -140,8 +160,8 @@ pub fn target(identity: &Identity) -> report::Target {
             sysak_target::Reader::Bpf => report::Reader::Bpf,
             sysak_target::Reader::Elf => report::Reader::Elf,
         },
-        kernel_release: identity.kernel_release.clone(),
-        arch: identity.arch.clone(),
+        kernel_release: identity.kernel_release.as_str().into(),
+        arch: identity.arch.as_str().into(),
         page_size: PAGE_SIZE,
         hostname: identity.hostname.clone(),
         uptime_s: identity.uptime_s,

@@ -1,8 +1,6 @@
 //! Which machine, how it was looked at, what was left out, how long it took.
 
-use std::io::{self, Write};
-
-use super::page::{Page, Paint};
+use super::{Document, Lead, Paint};
 use crate::catalogue as say;
 use crate::figures::{bytes, count, seconds};
 use crate::{Coverage, Lang, Reader, Report, Skipped, Target, Timings};
@@ -11,18 +9,14 @@ use crate::{Coverage, Lang, Reader, Report, Skipped, Target, Timings};
 const SHOWN: usize = 5;
 
 /// Which machine.
-pub(super) fn machine<W: Write>(
-    page: &mut Page<'_, W>,
-    target: &Target,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn machine(doc: &mut Document, target: &Target, lang: Lang) {
     let nameless = say::nameless(lang);
     let host = target.hostname.as_deref().unwrap_or(&nameless);
     let mut line = say::machine_line(lang, host, &target.kernel_release, &target.arch);
     if let Some(uptime_s) = target.uptime_s {
         line += &say::up(lang, &uptime(uptime_s, lang));
     }
-    page.sentence(Paint::Plain, "", &line)
+    doc.sentence(Paint::Plain, Lead::Flush, line);
 }
 
 /// How it was read.
@@ -36,16 +30,12 @@ pub(super) fn reader(target: &Target, lang: Lang) -> String {
 }
 
 /// How it was read, and how often.
-pub(super) fn looks<W: Write>(
-    page: &mut Page<'_, W>,
-    report: &Report,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn looks(doc: &mut Document, report: &Report, lang: Lang) {
     let looks = match (report.method.looks, report.method.settle_s) {
         (2.., Some(seconds)) => say::two_looks(lang, &seconds.to_string()),
         _ => say::one_look(lang),
     };
-    page.sentence(Paint::Plain, "", &(reader(&report.target, lang) + &looks))
+    doc.sentence(Paint::Plain, Lead::Flush, reader(&report.target, lang) + &looks);
 }
 
 fn uptime(uptime_s: u64, lang: Lang) -> String {
@@ -58,28 +48,20 @@ fn uptime(uptime_s: u64, lang: Lang) -> String {
 }
 
 /// What was looked at, and what was left out.
-pub(super) fn coverage<W: Write>(
-    page: &mut Page<'_, W>,
-    coverage: &Coverage,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn coverage(doc: &mut Document, coverage: &Coverage, lang: Lang) {
     let total = coverage.slabs_total.map_or_else(|| say::unknown_number(lang), count);
     let objects = count(coverage.objects_walked);
     let scanned = bytes(coverage.bytes_scanned);
     let walked = count(coverage.slabs_walked);
     let looked = say::looked_at(lang, &walked, &total, &objects, &scanned);
-    page.sentence(Paint::Plain, "", &looked)?;
-    left_out(page, coverage, lang)
+    doc.sentence(Paint::Plain, Lead::Flush, looked);
+    left_out(doc, coverage, lang);
 }
 
 /// What was left out.
-pub(super) fn left_out<W: Write>(
-    page: &mut Page<'_, W>,
-    coverage: &Coverage,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn left_out(doc: &mut Document, coverage: &Coverage, lang: Lang) {
     if coverage.skipped.is_empty() {
-        return Ok(());
+        return;
     }
     let item = |skipped: &Skipped| {
         let (what, why) = (&skipped.what, &skipped.why);
@@ -89,16 +71,16 @@ pub(super) fn left_out<W: Write>(
     if coverage.skipped.len() > SHOWN {
         items.push(format!("… (+{})", coverage.skipped.len() - SHOWN));
     }
-    page.sentence(Paint::Plain, "", &say::left_out(lang, &items.join(&say::semicolon(lang))))
+    doc.sentence(
+        Paint::Plain,
+        Lead::Flush,
+        say::left_out(lang, &items.join(&say::semicolon(lang))),
+    );
 }
 
 /// How long the steps took.
-pub(super) fn timings<W: Write>(
-    page: &mut Page<'_, W>,
-    timings: &Timings,
-    lang: Lang,
-) -> io::Result<()> {
-    let Some(total) = timings.total_s else { return Ok(()) };
+pub(super) fn timings(doc: &mut Document, timings: &Timings, lang: Lang) {
+    let Some(total) = timings.total_s else { return };
     let named = [
         (timings.census_s, say::part_census as fn(Lang, &str) -> String),
         (timings.walk_s, say::part_walk),
@@ -113,5 +95,12 @@ pub(super) fn timings<W: Write>(
         true => say::took_only(lang, &seconds(total)),
         false => say::took(lang, &seconds(total), &parts.join(&say::comma(lang))),
     };
-    page.sentence(Paint::Plain, "", &line)
+    doc.sentence(Paint::Plain, Lead::Flush, line);
+}
+
+/// That what is not for strangers was hashed.
+pub(super) fn notice(doc: &mut Document, redacted: bool, lang: Lang) {
+    if redacted {
+        doc.sentence(Paint::Dim, Lead::Flush, say::notice_redacted(lang));
+    }
 }

@@ -1,9 +1,6 @@
 //! What `sysak inspect` shows, for a person who knows the kernel.
 
-use std::io::{self, Write};
-
-use super::page::{Lean, Page, Paint};
-use super::{Style, finding, foot, functions};
+use super::{Document, Lead, Lean, Level, Paint, finding, foot, functions};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::{
@@ -11,40 +8,37 @@ use crate::{
     Word, WordKind,
 };
 
-/// Writes what was asked for.
-pub fn inspect_text(
-    seen: &Inspection,
-    lang: Lang,
-    style: Style,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let page = &mut Page::new(out, style);
+/// What was asked for.
+pub(crate) fn document(seen: &Inspection, lang: Lang) -> Document {
+    let mut document = Document::default();
+    let doc = &mut document;
     match &seen.subject {
-        Subject::Addr(spot) => whole_spot(page, spot, lang)?,
-        Subject::Object(dump) => objects(page, dump, lang)?,
-        Subject::Refs(refs) => references(page, refs, lang)?,
-        Subject::Cache(cache) => self::cache(page, cache, lang)?,
+        Subject::Addr(spot) => whole_spot(doc, spot, lang),
+        Subject::Object(dump) => objects(doc, dump, lang),
+        Subject::Refs(refs) => references(doc, refs, lang),
+        Subject::Cache(cache) => self::cache(doc, cache, lang),
     }
-    page.gap()?;
-    foot::machine(page, &seen.target, lang)?;
-    page.sentence(Paint::Plain, "", &foot::reader(&seen.target, lang))?;
-    foot::timings(page, &seen.timings, lang)
+    doc.gap();
+    foot::machine(doc, &seen.target, lang);
+    doc.sentence(Paint::Plain, Lead::Flush, foot::reader(&seen.target, lang));
+    foot::timings(doc, &seen.timings, lang);
+    foot::notice(doc, seen.redacted, lang);
+    document
 }
 
 /// What an address is, and in which page it lies.
-fn whole_spot<W: Write>(page: &mut Page<'_, W>, spot: &Spot, lang: Lang) -> io::Result<()> {
+fn whole_spot(doc: &mut Document, spot: &Spot, lang: Lang) {
     let address = spot.address.map_or("?".to_owned(), |at| at.to_string());
     let colon = say::about(lang, &address, &place(spot, lang));
-    page.sentence(Paint::Title, "", &colon)?;
+    doc.title(Level::Section, colon);
     if let Some(state) = spot.state {
-        page.sentence(paint(state), "  ", &self::state(state, lang))?;
+        doc.sentence(paint(state), Lead::Indent, self::state(state, lang));
     }
     if let (Some(pfn), Some(owner)) = (spot.pfn, spot.page_owner) {
         let said =
             say::about(lang, &say::spot_in_page(lang, &pfn.to_string()), &page_use(owner, lang));
-        page.sentence(Paint::Plain, "  ", &said)?;
+        doc.sentence(Paint::Plain, Lead::Indent, said);
     }
-    Ok(())
 }
 
 fn paint(state: ObjectState) -> Paint {
@@ -61,8 +55,8 @@ fn place(spot: &Spot, lang: Lang) -> String {
     let size = spot.size_bytes.map_or("?".to_owned(), count);
     let module = spot.module.as_ref().map_or(String::new(), |name| format!(" [{name}]"));
     let name = spot.name.as_ref().map(|name| match spot.pid {
-        Some(pid) => format!("{name} ({pid})"),
-        None => format!("{name}{module}"),
+        Some(pid) => format!("{} ({pid})", name.name(lang)),
+        None => format!("{}{module}", name.name(lang)),
     });
     let pfn = spot.pfn.map_or("?".to_owned(), |pfn| pfn.to_string());
     let named = name.clone().unwrap_or_default();
@@ -85,8 +79,8 @@ fn place(spot: &Spot, lang: Lang) -> String {
     if spot.kind == SpotKind::VmallocArea && !named.is_empty() {
         parts.push(say::spot_asked_by(lang, &named));
     }
-    if let Some(offset) = spot.offset.filter(|offset| *offset > 0) {
-        parts.push(say::spot_offset(lang, &format!("{offset:#x}")));
+    if let Some(offset) = spot.offset.filter(|offset| offset.0 > 0) {
+        parts.push(say::spot_offset(lang, &offset.to_string()));
     }
     parts.join(&say::comma(lang))
 }
@@ -118,22 +112,21 @@ fn page_use(owner: PageUse, lang: Lang) -> String {
 }
 
 /// An object's words, and below them those of the objects that they lead to.
-fn objects<W: Write>(page: &mut Page<'_, W>, dump: &Dump, lang: Lang) -> io::Result<()> {
-    whole_spot(page, &dump.spot, lang)?;
+fn objects(doc: &mut Document, dump: &Dump, lang: Lang) {
+    whole_spot(doc, &dump.spot, lang);
     if let Some(guess) = &dump.object_type {
-        finding::kind(page, guess, lang)?;
+        finding::kind(doc, guess, lang);
     }
-    words(page, dump, lang)?;
+    words(doc, dump, lang);
     for next in &dump.leads_to {
-        page.gap()?;
-        objects(page, next, lang)?;
+        doc.gap();
+        objects(doc, next, lang);
     }
-    Ok(())
 }
 
-fn words<W: Write>(page: &mut Page<'_, W>, dump: &Dump, lang: Lang) -> io::Result<()> {
+fn words(doc: &mut Document, dump: &Dump, lang: Lang) {
     if dump.words.is_empty() {
-        return Ok(());
+        return;
     }
     let named = dump.words.iter().any(|word| word.field.is_some());
     let mut head = vec![say::head_offset(lang), say::head_word(lang)];
@@ -144,21 +137,22 @@ fn words<W: Write>(page: &mut Page<'_, W>, dump: &Dump, lang: Lang) -> io::Resul
     }
     head.push(say::head_meaning(lang));
     leans.push(Lean::Left);
-    let mut rows = vec![head];
-    rows.extend(dump.words.iter().map(|word| {
-        let mut row = vec![format!("{:#x}", word.offset), format!("{:016x}", word.value)];
+    let rows = dump.words.iter().map(|word| {
+        let mut row = vec![word.offset.to_string(), format!("{:016x}", word.value.0)];
         if named {
-            row.push(word.field.clone().unwrap_or_default());
+            row.push(word.field.as_deref().unwrap_or_default().to_owned());
         }
         row.push(meaning(word, lang));
         row
-    }));
-    page.table(&leans, &rows)?;
-    if dump.cut { page.line(Paint::Dim, &say::dump_cut(lang)) } else { Ok(()) }
+    });
+    doc.table(&leans, head, rows.collect());
+    if dump.cut {
+        doc.line(Paint::Dim, 1, say::dump_cut(lang));
+    }
 }
 
 fn meaning(word: &Word, lang: Lang) -> String {
-    let told = word.meaning.clone().unwrap_or_default();
+    let told = word.meaning.as_ref().map_or(String::new(), |place| place.name(lang));
     let said = match word.kind {
         WordKind::Zero => String::new(),
         WordKind::Number | WordKind::Symbol | WordKind::Object => told,
@@ -175,54 +169,51 @@ fn meaning(word: &Word, lang: Lang) -> String {
     }
 }
 
-fn references<W: Write>(page: &mut Page<'_, W>, refs: &Refs, lang: Lang) -> io::Result<()> {
-    whole_spot(page, &refs.spot, lang)?;
-    page.gap()?;
+fn references(doc: &mut Document, refs: &Refs, lang: Lang) {
+    whole_spot(doc, &refs.spot, lang);
+    doc.gap();
     if refs.places.is_empty() {
-        return page.sentence(Paint::Plain, "", &say::refs_none(lang));
+        doc.sentence(Paint::Plain, Lead::Flush, say::refs_none(lang));
+        return;
     }
-    page.line(Paint::Title, &say::refs_title(lang, &count(refs.references)))?;
-    let mut rows =
-        vec![vec![say::head_pointers(lang), say::head_place(lang), say::head_first_at(lang)]];
-    rows.extend(refs.places.iter().map(|place| {
+    doc.title(Level::Section, say::refs_title(lang, &count(refs.references)));
+    let head = vec![say::head_pointers(lang), say::head_place(lang), say::head_first_at(lang)];
+    let rows = refs.places.iter().map(|place| {
         let lost =
             if place.unreachable { format!(" ({})", say::ref_lost(lang)) } else { String::new() };
         vec![
             count(place.references),
-            format!("{}{lost}", place.name),
+            format!("{}{lost}", place.name.name(lang)),
             place.example.map_or(String::new(), |at| at.to_string()),
         ]
-    }));
-    page.table(&[Lean::Right, Lean::Left, Lean::Left], &rows)?;
-    page.gap()?;
+    });
+    doc.table(&[Lean::Right, Lean::Left, Lean::Left], head, rows.collect());
+    doc.gap();
     if refs.ways.is_empty() {
-        return page.sentence(Paint::Plain, "", &say::no_way_up(lang));
+        doc.sentence(Paint::Plain, Lead::Flush, say::no_way_up(lang));
+        return;
     }
-    page.line(Paint::Title, &say::ways_up_title(lang))?;
+    doc.title(Level::Section, say::ways_up_title(lang));
     for way in &refs.ways {
-        let steps: Vec<&str> = way.iter().map(|step| step.name.as_str()).collect();
-        page.sentence(Paint::Plain, "  - ", &steps.join(" → "))?;
+        let steps: Vec<_> = way.iter().map(|step| step.name.name(lang)).collect();
+        doc.sentence(Paint::Plain, Lead::Bullet, steps.join(" → "));
     }
-    Ok(())
 }
 
-fn cache<W: Write>(page: &mut Page<'_, W>, cache: &InspectedCache, lang: Lang) -> io::Result<()> {
+fn cache(doc: &mut Document, cache: &InspectedCache, lang: Lang) {
     let found = &cache.finding;
     let known = |number: Option<u64>| number.map_or("?".to_owned(), count);
-    finding::heading(page, found, lang)?;
+    finding::heading(doc, found, lang);
     let (used, room) = (known(found.allocated_objects), known(found.total_objects));
     let size = found.slab_bytes.map_or("?".to_owned(), bytes);
-    page.sentence(
-        Paint::Plain,
-        "  - ",
-        &say::cache_slabs(lang, &count(cache.slabs), &room, &used),
-    )?;
-    page.sentence(Paint::Plain, "  - ", &say::cache_bytes(lang, &size))?;
+    let slabs = say::cache_slabs(lang, &count(cache.slabs), &room, &used);
+    doc.sentence(Paint::Plain, Lead::Bullet, slabs);
+    doc.sentence(Paint::Plain, Lead::Bullet, say::cache_bytes(lang, &size));
     if let (Some(objects @ 1..), Some(lost)) = (found.unreachable_objects, found.unreachable_bytes)
     {
         let said = say::cache_lost(lang, &count(objects), &bytes(lost));
-        page.sentence(Paint::Plain, "  - ", &said)?;
+        doc.sentence(Paint::Plain, Lead::Bullet, said);
     }
-    finding::contents(page, found, lang)?;
-    functions::possible(page, found, lang)
+    finding::contents(doc, found, lang);
+    functions::possible(doc, found, lang);
 }

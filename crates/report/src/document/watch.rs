@@ -1,9 +1,7 @@
 //! How memory grew, and how allocations were watched.
 
-use std::io::{self, Write};
-
 use super::finding::shown;
-use super::page::{Page, Paint};
+use super::{Document, Lead, Paint};
 use crate::catalogue as say;
 use crate::figures::count;
 use crate::words::{self, span, watched_s};
@@ -13,38 +11,36 @@ use crate::{Lang, Report, TargetKind, Trace, TraceEnd, Trend};
 const ROUND_S: f64 = 10.0;
 
 /// How memory grew; nothing where it did not, or where that is the sway of any machine.
-pub(super) fn trend<W: Write>(
-    page: &mut Page<'_, W>,
-    report: &Report,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn trend(doc: &mut Document, report: &Report, lang: Lang) {
     let is_habit = |trend: &&Trend| trend.full_in_s.or(trend.leak_bytes_per_s).is_some();
     let trend = report.trend.as_ref().filter(is_habit);
     let grew = trend.and_then(|t| words::trend(t, report.target.page_size, lang));
-    grew.map_or(Ok(()), |grew| page.sentence(Paint::Plain, "", &grew))
+    if let Some(grew) = grew {
+        doc.sentence(Paint::Plain, Lead::Flush, grew);
+    }
 }
 
 /// What was watched and what that is worth.
-pub(super) fn trace<W: Write>(
-    page: &mut Page<'_, W>,
-    report: &Report,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn trace(doc: &mut Document, report: &Report, lang: Lang) {
     if report.target.kind == TargetKind::Vmcore {
-        return page.sentence(Paint::Plain, "", &say::dump_has_no_future(lang));
+        doc.sentence(Paint::Plain, Lead::Flush, say::dump_has_no_future(lang));
+        return;
     }
-    let Some(trace) = &report.trace else { return Ok(()) };
+    let Some(trace) = &report.trace else { return };
     if let Some(reason) = &trace.refused {
-        return page.sentence(Paint::Plain, "", &say::refused(lang, reason));
+        doc.sentence(Paint::Plain, Lead::Flush, say::refused(lang, reason));
+        return;
     }
-    page.sentence(Paint::Plain, "", &watched(trace, lang))?;
+    doc.sentence(Paint::Plain, Lead::Flush, watched(trace, lang));
     let limits = [
         (trace.lost_records > 0).then(|| say::lost_records(lang, &count(trace.lost_records))),
         (trace.one_in > 1).then(|| say::one_in(lang, &count(trace.one_in.into()))),
         trace.stacks_thinned.then(|| say::stacks_thinned(lang)),
         wait_more(trace, lang),
     ];
-    limits.iter().flatten().try_for_each(|limit| page.sentence(Paint::Plain, "", limit))
+    for limit in limits.into_iter().flatten() {
+        doc.sentence(Paint::Plain, Lead::Flush, limit);
+    }
 }
 
 /// What was watched for how long, what was seen, why it ended, what it cost.

@@ -1,13 +1,10 @@
 //! The memory graph for a person: a tree with bars, the biggest slab caches, the holders
 //! in user space.
 
-use std::io::{self, Write};
-
-use super::census::bar;
-use super::page::{Lean, Page, Paint};
-use super::{Style, foot, holders};
+use super::census::{LEAF, leaf as line};
+use super::{Cell, Document, Lead, Lean, Level, Paint, foot, holders};
 use crate::catalogue as say;
-use crate::figures::{bytes, count, percent};
+use crate::figures::{bytes, count};
 use crate::{
     AreaCaller, CacheTotals, Census, KernelMemory, Lang, MemGraph, PageOwner, PercpuUse, UserMemory,
 };
@@ -15,34 +12,27 @@ use crate::{
 /// What is smaller is not worth a line.
 const WORTH_BYTES: u64 = 1 << 20;
 
-/// Writes the graph for a person; the sentence is made here if it was not yet.
-pub fn graph_text(
-    graph: &MemGraph,
-    lang: Lang,
-    style: Style,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    if graph.lang != Some(lang) {
-        let mut rendered = graph.clone();
-        rendered.render_sentences(lang);
-        return graph_text(&rendered, lang, style, out);
-    }
-    let page = &mut Page::new(out, style);
+/// The graph for a person; its sentence is there already.
+pub(crate) fn document(graph: &MemGraph, lang: Lang) -> Document {
+    let mut document = Document::default();
+    let doc = &mut document;
     let paint = if graph.interrupted.is_some() { Paint::Doubt } else { Paint::Title };
-    page.sentence(paint, "", &graph.summary)?;
-    page.gap()?;
-    foot::machine(page, &graph.target, lang)?;
-    page.sentence(Paint::Plain, "", &foot::reader(&graph.target, lang))?;
-    tree(page, &graph.census, lang)?;
-    caches(page, &graph.caches, lang)?;
-    areas(page, &graph.vmalloc_callers, lang)?;
-    per_cpu(page, graph.percpu_use, lang)?;
+    doc.sentence(paint, Lead::Flush, &*graph.summary);
+    doc.gap();
+    foot::machine(doc, &graph.target, lang);
+    doc.sentence(Paint::Plain, Lead::Flush, foot::reader(&graph.target, lang));
+    tree(doc, &graph.census, lang);
+    caches(doc, &graph.caches, lang);
+    areas(doc, &graph.vmalloc_callers, lang);
+    per_cpu(doc, graph.percpu_use, lang);
     if let Some(user) = &graph.holders {
-        holders::holders(page, user, lang)?;
+        holders::holders(doc, user, lang);
     }
-    page.gap()?;
-    foot::left_out(page, &graph.coverage, lang)?;
-    foot::timings(page, &graph.timings, lang)
+    doc.gap();
+    foot::left_out(doc, &graph.coverage, lang);
+    foot::timings(doc, &graph.timings, lang);
+    foot::notice(doc, graph.redacted, lang);
+    document
 }
 
 /// A line of the tree.
@@ -91,8 +81,8 @@ fn kernel(kernel: &KernelMemory, lang: Lang) -> Branch {
 }
 
 /// The owners of all RAM; nothing where the census did not end.
-fn tree<W: Write>(page: &mut Page<'_, W>, census: &Census, lang: Lang) -> io::Result<()> {
-    let Some(total) = census.total_bytes.filter(|total| *total > 0) else { return Ok(()) };
+fn tree(doc: &mut Document, census: &Census, lang: Lang) {
+    let Some(total) = census.total_bytes.filter(|total| *total > 0) else { return };
     let branches = [
         alone(say::leaf_free(lang), census.free_bytes),
         programs(&census.user, lang),
@@ -101,39 +91,29 @@ fn tree<W: Write>(page: &mut Page<'_, W>, census: &Census, lang: Lang) -> io::Re
         alone(say::leaf_reserved(lang), census.reserved_bytes),
         alone(say::leaf_unaccounted(lang), census.unaccounted_bytes),
     ];
-    page.gap()?;
-    page.line(Paint::Title, &say::census_title(lang, &bytes(total)))?;
-    let mut rows = Vec::new();
+    doc.gap();
+    doc.title(Level::Section, say::census_title(lang, &bytes(total)));
+    let row = |depth, leaf: &Leaf| line(leaf.name.clone(), depth, leaf.bytes, total);
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
     for branch in &branches {
-        rows.extend(row("", &branch.top, total, "#"));
+        rows.extend(row(0, &branch.top));
         let mut below: Vec<_> = branch.below.iter().collect();
         below.sort_by_key(|leaf| std::cmp::Reverse(leaf.bytes));
         for leaf in below {
-            rows.extend(row("  ", leaf, total, "-"));
+            rows.extend(row(1, leaf));
             if leaf.name == say::leaf_page_alloc(lang) {
                 let parts = census.page_alloc_owners.iter();
                 let parts = parts.map(|part| self::leaf(owner(part.owner, lang), Some(part.bytes)));
-                rows.extend(parts.filter_map(|part| row("    ", &part, total, ".")));
+                rows.extend(parts.filter_map(|part| row(2, &part)));
             }
         }
     }
-    page.bare_table(&[Lean::Left, Lean::Right, Lean::Right, Lean::Left], &rows)?;
-    unknown(page, census, &branches, lang)
-}
-
-fn row(indent: &str, leaf: &Leaf, total: u64, mark: &str) -> Option<Vec<String>> {
-    let size = leaf.bytes.filter(|size| *size > 0)?;
-    let bar = bar(size, total).replace('#', mark);
-    Some(vec![format!("{indent}{}", leaf.name), bytes(size), percent(size, total), bar])
+    doc.bare_table(&LEAF, rows);
+    unknown(doc, census, &branches, lang);
 }
 
 /// What is not told apart, and where its bytes are.
-fn unknown<W: Write>(
-    page: &mut Page<'_, W>,
-    census: &Census,
-    branches: &[Branch],
-    lang: Lang,
-) -> io::Result<()> {
+fn unknown(doc: &mut Document, census: &Census, branches: &[Branch], lang: Lang) {
     let vmemmap = say::leaf_vmemmap(lang);
     let leaves = branches.iter().flat_map(|branch| &branch.below);
     let names: Vec<_> = leaves
@@ -143,14 +123,13 @@ fn unknown<W: Write>(
     if !names.is_empty() {
         let list = names.join(&say::comma(lang));
         let said = say::not_told_apart(lang, &list, &say::leaf_page_alloc(lang));
-        page.sentence(Paint::Dim, "  ", &said)?;
+        doc.sentence(Paint::Dim, Lead::Indent, said);
     }
     // The array of struct page that was not found is memory of the boot.
     if census.kernel.vmemmap_bytes.is_none() {
         let said = say::not_told_apart(lang, &vmemmap, &say::leaf_reserved(lang));
-        page.sentence(Paint::Dim, "  ", &said)?;
+        doc.sentence(Paint::Dim, Lead::Indent, said);
     }
-    Ok(())
 }
 
 fn owner(owner: PageOwner, lang: Lang) -> String {
@@ -165,63 +144,58 @@ fn owner(owner: PageOwner, lang: Lang) -> String {
 }
 
 /// Who asked for most of the vmalloc areas.
-fn areas<W: Write>(page: &mut Page<'_, W>, callers: &[AreaCaller], lang: Lang) -> io::Result<()> {
+fn areas(doc: &mut Document, callers: &[AreaCaller], lang: Lang) {
     let worth: Vec<_> = callers.iter().filter(|caller| caller.bytes >= WORTH_BYTES).collect();
     if worth.is_empty() {
-        return Ok(());
+        return;
     }
-    page.gap()?;
-    page.line(Paint::Title, &say::areas_title(lang))?;
-    let mut rows =
-        vec![vec![say::head_memory(lang), say::head_areas(lang), say::head_function(lang)]];
-    rows.extend(worth.into_iter().map(|caller| {
+    doc.gap();
+    doc.title(Level::Section, say::areas_title(lang));
+    let head = vec![say::head_memory(lang), say::head_areas(lang), say::head_function(lang)];
+    let rows = worth.into_iter().map(|caller| {
         let module = caller.module.as_ref().map_or(String::new(), |name| format!(" [{name}]"));
         vec![bytes(caller.bytes), count(caller.areas), format!("{}{module}", caller.function)]
-    }));
-    page.table(&[Lean::Right, Lean::Right, Lean::Left], &rows)
+    });
+    doc.table(&[Lean::Right, Lean::Right, Lean::Left], head, rows.collect());
 }
 
 /// How much of the per-CPU memory is in use, where much of it is not.
-fn per_cpu<W: Write>(
-    page: &mut Page<'_, W>,
-    percpu: Option<PercpuUse>,
-    lang: Lang,
-) -> io::Result<()> {
+fn per_cpu(doc: &mut Document, percpu: Option<PercpuUse>, lang: Lang) {
     let Some(percpu) = percpu.filter(|percpu| {
         percpu.fragmented_bytes >= WORTH_BYTES
             && percpu.fragmented_bytes > percpu.allocated_bytes / 2
     }) else {
-        return Ok(());
+        return;
     };
     let parts = [percpu.allocated_bytes, percpu.fragmented_bytes, percpu.empty_bytes].map(bytes);
     let [used, split, empty] = parts.each_ref().map(String::as_str);
-    page.gap()?;
-    page.sentence(Paint::Plain, "", &say::percpu_use(lang, used, split, empty))
+    doc.gap();
+    doc.sentence(Paint::Plain, Lead::Flush, say::percpu_use(lang, used, split, empty));
 }
 
 /// The biggest slab caches.
-fn caches<W: Write>(page: &mut Page<'_, W>, caches: &[CacheTotals], lang: Lang) -> io::Result<()> {
+fn caches(doc: &mut Document, caches: &[CacheTotals], lang: Lang) {
     if caches.is_empty() {
-        return Ok(());
+        return;
     }
-    page.gap()?;
-    page.line(Paint::Title, &say::biggest_title(lang))?;
-    let mut rows = vec![vec![
+    doc.gap();
+    doc.title(Level::Section, say::biggest_title(lang));
+    let head = vec![
         say::head_memory(lang),
         say::head_used(lang),
         say::head_room(lang),
         say::head_freeable(lang),
         say::head_cache(lang),
-    ]];
-    rows.extend(caches.iter().map(|cache| {
+    ];
+    let rows = caches.iter().map(|cache| {
         vec![
             bytes(cache.bytes),
             count(cache.objects_live),
             count(cache.objects_total),
             if cache.reclaimable { say::yes(lang) } else { say::no(lang) },
-            cache.name.clone(),
+            cache.name.to_string(),
         ]
-    }));
+    });
     let right = Lean::Right;
-    page.table(&[right, right, right, Lean::Left, Lean::Left], &rows)
+    doc.table(&[right, right, right, Lean::Left, Lean::Left], head, rows.collect());
 }

@@ -1,11 +1,9 @@
 //! Who holds user memory: short tables, each left out when it has nothing worth saying.
 
-use std::io::{self, Write};
-
-use super::page::{Lean, Page, Paint};
+use super::{Document, Lead, Lean, Level, Paint};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
-use crate::words::named;
+use crate::words::{named, path};
 use crate::{
     CachedFile, CgroupMemory, DeletedFile, Finding, HugePool, Lang, LockedMemory, ProcessHolders,
     ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
@@ -25,60 +23,47 @@ const RIGHT: Lean = Lean::Right;
 const LEFT: Lean = Lean::Left;
 
 /// All the sections.
-pub(super) fn holders<W: Write>(
-    page: &mut Page<'_, W>,
-    holders: &UserHolders,
-    lang: Lang,
-) -> io::Result<()> {
-    processes(page, &holders.processes, lang)?;
-    locked(page, &holders.locked, lang)?;
-    unread(page, &holders.unread, lang)?;
-    tmpfs(page, &holders.tmpfs, lang)?;
-    shared(page, &holders.shared, lang)?;
-    cached(page, &holders.cached_files, lang)?;
-    deleted(page, &holders.deleted_files, lang)?;
-    huge(page, &holders.huge_pools, lang)?;
-    cgroups(page, holders, lang)
+pub(super) fn holders(doc: &mut Document, holders: &UserHolders, lang: Lang) {
+    processes(doc, &holders.processes, lang);
+    locked(doc, &holders.locked, lang);
+    unread(doc, &holders.unread, lang);
+    tmpfs(doc, &holders.tmpfs, lang);
+    shared(doc, &holders.shared, lang);
+    cached(doc, &holders.cached_files, lang);
+    deleted(doc, &holders.deleted_files, lang);
+    huge(doc, &holders.huge_pools, lang);
+    cgroups(doc, holders, lang);
 }
 
 /// Memleak's few lines about user memory: so that nobody takes it for a leak.
-pub(super) fn user_memory<W: Write>(
-    page: &mut Page<'_, W>,
-    found: &Finding,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn user_memory(doc: &mut Document, found: &Finding, lang: Lang) {
     let worth = found.holders.iter().filter(|holder| holder.bytes >= WORTH_BYTES);
     let rows: Vec<_> = worth
         .take(MOST_LINES)
-        .map(|holder| vec![bytes(holder.bytes), holder.path.join(" → ")])
+        .map(|holder| vec![bytes(holder.bytes), path(&holder.path, lang)])
         .collect();
     let title = say::user_title(lang, &found.allocated_bytes.map_or("?".to_owned(), bytes));
     let head = vec![say::head_memory(lang), say::head_holder(lang)];
-    section(page, &title, &[RIGHT, LEFT], head, rows)
+    section(doc, title, &[RIGHT, LEFT], head, rows);
 }
 
 /// A title and its table; nothing without rows.
-fn section<W: Write>(
-    page: &mut Page<'_, W>,
-    title: &str,
+fn section(
+    doc: &mut Document,
+    title: String,
     leans: &[Lean],
     head: Vec<String>,
     rows: Vec<Vec<String>>,
-) -> io::Result<()> {
+) {
     if rows.is_empty() {
-        return Ok(());
+        return;
     }
-    page.gap()?;
-    page.sentence(Paint::Title, "", title)?;
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    page.table(leans, &rows)
+    doc.gap();
+    doc.title(Level::Section, title);
+    doc.table(leans, head, rows);
 }
 
-fn processes<W: Write>(
-    page: &mut Page<'_, W>,
-    processes: &ProcessHolders,
-    lang: Lang,
-) -> io::Result<()> {
+fn processes(doc: &mut Document, processes: &ProcessHolders, lang: Lang) {
     let size = |process: &ProcessMemory| {
         process.anon_bytes.max(process.swap_bytes).max(process.hugetlb_bytes)
     };
@@ -105,17 +90,17 @@ fn processes<W: Write>(
     let mut leans = vec![RIGHT; head.len() - 1];
     leans.push(LEFT);
     let title = say::processes_title(lang, &count(processes.count));
-    section(page, &title, &leans, head, rows.collect())
+    section(doc, title, &leans, head, rows.collect());
 }
 
-fn locked<W: Write>(page: &mut Page<'_, W>, locked: &[LockedMemory], lang: Lang) -> io::Result<()> {
+fn locked(doc: &mut Document, locked: &[LockedMemory], lang: Lang) {
     let worth = locked.iter().filter(|one| one.bytes >= WORTH_BYTES);
     let rows = worth.map(|one| vec![bytes(one.bytes), named(&one.comm, one.pid)]);
     let head = vec![say::head_memory(lang), say::head_process_name(lang)];
-    section(page, &say::locked_title(lang), &[RIGHT, LEFT], head, rows.collect())
+    section(doc, say::locked_title(lang), &[RIGHT, LEFT], head, rows.collect());
 }
 
-fn unread<W: Write>(page: &mut Page<'_, W>, unread: &[UnreadData], lang: Lang) -> io::Result<()> {
+fn unread(doc: &mut Document, unread: &[UnreadData], lang: Lang) {
     let worth = unread.iter().filter(|one| one.bytes >= WORTH_BYTES);
     let rows = worth.map(|one| {
         let held = |many: u64, size: u64| match many {
@@ -132,10 +117,10 @@ fn unread<W: Write>(page: &mut Page<'_, W>, unread: &[UnreadData], lang: Lang) -
         say::head_sockets(lang),
         say::head_process_name(lang),
     ];
-    section(page, &say::unread_title(lang), &[RIGHT, RIGHT, RIGHT, LEFT], head, rows.collect())
+    section(doc, say::unread_title(lang), &[RIGHT, RIGHT, RIGHT, LEFT], head, rows.collect());
 }
 
-fn shared<W: Write>(page: &mut Page<'_, W>, shared: &[SharedMemory], lang: Lang) -> io::Result<()> {
+fn shared(doc: &mut Document, shared: &[SharedMemory], lang: Lang) {
     let worth = shared.iter().filter(|one| one.bytes >= WORTH_BYTES);
     let rows = worth.map(|one| {
         let kind = match one.kind {
@@ -153,23 +138,23 @@ fn shared<W: Write>(page: &mut Page<'_, W>, shared: &[SharedMemory], lang: Lang)
         say::head_process_name(lang),
         say::head_name(lang),
     ];
-    section(page, &say::shared_title(lang), &[RIGHT, LEFT, LEFT, LEFT], head, rows.collect())
+    section(doc, say::shared_title(lang), &[RIGHT, LEFT, LEFT, LEFT], head, rows.collect());
 }
 
-fn cached<W: Write>(page: &mut Page<'_, W>, files: &[CachedFile], lang: Lang) -> io::Result<()> {
+fn cached(doc: &mut Document, files: &[CachedFile], lang: Lang) {
     let worth = files.iter().filter(|file| file.bytes >= WORTH_BYTES);
     let rows = worth.map(|file| {
-        let lies = match file.device.is_empty() || file.device == file.system {
-            true => file.system.clone(),
+        let lies = match file.device.is_empty() || file.system == *file.device {
+            true => file.system.to_string(),
             false => format!("{} {}", file.system, file.device),
         };
-        vec![bytes(file.bytes), lies, file.path.clone()]
+        vec![bytes(file.bytes), lies, file.path.name(lang)]
     });
     let head = vec![say::head_memory(lang), say::head_lies(lang), say::head_file(lang)];
-    section(page, &say::cached_title(lang), &[RIGHT, LEFT, LEFT], head, rows.collect())
+    section(doc, say::cached_title(lang), &[RIGHT, LEFT, LEFT], head, rows.collect());
 }
 
-fn tmpfs<W: Write>(page: &mut Page<'_, W>, mounts: &[TmpfsMount], lang: Lang) -> io::Result<()> {
+fn tmpfs(doc: &mut Document, mounts: &[TmpfsMount], lang: Lang) {
     let worth = mounts.iter().filter(|mount| mount.used_bytes >= WORTH_BYTES);
     let rows = worth.map(|mount| {
         let limit = mount.limit_bytes.map_or_else(|| say::no_limit(lang), bytes);
@@ -182,10 +167,10 @@ fn tmpfs<W: Write>(page: &mut Page<'_, W>, mounts: &[TmpfsMount], lang: Lang) ->
         say::head_opened_by(lang),
         say::head_mount(lang),
     ];
-    section(page, &say::tmpfs_title(lang), &[RIGHT, RIGHT, LEFT, LEFT], head, rows.collect())
+    section(doc, say::tmpfs_title(lang), &[RIGHT, RIGHT, LEFT, LEFT], head, rows.collect());
 }
 
-fn deleted<W: Write>(page: &mut Page<'_, W>, files: &[DeletedFile], lang: Lang) -> io::Result<()> {
+fn deleted(doc: &mut Document, files: &[DeletedFile], lang: Lang) {
     let worth = files.iter().filter(|file| file.bytes >= WORTH_BYTES);
     let rows = worth.map(|file| {
         let opener = named(&file.comm, file.pid);
@@ -205,10 +190,10 @@ fn deleted<W: Write>(page: &mut Page<'_, W>, files: &[DeletedFile], lang: Lang) 
         say::head_opened_by(lang),
         say::head_file(lang),
     ];
-    section(page, &say::deleted_title(lang), &[RIGHT, LEFT, LEFT, LEFT], head, rows.collect())
+    section(doc, say::deleted_title(lang), &[RIGHT, LEFT, LEFT, LEFT], head, rows.collect());
 }
 
-fn huge<W: Write>(page: &mut Page<'_, W>, pools: &[HugePool], lang: Lang) -> io::Result<()> {
+fn huge(doc: &mut Document, pools: &[HugePool], lang: Lang) {
     let rows = pools.iter().filter(|pool| pool.pages > 0).map(|pool| {
         let size = |pages: u64| bytes(pages.saturating_mul(pool.page_bytes));
         vec![
@@ -224,35 +209,35 @@ fn huge<W: Write>(page: &mut Page<'_, W>, pools: &[HugePool], lang: Lang) -> io:
         say::head_promised(lang),
         say::head_page_size(lang),
     ];
-    section(page, &say::huge_title(lang), &[RIGHT; 4], head, rows.collect())
+    section(doc, say::huge_title(lang), &[RIGHT; 4], head, rows.collect());
 }
 
-fn cgroups<W: Write>(page: &mut Page<'_, W>, holders: &UserHolders, lang: Lang) -> io::Result<()> {
+fn cgroups(doc: &mut Document, holders: &UserHolders, lang: Lang) {
     let worth = holders.cgroups.iter().filter(|cgroup| cgroup.bytes >= WORTH_BYTES);
     let rows = worth.map(|cgroup: &CgroupMemory| {
         let files = cgroup.file_bytes.map_or_else(String::new, bytes);
         vec![bytes(cgroup.bytes), files, cgroup.path.clone()]
     });
     let head = vec![say::head_memory(lang), say::head_of_it_files(lang), say::head_cgroup(lang)];
-    section(page, &say::cgroups_title(lang), &[RIGHT, RIGHT, LEFT], head, rows.collect())?;
-    dying(page, holders, lang)
+    section(doc, say::cgroups_title(lang), &[RIGHT, RIGHT, LEFT], head, rows.collect());
+    dying(doc, holders, lang);
 }
 
 /// Groups that were removed, and what keeps them.
-fn dying<W: Write>(page: &mut Page<'_, W>, holders: &UserHolders, lang: Lang) -> io::Result<()> {
+fn dying(doc: &mut Document, holders: &UserHolders, lang: Lang) {
     let Some(many) = holders.dying_cgroups.filter(|many| *many >= WORTH_DYING) else {
-        return Ok(());
+        return;
     };
-    page.gap()?;
-    page.sentence(Paint::Plain, "", &say::dying_cgroups(lang, &count(many)))?;
-    let Some(dying) = &holders.dying else { return Ok(()) };
+    doc.gap();
+    doc.sentence(Paint::Plain, Lead::Flush, say::dying_cgroups(lang, &count(many)));
+    let Some(dying) = &holders.dying else { return };
     let parts = [dying.bytes, dying.file_bytes, dying.anon_bytes, dying.shmem_bytes].map(bytes);
     let [all, file, anon, shmem] = parts.each_ref().map(String::as_str);
-    page.sentence(Paint::Plain, "  ", &say::dying_hold(lang, all, file, anon, shmem))?;
+    doc.sentence(Paint::Plain, Lead::Indent, say::dying_hold(lang, all, file, anon, shmem));
     if !dying.files.is_empty() {
-        page.sentence(Paint::Plain, "  ", &say::dying_files(lang))?;
+        doc.sentence(Paint::Plain, Lead::Indent, say::dying_files(lang));
     }
     let files = dying.files.iter().take(PINS);
-    let rows: Vec<_> = files.map(|file| vec![bytes(file.bytes), file.path.clone()]).collect();
-    page.bare_table(&[RIGHT, LEFT], &rows)
+    let rows = files.map(|file| vec![bytes(file.bytes).into(), file.path.name(lang).into()]);
+    doc.bare_table(&[RIGHT, LEFT], rows.collect());
 }

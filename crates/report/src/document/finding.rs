@@ -1,11 +1,10 @@
 //! One finding at length, and the table of those that are no leak.
 
-use std::io::{self, Write};
-
 use super::functions;
-use super::page::{Lean, Page, Paint, SHOWN};
+use super::{Block, Detail, Document, Lead, Lean, Level, Paint, SHOWN};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
+use crate::words::path;
 use crate::{
     Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Holder, HolderKind, Lang,
     ObjectType, TypeReasonKind,
@@ -17,36 +16,28 @@ const LIKELY: f64 = 0.5;
 const TYPES: usize = 3;
 
 /// All about one finding: evidence, who allocates it, what it looks like, what to do.
-pub(super) fn whole<W: Write>(
-    page: &mut Page<'_, W>,
-    found: &Finding,
-    lang: Lang,
-) -> io::Result<()> {
-    heading(page, found, lang)?;
-    functions::table(page, found, lang)?;
-    slab_line(page, found, lang)?;
-    functions::last_line(page, found, lang)?;
-    functions::ways(page, found, lang)?;
-    functions::possible(page, found, lang)?;
-    contents(page, found, lang)?;
-    advice(page, found, lang)
+pub(super) fn whole(doc: &mut Document, found: &Finding, detail: Detail, lang: Lang) {
+    heading(doc, found, lang);
+    functions::table(doc, found, lang);
+    slab_line(doc, found, lang);
+    functions::last_line(doc, found, lang);
+    functions::ways(doc, found, detail.stacks, lang);
+    functions::possible(doc, found, lang);
+    contents(doc, found, lang);
+    advice(doc, found, lang);
 }
 
-pub(super) fn heading<W: Write>(
-    page: &mut Page<'_, W>,
-    found: &Finding,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn heading(doc: &mut Document, found: &Finding, lang: Lang) {
     let paint = if found.verdict == FindingVerdict::Held { Paint::Title } else { Paint::Bad };
-    page.line(paint, &title(found, lang))?;
+    let text = title(found, lang);
+    doc.blocks.push(Block::Title { level: Level::Section, paint, text });
     for evidence in &found.evidence {
-        page.sentence(Paint::Plain, "  - ", &evidence.text)?;
+        doc.sentence(Paint::Plain, Lead::Bullet, &*evidence.text);
     }
     if !found.aliases.is_empty() {
         let names = shown(&found.aliases, &say::comma(lang));
-        page.sentence(Paint::Plain, "  - ", &say::merged(lang, &names))?;
+        doc.sentence(Paint::Plain, Lead::Bullet, say::merged(lang, &names));
     }
-    Ok(())
 }
 
 fn title(found: &Finding, lang: Lang) -> String {
@@ -62,98 +53,94 @@ fn title(found: &Finding, lang: Lang) -> String {
     }
 }
 
+/// The cache, or what a class is called that is no cache's.
+fn name(found: &Finding, lang: Lang) -> String {
+    found.cache.as_ref().map_or_else(|| title(found, lang), ToString::to_string)
+}
+
 /// The first few names, and how many more there are.
-pub(super) fn shown(names: &[String], comma: &str) -> String {
-    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(comma);
+pub(super) fn shown<S: AsRef<str>>(names: &[S], comma: &str) -> String {
+    let mut text = names.iter().take(SHOWN).map(AsRef::as_ref).collect::<Vec<_>>().join(comma);
     if names.len() > SHOWN {
         text += &format!(" … (+{})", names.len() - SHOWN);
     }
     text
 }
 
-fn slab_line<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+fn slab_line(doc: &mut Document, found: &Finding, lang: Lang) {
     if found.seen_functions().next().is_none()
         && (found.cache.is_some() || !found.advice.is_empty())
     {
-        page.gap()?;
+        doc.gap();
     }
-    let (Some(cache), Some(object)) = (&found.cache, found.sample_object) else { return Ok(()) };
+    let (Some(cache), Some(object)) = (&found.cache, found.sample_object) else { return };
     let similar = found.similar_objects.map_or("?".to_owned(), |similar| similar.to_string());
-    page.line(Paint::Plain, &say::slab_line(lang, cache, &object.to_string(), &similar))
+    doc.line(Paint::Plain, 0, say::slab_line(lang, cache, &object.to_string(), &similar));
 }
 
 /// What the objects look like and who holds them.
-pub(super) fn contents<W: Write>(
-    page: &mut Page<'_, W>,
-    found: &Finding,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn contents(doc: &mut Document, found: &Finding, lang: Lang) {
     if let Some(guess) = &found.object_type {
-        kind(page, guess, lang)?;
+        kind(doc, guess, lang);
     }
     if !found.content_symbols.is_empty() {
-        page.line(Paint::Title, &say::content_title(lang))?;
+        doc.title(Level::Part, say::content_title(lang));
         for held in &found.content_symbols {
-            page.line(Paint::Plain, &format!("  {}", content(held, lang)))?;
+            doc.line(Paint::Plain, 1, content(held, lang));
         }
     }
     // One group says no more than the line above it.
     if found.groups.len() > 1 {
-        page.line(Paint::Title, &say::groups_title(lang))?;
+        doc.title(Level::Part, say::groups_title(lang));
         for group in found.groups.iter().take(SHOWN) {
             let sample = group.sample_object.map_or("?".to_owned(), |at| at.to_string());
             let (objects, lost) = (count(group.objects), count(group.unreachable));
             let line = say::group_line(lang, &objects, &lost, &sample);
-            page.line(Paint::Plain, &format!("  {line}"))?;
+            doc.line(Paint::Plain, 1, line);
         }
     }
-    holders(page, found, lang)
+    holders(doc, found, lang);
 }
 
 /// Who holds them, and how many each.
-fn holders<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+fn holders(doc: &mut Document, found: &Finding, lang: Lang) {
     if found.holders.is_empty() {
-        return Ok(());
+        return;
     }
-    page.line(Paint::Title, &say::holders_title(lang))?;
+    doc.title(Level::Part, say::holders_title(lang));
     let weighed = found.holders.iter().any(|holder| holder.retained_bytes.is_some());
     let weight = |cell: String| weighed.then_some(cell);
     let row = |objects, memory, frees, holder| {
         [Some(objects), Some(memory), weight(frees), Some(holder)].into_iter().flatten().collect()
     };
-    let mut rows: Vec<Vec<String>> = vec![row(
+    let head: Vec<String> = row(
         say::head_objects(lang),
         say::head_memory(lang),
         say::head_frees(lang),
         say::head_holder(lang),
-    )];
-    rows.extend(found.holders.iter().take(SHOWN).map(|holder| {
+    );
+    let rows = found.holders.iter().take(SHOWN).map(|holder| {
         let frees = holder.retained_bytes.map_or(String::new(), bytes);
-        row(count(holder.objects), bytes(holder.bytes), frees, holder.path.join(" → "))
-    }));
-    let mut leans = vec![Lean::Right; rows[0].len() - 1];
+        row(count(holder.objects), bytes(holder.bytes), frees, path(&holder.path, lang))
+    });
+    let mut leans = vec![Lean::Right; head.len() - 1];
     leans.push(Lean::Left);
-    page.table(&leans, &rows)?;
+    doc.table(&leans, head, rows.collect());
     if weighed {
-        page.sentence(Paint::Dim, "  ", &say::frees_means(lang))?;
+        doc.sentence(Paint::Dim, Lead::Indent, say::frees_means(lang));
     }
     let held =
         found.allocated_objects.map(|all| all - found.unreachable_objects.unwrap_or(0).min(all));
-    match (found.holders_sampled, held) {
-        (Some(sampled), Some(held)) if sampled < held => {
-            let said = say::holders_sampled(lang, &count(sampled), &count(held));
-            page.sentence(Paint::Dim, "  ", &said)
-        }
-        _ => Ok(()),
+    if let (Some(sampled), Some(held)) = (found.holders_sampled, held)
+        && sampled < held
+    {
+        let said = say::holders_sampled(lang, &count(sampled), &count(held));
+        doc.sentence(Paint::Dim, Lead::Indent, said);
     }
 }
 
 /// The type that fits best and why, and the others that fit where it is not sure.
-pub(super) fn kind<W: Write>(
-    page: &mut Page<'_, W>,
-    guess: &ObjectType,
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn kind(doc: &mut Document, guess: &ObjectType, lang: Lang) {
     let percent = |share: f64| format!("{:.0} %", share.clamp(0.0, 1.0) * 100.0);
     let module = guess.module.as_ref().map_or(String::new(), |module| format!(" [{module}]"));
     let name = format!("{}{module}", guess.name);
@@ -161,12 +148,15 @@ pub(super) fn kind<W: Write>(
         true => say::type_line(lang, &name, &percent(guess.confidence)),
         false => say::type_unsure(lang),
     };
-    page.line(Paint::Plain, &line)?;
+    doc.line(Paint::Plain, 0, line);
     if guess.confidence < LIKELY {
         let others = guess.candidates.iter().zip(&guess.confidences).take(TYPES);
         let others: Vec<_> =
             others.map(|(name, share)| format!("{name} ({})", percent(*share))).collect();
-        return page.sentence(Paint::Plain, "  ", &others.join(&say::comma(lang)));
+        {
+            doc.sentence(Paint::Plain, Lead::Indent, others.join(&say::comma(lang)));
+            return;
+        }
     }
     for reason in &guess.reasons {
         let place = format!("{:#x} {}", reason.offset, reason.field);
@@ -177,9 +167,8 @@ pub(super) fn kind<W: Write>(
             TypeReasonKind::Unlinked => say::type_unlinked(lang, &place),
             TypeReasonKind::Page => say::type_page(lang, &place),
         };
-        page.line(Paint::Plain, &format!("  {said}"))?;
+        doc.line(Paint::Plain, 1, said);
     }
-    Ok(())
 }
 
 /// `offset 0x0 → kmalloc-256+0x8 → inotify_fsnotify_ops, in 30,000 of 30,000 objects`
@@ -192,16 +181,18 @@ fn content(held: &ContentSymbol, lang: Lang) -> String {
 }
 
 fn way(held: &ContentSymbol) -> String {
-    let steps: Vec<&str> = held.path.iter().chain([&held.symbol]).map(String::as_str).collect();
+    let steps: Vec<&str> = held.path.iter().chain([&held.symbol]).map(|step| &**step).collect();
     steps.join(" → ")
 }
 
-fn advice<W: Write>(page: &mut Page<'_, W>, found: &Finding, lang: Lang) -> io::Result<()> {
+fn advice(doc: &mut Document, found: &Finding, lang: Lang) {
     if found.advice.is_empty() {
-        return Ok(());
+        return;
     }
-    page.line(Paint::Title, &say::advice_title(lang))?;
-    found.advice.iter().try_for_each(|advice| page.sentence(Paint::Plain, "  - ", advice))
+    doc.title(Level::Part, say::advice_title(lang));
+    for advice in &found.advice {
+        doc.sentence(Paint::Plain, Lead::Bullet, &**advice);
+    }
 }
 
 /// A holder of less than this part of the objects does not speak for the cache.
@@ -210,22 +201,18 @@ const MUCH: u64 = 4;
 const NEAR: usize = 3;
 
 /// The biggest caches, a line each.
-pub(super) fn held<W: Write>(
-    page: &mut Page<'_, W>,
-    held: &[&Finding],
-    lang: Lang,
-) -> io::Result<()> {
-    page.line(Paint::Title, &say::biggest_title(lang))?;
-    let mut rows = vec![vec![
+pub(super) fn held(doc: &mut Document, held: &[&Finding], lang: Lang) {
+    doc.title(Level::Section, say::biggest_title(lang));
+    let head = vec![
         say::head_memory(lang),
         say::head_used(lang),
         say::head_room(lang),
         say::head_freeable(lang),
         say::head_cache(lang),
         say::head_points(lang),
-    ]];
+    ];
     let known = |number: Option<u64>, show: fn(u64) -> String| number.map_or("?".into(), show);
-    rows.extend(held.iter().map(|found| {
+    let rows = held.iter().map(|found| {
         vec![
             known(found.slab_bytes.or(found.allocated_bytes), bytes),
             known(found.allocated_objects, count),
@@ -235,20 +222,16 @@ pub(super) fn held<W: Write>(
                 Some(false) => say::no(lang),
                 None => "?".to_owned(),
             },
-            found.cache.clone().unwrap_or_else(|| title(found, lang)),
+            name(found, lang),
             told(found, lang),
         ]
-    }));
+    });
     let right = Lean::Right;
-    page.table(&[right, right, right, Lean::Left, Lean::Left, Lean::Left], &rows)
+    doc.table(&[right, right, right, Lean::Left, Lean::Left, Lean::Left], head, rows.collect());
 }
 
 /// Why what grew is no leak: a cache each.
-pub(super) fn explained<W: Write>(
-    page: &mut Page<'_, W>,
-    held: &[&Finding],
-    lang: Lang,
-) -> io::Result<()> {
+pub(super) fn explained(doc: &mut Document, held: &[&Finding], lang: Lang) {
     let mut advised: Vec<&str> = Vec::new();
     for found in held.iter().filter(|found| found.explained_by.is_some()) {
         let growth = found.evidence.iter().filter(|one| one.kind == EvidenceKind::Growth);
@@ -257,11 +240,10 @@ pub(super) fn explained<W: Write>(
             found.advice.iter().map(String::as_str).filter(|one| !advised.contains(one)).collect();
         advised.extend(&advice);
         let said: Vec<&str> = growth.map(|one| one.text.as_str()).chain(advice).collect();
-        let name = found.cache.clone().unwrap_or_else(|| title(found, lang));
+        let name = name(found, lang);
         let said = said.join(&say::space(lang));
-        page.sentence(Paint::Plain, "  - ", &say::about(lang, &name, &said))?;
+        doc.sentence(Paint::Plain, Lead::Bullet, say::about(lang, &name, &said));
     }
-    Ok(())
 }
 
 /// What is known of a cache's objects, in one cell: who holds much of them, where that is known,
@@ -281,8 +263,8 @@ fn told(found: &Finding, lang: Lang) -> String {
     if let Some((holder, name)) = owner.and_then(|one| Some((one, one.path.first()?))) {
         let share = holder.objects as f64 * 100.0 / all.max(1) as f64;
         return match holder.objects >= all {
-            true => say::held_by(lang, name),
-            false => say::share_held_by(lang, &format!("{share:.0} %"), name),
+            true => say::held_by(lang, &name.name(lang)),
+            false => say::share_held_by(lang, &format!("{share:.0} %"), &name.name(lang)),
         };
     }
     // A cache of its own says what its objects are: what they point to leads to others (every dentry
@@ -291,7 +273,7 @@ fn told(found: &Finding, lang: Lang) -> String {
     let tells = |held: &&ContentSymbol| held.path.len() <= steps || held.symbol.ends_with(']');
     let mut names: Vec<&str> = Vec::new();
     for held in found.content_symbols.iter().filter(tells) {
-        if names.len() < 2 && !names.contains(&held.symbol.as_str()) {
+        if names.len() < 2 && !names.contains(&&*held.symbol) {
             names.push(&held.symbol);
         }
     }
