@@ -1,6 +1,5 @@
 //! `sysak inspect`: what an expert asks next, of an address, an object or a slab cache.
 
-use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -41,14 +40,10 @@ pub fn run(args: &Inspect) -> Result<u8> {
     };
     inspection.timings.total_s = Some(facts::rounded(start.elapsed()));
     line.clear();
-    let stdout = std::io::stdout();
-    let style = session::style(&stdout, false);
-    let mut out = BufWriter::new(stdout.lock());
-    match args.shape.format {
-        Format::Text => sysak_report::inspect_text(&inspection, lang, style, &mut out)?,
-        Format::Json => sysak_report::json(&inspection, &mut out)?,
-    }
-    out.flush()?;
+    session::print(false, |style, out| match args.shape.format {
+        Format::Text => sysak_report::inspect_text(&inspection, lang, style, out),
+        Format::Json => sysak_report::json(&inspection, out),
+    })?;
     Ok(0)
 }
 

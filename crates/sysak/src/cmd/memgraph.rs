@@ -2,7 +2,6 @@
 //!
 //! No pointer is followed: a look at every page and every slab is enough, and quick.
 
-use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -53,13 +52,9 @@ pub fn run(args: &Memgraph) -> Result<u8> {
 
 fn print(mut graph: MemGraph, args: &Memgraph, lang: Lang) -> Result<u8> {
     graph.render_sentences(lang);
-    let stdout = std::io::stdout();
-    let style = session::style(&stdout, false);
-    let mut out = BufWriter::new(stdout.lock());
-    match args.shape.format {
-        Format::Text => sysak_report::graph_text(&graph, lang, style, &mut out)?,
-        Format::Json => sysak_report::json(&graph, &mut out)?,
-    }
-    out.flush()?;
+    session::print(false, |style, out| match args.shape.format {
+        Format::Text => sysak_report::graph_text(&graph, lang, style, out),
+        Format::Json => sysak_report::json(&graph, out),
+    })?;
     Ok(0)
 }

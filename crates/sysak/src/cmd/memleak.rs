@@ -149,14 +149,10 @@ fn print(mut report: sysak_report::Report, args: &Memleak, lang: Lang) -> Result
     if args.redact {
         report = report.redacted(salt());
     }
-    let stdout = std::io::stdout();
-    let style = session::style(&stdout, args.stacks);
-    let mut out = BufWriter::new(stdout.lock());
-    match args.shape.format {
-        Format::Text => sysak_report::text(&report, lang, style, &mut out)?,
-        Format::Json => sysak_report::json(&report, &mut out)?,
-    }
-    out.flush()?;
+    session::print(args.stacks, |style, out| match args.shape.format {
+        Format::Text => sysak_report::text(&report, lang, style, out),
+        Format::Json => sysak_report::json(&report, out),
+    })?;
     Ok(report.verdict.exit_status())
 }
 

@@ -1,6 +1,6 @@
 //! What every command does before and after its own work.
 
-use std::io::IsTerminal;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, Stage, Watching};
@@ -68,10 +68,31 @@ pub fn line(lang: Lang) -> Line {
     })
 }
 
+/// Columns of a report where neither a terminal nor `COLUMNS` tells.
+const WIDTH: usize = 100;
+
+/// Writes a report to standard output. Who closes the pipe early (`sysak … | head`) has seen enough: that is
+/// no error, and the exit status still tells the verdict.
+pub fn print(
+    stacks: bool,
+    render: impl FnOnce(Style, &mut BufWriter<StdoutLock<'_>>) -> io::Result<()>,
+) -> io::Result<()> {
+    let stdout = io::stdout();
+    let mut out = BufWriter::new(stdout.lock());
+    match render(style(&stdout, stacks), &mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
 /// How text looks on this standard output.
-pub fn style(stdout: &std::io::Stdout, stacks: bool) -> Style {
+fn style(stdout: &io::Stdout, stacks: bool) -> Style {
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let width = rustix::termios::tcgetwinsize(stdout).map_or(100, |size| size.ws_col.into());
+    let asked = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    let width = match rustix::termios::tcgetwinsize(stdout) {
+        Ok(size) => size.ws_col.into(),
+        Err(_) => asked().unwrap_or(WIDTH),
+    };
     Style { colour, width, stacks }
 }
 
