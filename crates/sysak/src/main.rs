@@ -23,7 +23,6 @@ const UNDETERMINED: u8 = 2;
 fn main() -> ExitCode {
     // Answers the shell and ends, where it is the shell that asks (`COMPLETE=bash sysak`).
     CompleteEnv::with_factory(Cli::command).complete();
-    // A reader that closes the pipe early (`sysak … | head`) is no error.
     let cli = Cli::parse();
     let ended = match cli.command {
         Command::Memleak(args) => cmd::memleak::run(&args),
@@ -32,18 +31,9 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(status) => ExitCode::from(status),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sysak: {error:#}");
             ExitCode::from(UNDETERMINED)
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    })
 }

@@ -1,6 +1,6 @@
 //! What every command does before and after its own work.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use sysak_base::PAGE_SIZE;
@@ -71,17 +71,24 @@ pub fn line(lang: Lang) -> Line {
     })
 }
 
-/// Prints a model on standard output in the shape and language that were asked for.
+/// Columns of a report where neither a terminal nor `COLUMNS` tells.
+const WIDTH: usize = 100;
+
+/// Prints a model on standard output in the shape and language that were asked for. Whoever closes the pipe early
+/// (`sysak … | head`) has seen enough: that is no error, and the exit status still tells the verdict.
 pub fn print(model: impl Present, shape: &Shape, detail: Detail) -> Result<()> {
-    let stdout = std::io::stdout();
+    let stdout = io::stdout();
     let format = match shape.format {
         args::Format::Text => Format::Text(style(&stdout)),
         args::Format::Json => Format::Json,
     };
     let mut out = BufWriter::new(stdout.lock());
     let salt = shape.redact.then(salt);
-    Print { format, lang: language(shape.lang), detail, salt }.write(model, &mut out)?;
-    Ok(out.flush()?)
+    let print = Print { format, lang: language(shape.lang), detail, salt };
+    match print.write(model, &mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
+    }
 }
 
 /// A number that nobody can guess, so that hashed addresses cannot be looked up.
@@ -91,9 +98,13 @@ fn salt() -> u64 {
 }
 
 /// How text looks on this standard output.
-fn style(stdout: &std::io::Stdout) -> Style {
+fn style(stdout: &io::Stdout) -> Style {
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let width = rustix::termios::tcgetwinsize(stdout).map_or(100, |size| size.ws_col.into());
+    let asked = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    let width = match rustix::termios::tcgetwinsize(stdout) {
+        Ok(size) => size.ws_col.into(),
+        Err(_) => asked().unwrap_or(WIDTH),
+    };
     Style { colour, width }
 }
 

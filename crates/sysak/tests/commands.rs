@@ -1,0 +1,253 @@
+//! The real program over a real crash dump (`fixtures/vmcore-6.12.xz`, see `fixtures/ORIGIN.md`): every
+//! command in both languages and as JSON, narrow output, exit statuses, and what it refuses.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p sysak --test commands` rewrites the goldens; look at the
+//! difference before committing it.
+
+// clippy.toml allows this in test functions, but not in what they share.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// One of the objects that the module sysaktest_bulk lost.
+const LOST: &str = "0xffff8da7040480e0";
+/// One of those that the module sysaktest_hash holds.
+const HELD: &str = "0xffff8da704d6ab80";
+/// The variable that holds them.
+const TABLE: &str = "0xffffffffc0257580";
+/// Constants of the kernel: no allocation.
+const RODATA: &str = "0xffffffff9d000000";
+/// Exit statuses.
+const NO_LEAK: i32 = 0;
+const LEAK: i32 = 1;
+const REFUSED: i32 = 2;
+
+/// The dump, unpacked once for all tests of this file.
+fn dump() -> &'static Path {
+    static DUMP: OnceLock<PathBuf> = OnceLock::new();
+    DUMP.get_or_init(|| {
+        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/vmcore-6.12.xz");
+        let unpacked = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vmcore-6.12");
+        let is_older = |than: &Path| {
+            let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+            !unpacked.exists() || changed(&unpacked) < changed(than)
+        };
+        if is_older(&packed) {
+            // Renamed when it is whole: a run that was ended early must not leave half a dump.
+            let part = unpacked.with_extension(std::process::id().to_string());
+            let status = Command::new("xz")
+                .args(["--decompress", "--stdout"])
+                .arg(packed)
+                .stdout(File::create(&part).unwrap())
+                .status()
+                .expect("the fixture needs the program xz (package xz-utils)");
+            assert!(status.success(), "xz: {status}");
+            fs::rename(part, &unpacked).unwrap();
+        }
+        unpacked
+    })
+}
+
+/// The program, without anything of the environment that changes a report.
+fn sysak(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sysak"));
+    command.args(words).stdin(Stdio::null());
+    for name in ["COLUMNS", "LC_ALL", "LC_MESSAGES", "LANG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A command with the dump.
+fn over_dump(words: &[&str]) -> Command {
+    let mut command = sysak(words);
+    command.arg("--vmcore").arg(dump());
+    command
+}
+
+/// Compares a report with its golden, and the exit status with what it must be.
+fn check(name: &str, status: i32, output: &Output) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), errors.as_ref()), (Some(status), ""), "{name}");
+    let got = without_times(std::str::from_utf8(&output.stdout).unwrap());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, &got).unwrap();
+    }
+    let wanted = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(got, wanted, "{name} differs; UPDATE_GOLDEN=1 rewrites it");
+}
+
+/// Both languages, and JSON.
+fn check_all(name: &str, status: i32, words: &[&str]) {
+    let shapes: [(&str, &[&str]); 3] = [
+        ("en.txt", &["--lang", "en"]),
+        ("zh.txt", &["--lang", "zh"]),
+        ("json", &["--lang", "en", "--format", "json"]),
+    ];
+    for (end, shape) in shapes {
+        let output = over_dump(&[words, shape].concat()).output().unwrap();
+        check(&format!("{name}.{end}"), status, &output);
+    }
+}
+
+/// The report without what differs from run to run, and from version to version of the program.
+fn without_times(report: &str) -> String {
+    const TIMES: [&str; 7] = ["total", "census", "walk", "reach", "similarity", "explain", "trace"];
+    const SENTENCES: [(&str, char); 2] = [("Took ", '.'), ("用时 ", '。')];
+    let is_time = |line: &str| {
+        TIMES.iter().any(|name| line.trim_start().starts_with(&format!("\"{name}_s\": ")))
+            && !line.contains("null")
+    };
+    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    let mut kept = String::new();
+    let mut lines = report.lines();
+    while let Some(line) = lines.next() {
+        let sentence = SENTENCES.into_iter().find(|(start, _)| line.starts_with(start));
+        if let Some((_, end)) = sentence {
+            // It may go on in the next lines.
+            let mut last = line;
+            while !last.ends_with(end) {
+                last = lines.next().expect("the sentence about times has an end");
+            }
+            kept.push_str("TIMES\n");
+        } else if is_time(line) {
+            let (name, number) = line.split_once(": ").unwrap();
+            let comma = if number.ends_with(',') { "," } else { "" };
+            kept.push_str(&format!("{name}: TIME{comma}\n"));
+        } else {
+            kept.push_str(&line.replace(&version, "\"version\": \"VERSION\""));
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+#[test]
+fn memleak_finds_the_leak() {
+    check_all("memleak", LEAK, &["memleak"]);
+}
+
+#[test]
+fn memgraph_shows_whose_the_memory_is() {
+    check_all("memgraph", 0, &["memgraph"]);
+}
+
+#[test]
+fn inspect_shows_a_cache() {
+    check_all("cache", 0, &["inspect", "cache", "kmalloc-64"]);
+}
+
+#[test]
+fn inspect_shows_an_object() {
+    check_all("object", 0, &["inspect", "object", LOST, "--depth", "1"]);
+}
+
+#[test]
+fn inspect_shows_what_points_at_an_object() {
+    check_all("refs", 0, &["inspect", "refs", HELD]);
+}
+
+#[test]
+fn inspect_shows_what_an_address_is() {
+    check_all("addr", 0, &["inspect", "addr", TABLE]);
+}
+
+#[test]
+fn at_forty_columns_sentences_wrap_and_tables_stay_whole() {
+    let commands: [(&str, i32, &[&str]); 3] = [
+        ("memleak.narrow.txt", LEAK, &["memleak", "--lang", "en"]),
+        ("memgraph.narrow.txt", 0, &["memgraph", "--lang", "zh"]),
+        ("refs.narrow.txt", 0, &["inspect", "refs", HELD, "--lang", "en"]),
+    ];
+    for (name, status, words) in commands {
+        let output = over_dump(words).env("COLUMNS", "40").output().unwrap();
+        check(name, status, &output);
+    }
+}
+
+#[test]
+fn a_width_that_is_no_number_is_the_usual_one() {
+    let plain = over_dump(&["memgraph", "--lang", "en"]).output().unwrap();
+    for bad in ["", "0", "wide"] {
+        let output = over_dump(&["memgraph", "--lang", "en"]).env("COLUMNS", bad).output().unwrap();
+        let texts = [&plain, &output].map(|one| String::from_utf8_lossy(&one.stdout));
+        assert_eq!(without_times(&texts[0]), without_times(&texts[1]), "{bad:?}");
+    }
+}
+
+#[test]
+fn the_exit_status_is_that_of_the_cache_asked_for() {
+    let status = |name| over_dump(&["memleak", "-n", name]).output().unwrap().status.code();
+    assert_eq!(status("kmalloc-32"), Some(LEAK));
+    assert_eq!(status("kmalloc-64"), Some(NO_LEAK));
+}
+
+/// Runs a command whose standard output nobody reads.
+fn with_closed_stdout(words: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output =
+        over_dump(words).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+    let output = output.unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_closed_stdout_changes_no_exit_status() {
+    assert_eq!(with_closed_stdout(&["memleak"]), (Some(LEAK), String::new()));
+    let json = ["memleak", "--format", "json"];
+    assert_eq!(with_closed_stdout(&json), (Some(LEAK), String::new()));
+    assert_eq!(with_closed_stdout(&["memgraph"]), (Some(0), String::new()));
+    assert_eq!(with_closed_stdout(&["inspect", "addr", TABLE]), (Some(0), String::new()));
+}
+
+/// Runs what must be refused with one line, and gives the line.
+fn refused(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(REFUSED), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let line = errors.strip_suffix('\n').unwrap();
+    assert!(!line.contains('\n'), "more than one line: {errors}");
+    line.to_owned()
+}
+
+#[test]
+fn a_file_that_is_no_dump_is_refused() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+    fs::create_dir_all(&folder).unwrap();
+    let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (missing, empty, text) = (at("missing"), at("empty"), at("text"));
+    fs::write(&empty, "").unwrap();
+    fs::write(&text, "no dump at all\n".repeat(1000)).unwrap();
+    let file = |path: &str| refused(sysak(&["memleak", "--vmcore", path]));
+    let missing_line =
+        format!("sysak: cannot read {missing}: No such file or directory (os error 2)");
+    assert_eq!(file(&missing), missing_line);
+    let empty_line = format!("sysak: {empty} is empty: was the disk full when it was written?");
+    assert_eq!(file(&empty), empty_line);
+    let line = file(&text);
+    assert!(line.starts_with(&format!("sysak: {text} ")), "{line}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_cache_that_is_not_there_is_refused() {
+    for words in [&["memleak", "-n", "no-such-cache"][..], &["inspect", "cache", "no-such-cache"]] {
+        let line = refused(over_dump(words));
+        assert!(line.starts_with("sysak: ") && line.contains("no-such-cache"), "{line}");
+    }
+}
+
+#[test]
+fn an_address_in_no_object_is_refused() {
+    for what in ["object", "refs"] {
+        let line = refused(over_dump(&["inspect", what, RODATA]));
+        let expected = format!("sysak: {RODATA} lies in no slab object");
+        assert!(line.starts_with(&expected), "{line}");
+    }
+}
