@@ -18,7 +18,7 @@ use sysak_base::{PAGE_SIZE, Pfn, Va};
 use crate::list::{half, walk_list, word};
 use crate::page::{Census, Owner};
 use crate::shape::{SPACE_CACHE, find_firmware_tables, find_program_tables};
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 use entry::{ADDRESS, Bits, ENTRIES, MIDDLE, UPPER};
 
 /// Entries of a top-level table that are for user space.
@@ -31,9 +31,6 @@ const MOST_LISTED: usize = 1 << 16;
 /// How many address spaces are asked whether there is page-table isolation.
 const MOST_ASKED: u32 = 8;
 
-/// What is missing where something stood in the way.
-const WHAT: &str = "some page tables";
-
 /// Gives page tables that nobody owns yet to their owner; returns how many pages.
 pub fn claim(
     kernel: &Kernel<'_>,
@@ -43,11 +40,11 @@ pub fn claim(
 ) -> u64 {
     let spaces = spaces(kernel, heap);
     let Some((top, bits)) = proved(kernel, &spaces) else {
-        coverage.skip(WHAT, "the kernel's own were not found; they are among the other pages");
+        coverage.skip(Omitted::SomePageTables, Reason::NoKernelTables);
         return 0;
     };
     if spaces.is_empty() {
-        coverage.skip(WHAT, "those of processes were not found; they are among the other pages");
+        coverage.skip(Omitted::SomePageTables, Reason::NoProcessTables);
     }
     let seen = PageSet::new(kernel.end_pfn().0);
     let mut walker = Walker { kernel, census, bits, seen, claimed: 0, reads: 0, unreadable: 0 };
@@ -57,10 +54,10 @@ pub fn claim(
     walker.user_spaces(&spaces);
     walker.firmware(find_firmware_tables(kernel.memory, kernel.symbols, &kernel.shape));
     if walker.reads > MOST_READS {
-        coverage.skip(WHAT, format!("there are more than {MOST_READS}"));
+        coverage.skip(Omitted::SomePageTables, Reason::MoreThan(MOST_READS));
     }
     if walker.unreadable > 0 {
-        coverage.skip(WHAT, format!("{} that lead to others cannot be read", walker.unreadable));
+        coverage.skip(Omitted::SomePageTables, Reason::TablesUnreadable(walker.unreadable));
     }
     walker.claimed
 }

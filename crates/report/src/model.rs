@@ -18,6 +18,7 @@ mod memgraph;
 mod name;
 mod place;
 mod scalar;
+mod skipped;
 mod trace;
 
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
@@ -40,6 +41,7 @@ pub use name::{Plain, Symbolic};
 pub use place::Place;
 pub(crate) use scalar::{ADDRESS, CONTENTS, HEX, PAGE_NUMBER};
 pub use scalar::{Address, Contents, Hex, PageNumber};
+pub use skipped::{Omitted, Reason, Skipped};
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.
@@ -220,15 +222,6 @@ pub struct Coverage {
     pub bytes_scanned: u64,
     /// What was left out.
     pub skipped: Vec<Skipped>,
-}
-
-/// Something that was left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
-    /// What.
-    pub what: Symbolic,
-    /// And why.
-    pub why: Symbolic,
 }
 
 /// How long the steps took; `None` for a step that was not made.

@@ -5,6 +5,7 @@ mod guess;
 mod holders;
 pub mod inspect;
 mod makers;
+mod skipped;
 mod watched;
 
 use std::time::Duration;
@@ -263,7 +264,6 @@ fn content_symbol(
 fn coverage(diagnosis: &Diagnosis<'_>) -> report::Coverage {
     let seen = &diagnosis.look.coverage;
     let walked = !matches!(diagnosis.interrupted, Some(Stage::Census | Stage::Walk));
-    let skipped = seen.skipped.iter();
     report::Coverage {
         slabs_total: walked.then_some(seen.slabs_total),
         slabs_walked: seen.slabs_walked,
@@ -273,12 +273,7 @@ fn coverage(diagnosis: &Diagnosis<'_>) -> report::Coverage {
             .is_none()
             .then(|| diagnosis.tallies.iter().map(|tally| tally.white).sum()),
         bytes_scanned: seen.bytes_scanned,
-        skipped: skipped
-            .map(|(what, why)| report::Skipped {
-                what: what.as_str().into(),
-                why: why.as_str().into(),
-            })
-            .collect(),
+        skipped: skipped::skipped(&seen.skipped),
     }
 }
 

@@ -11,7 +11,8 @@ use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::tasks::Stacks;
 use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{
-    Coverage, FreePages, Kernel, KernelError, holders, percpu, slub, tables, tasks, vmalloc,
+    Coverage, FreePages, Kernel, KernelError, Omitted, Reason, holders, percpu, slub, tables,
+    tasks, vmalloc,
 };
 
 /// What one look saw.
@@ -204,8 +205,7 @@ pub fn look(
     times.reach = start.elapsed();
     coverage.bytes_scanned = reach.bytes_scanned;
     if reach.unreadable > 0 {
-        let what = format!("{} pieces of memory", reach.unreadable);
-        coverage.skip(what, "the reader could not read them");
+        coverage.skip(Omitted::Memory(reach.unreadable), Reason::Unreadable);
     }
     let interrupted = interrupted.or(reach.interrupted.then_some(Stage::Reach));
     let slab_pages = slab_pages(&heap, &census);

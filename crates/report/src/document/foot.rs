@@ -64,8 +64,7 @@ pub(super) fn left_out(doc: &mut Document, coverage: &Coverage, lang: Lang) {
         return;
     }
     let item = |skipped: &Skipped| {
-        let (what, why) = (&skipped.what, &skipped.why);
-        say::left_out_item(lang, &say::translated(lang, what), &say::translated(lang, why))
+        say::left_out_item(lang, &skipped.what.name(lang), &skipped.why.name(lang))
     };
     let mut items: Vec<_> = coverage.skipped.iter().take(SHOWN).map(item).collect();
     if coverage.skipped.len() > SHOWN {

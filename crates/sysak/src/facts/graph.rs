@@ -94,17 +94,11 @@ fn percpu_use(kernel: &Kernel<'_>, chunks: &[ChunkUse]) -> Option<report::Percpu
 
 /// Nothing is searched for pointers here.
 fn coverage(seen: &Survey, tallies: &[Tally]) -> report::Coverage {
-    let skipped = seen.coverage.skipped.iter();
     report::Coverage {
         slabs_total: seen.interrupted.is_none().then_some(seen.coverage.slabs_total),
         slabs_walked: seen.coverage.slabs_walked,
         objects_walked: tallies.iter().map(|tally| tally.live).sum(),
-        skipped: skipped
-            .map(|(what, why)| report::Skipped {
-                what: what.as_str().into(),
-                why: why.as_str().into(),
-            })
-            .collect(),
+        skipped: super::skipped::skipped(&seen.coverage.skipped),
         ..report::Coverage::default()
     }
 }
