@@ -26,7 +26,8 @@ pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, Holder,
     HolderKind, ObjectType, TypeReason, TypeReasonKind,
 };
-pub use function::{Function, FunctionSource, Process, Stack};
+pub(crate) use function::function_name;
+pub use function::{Function, FunctionSource, Process, Stack, UNKNOWN_FUNCTION};
 pub use holders::{
     CachedFile, CgroupMemory, DeletedFile, DyingCgroups, HugePool, LockedMemory, ProcessHolders,
     ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,

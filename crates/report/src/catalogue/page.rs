@@ -72,6 +72,7 @@ messages! {
     }
     about(name, said) { "{name}: {said}", "{name}：{said}" }
     space() { " ", "" }
+    unknown_function() { "unknown", "未知" }
     head_process() { "most for process", "主要进程" }
     type_line(name, percent) {
         "These objects look like {name} ({percent}), by what stands in them:",

@@ -12,6 +12,10 @@ messages! {
         "Watched allocations and frees of {caches} for {collect}.",
         "跟踪{caches}的分配和释放 {collect}。"
     }
+    watching(events, outstanding) {
+        "{events} events, {outstanding} not freed yet", "{events} 次事件，{outstanding} 个未释放"
+    }
+    watching_most(function) { ", most by {function}", "，最多：{function}" }
     followed_caches(list) { "{list}", " {list} " }
     all_slab_caches() { "all slab caches", "所有 slab 缓存" }
     seen(events, recorded, outstanding) {

@@ -341,8 +341,8 @@ mod tests {
             Reason::NoStructPage => Reason::TablesUnreadable { unreadable: 7 },
             Reason::TablesUnreadable { .. } => Reason::TooMany,
             Reason::TooMany => Reason::MoreThan { limit: 7 },
-            Reason::MoreThan { .. } => Reason::ListUnreadable { at: at },
-            Reason::ListUnreadable { .. } => Reason::ListCircle { at: at },
+            Reason::MoreThan { .. } => Reason::ListUnreadable { at },
+            Reason::ListUnreadable { .. } => Reason::ListCircle { at },
             Reason::ListCircle { .. } => Reason::ListTooLong { limit: 7 },
             Reason::ListTooLong { .. } => Reason::NoTypeInfo,
         };

@@ -3,13 +3,12 @@
 use std::io::{BufWriter, IsTerminal, Write};
 
 use anyhow::{Context, Result};
-use sysak_base::{Cancel, Stage, Watching};
+use sysak_base::Cancel;
 use sysak_report::document::Detail;
 use sysak_report::{Format, Lang, Present, Print, Style};
 use sysak_target::{Choice, Options, Target};
 
 use crate::args::{self, Reader, Shape, Source};
-use crate::progress::{Line, Words};
 
 /// How to open what was asked for.
 pub fn options(args: &Source) -> Options {
@@ -61,14 +60,6 @@ pub fn stay_out_of_the_way() {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
-/// The progress line in a language.
-pub fn line(lang: Lang) -> Line {
-    Line::new(match lang {
-        Lang::En => Words { stage: stage_en, watching: watching_en },
-        Lang::Zh => Words { stage: stage_zh, watching: watching_zh },
-    })
-}
-
 /// Prints a model on standard output in the shape and language that were asked for.
 pub fn print(model: impl Present, shape: &Shape, detail: Detail) -> Result<()> {
     let stdout = std::io::stdout();
@@ -93,44 +84,6 @@ fn style(stdout: &std::io::Stdout) -> Style {
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let width = rustix::termios::tcgetwinsize(stdout).map_or(100, |size| size.ws_col.into());
     Style { colour, width }
-}
-
-fn stage_en(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Open => "opening the target",
-        Stage::Census => "finding the owner of every page",
-        Stage::Walk => "finding the live objects of every slab",
-        Stage::Reach => "following pointers from the roots",
-        Stage::Alike => "grouping objects of like content",
-        Stage::Collect => "watching allocations",
-        Stage::Drain => "letting short-lived objects go",
-        Stage::Settle => "waiting to confirm suspects",
-        Stage::SecondLook => "looking again",
-    }
-}
-
-fn stage_zh(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Open => "打开目标",
-        Stage::Census => "统计每个页面的归属",
-        Stage::Walk => "遍历每个 slab 的对象",
-        Stage::Reach => "从根开始沿指针标记",
-        Stage::Alike => "按内容对对象分组",
-        Stage::Collect => "跟踪分配和释放",
-        Stage::Drain => "等待短期对象释放",
-        Stage::Settle => "等待复查可疑对象",
-        Stage::SecondLook => "复查",
-    }
-}
-
-fn watching_en(seen: &Watching<'_>) -> String {
-    let front = seen.front_runner.map_or(String::new(), |name| format!(", most by {name}"));
-    format!("{} events, {} not freed yet{front}", seen.events, seen.outstanding)
-}
-
-fn watching_zh(seen: &Watching<'_>) -> String {
-    let front = seen.front_runner.map_or(String::new(), |name| format!("，最多：{name}"));
-    format!("{} 次事件，{} 个未释放{front}", seen.events, seen.outstanding)
 }
 
 /// Our own process, which is no holder of anything on a live machine.

@@ -59,7 +59,8 @@ fn callers(kernel: &Kernel<'_>, seen: &Survey, top: usize) -> Vec<report::AreaCa
         matches!(area.kind, Kind::Plain | Kind::Bpf | Kind::Module) && area.pages > 0
     }) {
         let symbol = kernel.symbols.symbolize_return(area.caller);
-        let function = symbol.map_or_else(|| "unknown".to_owned(), |symbol| symbol.name.to_owned());
+        let function = symbol
+            .map_or_else(|| report::UNKNOWN_FUNCTION.to_owned(), |symbol| symbol.name.to_owned());
         let module = symbol.and_then(|symbol| symbol.module).map(str::to_owned);
         let caller = callers.entry((module.clone(), function.clone())).or_insert_with(|| {
             report::AreaCaller {
