@@ -165,8 +165,6 @@ pub enum Reader {
     Bpf,
     /// An ELF vmcore.
     Elf,
-    /// A compressed kdump.
-    Kdump,
 }
 
 /// The answer.

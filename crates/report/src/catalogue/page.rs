@@ -13,7 +13,6 @@ messages! {
     read_kcore() { "Read live through /proc/kcore", "读取方式：在线，/proc/kcore" }
     read_bpf() { "Read live through BPF", "读取方式：在线，BPF" }
     read_elf() { "Read from a crash dump (ELF)", "读取方式：崩溃转储（ELF）" }
-    read_kdump() { "Read from a crash dump (kdump)", "读取方式：崩溃转储（kdump）" }
     one_look() { ", one look", "，检查一次" }
     two_looks(seconds) { ", two looks {seconds} s apart", "，间隔 {seconds} 秒检查两次" }
     cache_title(cache, size) {

@@ -202,6 +202,10 @@ pub enum HolderKind {
     Cgroup,
     /// A file.
     File,
+    /// A pending timer, or work that is delayed by one.
+    Timer,
+    /// The kernel, nobody knows which part of it.
+    Unknown,
 }
 
 /// One reason for the verdict.

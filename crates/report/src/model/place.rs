@@ -166,6 +166,17 @@ impl Place {
         known.unwrap_or_else(|| Place::Kernel(name.into()))
     }
 
+    /// Whether it is a module, or a variable or function of one.
+    pub fn is_of_module(&self) -> bool {
+        match self {
+            Place::Module(_) | Place::ModuleData => true,
+            Place::Kernel(name) | Place::Timer(name) | Place::DelayedWork(name) => {
+                name.ends_with(']')
+            }
+            _ => false,
+        }
+    }
+
     /// What the form of a name tells.
     fn known(name: &str) -> Option<Place> {
         use Place::*;

@@ -111,30 +111,18 @@ pub enum CountKind {
     Dentries,
     /// Sockets.
     Sockets,
-    /// Processes.
-    Processes,
     /// Threads.
     Threads,
-    /// Mapped ranges of the processes' address spaces.
-    Mappings,
     /// Mounts.
     Mounts,
     /// Keys of the kernel's keyrings.
     Keys,
-    /// Namespaces.
-    Namespaces,
-    /// Watches on files (inotify and its like).
-    Watches,
     /// Control groups.
     Cgroups,
     /// Connections that the firewall tracks.
     Connections,
-    /// Network devices.
-    NetworkDevices,
     /// Loaded modules.
     Modules,
-    /// BPF programs and maps.
-    BpfObjects,
     /// Pages that the hypervisor took back.
     BalloonPages,
     /// Bytes of data that waits in pipes and sockets.

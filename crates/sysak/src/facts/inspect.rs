@@ -50,19 +50,28 @@ pub fn cache(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>) -> report::Inspecte
 /// Who holds the objects of a cache.
 pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
     let size = u64::from(heap.caches[usize::from(cache)].object_size);
-    let holder = |one: &ways::HeldBy| report::Holder {
-        path: path(one),
-        objects: one.objects,
-        bytes: one.objects * size,
-        retained_bytes: one.retained_bytes,
-        kind: match one.kind {
-            Kind::Process => report::HolderKind::Process,
-            Kind::Module => report::HolderKind::Module,
-            Kind::Cgroup => report::HolderKind::Cgroup,
-            Kind::Symbol | Kind::Kernel => report::HolderKind::Symbol,
-        },
+    let holder = |one: &ways::HeldBy| {
+        let path = path(one);
+        report::Holder {
+            kind: kind(one.kind, path.first()),
+            path,
+            objects: one.objects,
+            bytes: one.objects * size,
+            retained_bytes: one.retained_bytes,
+        }
     };
     held.held_by.iter().take(MOST_HOLDERS).map(holder).collect()
+}
+
+fn kind(kind: Kind, holder: Option<&Place>) -> report::HolderKind {
+    match (kind, holder) {
+        (_, Some(Place::Timer(_) | Place::DelayedWork(_))) => report::HolderKind::Timer,
+        (Kind::Process, _) => report::HolderKind::Process,
+        (Kind::Module, _) => report::HolderKind::Module,
+        (Kind::Cgroup, _) => report::HolderKind::Cgroup,
+        (Kind::Symbol, _) => report::HolderKind::Symbol,
+        (Kind::Kernel, _) => report::HolderKind::Unknown,
+    }
 }
 
 /// The way from a holder to the objects.
