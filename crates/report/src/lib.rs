@@ -15,6 +15,7 @@ mod present;
 mod progress;
 mod redact;
 mod render;
+mod schema;
 mod sentences;
 mod words;
 
@@ -23,3 +24,4 @@ pub use model::*;
 pub use present::{Format, Present, Print};
 pub use progress::{stage_name, watching};
 pub use render::{Style, json, text};
+pub use schema::schema;

@@ -1,5 +1,6 @@
 //! Who allocates: functions, and the processes that had them do it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue as say;
@@ -11,7 +12,7 @@ use super::{Finding, FindingVerdict, Hex, Plain, Symbolic};
 const PROOF_OBJECTS: u64 = 20;
 
 /// A function that allocates the objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Function {
     /// The function to blame.
     pub name: Symbolic,
@@ -66,7 +67,7 @@ pub(crate) fn function_name(name: &str, lang: Lang) -> String {
 }
 
 /// One way to an allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stack {
     /// Its frames, from the allocator outwards.
     pub frames: Vec<Symbolic>,
@@ -75,7 +76,7 @@ pub struct Stack {
 }
 
 /// A process that had a function allocate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
@@ -86,7 +87,7 @@ pub struct Process {
 }
 
 /// How a function was found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionSource {
     /// Seen allocating.

@@ -2,6 +2,9 @@
 //!
 //! JSON has the English words (`what`, `why`) and, beside them, the values (`kind`, `reason`).
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -19,9 +22,17 @@ pub struct Skipped {
     pub why: Reason,
 }
 
-/// How it is written. The words are made from the values: only these are read back.
-#[derive(Deserialize)]
+/// Something that was left out: in English, and as values. The words are made from the values: only
+/// these are read back.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Skipped")]
 struct Written {
+    /// What.
+    #[serde(rename = "what")]
+    _what: Symbolic,
+    /// And why.
+    #[serde(rename = "why")]
+    _why: Symbolic,
     #[serde(flatten)]
     omitted: Omitted,
     #[serde(flatten)]
@@ -31,6 +42,17 @@ struct Written {
 impl From<Written> for Skipped {
     fn from(written: Written) -> Skipped {
         Skipped { what: written.omitted, why: written.reason }
+    }
+}
+
+/// As it is written.
+impl JsonSchema for Skipped {
+    fn schema_name() -> Cow<'static, str> {
+        Written::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
     }
 }
 
@@ -70,7 +92,7 @@ impl Serialize for Tag {
 }
 
 /// What was left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Omitted {
     /// Slabs.
@@ -128,7 +150,7 @@ pub enum Omitted {
 }
 
 /// Why something was left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
     /// The type information does not tell where it is.
