@@ -13,7 +13,7 @@ use sysak_heap::PageSet;
 
 use crate::list::walk_list;
 use crate::shape::{CounterShape, PageKind};
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// No per-CPU list is longer (`pcp->high` is a fraction of a zone).
 const LONGEST_LIST: usize = 1 << 22;
@@ -50,7 +50,7 @@ impl FreePages {
             secondary_table_pages: None,
         };
         if nodes.is_empty() {
-            coverage.skip("per-CPU free pages", "the memory nodes were not found");
+            coverage.skip(Omitted::PerCpuFreePages, Reason::NoNodes);
             return free;
         }
         if let Some(shape) = kernel.shape.zone.counters {
@@ -114,7 +114,7 @@ impl FreePages {
     fn add_list(&mut self, kernel: &Kernel<'_>, head: Va, order: u64, coverage: &mut Coverage) {
         let walk = walk_list(kernel.memory, head, LONGEST_LIST);
         if let Some(stop) = walk.stopped {
-            coverage.skip("a per-CPU list of free pages", stop.to_string());
+            coverage.skip(Omitted::PerCpuPageList, Reason::Stopped(stop));
         }
         let link = kernel.shape.page.lru;
         for at in walk.seen {

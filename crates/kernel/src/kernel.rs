@@ -186,25 +186,3 @@ fn lies_in(runs: &[PfnRange], pfn: Pfn) -> bool {
     let next = runs.partition_point(|run| run.end <= pfn);
     runs.get(next).is_some_and(|run| run.contains(pfn))
 }
-
-/// What was looked at, and what was not.
-#[derive(Clone, Debug, Default)]
-pub struct Coverage {
-    /// Slabs found.
-    pub slabs_total: u64,
-    /// Slabs whose objects are known.
-    pub slabs_walked: u64,
-    /// Objects in them, free ones included.
-    pub objects_walked: u64,
-    /// Bytes that marking read.
-    pub bytes_scanned: u64,
-    /// What was left out, and why.
-    pub skipped: Vec<(String, String)>,
-}
-
-impl Coverage {
-    /// Notes something that was left out.
-    pub fn skip(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.skipped.push((what.into(), why.into()));
-    }
-}

@@ -9,6 +9,7 @@
 //! [`shape`] spells the kernel's type and field names.
 
 mod aliases;
+mod coverage;
 mod free;
 pub mod functions;
 pub mod holders;
@@ -24,6 +25,7 @@ pub mod tasks;
 pub mod timers;
 pub mod vmalloc;
 
+pub use coverage::{Coverage, Omission, Omitted, Reason};
 pub use free::FreePages;
-pub use kernel::{Coverage, Kernel, KernelError};
+pub use kernel::{Kernel, KernelError};
 pub use list::{Stop, Walk};

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use sysak_base::{Cancel, Pfn, PfnRange, Progress, Stage};
 use sysak_heap::{Block, PageSet};
 
-use crate::{Coverage, FreePages, Kernel};
+use crate::{Coverage, FreePages, Kernel, Omitted, Reason};
 use counter::Counter;
 pub use user::{Charged, FilePages, UserPages};
 
@@ -306,8 +306,7 @@ impl Census {
         }
         counter.census.user.flush();
         if counter.unreadable > 0 {
-            let what = format!("{} pages of RAM", counter.unreadable);
-            coverage.skip(what, "their struct page cannot be read");
+            coverage.skip(Omitted::Pages(counter.unreadable), Reason::NoStructPage);
         }
         counter.census
     }

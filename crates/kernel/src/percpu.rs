@@ -20,7 +20,7 @@ use crate::list::{half, word};
 use crate::page::{Census, Owner};
 use crate::shape::PerCpuShape;
 use crate::vmalloc::{Area, AreaKind};
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 
 pub use allocations::{Allocation, Allocations, ChunkUse, allocations};
 
@@ -108,7 +108,7 @@ pub fn claim(
     coverage: &mut Coverage,
 ) -> Vec<Chunk> {
     let Some(shape) = &kernel.shape.percpu else {
-        coverage.skip("per-CPU memory", "the kernel's type information does not tell of it");
+        coverage.skip(Omitted::PerCpuMemory, Reason::NoTypeInfo);
         return Vec::new();
     };
     let starts = areas.iter().filter(|area| area.kind == AreaKind::PerCpu).map(|area| area.address);
@@ -117,8 +117,7 @@ pub fn claim(
     let first = chunks.find_first(found.first());
     let claimed = first.is_some_and(|first| chunks.claim_first(&first, census));
     if !claimed {
-        let why = "the first chunk was not found; it is among the reserved pages";
-        coverage.skip("per-CPU memory of boot time", why);
+        coverage.skip(Omitted::BootPerCpuMemory, Reason::NoFirstChunk);
     }
     found.extend(first.and_then(|first| chunks.find_reserved(&first)));
     found.extend(first);

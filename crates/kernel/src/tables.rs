@@ -21,7 +21,7 @@ use sysak_heap::{Heap, PageSet};
 use crate::list::{half, word};
 use crate::page::{Census, Owner};
 use crate::shape::find_firmware_tables;
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 use proof::{next_table, prove};
 use spaces::{proved, spaces};
 
@@ -34,9 +34,6 @@ const MOST_READS: u64 = 1 << 16;
 /// Address spaces that are checked for page-table isolation: all have it or none.
 const MOST_ASKED: u32 = 8;
 
-/// What the report says is missing where tables were not found.
-const WHAT: &str = "some page tables";
-
 /// Gives page tables that nobody owns yet to their owner; returns how many pages.
 pub fn claim(
     kernel: &Kernel<'_>,
@@ -46,11 +43,11 @@ pub fn claim(
 ) -> u64 {
     let spaces = spaces(kernel, heap);
     let Some((top, paging)) = proved(kernel, &spaces) else {
-        coverage.skip(WHAT, "the kernel's own were not found; they are among the other pages");
+        coverage.skip(Omitted::SomePageTables, Reason::NoKernelTables);
         return 0;
     };
     if spaces.is_empty() {
-        coverage.skip(WHAT, "those of processes were not found; they are among the other pages");
+        coverage.skip(Omitted::SomePageTables, Reason::NoProcessTables);
     }
     let seen = PageSet::new(kernel.end_pfn().0);
     let mut walker = Walker { kernel, census, paging, seen, claimed: 0, reads: 0, unreadable: 0 };
@@ -60,10 +57,10 @@ pub fn claim(
     walker.user_spaces(&spaces);
     walker.firmware(find_firmware_tables(kernel.memory, kernel.symbols, &kernel.shape));
     if walker.reads > MOST_READS {
-        coverage.skip(WHAT, format!("there are more than {MOST_READS}"));
+        coverage.skip(Omitted::SomePageTables, Reason::MoreThan(MOST_READS));
     }
     if walker.unreadable > 0 {
-        coverage.skip(WHAT, format!("{} that lead to others cannot be read", walker.unreadable));
+        coverage.skip(Omitted::SomePageTables, Reason::TablesUnreadable(walker.unreadable));
     }
     walker.claimed
 }

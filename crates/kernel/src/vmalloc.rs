@@ -16,7 +16,7 @@ use sysak_heap::{AreaPages, Heap, Object};
 use crate::list::{Stop, Walk, half, word};
 use crate::page::{Census, Owner};
 use crate::shape::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// `vm.max_map_count` and pid_max keep real machines far below.
 const MOST_AREAS: usize = 4 << 20;
@@ -68,7 +68,7 @@ pub struct Area {
 /// Every area in use, by address; `heap` leads to them where the kernel lists no symbol of theirs.
 pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Area> {
     let Some(shape) = &kernel.shape.vmalloc else {
-        coverage.skip("vmalloc areas", "the kernel's type information does not tell of them");
+        coverage.skip(Omitted::VmallocAreas, Reason::NoTypeInfo);
         return Vec::new();
     };
     let lists = shape.find_lists(kernel.memory, kernel.symbols);
@@ -76,7 +76,7 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Ar
     for head in &lists {
         let walk = patiently(kernel.memory.is_live(), || walk(kernel, shape, *head));
         if let Some(stop) = walk.stopped {
-            coverage.skip("some vmalloc areas", stop.to_string());
+            coverage.skip(Omitted::SomeVmallocAreas, Reason::Stopped(stop));
         }
         areas.extend(walk.seen);
     }
@@ -86,7 +86,7 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Ar
     areas.sort_unstable_by_key(|area| area.address);
     areas.dedup_by_key(|area| area.address);
     if areas.is_empty() {
-        coverage.skip("vmalloc areas", "they were not found; they are among the other pages");
+        coverage.skip(Omitted::VmallocAreas, Reason::NotFound);
     }
     areas
 }

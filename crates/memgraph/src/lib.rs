@@ -64,7 +64,8 @@ fn callers(kernel: &Kernel<'_>, seen: &Inventory, top: usize) -> Vec<report::Are
         matches!(area.kind, AreaKind::Plain | AreaKind::Bpf | AreaKind::Module) && area.pages > 0
     }) {
         let symbol = kernel.symbols.symbolize_return(area.caller);
-        let function = symbol.map_or_else(|| "unknown".to_owned(), |symbol| symbol.name.to_owned());
+        let function = symbol
+            .map_or_else(|| report::UNKNOWN_FUNCTION.to_owned(), |symbol| symbol.name.to_owned());
         let module = symbol.and_then(|symbol| symbol.module).map(str::to_owned);
         let caller = callers.entry((module.clone(), function.clone())).or_insert_with(|| {
             report::AreaCaller {

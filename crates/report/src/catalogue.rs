@@ -30,6 +30,6 @@ pub(crate) use memgraph::*;
 pub(crate) use page::*;
 pub(crate) use places::*;
 pub(crate) use reasons::*;
-pub(crate) use skipped::translated;
+pub(crate) use skipped::*;
 pub(crate) use verdict::*;
 pub(crate) use watch::*;

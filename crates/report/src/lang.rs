@@ -1,9 +1,10 @@
 //! The languages of the report.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A language.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Lang {
     /// English.

@@ -12,12 +12,16 @@ mod figures;
 mod lang;
 mod model;
 mod present;
+mod progress;
 mod redact;
 mod render;
+mod schema;
 mod sentences;
 mod words;
 
 pub use lang::Lang;
 pub use model::*;
 pub use present::{Format, Present, Print};
+pub use progress::{stage_name, watching};
 pub use render::{Style, json, text};
+pub use schema::schema;

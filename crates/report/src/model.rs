@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a field that is named here keeps its name, unit and meaning.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::lang::Lang;
@@ -18,6 +19,7 @@ mod memgraph;
 mod name;
 mod place;
 mod scalar;
+mod skipped;
 mod trace;
 
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
@@ -25,7 +27,8 @@ pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, Holder,
     HolderKind, ObjectType, TypeReason, TypeReasonKind,
 };
-pub use function::{Function, FunctionSource, Process, Stack};
+pub(crate) use function::function_name;
+pub use function::{Function, FunctionSource, Process, Stack, UNKNOWN_FUNCTION};
 pub use holders::{
     CachedFile, CgroupMemory, DeletedFile, DyingCgroups, HugePool, LockedMemory, ProcessHolders,
     ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
@@ -40,15 +43,16 @@ pub use name::{Plain, Symbolic};
 pub use place::Place;
 pub(crate) use scalar::{ADDRESS, CONTENTS, HEX, PAGE_NUMBER};
 pub use scalar::{Address, Contents, Hex, PageNumber};
+pub use skipped::{Omitted, Reason, Skipped};
 pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One diagnosis of one target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// [`SCHEMA_VERSION`].
+    /// Version of the shape.
     pub schema_version: u32,
     /// Who made it.
     pub tool: Tool,
@@ -56,9 +60,9 @@ pub struct Report {
     pub target: Target,
     /// Whether it leaks.
     pub verdict: Verdict,
-    /// The verdict in one sentence; filled by [`Report::render_sentences`].
+    /// The verdict in one sentence.
     pub summary: String,
-    /// What the report shows that not everybody should see; filled likewise.
+    /// What the report shows that not everybody should see.
     pub notice: String,
     /// Why the verdict is `undetermined`, where no interruption is the reason.
     pub reason: Option<String>,
@@ -113,7 +117,7 @@ impl Default for Report {
 }
 
 /// The program that made the report.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tool {
     /// `sysak`.
     pub name: Plain,
@@ -122,7 +126,7 @@ pub struct Tool {
 }
 
 /// The kernel that was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// Running or dumped.
     pub kind: TargetKind,
@@ -141,7 +145,7 @@ pub struct Target {
 }
 
 /// Running or dumped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetKind {
     /// The machine that the tool runs on.
@@ -152,7 +156,7 @@ pub enum TargetKind {
 }
 
 /// How the target's memory was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reader {
     /// `/proc/kcore`.
@@ -162,12 +166,10 @@ pub enum Reader {
     Bpf,
     /// An ELF vmcore.
     Elf,
-    /// A compressed kdump.
-    Kdump,
 }
 
 /// The answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Memory is lost for good.
@@ -193,7 +195,7 @@ impl Verdict {
 }
 
 /// How the target was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Method {
     /// How often memory was looked at: a second look confirms suspects of a live machine.
     pub looks: u32,
@@ -206,7 +208,7 @@ pub struct Method {
 }
 
 /// What was looked at and what was not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Slabs that the target has; `None` where the search for them did not end.
     pub slabs_total: Option<u64>,
@@ -222,17 +224,8 @@ pub struct Coverage {
     pub skipped: Vec<Skipped>,
 }
 
-/// Something that was left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
-    /// What.
-    pub what: Symbolic,
-    /// And why.
-    pub why: Symbolic,
-}
-
 /// How long the steps took; `None` for a step that was not made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timings {
     /// All of it.
     pub total_s: Option<f64>,
@@ -251,7 +244,7 @@ pub struct Timings {
 }
 
 /// Totals of one slab cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CacheTotals {
     /// Its name in `/proc/slabinfo`.
     pub name: Plain,
@@ -272,7 +265,7 @@ pub struct CacheTotals {
 }
 
 /// The steps of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Opening the target, its types and its symbols.

@@ -12,7 +12,7 @@ use sysak_heap::{Heap, Object, allocated_since, tally};
 use sysak_kernel::page::Census;
 use sysak_kernel::tasks::Stacks;
 use sysak_kernel::vmalloc::Area;
-use sysak_kernel::{Coverage, Kernel, KernelError, holders, percpu, vmalloc};
+use sysak_kernel::{Coverage, Kernel, KernelError, Omitted, Reason, holders, percpu, vmalloc};
 
 mod inventory;
 mod times;
@@ -86,8 +86,7 @@ fn take(
     times.reach = start.elapsed();
     coverage.bytes_scanned = marked.bytes_scanned;
     if marked.unreadable > 0 {
-        let what = format!("{} pieces of memory", marked.unreadable);
-        coverage.skip(what, "the reader could not read them");
+        coverage.skip(Omitted::Memory(marked.unreadable), Reason::Unreadable);
     }
     let interrupted = interrupted.or(marked.interrupted.then_some(Stage::Reach));
     let slab_pages = slab_pages(&heap, &census);

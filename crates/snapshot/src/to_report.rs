@@ -1,26 +1,21 @@
 //! What a snapshot and an inventory show, in the report's terms: figures only.
 
+mod skipped;
+
 use std::time::Duration;
 
 use sysak_base::PAGE_SIZE;
 use sysak_heap::{Class, Heap, Tally};
-use sysak_kernel::Coverage;
 use sysak_kernel::page::{Census, Owner, Part};
 use sysak_report as report;
+
+pub use skipped::skipped;
 
 use crate::SlabPages;
 
 /// This program.
 pub fn tool() -> report::Tool {
     report::Tool { name: "sysak".into(), version: env!("CARGO_PKG_VERSION").into() }
-}
-
-/// What was left out.
-pub fn skipped(coverage: &Coverage) -> Vec<report::Skipped> {
-    let skipped = coverage.skipped.iter();
-    skipped
-        .map(|(what, why)| report::Skipped { what: what.as_str().into(), why: why.as_str().into() })
-        .collect()
 }
 
 /// Seconds, to the millisecond.

@@ -6,20 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sysak_base::{Progress, Stage, Watching};
-
-/// What the line says, in one language.
-#[derive(Clone, Copy)]
-pub struct Words {
-    /// What a step does.
-    pub stage: fn(Stage) -> &'static str,
-    /// What watching has seen so far.
-    pub watching: fn(&Watching<'_>) -> String,
-}
+use sysak_report::{Lang, stage_name, watching};
 
 /// The line on the terminal.
 pub struct Line {
     bar: ProgressBar,
-    words: Words,
+    lang: Lang,
     last: RefCell<Option<(Stage, Instant)>>,
 }
 
@@ -28,7 +20,7 @@ const EVERY: Duration = Duration::from_millis(80);
 
 impl Line {
     /// A line on stderr, if that is a terminal.
-    pub fn new(words: Words) -> Line {
+    pub fn new(lang: Lang) -> Line {
         let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr());
         if !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -37,7 +29,7 @@ impl Line {
         {
             bar.set_style(style.progress_chars("=> "));
         }
-        Line { bar, words, last: RefCell::new(None) }
+        Line { bar, lang, last: RefCell::new(None) }
     }
 
     /// Takes the line off the screen.
@@ -55,14 +47,15 @@ impl Progress for Line {
         *last = Some((stage, Instant::now()));
         // What watching has seen follows at once.
         if stage != Stage::Collect {
-            self.bar.set_message((self.words.stage)(stage));
+            self.bar.set_message(stage_name(self.lang, stage.into()));
         }
         self.bar.set_length(total.max(1));
         self.bar.set_position(done.min(total));
     }
 
     fn watching(&self, seen: &Watching<'_>) {
-        let stage = (self.words.stage)(Stage::Collect);
-        self.bar.set_message(format!("{stage}: {}", (self.words.watching)(seen)));
+        let stage = stage_name(self.lang, Stage::Collect.into());
+        let said = watching(self.lang, seen.events, seen.outstanding, seen.front_runner);
+        self.bar.set_message(format!("{stage}: {said}"));
     }
 }

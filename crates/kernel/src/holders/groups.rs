@@ -10,7 +10,7 @@ use super::cgroups;
 use crate::list::{half, walk_list, word};
 use crate::page::Charged;
 use crate::shape::{GroupShape, find_root_group};
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// More groups than the kernel numbers, those that are dying included, make no sense.
 const MOST_GROUPS: usize = 1 << 18;
@@ -48,7 +48,7 @@ pub(super) fn find(
         let head = groups[next].at.at(shape.children);
         let walk = walk_list(kernel.memory, head, MOST_GROUPS - groups.len());
         if let Some(stop) = walk.stopped {
-            coverage.skip("some memory cgroups", stop.to_string());
+            coverage.skip(Omitted::SomeCgroups, Reason::Stopped(stop));
         }
         for link in walk.seen {
             let at = Va(link.0.wrapping_sub(shape.sibling));

@@ -13,7 +13,7 @@ use super::Process;
 use super::gather::gather;
 use crate::list::{half, word};
 use crate::shape::{OpenShape, PipeShape, SocketShape};
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// Open files that are looked at.
 const MOST_OPEN: usize = 1 << 21;
@@ -91,7 +91,7 @@ pub(super) fn find(
     cancel: &Cancel,
 ) -> Opened {
     let Some(shape) = &kernel.shape.held.open else {
-        coverage.skip("open files of processes", "this kernel's types do not tell where they are");
+        coverage.skip(Omitted::OpenFiles, Reason::NoTypeInfo);
         return Opened::default();
     };
     let mut open = Vec::new();
@@ -100,8 +100,8 @@ pub(super) fn find(
             slots(kernel, shape, *table, |file| open.push((file, index)));
         }
         if open.len() >= MOST_OPEN || cancel.is_set() {
-            let what = format!("open files of {} processes", processes.len() - index - 1);
-            coverage.skip(what, "there are too many of them");
+            let left = (processes.len() - index - 1) as u64;
+            coverage.skip(Omitted::OpenFilesOf(left), Reason::TooMany);
             break;
         }
     }

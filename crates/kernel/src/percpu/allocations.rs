@@ -15,7 +15,7 @@ use super::places::Places;
 use super::{Chunk, Origin, boot};
 use crate::list::word;
 use crate::shape::{GRAIN_BYTES, PerCpuShape};
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// How often the maps of a chunk that changed meanwhile are read again.
 const RETRIES: u32 = 4;
@@ -105,8 +105,7 @@ pub fn allocations(kernel: &Kernel<'_>, chunks: &[Chunk], coverage: &mut Coverag
     }
     let torn = found.uses.iter().filter(|used| !used.whole).count();
     if torn > 0 {
-        let why = "their maps changed while they were read, or are damaged";
-        coverage.skip(format!("some allocations in {torn} chunks of per-CPU memory"), why);
+        coverage.skip(Omitted::PerCpuAllocations(torn as u64), Reason::ChangedOrDamaged);
     }
     found.list.sort_unstable_by_key(|allocation| allocation.pointer);
     found.boot_pages = (first.base.0 + first.unit_bytes()).saturating_sub(unit.0) >> PAGE_SHIFT;

@@ -6,7 +6,7 @@ use sysak_base::{Pfn, Va};
 use sysak_heap::Cache;
 
 use crate::list::{half, read_string, walk_list, word};
-use crate::{Coverage, Kernel, KernelError, aliases};
+use crate::{Coverage, Kernel, KernelError, Omitted, Reason, aliases};
 
 /// More caches than any kernel has; memory cgroups have none of their own since v5.9.
 const MOST_CACHES: usize = 1 << 14;
@@ -69,7 +69,7 @@ impl Caches {
         };
         let walk = walk_list(kernel.memory, head, MOST_CACHES);
         if let Some(stop) = walk.stopped {
-            coverage.skip("some slab caches", stop.to_string());
+            coverage.skip(Omitted::SomeCaches, Reason::Stopped(stop));
         }
         let mut caches =
             Caches { caches: Vec::new(), pointers: Vec::new(), by_address: HashMap::new() };
@@ -78,7 +78,7 @@ impl Caches {
         for link in links.filter(|link| kernel.direct_pfn(*link).is_some()) {
             let cache = Va(link.0.wrapping_sub(shape.list));
             if !caches.add(kernel, cache) {
-                coverage.skip(format!("the slab cache at {cache}"), "it makes no sense");
+                coverage.skip(Omitted::Cache(cache), Reason::Implausible);
             }
         }
         if caches.caches.is_empty() {

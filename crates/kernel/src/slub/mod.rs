@@ -19,7 +19,7 @@ use sysak_heap::{Heap, Object, PageSet};
 
 use crate::list::word;
 use crate::shape::PageKind;
-use crate::{Coverage, Kernel, KernelError};
+use crate::{Coverage, Kernel, KernelError, Omitted, Reason};
 use caches::FreePointer;
 
 /// How often a torn slab is read again.
@@ -75,14 +75,13 @@ pub fn walk(
     coverage.slabs_walked = slabs.heap.slabs.len() as u64 - slabs.torn;
     coverage.objects_walked = slabs.heap.objects();
     if slabs.torn > 0 {
-        coverage.skip(format!("{} slabs", slabs.torn), "they changed while they were read");
+        coverage.skip(Omitted::Slabs(slabs.torn), Reason::Changed);
     }
     if vanished > 0 {
-        coverage.skip(format!("{vanished} slabs"), "they were given back meanwhile");
+        coverage.skip(Omitted::Slabs(vanished), Reason::GivenBack);
     }
     if !slabs.foreign.is_empty() {
-        let what = format!("{} slabs", slabs.foreign.len());
-        coverage.skip(what, "not cut up as SLUB does (KFENCE); taken as roots");
+        coverage.skip(Omitted::Slabs(slabs.foreign.len() as u64), Reason::Foreign);
     }
     Ok(slabs)
 }

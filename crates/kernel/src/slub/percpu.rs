@@ -5,7 +5,7 @@ use sysak_base::Va;
 
 use super::Caches;
 use crate::list::{walk_list, word};
-use crate::{Coverage, Kernel};
+use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// `MAX_OBJS_PER_PAGE`: a per-CPU freelist lies within one slab.
 const LONGEST_CHAIN: usize = 32767;
@@ -22,7 +22,7 @@ pub(super) fn free_objects(
 ) -> Vec<Va> {
     let mut free = Vec::new();
     if kernel.per_cpu_offsets.is_empty() {
-        coverage.skip("per-CPU free objects", "the per-CPU areas were not found");
+        coverage.skip(Omitted::PerCpuFreeObjects, Reason::NoPerCpuAreas);
     }
     for index in 0..caches.caches.len() {
         cpu_freelists(kernel, caches, index, &mut free);

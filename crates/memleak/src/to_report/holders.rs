@@ -11,19 +11,28 @@ const MOST_HOLDERS: usize = 50;
 /// Who holds the objects of a cache.
 pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
     let size = u64::from(heap.caches[usize::from(cache)].object_size);
-    let holder = |one: &Holder| report::Holder {
-        path: path(one),
-        objects: one.objects,
-        bytes: one.objects * size,
-        retained_bytes: one.retained_bytes,
-        kind: match one.kind {
-            HolderKind::Process => report::HolderKind::Process,
-            HolderKind::Module => report::HolderKind::Module,
-            HolderKind::Cgroup => report::HolderKind::Cgroup,
-            HolderKind::Symbol | HolderKind::Kernel => report::HolderKind::Symbol,
-        },
+    let holder = |one: &Holder| {
+        let path = path(one);
+        report::Holder {
+            kind: kind(one.kind, path.first()),
+            path,
+            objects: one.objects,
+            bytes: one.objects * size,
+            retained_bytes: one.retained_bytes,
+        }
     };
     held.held_by.iter().take(MOST_HOLDERS).map(holder).collect()
+}
+
+fn kind(kind: HolderKind, holder: Option<&Place>) -> report::HolderKind {
+    match (kind, holder) {
+        (_, Some(Place::Timer(_) | Place::DelayedWork(_))) => report::HolderKind::Timer,
+        (HolderKind::Process, _) => report::HolderKind::Process,
+        (HolderKind::Module, _) => report::HolderKind::Module,
+        (HolderKind::Cgroup, _) => report::HolderKind::Cgroup,
+        (HolderKind::Symbol, _) => report::HolderKind::Symbol,
+        (HolderKind::Kernel, _) => report::HolderKind::Unknown,
+    }
 }
 
 /// The way from a holder to the objects.

@@ -164,7 +164,7 @@ fn named(kernel: &Kernel<'_>, at: Va) -> report::Function {
         name: match symbol {
             Some(symbol) => symbol.name.into(),
             // No call site, and no stack was taken.
-            None if at.0 == 0 => "unknown".into(),
+            None if at.0 == 0 => report::UNKNOWN_FUNCTION.into(),
             None => at.to_string().into(),
         },
         offset: symbol.map(|symbol| symbol.offset.into()),

@@ -13,7 +13,6 @@ messages! {
     read_kcore() { "Read live through /proc/kcore", "读取方式：在线，/proc/kcore" }
     read_bpf() { "Read live through BPF", "读取方式：在线，BPF" }
     read_elf() { "Read from a crash dump (ELF)", "读取方式：崩溃转储（ELF）" }
-    read_kdump() { "Read from a crash dump (kdump)", "读取方式：崩溃转储（kdump）" }
     one_look() { ", one look", "，检查一次" }
     two_looks(seconds) { ", two looks {seconds} s apart", "，间隔 {seconds} 秒检查两次" }
     cache_title(cache, size) {
@@ -72,6 +71,7 @@ messages! {
     }
     about(name, said) { "{name}: {said}", "{name}：{said}" }
     space() { " ", "" }
+    unknown_function() { "unknown", "未知" }
     head_process() { "most for process", "主要进程" }
     type_line(name, percent) {
         "These objects look like {name} ({percent}), by what stands in them:",

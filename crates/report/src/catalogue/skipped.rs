@@ -1,76 +1,80 @@
-//! What was left out, in Chinese: these texts are made in English by who walks memory.
+//! What was left out, and why.
 //!
-//! A text that is not known here is shown as it is.
+//! The English ones are what JSON has.
 
 use crate::lang::Lang;
 
-/// Known texts; `{}` stands for a number or an address.
-const KNOWN: &[(&str, &str)] = &[
-    ("{} slabs", "{} 个 slab"),
-    ("some slab caches", "部分 slab 缓存"),
-    ("the slab cache at {}", "地址 {} 处的 slab 缓存"),
-    ("{} pages of RAM", "{} 个内存页"),
-    ("{} pieces of memory", "{} 块内存"),
-    ("{} processes", "{} 个进程"),
-    ("open files of {} processes", "{} 个进程打开的文件"),
-    ("some memory cgroups", "部分内存 cgroup"),
-    ("there was no time to look at them", "时间不够，未及检查"),
-    ("per-CPU free objects", "每 CPU 空闲对象"),
-    ("per-CPU free pages", "每 CPU 空闲页"),
-    ("a per-CPU list of free pages", "一个每 CPU 空闲页链表"),
-    ("they changed while they were read", "读取时发生了变化"),
-    ("they were given back meanwhile", "期间已被归还"),
-    ("it makes no sense", "内容不合理"),
-    (
-        "not cut up as SLUB does (KFENCE); taken as roots",
-        "不按 SLUB 方式划分（KFENCE），作为根处理",
-    ),
-    ("the per-CPU areas were not found", "未找到每 CPU 区域"),
-    ("the memory nodes were not found", "未找到内存节点"),
-    ("their struct page cannot be read", "对应的 struct page 无法读取"),
-    ("the reader could not read them", "无法读取"),
-    ("memory at {} is not readable", "地址 {} 处的内存无法读取"),
-    ("the list runs in a circle at {}", "链表在 {} 处成环"),
-    ("the list is longer than {} elements", "链表超过 {} 个元素"),
-];
-
-/// The text in `lang`, with its numbers.
-pub(crate) fn translated(lang: Lang, text: &str) -> String {
-    let known = match lang {
-        Lang::En => None,
-        Lang::Zh => KNOWN.iter().find_map(|(en, zh)| Some(zh.replace("{}", hole(en, text)?))),
-    };
-    known.unwrap_or_else(|| text.to_owned())
-}
-
-/// What stands where the pattern has `{}`.
-fn hole<'a>(pattern: &str, text: &'a str) -> Option<&'a str> {
-    let Some((before, after)) = pattern.split_once("{}") else {
-        return (pattern == text).then_some("");
-    };
-    let hole = text.strip_prefix(before)?.strip_suffix(after)?;
-    (!hole.is_empty() && hole.chars().all(|c| c.is_ascii_alphanumeric())).then_some(hole)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn known_texts_keep_their_numbers() {
-        assert_eq!(translated(Lang::Zh, "12 slabs"), "12 个 slab");
-        assert_eq!(
-            translated(Lang::Zh, "the list runs in a circle at 0xffff888003605e80"),
-            "链表在 0xffff888003605e80 处成环"
-        );
-        assert_eq!(translated(Lang::Zh, "it makes no sense"), "内容不合理");
+// What.
+messages! {
+    left_slabs(count) { "{count} slabs", "{count} 个 slab" }
+    left_some_caches() { "some slab caches", "部分 slab 缓存" }
+    left_cache(address) { "the slab cache at {address}", "地址 {address} 处的 slab 缓存" }
+    left_per_cpu_free_objects() { "per-CPU free objects", "每 CPU 空闲对象" }
+    left_per_cpu_free_pages() { "per-CPU free pages", "每 CPU 空闲页" }
+    left_per_cpu_page_list() { "a per-CPU list of free pages", "一个每 CPU 空闲页链表" }
+    left_pages(count) { "{count} pages of RAM", "{count} 个内存页" }
+    left_vmalloc_areas() { "vmalloc areas", "vmalloc 区域" }
+    left_some_vmalloc_areas() { "some vmalloc areas", "部分 vmalloc 区域" }
+    left_per_cpu_memory() { "per-CPU memory", "每 CPU 内存" }
+    left_boot_per_cpu_memory() { "per-CPU memory of boot time", "启动时分配的每 CPU 内存" }
+    left_per_cpu_allocations(count) {
+        "some allocations in {count} chunks of per-CPU memory", "{count} 块每 CPU 内存中的部分分配"
     }
+    left_some_page_tables() { "some page tables", "部分页表" }
+    left_open_files() { "open files of processes", "进程打开的文件" }
+    left_open_files_of(count) { "open files of {count} processes", "{count} 个进程打开的文件" }
+    left_some_cgroups() { "some memory cgroups", "部分内存 cgroup" }
+    left_memory(count) { "{count} pieces of memory", "{count} 块内存" }
+}
 
-    #[test]
-    fn other_texts_stay_as_they_are() {
-        for text in ["", " slabs", "twelve odd slabs", "a new thing"] {
-            assert_eq!(translated(Lang::Zh, text), text);
-        }
-        assert_eq!(translated(Lang::En, "12 slabs"), "12 slabs");
+// Why.
+messages! {
+    why_no_type_info() {
+        "the kernel's type information does not tell where they are", "内核的类型信息中没有其位置"
+    }
+    why_not_found() {
+        "they were not found; they are among the other pages", "未找到，计入其他页"
+    }
+    why_no_per_cpu_areas() { "the per-CPU areas were not found", "未找到每 CPU 区域" }
+    why_no_nodes() { "the memory nodes were not found", "未找到内存节点" }
+    why_no_first_chunk() {
+        "the first chunk was not found; it is among the reserved pages", "未找到第一块，计入保留页"
+    }
+    why_no_kernel_tables() {
+        "the kernel's own were not found; they are among the other pages",
+        "未找到内核自身的页表，计入其他页"
+    }
+    why_no_process_tables() {
+        "those of processes were not found; they are among the other pages",
+        "未找到进程的页表，计入其他页"
+    }
+    why_changed() { "they changed while they were read", "读取时发生了变化" }
+    why_changed_or_damaged() {
+        "their maps changed while they were read, or are damaged",
+        "位图在读取时发生了变化，或者已损坏"
+    }
+    why_given_back() { "they were given back meanwhile", "期间已被归还" }
+    why_implausible() { "it makes no sense", "内容不合理" }
+    why_foreign() {
+        "not cut up as SLUB does (KFENCE); taken as roots",
+        "不按 SLUB 方式划分（KFENCE），作为根处理"
+    }
+    why_unreadable() { "the reader could not read them", "无法读取" }
+    why_no_struct_page() {
+        "their struct page cannot be read", "对应的 struct page 无法读取"
+    }
+    why_tables_unreadable(count) {
+        "{count} that lead to others cannot be read", "其中 {count} 个上级页表无法读取"
+    }
+    why_too_many() { "there are too many of them", "数量过多" }
+    why_more_than(limit) { "there are more than {limit}", "超过 {limit} 个" }
+    why_list_unreadable(address) {
+        "memory at {address} is not readable", "地址 {address} 处的内存无法读取"
+    }
+    why_list_circle(address) {
+        "the list runs in a circle at {address}", "链表在 {address} 处成环"
+    }
+    why_list_too_long(limit) {
+        "the list is longer than {limit} elements", "链表超过 {limit} 个元素"
     }
 }

@@ -12,6 +12,10 @@ messages! {
         "Watched allocations and frees of {caches} for {collect}.",
         "跟踪{caches}的分配和释放 {collect}。"
     }
+    watching(events, outstanding) {
+        "{events} events, {outstanding} not freed yet", "{events} 次事件，{outstanding} 个未释放"
+    }
+    watching_most(function) { ", most by {function}", "，最多：{function}" }
     followed_caches(list) { "{list}", " {list} " }
     all_slab_caches() { "all slab caches", "所有 slab 缓存" }
     seen(events, recorded, outstanding) {
@@ -92,18 +96,12 @@ messages! {
     inodes() { "inodes in memory", "内存中的 inode" }
     dentries() { "directory entries in memory", "内存中的目录项" }
     sockets() { "sockets", "套接字" }
-    processes() { "processes", "进程" }
     threads() { "threads", "线程" }
-    mappings() { "mapped memory ranges of programs", "程序的内存映射区" }
     mounts() { "mounts", "挂载点" }
     keys() { "keys", "密钥" }
-    namespaces() { "namespaces", "命名空间" }
-    watches() { "file watches", "文件监视（inotify 等）" }
     cgroups() { "control groups", "控制组（cgroup）" }
     connections() { "tracked connections", "被跟踪的连接（conntrack）" }
-    network_devices() { "network devices", "网络设备" }
     modules() { "loaded modules", "已加载的模块" }
-    bpf_objects() { "BPF programs and maps", "BPF 程序和映射" }
     balloon_pages() { "pages in the hypervisor's balloon", "虚拟机气球（balloon）中的页" }
     unread_bytes() { "bytes that wait unread in pipes and sockets", "管道和套接字中待读数据的字节数" }
 }

@@ -7,7 +7,7 @@ use crate::figures::{bytes, count};
 use crate::words::path;
 use crate::{
     Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Holder, HolderKind, Lang,
-    ObjectType, TypeReasonKind,
+    ObjectType, Place, TypeReasonKind,
 };
 
 /// A type that is less likely than this is one of several.
@@ -255,7 +255,9 @@ fn told(found: &Finding, lang: Lang) -> String {
             HolderKind::Module => true,
             // From a process or a control group much can be reached that is not its own.
             HolderKind::Process | HolderKind::Cgroup => holder.path.len() <= NEAR,
-            HolderKind::Symbol | HolderKind::File => false,
+            // A module's timer is the module's.
+            HolderKind::Timer => holder.path.first().is_some_and(Place::is_of_module),
+            HolderKind::Symbol | HolderKind::File | HolderKind::Unknown => false,
         };
         is_near && holder.objects >= all.div_ceil(MUCH)
     };

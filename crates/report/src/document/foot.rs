@@ -25,7 +25,6 @@ pub(super) fn reader(target: &Target, lang: Lang) -> String {
         Reader::Kcore => say::read_kcore(lang),
         Reader::Bpf => say::read_bpf(lang),
         Reader::Elf => say::read_elf(lang),
-        Reader::Kdump => say::read_kdump(lang),
     }
 }
 
@@ -64,8 +63,7 @@ pub(super) fn left_out(doc: &mut Document, coverage: &Coverage, lang: Lang) {
         return;
     }
     let item = |skipped: &Skipped| {
-        let (what, why) = (&skipped.what, &skipped.why);
-        say::left_out_item(lang, &say::translated(lang, what), &say::translated(lang, why))
+        say::left_out_item(lang, &skipped.what.name(lang), &skipped.why.name(lang))
     };
     let mut items: Vec<_> = coverage.skipped.iter().take(SHOWN).map(item).collect();
     if coverage.skipped.len() > SHOWN {

@@ -34,7 +34,7 @@ pub(super) fn table(doc: &mut Document, found: &Finding, lang: Lang) {
     ];
     let rows = found.seen_functions().take(SHOWN).map(|function| {
         let counts = [function.outstanding, function.marked, function.unreachable];
-        counts.into_iter().map(number).chain([function.place()]).collect()
+        counts.into_iter().map(number).chain([function.place(lang)]).collect()
     });
     counted_table(doc, [Lean::Right, Lean::Right, Lean::Left], head, rows.collect());
 }
@@ -53,7 +53,7 @@ fn table_of_bytes(doc: &mut Document, found: &Finding, lang: Lang) {
         let counts = [function.outstanding, function.unreachable].map(number);
         let size = if grew { function.grew_bytes } else { function.unreachable_bytes };
         let size = size.map_or("?".to_owned(), bytes);
-        counts.into_iter().chain([size, function.place()]).collect()
+        counts.into_iter().chain([size, function.place(lang)]).collect()
     });
     counted_table(doc, [Lean::Right, Lean::Right, Lean::Left], head, rows.collect());
 }
@@ -76,17 +76,21 @@ pub(super) fn last_line(doc: &mut Document, found: &Finding, lang: Lang) {
     let (paint, line) = match found.verdict {
         FindingVerdict::Leak if found.is_root() => {
             match (found.leaking_function(), found.probable_function()) {
-                (Some(function), _) => (Paint::Bad, say::leaking_function(lang, &function.place())),
+                (Some(function), _) => {
+                    (Paint::Bad, say::leaking_function(lang, &function.place(lang)))
+                }
                 (_, Some(function)) => {
-                    (Paint::Doubt, say::probable_function(lang, &function.place()))
+                    (Paint::Doubt, say::probable_function(lang, &function.place(lang)))
                 }
                 _ => (Paint::Plain, say::leaking_function_unseen(lang)),
             }
         }
-        FindingVerdict::Suspected => (Paint::Doubt, say::growing_function(lang, &first.place())),
+        FindingVerdict::Suspected => {
+            (Paint::Doubt, say::growing_function(lang, &first.place(lang)))
+        }
         // What is lost through another cache is that cache's fault.
         FindingVerdict::Held | FindingVerdict::Leak => {
-            (Paint::Plain, say::allocating_function(lang, &first.place()))
+            (Paint::Plain, say::allocating_function(lang, &first.place(lang)))
         }
     };
     doc.line(paint, 0, line);
@@ -109,7 +113,7 @@ pub(super) fn possible(doc: &mut Document, found: &Finding, lang: Lang) {
         let size = function
             .asked_bytes
             .map_or(String::new(), |size| format!(" ({})", say::asks_for(lang, &count(size))));
-        doc.line(Paint::Plain, 1, function.place() + &size);
+        doc.line(Paint::Plain, 1, function.place(lang) + &size);
     }
     let others = all.saturating_sub(told);
     if others > 0 {
@@ -129,7 +133,7 @@ pub(super) fn ways(doc: &mut Document, found: &Finding, stacks: bool, lang: Lang
         if std::mem::take(&mut first) {
             doc.title(Level::Part, say::ways_title(lang));
         }
-        doc.line(Paint::Plain, 1, function.place());
+        doc.line(Paint::Plain, 1, function.place(lang));
         for (depth, line) in lines {
             doc.line(Paint::Plain, depth, line);
         }
@@ -194,7 +198,7 @@ pub(super) fn stayed(doc: &mut Document, report: &Report, held: &[&Finding], lan
     let rows = all.into_iter().take(SHOWN).map(|(outstanding, found, function)| {
         vec![
             count(outstanding),
-            function.place(),
+            function.place(lang),
             function.processes.first().map(process).unwrap_or_default(),
             found.cache.as_deref().unwrap_or_default().to_owned(),
         ]

@@ -5,6 +5,7 @@ use super::census::{LEAF, leaf as line};
 use super::{Cell, Document, Lead, Lean, Level, Paint, foot, holders};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
+use crate::model::function_name;
 use crate::{
     AreaCaller, CacheTotals, Census, KernelMemory, Lang, MemGraph, PageOwner, PercpuUse, UserMemory,
 };
@@ -154,7 +155,11 @@ fn areas(doc: &mut Document, callers: &[AreaCaller], lang: Lang) {
     let head = vec![say::head_memory(lang), say::head_areas(lang), say::head_function(lang)];
     let rows = worth.into_iter().map(|caller| {
         let module = caller.module.as_ref().map_or(String::new(), |name| format!(" [{name}]"));
-        vec![bytes(caller.bytes), count(caller.areas), format!("{}{module}", caller.function)]
+        vec![
+            bytes(caller.bytes),
+            count(caller.areas),
+            function_name(&caller.function, lang) + &module,
+        ]
     });
     doc.table(&[Lean::Right, Lean::Right, Lean::Left], head, rows.collect());
 }

@@ -4,10 +4,11 @@
 //!
 //! **Invariant:** the leaves add up to `total_bytes`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The owners of all RAM.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Census {
     /// Present pages of all nodes.
     pub total_bytes: Option<u64>,
@@ -26,7 +27,7 @@ pub struct Census {
 }
 
 /// A part of the pages that were taken straight from the page allocator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PageAllocOwner {
     /// What it is.
     pub owner: PageOwner,
@@ -35,7 +36,7 @@ pub struct PageAllocOwner {
 }
 
 /// Who takes pages straight from the page allocator and can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PageOwner {
     /// Given back to the hypervisor, or taken offline.
@@ -53,7 +54,7 @@ pub enum PageOwner {
 }
 
 /// Processes' memory and page cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserMemory {
     /// Anonymous memory of processes.
     pub anon_bytes: Option<u64>,
@@ -68,7 +69,7 @@ pub struct UserMemory {
 }
 
 /// The kernel's own memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelMemory {
     /// Slabs of caches that reclaim can shrink.
     pub slab_reclaimable_bytes: Option<u64>,

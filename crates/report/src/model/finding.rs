@@ -1,11 +1,12 @@
 //! One finding: a slab cache, or another class of memory, and what is known of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Explanation, Function, Place, Plain, Symbolic};
 
 /// A slab cache, or another class of memory, and what is known of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// Kind of memory.
     pub class: Class,
@@ -58,14 +59,14 @@ pub struct Finding {
     /// Objects that `holders` were counted over: all that something leads to, or a sample of them;
     /// `None` where nobody looked.
     pub holders_sampled: Option<u64>,
-    /// Why the verdict; filled by [`crate::Report::render_sentences`].
+    /// Why the verdict.
     pub evidence: Vec<Evidence>,
-    /// What to do next; filled by [`crate::Report::render_sentences`].
+    /// What to do next.
     pub advice: Vec<String>,
 }
 
 /// Kind of memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Slab objects.
@@ -82,7 +83,7 @@ pub enum Class {
 }
 
 /// Whether a finding is a leak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingVerdict {
     /// Lost for good.
@@ -95,7 +96,7 @@ pub enum FindingVerdict {
 }
 
 /// Objects of like content.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Group {
     /// How many there are.
     pub objects: u64,
@@ -108,7 +109,7 @@ pub struct Group {
 }
 
 /// The objects' type, as guessed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectType {
     /// `struct …`.
     pub name: Plain,
@@ -127,7 +128,7 @@ pub struct ObjectType {
 }
 
 /// What speaks for a type.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TypeReason {
     /// Bytes from the object's start.
     pub offset: u64,
@@ -140,7 +141,7 @@ pub struct TypeReason {
 }
 
 /// What is at a field that speaks for a type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TypeReasonKind {
     /// A pointer to an object of the right type.
@@ -157,7 +158,7 @@ pub enum TypeReasonKind {
 }
 
 /// A symbol that the objects' pointers lead to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContentSymbol {
     /// Offset of the pointer in the object.
     pub offset: u64,
@@ -172,7 +173,7 @@ pub struct ContentSymbol {
 }
 
 /// Who holds objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// The way from the holder to the objects.
     pub path: Vec<Place>,
@@ -188,7 +189,7 @@ pub struct Holder {
 }
 
 /// What a holder is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderKind {
     /// A variable of the kernel.
@@ -202,10 +203,14 @@ pub enum HolderKind {
     Cgroup,
     /// A file.
     File,
+    /// A pending timer, or work that is delayed by one.
+    Timer,
+    /// The kernel, nobody knows which part of it.
+    Unknown,
 }
 
 /// One reason for the verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// Kind of reason.
     pub kind: EvidenceKind,
@@ -214,7 +219,7 @@ pub struct Evidence {
 }
 
 /// Kind of reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceKind {
     /// Nothing leads to the objects.

@@ -1,6 +1,10 @@
 //! Who allocates: functions, and the processes that had them do it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::catalogue as say;
+use crate::lang::Lang;
 
 use super::{Finding, FindingVerdict, Hex, Plain, Symbolic};
 
@@ -8,7 +12,7 @@ use super::{Finding, FindingVerdict, Hex, Plain, Symbolic};
 const PROOF_OBJECTS: u64 = 20;
 
 /// A function that allocates the objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Function {
     /// The function to blame.
     pub name: Symbolic,
@@ -51,8 +55,19 @@ pub struct Function {
     pub linked: Option<bool>,
 }
 
+/// What JSON calls a function whose address nobody knows.
+pub const UNKNOWN_FUNCTION: &str = "unknown";
+
+/// What a function is called.
+pub(crate) fn function_name(name: &str, lang: Lang) -> String {
+    match name {
+        UNKNOWN_FUNCTION => say::unknown_function(lang),
+        name => name.to_owned(),
+    }
+}
+
 /// One way to an allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stack {
     /// Its frames, from the allocator outwards.
     pub frames: Vec<Symbolic>,
@@ -61,7 +76,7 @@ pub struct Stack {
 }
 
 /// A process that had a function allocate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
@@ -72,7 +87,7 @@ pub struct Process {
 }
 
 /// How a function was found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionSource {
     /// Seen allocating.
@@ -86,13 +101,13 @@ pub enum FunctionSource {
 
 impl Function {
     /// `bond_vminfo_add [bonding]`
-    pub fn title(&self) -> String {
-        self.name.to_string() + &self.in_module()
+    pub fn title(&self, lang: Lang) -> String {
+        function_name(&self.name, lang) + &self.in_module()
     }
 
     /// `bond_vminfo_add+0x7c/0x200 [bonding]`
-    pub fn place(&self) -> String {
-        let mut place = self.name.to_string();
+    pub fn place(&self, lang: Lang) -> String {
+        let mut place = function_name(&self.name, lang);
         if let Some(offset) = self.offset {
             place += &format!("+{offset}");
             if let Some(size) = self.size {
@@ -155,6 +170,13 @@ mod tests {
         let function = Function { marked, unreachable, ..Function::default() };
         let verdict = FindingVerdict::Leak;
         Finding { verdict, functions: vec![function], ..Finding::default() }
+    }
+
+    #[test]
+    fn a_function_without_a_name_is_unknown_in_both_languages() {
+        let function = Function { name: UNKNOWN_FUNCTION.into(), ..Function::default() };
+        assert_eq!(function.place(Lang::En), "unknown");
+        assert_eq!(function.title(Lang::Zh), "未知");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //!
 //! **Invariant:** each list is the biggest first; a name may hold anything.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Plain};
 
 /// Who holds user memory; each list is the biggest first, and cut.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserHolders {
     /// Processes by private memory.
     pub processes: ProcessHolders,
@@ -35,7 +36,7 @@ pub struct UserHolders {
 }
 
 /// Processes by private memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessHolders {
     /// Processes that were looked at and have memory of their own.
     pub count: u64,
@@ -46,7 +47,7 @@ pub struct ProcessHolders {
 }
 
 /// One process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessMemory {
     /// Its number.
     pub pid: u32,
@@ -61,7 +62,7 @@ pub struct ProcessMemory {
 }
 
 /// What waits unread in the pipes and sockets of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnreadData {
     /// The process that could read it.
     pub pid: u32,
@@ -80,7 +81,7 @@ pub struct UnreadData {
 }
 
 /// Memory of a process that is locked in RAM.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LockedMemory {
     /// Its number.
     pub pid: u32,
@@ -91,7 +92,7 @@ pub struct LockedMemory {
 }
 
 /// A piece of shared memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SharedMemory {
     /// What kind.
     pub kind: SharedKind,
@@ -106,7 +107,7 @@ pub struct SharedMemory {
 }
 
 /// What a piece of shared memory is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SharedKind {
     /// `memfd_create`
@@ -121,7 +122,7 @@ pub enum SharedKind {
 }
 
 /// A file by its pages in the page cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CachedFile {
     /// Which one.
     pub path: Place,
@@ -134,7 +135,7 @@ pub struct CachedFile {
 }
 
 /// Memory cgroups that were removed and still hold memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DyingCgroups {
     /// User memory that is charged to them.
     pub bytes: u64,
@@ -149,7 +150,7 @@ pub struct DyingCgroups {
 }
 
 /// One mounted tmpfs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TmpfsMount {
     /// Where it is mounted.
     pub mount: String,
@@ -166,7 +167,7 @@ pub struct TmpfsMount {
 }
 
 /// One pool of huge pages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HugePool {
     /// Bytes of one page.
     pub page_bytes: u64,
@@ -179,7 +180,7 @@ pub struct HugePool {
 }
 
 /// One deleted file that is open still.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeletedFile {
     /// What its name was.
     pub path: String,
@@ -196,7 +197,7 @@ pub struct DeletedFile {
 }
 
 /// One memory cgroup.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CgroupMemory {
     /// Its path below the root of the hierarchy.
     pub path: String,

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** addresses are `0x…` strings here too, and what is unknown is `null`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,9 +11,9 @@ use super::{
 };
 
 /// The document of `sysak inspect`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Inspection {
-    /// [`SCHEMA_VERSION`].
+    /// Version of the shape.
     pub schema_version: u32,
     /// Who made it.
     pub tool: Tool,
@@ -45,7 +46,7 @@ impl Default for Inspection {
 }
 
 /// What was asked for; its name is the name of the JSON's field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// What an address is.
@@ -59,7 +60,7 @@ pub enum Subject {
 }
 
 /// What an address is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Spot {
     /// The address asked about.
     pub address: Option<Address>,
@@ -86,7 +87,7 @@ pub struct Spot {
 }
 
 /// Kind of place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpotKind {
     /// An object of a slab cache.
@@ -117,7 +118,7 @@ pub enum SpotKind {
 }
 
 /// State of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectState {
     /// Nobody's.
@@ -131,7 +132,7 @@ pub enum ObjectState {
 }
 
 /// Whose a page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PageUse {
     /// Nobody's.
@@ -161,7 +162,7 @@ pub enum PageUse {
 }
 
 /// The words of an object.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Dump {
     /// Which object.
     pub spot: Spot,
@@ -177,7 +178,7 @@ pub struct Dump {
 }
 
 /// Words of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Word {
     /// Offset of the first one.
     pub offset: Hex,
@@ -194,7 +195,7 @@ pub struct Word {
 }
 
 /// Kind of word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WordKind {
     /// 0.
@@ -217,7 +218,7 @@ pub enum WordKind {
 }
 
 /// What points at an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refs {
     /// The object.
     pub spot: Spot,
@@ -230,7 +231,7 @@ pub struct Refs {
 }
 
 /// A place that references stand in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefPlace {
     /// `kmalloc-64+0x10`, a symbol, a stack.
     pub name: Place,
@@ -243,7 +244,7 @@ pub struct RefPlace {
 }
 
 /// A step of a way, from the holder to the object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// `kmalloc-64+0x10`, a symbol, a process.
     pub name: Place,
@@ -252,7 +253,7 @@ pub struct Step {
 }
 
 /// A slab cache.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InspectedCache {
     /// How many slabs it has.
     pub slabs: u64,

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** user memory has holders here; it is never called a leak.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,15 +12,15 @@ use super::{
 use crate::lang::Lang;
 
 /// Where the memory of one machine is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemGraph {
-    /// [`SCHEMA_VERSION`].
+    /// Version of the shape.
     pub schema_version: u32,
     /// Who made it.
     pub tool: Tool,
     /// What was looked at.
     pub target: Target,
-    /// Where the memory is, in one sentence; filled by [`MemGraph::render_sentences`].
+    /// Where the memory is, in one sentence.
     pub summary: String,
     /// The step in which it was ended early.
     pub interrupted: Option<Stage>,
@@ -66,7 +67,7 @@ impl Default for MemGraph {
 }
 
 /// A function that asked for vmalloc areas.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AreaCaller {
     /// Its name; `bpf_map_area_alloc` stands for BPF maps.
     pub function: Symbolic,
@@ -79,7 +80,7 @@ pub struct AreaCaller {
 }
 
 /// How the pages of per-CPU memory are used; all CPUs together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PercpuUse {
     /// In use.
     pub allocated_bytes: u64,

@@ -3,16 +3,21 @@
 use std::fmt;
 use std::ops::Deref;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A name that is the kernel's or ours and says nothing of this machine's memory or of its users:
 /// a slab cache, a module, a struct, a version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Plain(String);
 
 /// A place in the kernel's code or data, or a message of ours: `kmemdup+0x2a/0x60`. What looks like
 /// an address in it is hashed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Symbolic(String);
 
 /// Names under which these types are serialised: `redact` goes by them.

@@ -4,8 +4,10 @@
 //!
 //! **Invariant:** the English name of what was read is what was read.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -166,6 +168,17 @@ impl Place {
         known.unwrap_or_else(|| Place::Kernel(name.into()))
     }
 
+    /// Whether it is a module, or a variable or function of one.
+    pub fn is_of_module(&self) -> bool {
+        match self {
+            Place::Module(_) | Place::ModuleData => true,
+            Place::Kernel(name) | Place::Timer(name) | Place::DelayedWork(name) => {
+                name.ends_with(']')
+            }
+            _ => false,
+        }
+    }
+
     /// What the form of a name tells.
     fn known(name: &str) -> Option<Place> {
         use Place::*;
@@ -264,6 +277,18 @@ fn family(text: &str) -> Option<Place> {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.name(Lang::En))
+    }
+}
+
+/// As it is in JSON.
+impl JsonSchema for Place {
+    fn schema_name() -> Cow<'static, str> {
+        "Place".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let said = "A place in memory, or who holds memory: its English name.";
+        json_schema!({ "type": "string", "description": said })
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! **Invariant:** an address is `0x…`, whether it is hashed or not.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sysak_base::Va;
@@ -22,7 +24,18 @@ pub struct Contents(pub u64);
 
 /// The number of a page of RAM; it tells where in memory something lies, as an address does.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 pub struct PageNumber(pub u64);
 
@@ -74,6 +87,16 @@ macro_rules! as_string {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
                 out.serialize_newtype_struct($name, &self.to_string())
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": "^0x[0-9a-f]{1,16}$" })
             }
         }
 

@@ -1,5 +1,6 @@
 //! What watching a live machine told: how it was watched, how it grew, what explains it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Plain, Symbolic};
@@ -8,7 +9,7 @@ use super::{Plain, Symbolic};
 ///
 /// A record that was lost or thinned out makes the lists of functions shorter; it
 /// never accuses anybody.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
     /// Seconds in which allocations and frees were watched.
     pub collect_s: f64,
@@ -60,7 +61,7 @@ impl Default for Trace {
 }
 
 /// Why watching ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceEnd {
     /// More waiting would not change the answer.
@@ -75,7 +76,7 @@ pub enum TraceEnd {
 }
 
 /// How memory grew while it was watched.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trend {
     /// Seconds between the first sample and the last.
     pub watched_s: f64,
@@ -90,7 +91,7 @@ pub struct Trend {
 }
 
 /// A count that user space sees and that grew as a cache did: its objects have owners.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// What is counted.
     pub count: CountKind,
@@ -99,7 +100,7 @@ pub struct Explanation {
 }
 
 /// What user space can count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CountKind {
     /// Open files, whatever is behind them.
@@ -111,30 +112,18 @@ pub enum CountKind {
     Dentries,
     /// Sockets.
     Sockets,
-    /// Processes.
-    Processes,
     /// Threads.
     Threads,
-    /// Mapped ranges of the processes' address spaces.
-    Mappings,
     /// Mounts.
     Mounts,
     /// Keys of the kernel's keyrings.
     Keys,
-    /// Namespaces.
-    Namespaces,
-    /// Watches on files (inotify and its like).
-    Watches,
     /// Control groups.
     Cgroups,
     /// Connections that the firewall tracks.
     Connections,
-    /// Network devices.
-    NetworkDevices,
     /// Loaded modules.
     Modules,
-    /// BPF programs and maps.
-    BpfObjects,
     /// Pages that the hypervisor took back.
     BalloonPages,
     /// Bytes of data that waits in pipes and sockets.

@@ -10,7 +10,7 @@ pub(super) fn advice(report: &Report, finding: &Finding, worst: bool, lang: Lang
         FindingVerdict::Suspected => {
             let function = finding.seen_functions().next();
             let mut advice = match function {
-                Some(function) => vec![say::growing(lang, &function.title())],
+                Some(function) => vec![say::growing(lang, &function.title(lang))],
                 None => Vec::from_iter(see_content(finding, lang)),
             };
             advice.push(say::watch_longer(lang));
@@ -34,7 +34,7 @@ fn leak(report: &Report, finding: &Finding, worst: bool, lang: Lang) -> Vec<Stri
             None => [say::tell_kernel(lang, &function.name), say::upgrade_kernel(lang)],
         });
     } else if let Some(function) = finding.probable_function() {
-        advice.push(say::look_at(lang, &function.title()));
+        advice.push(say::look_at(lang, &function.title(lang)));
     } else {
         advice.extend(see_content(finding, lang));
     }

@@ -83,10 +83,10 @@ fn traced(report: &Report, finding: &Finding, lang: Lang) -> Option<String> {
     if function.source == FunctionSource::Content {
         let lost = count(function.unreachable.filter(|lost| *lost > 0)?);
         let size = bytes(function.unreachable_bytes.unwrap_or(0));
-        return Some(say::asked_for(lang, &function.title(), &lost, &size));
+        return Some(say::asked_for(lang, &function.title(lang), &lost, &size));
     }
     let outstanding = count(function.outstanding.filter(|outstanding| *outstanding > 0)?);
-    let name = function.title();
+    let name = function.title(lang);
     let mut text = match watched {
         Some(span) => say::outstanding_after(lang, &outstanding, &name, &span),
         None => say::outstanding(lang, &outstanding, &name),

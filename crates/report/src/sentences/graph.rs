@@ -1,8 +1,8 @@
 //! Where the memory is, in one sentence.
 
-use super::summary::stage_name;
 use crate::catalogue as say;
 use crate::figures::bytes;
+use crate::progress::stage_name;
 use crate::{Census, Lang, MemGraph};
 
 impl MemGraph {
@@ -10,7 +10,7 @@ impl MemGraph {
     pub(crate) fn make_sentences(&mut self, lang: Lang) {
         self.lang = Some(lang);
         self.summary = match (self.interrupted, shares(&self.census, lang)) {
-            (Some(stage), _) => say::graph_stopped(lang, &stage_name(stage, lang)),
+            (Some(stage), _) => say::graph_stopped(lang, &stage_name(lang, stage)),
             (None, Some(shares)) => shares,
             (None, None) => say::graph_unknown(lang),
         };

@@ -2,8 +2,9 @@
 
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
+use crate::progress::stage_name;
 use crate::words::{counted, more_every, rate, span, things};
-use crate::{Class, Finding, FindingVerdict, Lang, Report, Stage, TargetKind, Verdict};
+use crate::{Class, Finding, FindingVerdict, Lang, Report, TargetKind, Verdict};
 
 /// Names listed in a sentence.
 const NAMED: usize = 3;
@@ -14,7 +15,7 @@ pub(super) fn summary(report: &Report, lang: Lang) -> String {
         Verdict::Suspected => suspected(report, lang),
         Verdict::NoLeak => no_leak(report, lang),
         Verdict::Undetermined => match report.interrupted {
-            Some(stage) => return say::stopped_undetermined(lang, &stage_name(stage, lang)),
+            Some(stage) => return say::stopped_undetermined(lang, &stage_name(lang, stage)),
             None => {
                 let unknown = say::reason_unknown(lang);
                 return say::undetermined(lang, report.reason.as_deref().unwrap_or(&unknown));
@@ -22,7 +23,7 @@ pub(super) fn summary(report: &Report, lang: Lang) -> String {
         },
     };
     match report.interrupted {
-        Some(stage) => say::stopped_known(lang, &stage_name(stage, lang)) + &known,
+        Some(stage) => say::stopped_known(lang, &stage_name(lang, stage)) + &known,
         None => known,
     }
 }
@@ -43,7 +44,7 @@ fn leak(report: &Report, lang: Lang) -> String {
     let others: Vec<&Finding> = leaks.collect();
     let mut sentence = match first.leaking_function() {
         Some(function) => {
-            let function = function.title();
+            let function = function.title(lang);
             let goes_on = match &report.trend {
                 // The rate is of all that is lost: it is this function's only if no other leaks.
                 Some(trend) if others.is_empty() => more_every(trend.leak_bytes_per_s, lang),
@@ -109,7 +110,7 @@ fn suspected(report: &Report, lang: Lang) -> String {
         _ => say::suspected(lang, &machine, what.trim(), &size),
     };
     if let Some(function) = suspect.and_then(|finding| finding.seen_functions().next()) {
-        sentence += &say::suspected_by(lang, &function.title());
+        sentence += &say::suspected_by(lang, &function.title(lang));
     }
     sentence
 }
@@ -178,23 +179,10 @@ pub(super) fn size_of(finding: &Finding) -> Option<u64> {
     finding.slab_bytes.or(finding.allocated_bytes)
 }
 
-pub(crate) fn stage_name(stage: Stage, lang: Lang) -> String {
-    match stage {
-        Stage::Open => say::stage_open(lang),
-        Stage::Census => say::stage_census(lang),
-        Stage::Walk => say::stage_walk(lang),
-        Stage::Reach => say::stage_reach(lang),
-        Stage::Alike => say::stage_alike(lang),
-        Stage::Settle => say::stage_settle(lang),
-        Stage::Collect => say::stage_collect(lang),
-        Stage::Drain => say::stage_drain(lang),
-        Stage::SecondLook => say::stage_second_look(lang),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Stage;
 
     #[test]
     fn lists_are_short() {

@@ -8,10 +8,10 @@ use sysak_report::{
     Contents, CountKind, Coverage, DeletedFile, Dump, DyingCgroups, Evidence, EvidenceKind,
     Explanation, Finding, FindingVerdict, Function, FunctionSource, Group, Hex, Holder, HolderKind,
     HugePool, InspectedCache, Inspection, KernelMemory, LockedMemory, MemGraph, Method,
-    ObjectState, ObjectType, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse, Place,
-    Plain, Process, ProcessHolders, ProcessMemory, Reader, RefPlace, Refs, Report, SCHEMA_VERSION,
-    SharedKind, SharedMemory, Skipped, Spot, SpotKind, Stack, Stage, Step, Subject, Symbolic,
-    Target, TargetKind, Timings, TmpfsMount, Tool, Trace, TraceEnd, Trend, TypeReason,
+    ObjectState, ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse,
+    Place, Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, Refs, Report,
+    SCHEMA_VERSION, SharedKind, SharedMemory, Skipped, Spot, SpotKind, Stack, Stage, Step, Subject,
+    Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool, Trace, TraceEnd, Trend, TypeReason,
     TypeReasonKind, UnreadData, UserHolders, UserMemory, Verdict, Word, WordKind,
 };
 
@@ -469,7 +469,7 @@ fn census() -> Census {
 }
 
 fn coverage(m: &Marks) -> Coverage {
-    let address = || m.address().unwrap().to_string();
+    let address = || m.address().unwrap();
     Coverage {
         slabs_total: Some(9),
         slabs_walked: 8,
@@ -477,8 +477,8 @@ fn coverage(m: &Marks) -> Coverage {
         objects_unreachable: Some(6),
         bytes_scanned: BYTES,
         skipped: vec![Skipped {
-            what: format!("the slab cache at {}", address()).into(),
-            why: format!("memory at {} is not readable", address()).into(),
+            what: Omitted::Cache { address: address() },
+            why: Reason::ListCircle { at: address() },
         }],
     }
 }

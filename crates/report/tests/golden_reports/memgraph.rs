@@ -2,9 +2,9 @@
 
 use sysak_report::{
     AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Coverage, DeletedFile, DyingCgroups,
-    HugePool, LockedMemory, MemGraph, PageAllocOwner, PageOwner, PercpuUse, Place, ProcessHolders,
-    ProcessMemory, Reader, SharedKind, SharedMemory, Skipped, Stage, Target, TargetKind, Timings,
-    TmpfsMount, UnreadData, UserHolders,
+    HugePool, LockedMemory, MemGraph, Omitted, PageAllocOwner, PageOwner, PercpuUse, Place,
+    ProcessHolders, ProcessMemory, Reader, Reason, SharedKind, SharedMemory, Skipped, Stage,
+    Target, TargetKind, Timings, TmpfsMount, UnreadData, UserHolders,
 };
 
 use super::{MIB, census, frame};
@@ -39,8 +39,8 @@ pub fn graph() -> MemGraph {
         holders: Some(holders()),
         coverage: Coverage {
             skipped: vec![Skipped {
-                what: "12000 processes".into(),
-                why: "there was no time to look at them".into(),
+                what: Omitted::OpenFilesOf { count: 12_000 },
+                why: Reason::TooMany,
             }],
             ..frame.coverage
         },

@@ -3,8 +3,8 @@
 use sysak_base::Va;
 use sysak_report::{
     CacheTotals, Census, Class, ContentSymbol, Coverage, Finding, FindingVerdict, Group, Holder,
-    HolderKind, KernelMemory, Method, Place, Reader, Report, Skipped, Stage, Target, TargetKind,
-    Timings, Tool, UserMemory, Verdict,
+    HolderKind, KernelMemory, Method, Omitted, Place, Reader, Reason, Report, Skipped, Stage,
+    Target, TargetKind, Timings, Tool, UserMemory, Verdict,
 };
 
 mod classes;
@@ -147,10 +147,10 @@ pub fn leak() -> Report {
     report.method.settle_s = Some(5);
     report.findings = vec![first, second, held("dentry", true, 58_012, 60_000, 192)];
     report.coverage.objects_unreachable = Some(32_012);
-    let skipped = |what: &str, why: &str| Skipped { what: what.into(), why: why.into() };
+    let address = Va(0xffff_8880_0360_5e80).into();
     report.coverage.skipped = vec![
-        skipped("1 slabs", "they changed while they were read"),
-        skipped("the slab cache at 0xffff888003605e80", "it makes no sense"),
+        Skipped { what: Omitted::Slabs { count: 1 }, why: Reason::Changed },
+        Skipped { what: Omitted::Cache { address }, why: Reason::Implausible },
     ];
     report
 }

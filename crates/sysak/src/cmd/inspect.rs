@@ -18,6 +18,7 @@ use sysak_target::Target;
 
 use super::session;
 use crate::args::{Inspect, Inspected};
+use crate::progress::Line;
 
 /// Objects are alike from this many percent of equal bytes.
 const SIMILARITY_PERCENT: u32 = 65;
@@ -25,12 +26,11 @@ const SIMILARITY_PERCENT: u32 = 65;
 /// Runs the command; the result is the exit status.
 pub fn run(args: &Inspect) -> Result<u8> {
     let start = Instant::now();
-    let lang = session::language(args.shape.lang);
     let cancel = session::cancel_on_signals()?;
     if args.source.vmcore.is_none() {
         session::stay_out_of_the_way();
     }
-    let line = session::line(lang);
+    let line = Line::new(session::language(args.shape.lang));
     let progress: &dyn Progress = &line;
     progress.tell(Stage::Open, 0, 1);
     let mut target = sysak_target::open(&session::options(&args.source), &cancel)?;

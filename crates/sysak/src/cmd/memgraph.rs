@@ -12,6 +12,7 @@ use sysak_snapshot::{Inventory, take_inventory};
 
 use super::session;
 use crate::args::Memgraph;
+use crate::progress::Line;
 
 /// Slab caches that are shown.
 const CACHES: usize = 10;
@@ -21,13 +22,12 @@ const LINES: usize = 5;
 /// Runs the command; the result is the exit status.
 pub fn run(args: &Memgraph) -> Result<u8> {
     let start = Instant::now();
-    let lang = session::language(args.shape.lang);
     let cancel = session::cancel_on_signals()?;
     let live = args.source.vmcore.is_none();
     if live {
         session::stay_out_of_the_way();
     }
-    let line = session::line(lang);
+    let line = Line::new(session::language(args.shape.lang));
     let progress: &dyn sysak_base::Progress = &line;
     progress.tell(Stage::Open, 0, 1);
     let mut target = sysak_target::open(&session::options(&args.source), &cancel)?;

@@ -19,6 +19,7 @@ use sysak_symbols::TypeInfo;
 
 use super::session;
 use crate::args::{Kind, Memleak};
+use crate::progress::Line;
 
 /// Caches that are described where nothing leaks.
 const BIGGEST: usize = 10;
@@ -29,12 +30,11 @@ const HOLDERS: usize = 5;
 pub fn run(args: &Memleak) -> Result<u8> {
     let start = Instant::now();
     refuse_contradictions(args)?;
-    let lang = session::language(args.shape.lang);
     let cancel = session::cancel_on_signals()?;
     if args.source.vmcore.is_none() {
         session::stay_out_of_the_way();
     }
-    let line = session::line(lang);
+    let line = Line::new(session::language(args.shape.lang));
     let progress: &dyn sysak_base::Progress = &line;
     progress.tell(Stage::Open, 0, 1);
     let mut target = sysak_target::open(&session::options(&args.source), &cancel)?;

@@ -3,15 +3,13 @@
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, Result};
-use sysak_base::PAGE_SIZE;
-use sysak_base::{Cancel, Stage, Watching};
+use sysak_base::{Cancel, PAGE_SIZE};
 use sysak_report as report;
 use sysak_report::document::Detail;
 use sysak_report::{Format, Lang, Present, Print, Style};
 use sysak_target::{Choice, Identity, Options, Target};
 
 use crate::args::{self, Reader, Shape, Source};
-use crate::progress::{Line, Words};
 
 /// How to open what was asked for.
 pub fn options(args: &Source) -> Options {
@@ -63,14 +61,6 @@ pub fn stay_out_of_the_way() {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
-/// The progress line in a language.
-pub fn line(lang: Lang) -> Line {
-    Line::new(match lang {
-        Lang::En => Words { stage: stage_en, watching: watching_en },
-        Lang::Zh => Words { stage: stage_zh, watching: watching_zh },
-    })
-}
-
 /// Columns of a report where neither a terminal nor `COLUMNS` tells.
 const WIDTH: usize = 100;
 
@@ -106,44 +96,6 @@ fn style(stdout: &io::Stdout) -> Style {
         Err(_) => asked().unwrap_or(WIDTH),
     };
     Style { colour, width }
-}
-
-fn stage_en(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Open => "opening the target",
-        Stage::Census => "finding the owner of every page",
-        Stage::Walk => "finding the live objects of every slab",
-        Stage::Reach => "following pointers from the roots",
-        Stage::Alike => "grouping objects of like content",
-        Stage::Collect => "watching allocations",
-        Stage::Drain => "letting short-lived objects go",
-        Stage::Settle => "waiting to confirm suspects",
-        Stage::SecondLook => "looking again",
-    }
-}
-
-fn stage_zh(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Open => "打开目标",
-        Stage::Census => "统计每个页面的归属",
-        Stage::Walk => "遍历每个 slab 的对象",
-        Stage::Reach => "从根开始沿指针标记",
-        Stage::Alike => "按内容对对象分组",
-        Stage::Collect => "跟踪分配和释放",
-        Stage::Drain => "等待短期对象释放",
-        Stage::Settle => "等待复查可疑对象",
-        Stage::SecondLook => "复查",
-    }
-}
-
-fn watching_en(seen: &Watching<'_>) -> String {
-    let front = seen.front_runner.map_or(String::new(), |name| format!(", most by {name}"));
-    format!("{} events, {} not freed yet{front}", seen.events, seen.outstanding)
-}
-
-fn watching_zh(seen: &Watching<'_>) -> String {
-    let front = seen.front_runner.map_or(String::new(), |name| format!("，最多：{name}"));
-    format!("{} 次事件，{} 个未释放{front}", seen.events, seen.outstanding)
 }
 
 /// Our own process, which is no holder of anything on a live machine.
