@@ -6,6 +6,7 @@
 //! **Invariant:** doubt means kernel memory, which is a root.
 
 mod counter;
+mod single;
 mod user;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use sysak_heap::{Block, PageSet};
 
 use crate::{Coverage, FreePages, Kernel};
 use counter::Counter;
+pub use single::owner_of;
 pub use user::{Charged, FilePages, UserPages};
 
 /// Whose a page is.
@@ -251,20 +253,6 @@ impl Census {
             census.assign(pfn, 1, Owner::Kernel);
         }
         census
-    }
-
-    /// Whose one page is, as far as the `struct page`s say; `None` where it is no RAM.
-    pub fn owner_of(kernel: &Kernel<'_>, pfn: Pfn) -> Option<Owner> {
-        let free = FreePages::find(kernel, &mut Coverage::default());
-        let counter = &mut Counter {
-            kernel,
-            free: &free,
-            own: kernel.own_pages.iter().copied().collect(),
-            files: HashMap::new(),
-            census: Census::none(kernel.end_pfn().0),
-            unreadable: 0,
-        };
-        kernel.is_ram(pfn).then(|| counter.owner_of(pfn))
     }
 
     /// Looks at every `struct page` of RAM once.

@@ -67,38 +67,8 @@ impl Counter<'_, '_> {
         stop
     }
 
-    /// Whose one page is, which may lie in the middle of a block.
-    pub(super) fn owner_of(&mut self, pfn: Pfn) -> Owner {
-        let shape = &self.kernel.shape;
-        let (head_at, orders) = (shape.page.compound_head, shape.zone.orders);
-        let read = |pfn: Pfn| {
-            let mut raw = vec![0; 2 * shape.page.size as usize];
-            self.kernel.memory.read(self.kernel.struct_page(pfn), &mut raw).ok().map(|()| raw)
-        };
-        let Some(mut raw) = read(pfn) else { return Owner::Untouchable };
-        let mut first = pfn;
-        let head = word(&raw, head_at);
-        if head & 1 != 0
-            && let Some(found) = self.kernel.page_of(Va(head & !1))
-            && let Some(bytes) = read(found)
-        {
-            (first, raw) = (found, bytes);
-        }
-        // Only the first page of a free block says that it is free.
-        for order in 1..orders {
-            let start = Pfn(pfn.0 >> order << order);
-            if let Some(bytes) = read(start).filter(|_| start != pfn && self.kernel.is_ram(start))
-                && shape.page.types.kind(half(&bytes, shape.page.page_type)) == PageKind::Buddy
-                && (order..orders).contains(&word(&bytes, shape.page.private))
-            {
-                return Owner::Free;
-            }
-        }
-        self.classify(first, &raw).0
-    }
-
     /// Whose the block that begins at `pfn` is, and how many pages it has.
-    fn classify(&mut self, pfn: Pfn, head: &[u8]) -> (Owner, u64) {
+    pub(super) fn classify(&mut self, pfn: Pfn, head: &[u8]) -> (Owner, u64) {
         let shape = &self.kernel.shape.page;
         if self.kernel.is_memmap(pfn) {
             return (Owner::Memmap, 1);
