@@ -11,9 +11,9 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 
 use sysak_kernel::Kernel;
-use sysak_kernel::holders::{gather, objects_of};
-use sysak_kernel::list::{half, word};
+use sysak_kernel::read::{gather, half, word};
 use sysak_kernel::shape::TASK_CACHE;
+use sysak_kernel::slub::live_objects;
 use sysak_kernel::tables::Mapping;
 use sysak_kernel::vmalloc::{Area, AreaKind, area_at};
 
@@ -241,10 +241,11 @@ impl<'a, 'k> Places<'a, 'k> {
     /// Every thread that has a stack.
     fn read_threads(&mut self, heap: &Heap) {
         let kernel = self.kernel;
-        let (Some(task), Some(process)) = (&kernel.shape.task, &kernel.shape.held.process) else {
+        let (Some(task), Some(process)) = (&kernel.shape.task, &kernel.shape.user_memory.process)
+        else {
             return;
         };
-        let at = objects_of(heap, TASK_CACHE);
+        let at = live_objects(heap, TASK_CACHE);
         let (first, bytes) = process.read;
         let mut stacks = vec![Va(0); at.len()];
         gather(kernel.memory, &at, task.stack + 8, |index, raw| {

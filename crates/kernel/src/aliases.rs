@@ -9,7 +9,8 @@ use sysak_base::Va;
 use sysak_heap::Cache;
 
 use crate::Kernel;
-use crate::list::{half, read_string, walk_tree, word};
+use crate::list::walk_tree;
+use crate::read::{half, read_string, word};
 use crate::shape::KernfsShape;
 
 /// `KERNFS_LINK`

@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use sysak_base::{Pfn, PfnRange, Va};
 use sysak_heap::PageSet;
 
-use crate::list::{walk_list, word};
+use crate::list::walk_list;
+use crate::read::word;
 use crate::shape::{CounterShape, PageKind};
 use crate::{Coverage, Kernel};
 

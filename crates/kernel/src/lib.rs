@@ -11,17 +11,19 @@
 mod aliases;
 mod free;
 pub mod functions;
-pub mod holders;
 mod kernel;
-pub mod list;
+mod list;
 pub mod modules;
+pub mod own_buffers;
 pub mod page;
 pub mod percpu;
+pub mod read;
 pub mod shape;
 pub mod slub;
 pub mod tables;
 pub mod tasks;
 pub mod timers;
+pub mod user_memory;
 pub mod vmalloc;
 
 pub use free::FreePages;

@@ -11,7 +11,8 @@ use sysak_arch::x86_64::KERNEL_HALF;
 use sysak_base::{Fault, Memory, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
-use crate::list::{Stop, Walk, half, walk_list, word};
+use crate::list::{Stop, Walk, walk_list};
+use crate::read::{half, word};
 use crate::shape::{
     BtfShape, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table, find_modules,
 };

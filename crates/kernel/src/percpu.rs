@@ -16,8 +16,8 @@ use std::collections::HashMap;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 
-use crate::list::{half, word};
 use crate::page::{Census, Owner};
+use crate::read::{half, word};
 use crate::shape::PerCpuShape;
 use crate::vmalloc::{Area, AreaKind};
 use crate::{Coverage, Kernel};

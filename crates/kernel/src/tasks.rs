@@ -23,8 +23,8 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::{Heap, Object};
 
 use crate::Kernel;
-use crate::list::{half, word};
 use crate::page::Census;
+use crate::read::{half, word};
 use crate::shape::TASK_CACHE;
 use crate::vmalloc::{Area, AreaKind, area_at};
 

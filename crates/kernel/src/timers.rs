@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use sysak_base::{Memory, Va};
 
 use crate::Kernel;
-use crate::list::{walk_tree, word};
+use crate::list::walk_tree;
+use crate::read::word;
 use crate::shape::{PreciseShape, TimerShape, find_delayed, find_wheels};
 
 /// More at once make no sense.

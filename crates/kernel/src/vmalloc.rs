@@ -13,8 +13,9 @@ use sysak_arch::x86_64::KERNEL_HALF;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 use sysak_heap::{AreaPages, Heap, Object};
 
-use crate::list::{Stop, Walk, half, word};
+use crate::list::{Stop, Walk};
 use crate::page::{Census, Owner};
+use crate::read::{half, word};
 use crate::shape::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 use crate::{Coverage, Kernel};
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sysak_base::{Pfn, Va};
 
 use super::{Census, Owner, Part};
-use crate::list::{half, word};
+use crate::read::{half, word};
 use crate::shape::PageKind;
 use crate::{FreePages, Kernel};
 

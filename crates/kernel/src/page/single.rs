@@ -10,7 +10,7 @@ use sysak_base::{Pfn, Va};
 
 use super::counter::Counter;
 use super::{Census, Owner};
-use crate::list::{half, word};
+use crate::read::{half, word};
 use crate::shape::PageKind;
 use crate::{FreePages, Kernel};
 

@@ -13,7 +13,7 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 
 use super::places::Places;
 use super::{Chunk, Origin, boot};
-use crate::list::word;
+use crate::read::word;
 use crate::shape::{GRAIN_BYTES, PerCpuShape};
 use crate::{Coverage, Kernel};
 

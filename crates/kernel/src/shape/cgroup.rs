@@ -69,6 +69,54 @@ impl CgroupShape {
     }
 }
 
+/// `struct mem_cgroup` and its place in the tree.
+#[derive(Clone, Debug)]
+pub struct MemoryCgroupShape {
+    /// Bytes of a `struct mem_cgroup`, as far as these walks read it.
+    pub bytes: u64,
+    /// `css.flags`, 32 bits wide.
+    pub flags: u64,
+    /// The flag of a group that was not removed: `CSS_ONLINE`.
+    pub online: u64,
+    /// `css.parent`
+    pub parent: u64,
+    /// `css.children`
+    pub children: u64,
+    /// `css.sibling`
+    pub sibling: u64,
+    /// `css`
+    pub state: u64,
+    /// `css.cgroup`
+    pub cgroup: u64,
+    /// `memory.usage`, in pages, with the groups below.
+    pub usage: u64,
+}
+
+impl MemoryCgroupShape {
+    pub(super) fn find(names: Names<'_>) -> Option<MemoryCgroupShape> {
+        let group = |path| names.find("mem_cgroup", path);
+        let usage = group("memory.usage")?;
+        let css = ["css.flags", "css.parent", "css.children", "css.sibling", "css.cgroup"];
+        let ends = css.into_iter().filter_map(group);
+        Some(MemoryCgroupShape {
+            bytes: ends.fold(usage, u64::max) + 16,
+            flags: group("css.flags")?,
+            online: names.find_value("CSS_ONLINE")?,
+            parent: group("css.parent")?,
+            children: group("css.children")?,
+            sibling: group("css.sibling")?,
+            state: group("css")?,
+            cgroup: group("css.cgroup")?,
+            usage,
+        })
+    }
+}
+
+/// The memory cgroup that all others are below; listed where KALLSYMS_ALL is set.
+pub fn find_root_memory_cgroup(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("root_mem_cgroup")
+}
+
 /// The list of all hierarchies; listed where KALLSYMS_ALL is set.
 pub fn find_hierarchies(symbols: &Kallsyms) -> Option<Va> {
     symbols.find("cgroup_roots")

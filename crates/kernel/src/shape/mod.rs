@@ -7,26 +7,28 @@ mod cgroup;
 mod dangling;
 mod event;
 mod file;
-mod held;
 mod module;
 mod open;
 mod page;
 mod percpu;
+mod pool;
+mod process;
 mod slab;
-mod space;
 mod tables;
 mod task;
 mod timer;
+mod user_memory;
 mod vmalloc;
 mod zone;
 
-pub use cgroup::{CgroupShape, NODE_CACHE, find_hierarchies};
+pub use cgroup::{
+    CgroupShape, MemoryCgroupShape, NODE_CACHE, find_hierarchies, find_root_memory_cgroup,
+};
 pub use dangling::find_dangling;
 pub use event::EventShape;
 pub use file::{EntryShape, FileShape, InodeShape, MountChain, MountShape, SystemShape};
-pub use held::HeldShape;
 pub use module::{
-    AreaShape, BtfShape, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table,
+    BtfShape, KERNEL_BTF_NAME, ModuleAreaShape, ModuleShape, ModuleSymbolsShape, find_btf_table,
     find_modules,
 };
 pub use open::{OpenShape, PipeShape, SocketShape};
@@ -34,11 +36,13 @@ pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
 pub use percpu::{
     ChargeShape, GRAIN_BYTES, PerCpuShape, find_first_chunk, find_first_unit, find_reserved_chunk,
 };
+pub use pool::{PoolShape, find_pools};
+pub use process::{CountPlace, ProcessShape};
 pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
-pub use space::{CountPlace, GroupShape, PoolShape, ProcessShape, find_pools, find_root_group};
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
 pub use timer::{DelayedShape, PreciseShape, TimerShape, WHEELS, find_delayed, find_wheels};
+pub use user_memory::UserMemoryShape;
 pub use vmalloc::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 pub use zone::CounterShape;
 pub use zone::ZoneShape;
@@ -71,8 +75,8 @@ pub struct Shape {
     pub percpu: Option<PerCpuShape>,
     /// Pending timers; `None` where they cannot be told.
     pub timer: Option<TimerShape>,
-    /// What tells the holders of user memory apart.
-    pub held: HeldShape,
+    /// What uses user memory: files, processes, cgroups, pools of huge pages.
+    pub user_memory: UserMemoryShape,
 }
 
 impl Shape {
@@ -89,7 +93,7 @@ impl Shape {
             top_table: names.find("mm_struct", "pgd"),
             percpu: PerCpuShape::find(names),
             timer: TimerShape::find(names),
-            held: HeldShape::find(names),
+            user_memory: UserMemoryShape::find(names),
         })
     }
 }

@@ -19,14 +19,14 @@ pub struct ModuleShape {
     /// The state of a module that is not laid out yet.
     pub unformed: u64,
     /// Its memory.
-    pub areas: AreaShape,
+    pub areas: ModuleAreaShape,
     /// Its symbols, where the kernel keeps them.
     pub symbols: Option<ModuleSymbolsShape>,
 }
 
 /// Base and size of each of a module's memory areas.
 #[derive(Clone, Debug)]
-pub struct AreaShape {
+pub struct ModuleAreaShape {
     /// Offsets of (base, size) inside `struct module`, size being 32 bits wide.
     pub places: Vec<(u64, u64)>,
 }
@@ -83,14 +83,14 @@ impl ModuleShape {
             name: text(names, "module").ok_or_else(|| Missing("struct module.name".into()))?,
             state: names.need("module", "state")?,
             unformed: names.find_value("MODULE_STATE_UNFORMED").unwrap_or(3),
-            areas: AreaShape::resolve(names),
+            areas: ModuleAreaShape::resolve(names),
             symbols: ModuleSymbolsShape::resolve(names),
         })
     }
 }
 
-impl AreaShape {
-    fn resolve(names: Names<'_>) -> AreaShape {
+impl ModuleAreaShape {
+    fn resolve(names: Names<'_>) -> ModuleAreaShape {
         let place = |base: &str, size: &str| {
             Some((names.find("module", base)?, names.find("module", size)?))
         };
@@ -108,7 +108,7 @@ impl AreaShape {
                 .filter_map(|layout| place(&format!("{layout}.base"), &format!("{layout}.size")))
                 .collect()
         };
-        AreaShape { places: areas().unwrap_or_else(layouts) }
+        ModuleAreaShape { places: areas().unwrap_or_else(layouts) }
     }
 }
 

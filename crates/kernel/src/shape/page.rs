@@ -1,7 +1,7 @@
 //! `struct page`: its fields, flags, and the several ways kernels encode a page's type.
 
 use super::{Missing, Names};
-use crate::list::word;
+use crate::read::word;
 
 /// Offsets inside `struct page`, and how to read its flags and type.
 #[derive(Clone, Debug)]

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use sysak_base::{Pfn, Va};
 use sysak_heap::Cache;
 
-use crate::list::{half, read_string, walk_list, word};
+use crate::list::walk_list;
+use crate::read::{half, read_string, word};
 use crate::{Coverage, Kernel, KernelError, aliases};
 
 /// More caches than any kernel has; memory cgroups have none of their own since v5.9.

@@ -17,7 +17,7 @@ pub use totals::object_totals;
 use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Stage, Va};
 use sysak_heap::{Heap, Object, PageSet};
 
-use crate::list::word;
+use crate::read::word;
 use crate::shape::PageKind;
 use crate::{Coverage, Kernel, KernelError};
 use caches::FreePointer;
@@ -85,6 +85,16 @@ pub fn walk(
         coverage.skip(what, "not cut up as SLUB does (KFENCE); taken as roots");
     }
     Ok(slabs)
+}
+
+/// The live objects of a cache, ascending.
+pub fn live_objects(heap: &Heap, cache: &str) -> Vec<Va> {
+    let mut at = Vec::new();
+    for (slab, _) in heap.slabs_of(cache) {
+        heap.for_each_live(slab, |index| at.push(heap.object_va(Object { slab, index })));
+    }
+    at.sort_unstable();
+    at
 }
 
 struct Walker<'a, 'k> {
@@ -186,7 +196,7 @@ impl Walker<'_, '_> {
         let flags = word(bytes, page.flags);
         let is_slab = match page.bits.slab {
             Some(bit) => flags >> bit & 1 != 0,
-            None => page.types.kind(crate::list::half(bytes, page.page_type)) == PageKind::Slab,
+            None => page.types.kind(crate::read::half(bytes, page.page_type)) == PageKind::Slab,
         };
         let cache = self.caches.find(Va(word(bytes, shape.cache)));
         let order = if flags >> page.bits.head & 1 != 0 { page.compound_order(bytes) } else { 0 };

@@ -1,6 +1,6 @@
 //! The name of a file, from its inode: path, file system, and what kind of memory it is.
 //!
-//! Names, directories and mounts change while they are read, and in a forged dump they run in
+//! FileNames, directories and mounts change while they are read, and in a forged dump they run in
 //! circles: every way up has a limit, and a name that cannot be told in full is told in part.
 
 use std::collections::HashMap;
@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use sysak_base::Va;
 
 use crate::Kernel;
-use crate::list::{half, read_string, walk_list, word};
+use crate::list::walk_list;
+use crate::read::{half, read_string, word};
 use crate::shape::{FileShape, MountChain, MountShape};
 
 /// Directories and mounts on the way to the root; deeper paths are cut.
@@ -64,7 +65,7 @@ impl FileName {
 }
 
 /// Looks names up; remembers the mounts of each file system.
-pub struct Names<'a, 'k> {
+pub struct FileNames<'a, 'k> {
     kernel: &'a Kernel<'k>,
     shape: &'a FileShape,
     mounts: HashMap<Va, Vec<Mount>>,
@@ -78,11 +79,11 @@ struct Mount {
     root: Va,
 }
 
-impl<'a, 'k> Names<'a, 'k> {
+impl<'a, 'k> FileNames<'a, 'k> {
     /// `None` where this kernel's files cannot be told.
-    pub fn new(kernel: &'a Kernel<'k>) -> Option<Names<'a, 'k>> {
-        let shape = kernel.shape.held.file.as_ref()?;
-        Some(Names { kernel, shape, mounts: HashMap::new() })
+    pub fn new(kernel: &'a Kernel<'k>) -> Option<FileNames<'a, 'k>> {
+        let shape = kernel.shape.user_memory.file.as_ref()?;
+        Some(FileNames { kernel, shape, mounts: HashMap::new() })
     }
 
     /// The name of a file.

@@ -3,7 +3,7 @@
 use sysak_base::PAGE_SHIFT;
 
 use crate::Kernel;
-use crate::list::{half, word};
+use crate::read::{half, word};
 use crate::shape::find_pools;
 
 /// No architecture has more sizes of huge pages.
@@ -26,7 +26,7 @@ pub struct Pool {
 
 /// The pools that hold pages, the biggest first; `None` where they cannot be found.
 pub(super) fn find(kernel: &Kernel<'_>) -> Option<Vec<Pool>> {
-    let shape = kernel.shape.held.pool.as_ref()?;
+    let shape = kernel.shape.user_memory.pool.as_ref()?;
     let [first, many] = find_pools(kernel.symbols)?;
     let many = kernel.memory.read_u32(many).ok()?.min(MOST_POOLS);
     let mut raw = vec![0; shape.bytes as usize];

@@ -11,11 +11,11 @@ use std::collections::{HashMap, HashSet};
 use sysak_base::{Memory, Va};
 use sysak_heap::Heap;
 
-use super::gather::gather;
-use super::objects_of;
 use crate::Kernel;
-use crate::list::{half, read_string, walk_list, word};
+use crate::list::walk_list;
+use crate::read::{gather, half, read_string, word};
 use crate::shape::{CgroupShape, NODE_CACHE, find_hierarchies};
+use crate::slub::live_objects;
 
 /// Hierarchies: one, and one for each controller of the old kind.
 const MOST_HIERARCHIES: usize = 256;
@@ -51,7 +51,7 @@ impl Cgroups {
     pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> Cgroups {
         let mut found = Cgroups::default();
         let Some((shape, head)) =
-            kernel.shape.held.cgroup.as_ref().zip(find_hierarchies(kernel.symbols))
+            kernel.shape.user_memory.cgroup.as_ref().zip(find_hierarchies(kernel.symbols))
         else {
             return found;
         };
@@ -108,7 +108,7 @@ impl Cgroups {
         if directories.is_empty() {
             return;
         }
-        let at = objects_of(heap, NODE_CACHE);
+        let at = live_objects(heap, NODE_CACHE);
         let parents: Vec<Va> = at.iter().map(|at| at.at(shape.node_parent)).collect();
         let mut nodes = HashMap::new();
         gather(kernel.memory, &parents, 8, |index, raw| {
@@ -123,7 +123,7 @@ impl Cgroups {
     /// Whether the word at an address leads from a group to what it does not hold: the one above it, or
     /// a neighbour in its directory's tree.
     pub fn leads_away(&self, kernel: &Kernel<'_>, at: Va) -> bool {
-        kernel.shape.held.cgroup.as_ref().is_some_and(|shape| self.leads_away_by(shape, at))
+        kernel.shape.user_memory.cgroup.as_ref().is_some_and(|shape| self.leads_away_by(shape, at))
     }
 
     fn leads_away_by(&self, shape: &CgroupShape, at: Va) -> bool {
@@ -151,7 +151,7 @@ fn read(memory: &dyn Memory, shape: &CgroupShape, group: Va) -> Option<Cgroup> {
 
 /// The path of a directory below the root of its hierarchy.
 pub(super) fn path(kernel: &Kernel<'_>, directory: Va) -> Option<String> {
-    let shape = kernel.shape.held.cgroup.as_ref()?;
+    let shape = kernel.shape.user_memory.cgroup.as_ref()?;
     let read = |at: Va| kernel.memory.read_u64(at).ok().map(Va);
     let mut node = directory;
     let mut names = Vec::new();

@@ -1,9 +1,6 @@
-//! What a process, a memory cgroup and a pool of huge pages say of the memory that they hold.
-
-use sysak_symbols::Kallsyms;
+//! Processes: number, name, open files, and the counters of their address spaces.
 
 use super::Names;
-use sysak_base::Va;
 
 /// `struct task_struct` and the `struct mm_struct` that it leads to.
 #[derive(Clone, Debug)]
@@ -18,11 +15,11 @@ pub struct ProcessShape {
     /// `task_struct.comm`, and how long it can be.
     pub name: (u64, u64),
     /// `task_struct.mm`
-    pub space: u64,
+    pub address_space: u64,
     /// `task_struct.files`
     pub files: u64,
     /// Bytes of a `struct mm_struct`, as far as these walks read it.
-    pub space_bytes: u64,
+    pub address_space_bytes: u64,
     /// `locked_vm`, in pages.
     pub locked: u64,
     /// `pinned_vm`, in pages.
@@ -61,9 +58,9 @@ impl ProcessShape {
             thread,
             process,
             name: (name, name_len),
-            space: memory,
+            address_space: memory,
             files,
-            space_bytes: names.find_size("mm_struct")?.min(1 << 14),
+            address_space_bytes: names.find_size("mm_struct")?.min(1 << 14),
             locked: space("locked_vm")?,
             pinned: space("pinned_vm"),
             huge: space("hugetlb_usage"),
@@ -90,85 +87,4 @@ impl CountPlace {
             None => CountPlace::Word(count),
         })
     }
-}
-
-/// `struct mem_cgroup` and its place in the tree.
-#[derive(Clone, Debug)]
-pub struct GroupShape {
-    /// Bytes of a `struct mem_cgroup`, as far as these walks read it.
-    pub bytes: u64,
-    /// `css.flags`, 32 bits wide.
-    pub flags: u64,
-    /// The flag of a group that was not removed: `CSS_ONLINE`.
-    pub online: u64,
-    /// `css.parent`
-    pub parent: u64,
-    /// `css.children`
-    pub children: u64,
-    /// `css.sibling`
-    pub sibling: u64,
-    /// `css`
-    pub state: u64,
-    /// `css.cgroup`
-    pub cgroup: u64,
-    /// `memory.usage`, in pages, with the groups below.
-    pub usage: u64,
-}
-
-impl GroupShape {
-    pub(super) fn find(names: Names<'_>) -> Option<GroupShape> {
-        let group = |path| names.find("mem_cgroup", path);
-        let usage = group("memory.usage")?;
-        let css = ["css.flags", "css.parent", "css.children", "css.sibling", "css.cgroup"];
-        let ends = css.into_iter().filter_map(group);
-        Some(GroupShape {
-            bytes: ends.fold(usage, u64::max) + 16,
-            flags: group("css.flags")?,
-            online: names.find_value("CSS_ONLINE")?,
-            parent: group("css.parent")?,
-            children: group("css.children")?,
-            sibling: group("css.sibling")?,
-            state: group("css")?,
-            cgroup: group("css.cgroup")?,
-            usage,
-        })
-    }
-}
-
-/// The group that all others are below; listed where KALLSYMS_ALL is set.
-pub fn find_root_group(symbols: &Kallsyms) -> Option<Va> {
-    symbols.find("root_mem_cgroup")
-}
-
-/// `struct hstate`: a pool of huge pages.
-#[derive(Clone, Debug)]
-pub struct PoolShape {
-    /// Bytes of one.
-    pub bytes: u64,
-    /// `order`, 32 bits wide.
-    pub order: u64,
-    /// `nr_huge_pages`
-    pub pages: u64,
-    /// `free_huge_pages`
-    pub free: u64,
-    /// `resv_huge_pages`
-    pub reserved: u64,
-}
-
-impl PoolShape {
-    pub(super) fn find(names: Names<'_>) -> Option<PoolShape> {
-        let pool = |path| names.find("hstate", path);
-        Some(PoolShape {
-            bytes: names.find_size("hstate")?,
-            order: pool("order")?,
-            pages: pool("nr_huge_pages")?,
-            free: pool("free_huge_pages")?,
-            reserved: pool("resv_huge_pages")?,
-        })
-    }
-}
-
-/// The pools, and how many there are; listed where KALLSYMS_ALL is set.
-pub fn find_pools(symbols: &Kallsyms) -> Option<[Va; 2]> {
-    Some([symbols.find("hstates")?, symbols.find("hugetlb_max_hstate")?])
 }
