@@ -13,7 +13,7 @@ use sysak_heap::PageSet;
 
 use crate::list::walk_list;
 use crate::read::word;
-use crate::shape::{CounterShape, PageKind};
+use crate::shape::{CounterShape, PageKind, find_node_table, find_only_node};
 use crate::{Coverage, Kernel};
 
 /// No per-CPU list is longer (`pcp->high` is a fraction of a zone).
@@ -255,7 +255,7 @@ fn count(kernel: &Kernel<'_>, nodes: &[Va], shape: CounterShape, which: u64) -> 
 /// The nodes (`struct pglist_data`), by symbol, else by way of a free block.
 fn find_nodes(kernel: &Kernel<'_>) -> Vec<Va> {
     let plausible = |node: &Va| is_node(kernel, *node);
-    if let Some(table) = kernel.symbols.find("node_data") {
+    if let Some(table) = find_node_table(kernel.symbols) {
         let most = (kernel.shape.cache.nodes as usize).min(MOST_NODES);
         // Node numbers may have gaps; a hole in the table is a null pointer.
         let nodes = read_words(kernel, table, most).into_iter().map(Va);
@@ -264,7 +264,7 @@ fn find_nodes(kernel: &Kernel<'_>) -> Vec<Va> {
             return nodes;
         }
     }
-    if let Some(node) = kernel.symbols.find("contig_page_data").filter(plausible) {
+    if let Some(node) = find_only_node(kernel.symbols).filter(plausible) {
         return vec![node];
     }
     nodes_of_free_blocks(kernel)

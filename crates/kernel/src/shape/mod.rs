@@ -38,14 +38,13 @@ pub use percpu::{
 };
 pub use pool::{PoolShape, find_pools};
 pub use process::{CountPlace, ProcessShape};
-pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
+pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape, find_caches};
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
 pub use timer::{DelayedShape, PreciseShape, TimerShape, WHEELS, find_delayed, find_wheels};
 pub use user_memory::UserMemoryShape;
 pub use vmalloc::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
-pub use zone::CounterShape;
-pub use zone::ZoneShape;
+pub use zone::{CounterShape, ZoneShape, find_node_table, find_only_node};
 
 use sysak_symbols::TypeInfo;
 

@@ -1,5 +1,8 @@
 //! SLUB: the slab's bookkeeping, `struct kmem_cache`, and where free objects hide.
 
+use sysak_base::Va;
+use sysak_symbols::Kallsyms;
+
 use super::{Missing, Names};
 
 /// A slab's bookkeeping, which overlays its first `struct page`.
@@ -192,4 +195,9 @@ impl KernfsShape {
             sides: [names.find("rb_node", "rb_left")?, names.find("rb_node", "rb_right")?],
         })
     }
+}
+
+/// The head of the list of all caches; listed where KALLSYMS_ALL is set.
+pub fn find_caches(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("slab_caches")
 }

@@ -1,5 +1,8 @@
 //! Nodes, zones, and the lists that free pages are on.
 
+use sysak_base::Va;
+use sysak_symbols::Kallsyms;
+
 use super::{Missing, Names};
 
 /// Offsets inside `struct pglist_data`, `struct zone` and the per-CPU page lists.
@@ -117,4 +120,14 @@ impl ZoneShape {
             counters: CounterShape::find(names),
         })
     }
+}
+
+/// The table of the nodes, an array of pointers; listed where KALLSYMS_ALL is set.
+pub fn find_node_table(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("node_data")
+}
+
+/// The node of a kernel that is built for one node; listed where KALLSYMS_ALL is set.
+pub fn find_only_node(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("contig_page_data")
 }

@@ -7,6 +7,7 @@ use sysak_heap::Cache;
 
 use crate::list::walk_list;
 use crate::read::{half, read_string, word};
+use crate::shape::find_caches;
 use crate::{Coverage, Kernel, KernelError, aliases};
 
 /// More caches than any kernel has; memory cgroups have none of their own since v5.9.
@@ -61,7 +62,7 @@ impl Caches {
         coverage: &mut Coverage,
     ) -> Result<Caches, KernelError> {
         let shape = &kernel.shape.cache;
-        let head = match kernel.symbols.find("slab_caches") {
+        let head = match find_caches(kernel.symbols) {
             Some(head) => head,
             None => {
                 let page = kernel.struct_page(slab);
