@@ -1,8 +1,8 @@
 //! Free pages that the buddy allocator's page type does not show, and the nodes.
 //!
-//! Pages on the per-CPU lists have no type and no references, and stale pointers
-//! live in them. The deferred range is present but not initialised: neither its
-//! `struct page`s nor its pages may be read.
+//! Pages on the per-CPU lists have no type and a reference count of 0, and are full of old pointers.
+//! The deferred range is present but not initialised: neither its `struct page`s nor its pages may be
+//! read.
 //!
 //! **Invariant:** a page is called free only when a list of the allocator says so.
 
@@ -23,7 +23,7 @@ const MOST_NODES: usize = 1024;
 /// How far to look for a free block when the nodes have no symbol.
 const PROBES: u64 = 1 << 20;
 
-/// Free pages outside the buddy lists, and what the nodes say of themselves.
+/// Free pages outside of the buddy lists, and counters of the nodes.
 #[derive(Clone, Debug)]
 pub struct FreePages {
     /// Pages on a per-CPU list (or waiting for their zone's lock).
@@ -32,10 +32,10 @@ pub struct FreePages {
     pub deferred: Vec<PfnRange>,
     /// The nodes' present pages, added up; `None` where the nodes were not found.
     pub present_pages: Option<u64>,
-    /// Pages that the nodes count as slabs that cannot be given back; large kmallocs are among
-    /// them. `None` where the counters cannot be told.
+    /// Unreclaimable slabs, by the counters of the nodes; large kmallocs are among them. `None` where
+    /// this kernel's types do not describe the counters.
     pub unreclaimable_pages: Option<u64>,
-    /// Page tables of virtual machines and IOMMUs, as the nodes count them.
+    /// Page tables of virtual machines and IOMMUs, by the counters of the nodes.
     pub secondary_table_pages: Option<u64>,
 }
 
@@ -66,8 +66,8 @@ impl FreePages {
         free
     }
 
-    /// What [`FreePages::find`] would say of one page: only the list that the page itself is on is
-    /// followed. The counters are left out.
+    /// Whether one page is free, as [`FreePages::find`] would answer, by following only the list that
+    /// the page is on. The counters are left out.
     pub(crate) fn find_one(kernel: &Kernel<'_>, pfn: Pfn) -> FreePages {
         let nodes = find_nodes(kernel);
         let mut free = FreePages {
@@ -159,8 +159,8 @@ fn per_cpu_lists<'k>(kernel: &'k Kernel<'_>, zone: Va) -> impl Iterator<Item = L
     let pageset = kernel.memory.read_u64(zone.at(shape.pageset)).ok().filter(|at| *at != 0);
     pageset.into_iter().flat_map(move |pageset| {
         let lists = move |set: Va| {
-            let head = move |list| set.at(shape.lists.0 + list * 16);
-            (0..shape.lists.1)
+            let head = move |list| set.at(shape.lists.at + list * 16);
+            (0..shape.lists.len)
                 .map(move |list| List { head: head(list), order: shape.order_of_list(list) })
         };
         kernel.per_cpu(pageset).flat_map(lists)
@@ -184,13 +184,14 @@ fn waiting_blocks(kernel: &Kernel<'_>, zone: Va) -> Vec<FreeBlock> {
     blocks
 }
 
-/// Whether a per-CPU list, or one of blocks that wait, names the block that a page is part of.
+/// Whether the block of a page is on a per-CPU list, or on a list of blocks that wait.
 fn is_listed(kernel: &Kernel<'_>, nodes: &[Va], pfn: Pfn) -> bool {
     if !is_unused(kernel, pfn) {
         return false;
     }
     let shape = &kernel.shape.zone;
-    let orders: BTreeSet<u64> = (0..shape.lists.1).map(|list| shape.order_of_list(list)).collect();
+    let orders: BTreeSet<u64> =
+        (0..shape.lists.len).map(|list| shape.order_of_list(list)).collect();
     let heads = orders.into_iter().filter_map(|order| {
         let first = Pfn(pfn.0 >> order << order);
         let is_block = kernel.is_ram(first) && is_unused(kernel, first);
@@ -210,7 +211,7 @@ fn is_listed(kernel: &Kernel<'_>, nodes: &[Va], pfn: Pfn) -> bool {
     })
 }
 
-/// Whether a `struct page` says neither that somebody uses the page nor what it is.
+/// Whether a page has neither a reference count nor a type.
 fn is_unused(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
     let shape = &kernel.shape.page;
     let word = |offset| kernel.memory.read_u32(kernel.struct_page(pfn).at(offset));
@@ -252,7 +253,7 @@ fn count(kernel: &Kernel<'_>, nodes: &[Va], shape: CounterShape, which: u64) -> 
     u64::try_from(sum).ok()
 }
 
-/// The nodes (`struct pglist_data`), by symbol, else by way of a free block.
+/// The nodes (`struct pglist_data`), by their symbol, else through the list of a free block.
 fn find_nodes(kernel: &Kernel<'_>) -> Vec<Va> {
     let plausible = |node: &Va| is_node(kernel, *node);
     if let Some(table) = find_node_table(kernel.symbols) {
@@ -324,8 +325,8 @@ fn node_of_block(kernel: &Kernel<'_>, page: Va) -> Option<Va> {
         if kernel.page_of(Va(link.0.wrapping_sub(shape.lru))).is_some() {
             continue;
         }
-        // The head of the list, inside the zone: which of the order's lists it is, the
-        // pointers between zone and node tell.
+        // The head of the list, inside the zone. Which of the lists of this order it is follows from
+        // the pointers between zone and node.
         let area = zone.free_area + order * zone.free_area_bytes + zone.free_list;
         let candidates = (0..zone.migrate_types).map(|kind| link.0.wrapping_sub(area + kind * 16));
         return candidates.map(Va).find_map(|candidate| {

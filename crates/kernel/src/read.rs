@@ -62,6 +62,13 @@ pub fn read_string(memory: &dyn Memory, at: Va, most: usize) -> Option<String> {
     None
 }
 
+/// The text in a field of at most `most` bytes inside bytes already read, up to its first zero.
+pub fn text(bytes: &[u8], at: u64, most: u64) -> &[u8] {
+    let rest = bytes.get(at as usize..).unwrap_or_default();
+    let field = &rest[..rest.len().min(most as usize)];
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// A little-endian word inside bytes already read; 0 past their end.
 #[inline]
 pub fn word(bytes: &[u8], offset: u64) -> u64 {

@@ -33,7 +33,7 @@ use files::CachedFile;
 use memory_cgroups::MemoryCgroup;
 use open::Opened;
 
-/// FileNames of file systems whose files lie in memory.
+/// Names of file systems whose files lie in memory.
 const IN_MEMORY: [&str; 3] = ["tmpfs", "hugetlbfs", "ramfs"];
 
 /// Everything that uses user memory.

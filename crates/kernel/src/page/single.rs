@@ -14,8 +14,8 @@ use crate::read::{half, word};
 use crate::shape::PageKind;
 use crate::{FreePages, Kernel};
 
-/// The owner of a page, as far as `struct page`s and lists of free pages tell; `None` where it is
-/// no RAM. The page may lie in the middle of a block.
+/// The owner of a page by its `struct page` and the lists of free pages; `None` where it is no RAM.
+/// The page may lie in the middle of a block.
 pub fn owner_of(kernel: &Kernel<'_>, pfn: Pfn) -> Option<Owner> {
     kernel.is_ram(pfn).then(|| owner(kernel, pfn))
 }
@@ -164,8 +164,8 @@ mod tests {
         let link = |pfn: u64| layout.struct_page(Pfn(pfn)).at(page.lru).0;
         memory.words.insert(layout.struct_page(Pfn(BUDDY_BLOCK)).at(page.private).0, 3);
         for (cpu, set) in layout.per_cpu(PAGE_SET).enumerate() {
-            for list in 0..zone.lists.1 {
-                let head = set.at(zone.lists.0 + list * 16).0;
+            for list in 0..zone.lists.len {
+                let head = set.at(zone.lists.at + list * 16).0;
                 match (cpu, zone.order_of_list(list), list % 3) {
                     (5, 0, 1) => memory.ring(&[&[head][..], &LISTED.map(link)].concat()),
                     (7, 3, 0) => memory.ring(&[head, link(LISTED_BLOCK)]),

@@ -3,7 +3,7 @@
 use sysak_base::Va;
 use sysak_symbols::Kallsyms;
 
-use super::Names;
+use super::{Array, Names};
 
 /// The cache whose objects the files and directories of kernfs are.
 pub const NODE_CACHE: &str = "kernfs_node_cache";
@@ -17,8 +17,8 @@ pub struct CgroupShape {
     pub root_group: u64,
     /// `cgroup.self`: the state that belongs to no controller.
     pub own_state: u64,
-    /// `cgroup.subsys`, and how many controllers there may be.
-    pub states: (u64, u64),
+    /// `cgroup.subsys`: a state for each controller.
+    pub states: Array,
     /// `cgroup.kn`
     pub node: u64,
     /// Bytes of a state, as far as these walks read it.
@@ -49,11 +49,12 @@ impl CgroupShape {
         let group = |path| names.find("cgroup", path);
         let state = |path| names.find("cgroup_subsys_state", path);
         let node = |path| names.find("kernfs_node", path);
+        let states = names.find_array("cgroup", "subsys")?;
         Some(CgroupShape {
             root_link: root("root_list")?,
             root_group: root("cgrp")?,
             own_state: group("self")?,
-            states: (group("subsys")?, names.find_len("cgroup", "subsys")?.min(64)),
+            states: Array { len: states.len.min(64), ..states },
             node: group("kn")?,
             state_bytes: names.find_size("cgroup_subsys_state")?.min(1 << 12),
             group: state("cgroup")?,

@@ -1,19 +1,18 @@
 //! Processes: number, name, open files, and the counters of their address spaces.
 
-use super::Names;
+use super::{Field, Names};
 
 /// `struct task_struct` and the `struct mm_struct` that it leads to.
 #[derive(Clone, Debug)]
 pub struct ProcessShape {
-    /// Where what these walks read of a `task_struct` begins, and how many bytes that is; the
-    /// offsets below count from there.
-    pub read: (u64, u64),
+    /// The part of a `task_struct` that is read here; the offsets below count from its start.
+    pub read: Field,
     /// `task_struct.pid`, 32 bits wide.
     pub thread: u64,
     /// `task_struct.tgid`, 32 bits wide.
     pub process: u64,
-    /// `task_struct.comm`, and how long it can be.
-    pub name: (u64, u64),
+    /// `task_struct.comm`
+    pub name: Field,
     /// `task_struct.mm`
     pub address_space: u64,
     /// `task_struct.files`
@@ -39,7 +38,12 @@ pub enum CountPlace {
     Word(u64),
     /// A number, and a per-CPU pointer to 32 bits more for each CPU, since Linux commit
     /// f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (v6.2).
-    PerCpu(u64, u64),
+    PerCpu {
+        /// The number.
+        count: u64,
+        /// The per-CPU pointer.
+        counters: u64,
+    },
 }
 
 impl ProcessShape {
@@ -54,10 +58,10 @@ impl ProcessShape {
         let [thread, process, name, memory, files] = fields.map(|at| at - first);
         let end = [thread, process, name + name_len, memory, files].into_iter().fold(0, u64::max);
         Some(ProcessShape {
-            read: (first, end + 8),
+            read: Field { at: first, bytes: end + 8 },
             thread,
             process,
-            name: (name, name_len),
+            name: Field { at: name, bytes: name_len },
             address_space: memory,
             files,
             address_space_bytes: names.find_size("mm_struct")?.min(1 << 14),
@@ -83,7 +87,7 @@ impl CountPlace {
         let count = first + names.find("percpu_counter", "count")?;
         // A kernel for one CPU has no more than the number.
         Some(match names.find("percpu_counter", "counters") {
-            Some(counters) => CountPlace::PerCpu(count, first + counters),
+            Some(counters) => CountPlace::PerCpu { count, counters: first + counters },
             None => CountPlace::Word(count),
         })
     }

@@ -1,4 +1,4 @@
-//! The slab caches themselves: names, sizes, and how each hides its free pointers.
+//! The slab caches: names, sizes, and how each encodes its free pointers.
 
 use std::collections::HashMap;
 
@@ -55,7 +55,7 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Reads the list of caches, from its symbol or by way of a slab's own cache.
+    /// Reads the list of caches, from its symbol or from the cache of a slab.
     pub fn read(
         kernel: &Kernel<'_>,
         slab: Pfn,

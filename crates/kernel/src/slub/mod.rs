@@ -1,8 +1,8 @@
-//! Walks SLUB's caches and slabs, and tells which objects are allocated.
+//! Walks SLUB's caches and slabs, and finds the allocated objects.
 //!
-//! On a live target other CPUs allocate and free meanwhile: a slab whose list of
-//! free objects does not agree with its own count is read again, then counted
-//! as torn. What is torn keeps the objects that were not seen free as live.
+//! On a live target other CPUs allocate and free meanwhile. A slab is read again if its list of free
+//! objects does not agree with its own count, and then counted as torn. In a torn slab the objects
+//! that no list named as free count as live.
 //!
 //! **Invariant:** an object counts as free only when a list of free objects
 //! names it; a word that merely decodes as one proves nothing.
@@ -35,14 +35,14 @@ pub struct Slabs {
     pub heap: Heap,
     /// Slabs whose free objects did not add up even when read again.
     pub torn: u64,
-    /// Slab pages that are none of SLUB's (KFENCE's): they belong to the roots.
+    /// Slab pages that SLUB does not manage (KFENCE): they belong to the roots.
     pub foreign: Vec<(Pfn, u64)>,
-    /// Whether it was ended early.
+    /// Whether it was interrupted.
     pub interrupted: bool,
 }
 
 impl Slabs {
-    /// No slab at all: what is known before the walk has begun.
+    /// An interrupted walk without any slab.
     pub fn none(kernel: &Kernel<'_>) -> Slabs {
         let heap = Heap::new(kernel.page_offset(), 0, Vec::new());
         Slabs { heap, torn: 0, foreign: Vec::new(), interrupted: true }

@@ -1,6 +1,6 @@
-//! Memory cgroups as the kernel keeps them, those that were removed and still hold memory
-//! included: no directory shows them any more, but their parents list them until the last
-//! page that is charged to them is gone.
+//! Memory cgroups, including those that were removed and still hold memory. Removed ones have no
+//! directory any more, but their parents list them until the last page that is charged to them is
+//! gone.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::read::{half, word};
 use crate::shape::{MemoryCgroupShape, find_root_memory_cgroup};
 use crate::{Coverage, Kernel};
 
-/// More groups than the kernel numbers, those that are dying included, make no sense.
+/// More groups than the kernel can number, including dying ones.
 const MOST_GROUPS: usize = 1 << 18;
 /// Groups inside each other.
 const DEEPEST: usize = 256;
@@ -31,8 +31,8 @@ pub struct MemoryCgroup {
     pub parent: usize,
 }
 
-/// All of them, parents before their children; the root is the first. `charged` has the user
-/// pages of the groups that have any.
+/// All memory cgroups, parents before their children, the root first. `charged` has the user pages
+/// that are charged to each.
 pub(super) fn find(
     kernel: &Kernel<'_>,
     charged: &HashMap<Va, Charged>,
@@ -62,8 +62,8 @@ pub(super) fn find(
     groups
 }
 
-/// Makes each page count in one group only, where it is charged: a group's counter has those
-/// of the groups below it in it.
+/// Counts each page only in the group that it is charged to: the counter of a group includes the
+/// groups below it.
 ///
 /// Slab objects of a group that was removed were handed to its parent, but its own counter has
 /// them still (Linux commit 9855609bde03 ("mm: memcg/slab: use a single set of kmem_caches for

@@ -11,12 +11,12 @@ use sysak_base::{Cancel, PAGE_SIZE, Va};
 
 use super::Process;
 use crate::read::{gather, half, word};
-use crate::shape::{OpenShape, PipeShape, SocketShape};
+use crate::shape::{Array, OpenShape, PipeShape, SocketShape};
 use crate::{Coverage, Kernel};
 
 /// Open files that are looked at.
 const MOST_OPEN: usize = 1 << 21;
-/// A table has no more slots (`fs.nr_open` allows no more than 2³⁰; nobody comes near).
+/// A table has no more slots (`fs.nr_open` allows up to 2³⁰; no real table is that large).
 const MOST_SLOTS: u64 = 1 << 22;
 /// Slots of a table that are read at once.
 const SLOTS_AT_ONCE: u64 = 1 << 13;
@@ -237,7 +237,7 @@ fn pipes(kernel: &Kernel<'_>, shape: &PipeShape, pipes: Vec<Channel>, opened: &m
         if used == 0 || used > half(raw, shape.slots) {
             return;
         }
-        let (spare, many) = shape.spare;
+        let Array { at: spare, len: many } = shape.spare;
         let spares = (0..many).filter(|slot| word(raw, spare + slot * 8) != 0).count() as u64;
         let unread = opened.unread.entry(pipes[index].process).or_default();
         unread.pipes += 1;

@@ -8,7 +8,7 @@ use crate::shape::find_pools;
 
 /// No architecture has more sizes of huge pages.
 const MOST_POOLS: u32 = 16;
-/// A larger page makes no sense: 1 TiB.
+/// No page is larger: 1 TiB.
 const LARGEST_ORDER: u32 = 28;
 
 /// One pool.
@@ -18,9 +18,9 @@ pub struct Pool {
     pub page_bytes: u64,
     /// Pages in the pool, used or not.
     pub pages: u64,
-    /// Pages that nobody uses.
+    /// Free pages.
     pub free: u64,
-    /// Free pages that are promised to somebody.
+    /// Free pages that are reserved for a mapping.
     pub reserved: u64,
 }
 

@@ -9,13 +9,13 @@ use sysak_base::{PAGE_SIZE, Va};
 use sysak_heap::Heap;
 
 use crate::Kernel;
-use crate::read::{gather, half, word};
-use crate::shape::{CountPlace, TASK_CACHE};
+use crate::read::{gather, half, text, word};
+use crate::shape::{CountPlace, Field, TASK_CACHE};
 use crate::slub::live_objects;
 
 /// More threads than `pid_max` allows.
 const MOST_THREADS: usize = 1 << 22;
-/// A larger count makes no sense: 4 PiB.
+/// No machine has more: 4 PiB.
 const MOST_PAGES: i64 = 1 << 40;
 
 /// One process.
@@ -58,10 +58,8 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Process> {
         let process = found.entry(pid).or_insert_with(|| Process { pid, ..Process::default() });
         // The first thread's name is the process's.
         if process.name.is_empty() || half(task, shape.thread) == pid {
-            let (at, len) = shape.name;
-            let name = task.get(at as usize..(at + len) as usize).unwrap_or_default();
-            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-            process.name = String::from_utf8_lossy(&name[..end]).into_owned();
+            let name = text(task, shape.name.at, shape.name.bytes);
+            process.name = String::from_utf8_lossy(name).into_owned();
         }
         let sane = |at: u64| Some(Va(word(task, at))).filter(|at| kernel.direct_pfn(*at).is_some());
         process.address_space = process.address_space.or(sane(shape.address_space));
@@ -87,11 +85,11 @@ pub fn address_space(kernel: &Kernel<'_>, at: Va) -> Option<AddressSpace> {
     let bytes = |pages: i64| pages.clamp(0, MOST_PAGES) as u64 * PAGE_SIZE;
     let count = |place: CountPlace| match place {
         CountPlace::Word(at) => bytes(word(raw, at) as i64),
-        CountPlace::PerCpu(at, pointer) => {
-            let parts = kernel.per_cpu(word(raw, pointer));
+        CountPlace::PerCpu { count, counters } => {
+            let parts = kernel.per_cpu(word(raw, counters));
             let parts = parts.filter_map(|at| kernel.memory.read_u32(at).ok());
             let sum: i64 = parts.map(|part| i64::from(part as i32)).sum();
-            bytes((word(raw, at) as i64).saturating_add(sum))
+            bytes((word(raw, count) as i64).saturating_add(sum))
         }
     };
     let plain = |at: u64| bytes(word(raw, at) as i64);
@@ -104,10 +102,10 @@ pub fn address_space(kernel: &Kernel<'_>, at: Va) -> Option<AddressSpace> {
     })
 }
 
-/// Gives `each` what these walks need of every live task.
-fn each_task(kernel: &Kernel<'_>, heap: &Heap, read: (u64, u64), mut each: impl FnMut(&[u8])) {
+/// Gives `each` the fields of every live task that are read here.
+fn each_task(kernel: &Kernel<'_>, heap: &Heap, read: Field, mut each: impl FnMut(&[u8])) {
     let mut at = live_objects(heap, TASK_CACHE);
     at.truncate(MOST_THREADS);
-    let at: Vec<Va> = at.into_iter().map(|task| task.at(read.0)).collect();
-    gather(kernel.memory, &at, read.1, |_, raw| each(raw));
+    let at: Vec<Va> = at.into_iter().map(|task| task.at(read.at)).collect();
+    gather(kernel.memory, &at, read.bytes, |_, raw| each(raw));
 }
