@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 cargo fmt --all --check
 tools/with-libelf.sh cargo clippy --workspace --all-targets --quiet -- -D warnings
 tools/tidy.sh
+tools/tidy_test.sh
 if command -v cargo-deny >/dev/null; then
     cargo deny --log-level warn check bans licenses sources
     # The list of advisories comes from the network.

@@ -9,7 +9,8 @@ use sysak_base::{PAGE_SHIFT, Pfn, Va};
 use crate::address_filter::AddressFilter;
 use crate::bits::Bits;
 use crate::cache::Cache;
-use crate::non_slab::Lookup;
+use crate::non_slab_index::Lookup;
+use crate::object::Object;
 use crate::page_set::PageSet;
 
 /// One slab: a run of pages cut into objects of one cache.
@@ -37,15 +38,6 @@ impl Slab {
     pub fn end(&self) -> Pfn {
         Pfn(self.pfn.0 + u64::from(self.pages))
     }
-}
-
-/// An object, by its place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Object {
-    /// Index into [`Heap::slabs`].
-    pub slab: u32,
-    /// Which object of the slab.
-    pub index: u16,
 }
 
 /// Too much for the bitmaps, or not in order: the walk is damaged.

@@ -36,7 +36,7 @@ impl HolderResolver<'_, '_> {
         let cache = heap.cache_of(object);
         let at = heap.object_va(object);
         let process = |index: &usize| {
-            let process = &self.owners.processes[*index];
+            let process = &self.processes.processes[*index];
             Owner::Process(process.pid, &process.name)
         };
         match cache.class {
@@ -45,7 +45,11 @@ impl HolderResolver<'_, '_> {
                 self.places.thread(at).map(|(pid, name)| Owner::Process(*pid, name))
             }
             Class::Slab => {
-                let owner = self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at));
+                let owner = self
+                    .processes
+                    .files
+                    .get(&at)
+                    .or_else(|| self.processes.address_spaces.get(&at));
                 owner.map(process).or_else(|| self.cgroup(object).map(Owner::Cgroup))
             }
             Class::Page | Class::PerCpu => None,
@@ -84,14 +88,15 @@ impl HolderResolver<'_, '_> {
         if let Some((pid, _)) = self.places.thread(at) {
             return Some(*pid);
         }
-        let index = self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at))?;
-        Some(self.owners.processes[*index].pid)
+        let index =
+            self.processes.files.get(&at).or_else(|| self.processes.address_spaces.get(&at))?;
+        Some(self.processes.processes[*index].pid)
     }
 
     /// The thread, the open files and the address space of a process.
     pub(crate) fn objects_of(&self, pid: u32) -> impl Iterator<Item = Va> + '_ {
-        let all = self.owners.files.iter().chain(&self.owners.spaces);
-        let own = all.filter(move |(_, index)| self.owners.processes[**index].pid == pid);
+        let all = self.processes.files.iter().chain(&self.processes.address_spaces);
+        let own = all.filter(move |(_, index)| self.processes.processes[**index].pid == pid);
         own.map(|(at, _)| *at).chain(self.places.tasks_of(pid))
     }
 

@@ -11,9 +11,9 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 
 use sysak_kernel::Kernel;
-use sysak_kernel::holders::{gather, objects_of};
-use sysak_kernel::list::{half, word};
+use sysak_kernel::read::{gather, half, text, word};
 use sysak_kernel::shape::TASK_CACHE;
+use sysak_kernel::slub::live_objects;
 use sysak_kernel::tables::Mapping;
 use sysak_kernel::vmalloc::{Area, AreaKind, area_at};
 
@@ -241,21 +241,20 @@ impl<'a, 'k> Places<'a, 'k> {
     /// Every thread that has a stack.
     fn read_threads(&mut self, heap: &Heap) {
         let kernel = self.kernel;
-        let (Some(task), Some(process)) = (&kernel.shape.task, &kernel.shape.held.process) else {
+        let (Some(task), Some(process)) = (&kernel.shape.task, &kernel.shape.user_memory.process)
+        else {
             return;
         };
-        let at = objects_of(heap, TASK_CACHE);
-        let (first, bytes) = process.read;
+        let at = live_objects(heap, TASK_CACHE);
+        let part = process.read;
         let mut stacks = vec![Va(0); at.len()];
         gather(kernel.memory, &at, task.stack + 8, |index, raw| {
             stacks[index] = Va(word(raw, task.stack));
         });
-        let parts: Vec<Va> = at.iter().map(|at| at.at(first)).collect();
-        gather(kernel.memory, &parts, bytes, |index, raw| {
-            let (name, len) = process.name;
-            let name = raw.get(name as usize..(name + len) as usize).unwrap_or_default();
-            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-            let name = String::from_utf8_lossy(&name[..end]).into_owned();
+        let parts: Vec<Va> = at.iter().map(|at| at.at(part.at)).collect();
+        gather(kernel.memory, &parts, part.bytes, |index, raw| {
+            let name = text(raw, process.name.at, process.name.bytes);
+            let name = String::from_utf8_lossy(name).into_owned();
             let thread = (half(raw, process.thread), name);
             self.stacks.insert(stacks[index], thread.clone());
             self.tasks.insert(at[index], thread);

@@ -11,8 +11,8 @@ use sysak_heap::references::{From, Reference, RootObjects, SearchSpace};
 use sysak_heap::reverse::{Path, STEP};
 use sysak_heap::{Class, Object};
 use sysak_kernel::Kernel;
-use sysak_kernel::holders::{self, Cgroups, Owners};
 use sysak_kernel::timers::Timers;
+use sysak_kernel::user_memory::{Cgroups, ProcessIndex};
 use sysak_kernel::vmalloc::{Area, area_at};
 use sysak_symbols::Symbol;
 
@@ -42,7 +42,7 @@ pub struct HolderResolver<'a, 'k> {
     pub(crate) kernel: &'a Kernel<'k>,
     pub(crate) look: &'a Snapshot,
     pub(crate) places: Places<'a, 'k>,
-    pub(crate) owners: Owners,
+    pub(crate) processes: ProcessIndex,
     pub(crate) cgroups: Cgroups,
     /// Objects that are control groups, or states of these: an index into the groups.
     pub(crate) states: HashMap<Object, usize>,
@@ -53,13 +53,13 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
     /// Reads what is needed of tasks, files, areas, control groups and timers.
     pub fn new(kernel: &'a Kernel<'k>, look: &'a Snapshot) -> HolderResolver<'a, 'k> {
         let places = Places::new(kernel, &look.heap, &look.areas);
-        let owners = holders::owners(kernel, &look.heap);
+        let processes = ProcessIndex::find(kernel, &look.heap);
         let cgroups = Cgroups::find(kernel, &look.heap);
         let states = cgroups.states.iter();
         let object = |(at, index): (&Va, &usize)| Some((look.heap.find_object(at.0)?, *index));
         let states = states.filter_map(object).collect();
         let timers = Timers::find(kernel);
-        HolderResolver { kernel, look, places, owners, cgroups, states, timers }
+        HolderResolver { kernel, look, places, processes, cgroups, states, timers }
     }
 
     /// The kernel.

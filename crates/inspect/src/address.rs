@@ -4,7 +4,7 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::{Class, Object};
 use sysak_holders::HolderResolver;
 use sysak_holders::place::Place;
-use sysak_kernel::page::{Census, Owner};
+use sysak_kernel::page::{self, Owner};
 use sysak_report::{ObjectState, PageNumber, PageUse, Place as Name, Spot, SpotKind};
 use sysak_symbols::Symbol;
 
@@ -117,7 +117,7 @@ fn of_place(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
 }
 
 fn page_use(resolver: &HolderResolver<'_, '_>, pfn: Pfn) -> Option<PageUse> {
-    Some(match Census::owner_of(resolver.kernel(), pfn)? {
+    Some(match page::owner_of(resolver.kernel(), pfn)? {
         Owner::Free => PageUse::Free,
         Owner::Slab => PageUse::Slab,
         Owner::Anon => PageUse::Anon,

@@ -9,7 +9,8 @@ use sysak_base::Va;
 use sysak_heap::Cache;
 
 use crate::Kernel;
-use crate::list::{half, read_string, walk_tree, word};
+use crate::list::walk_tree;
+use crate::read::{half, read_string, word};
 use crate::shape::KernfsShape;
 
 /// `KERNFS_LINK`
@@ -49,9 +50,9 @@ pub(crate) fn add(kernel: &Kernel<'_>, caches: &mut [Cache]) {
 fn read_link(kernel: &Kernel<'_>, shape: &KernfsShape, node: Va) -> Option<(String, u64)> {
     let mut bytes = [0; 128];
     kernel.memory.read(node, &mut bytes).ok()?;
-    let flags = match shape.flags.1 {
-        2 => u64::from(half(&bytes, shape.flags.0) & 0xffff),
-        _ => u64::from(half(&bytes, shape.flags.0)),
+    let flags = match shape.flags.bytes {
+        2 => u64::from(half(&bytes, shape.flags.at) & 0xffff),
+        _ => u64::from(half(&bytes, shape.flags.at)),
     };
     if flags & 0xf != LINK {
         return None;

@@ -1,8 +1,8 @@
 //! Free pages that the buddy allocator's page type does not show, and the nodes.
 //!
-//! Pages on the per-CPU lists have no type and no references, and stale pointers
-//! live in them. The deferred range is present but not initialised: neither its
-//! `struct page`s nor its pages may be read.
+//! Pages on the per-CPU lists have no type and a reference count of 0, and are full of old pointers.
+//! The deferred range is present but not initialised: neither its `struct page`s nor its pages may be
+//! read.
 //!
 //! **Invariant:** a page is called free only when a list of the allocator says so.
 
@@ -12,7 +12,8 @@ use sysak_base::{Pfn, PfnRange, Va};
 use sysak_heap::PageSet;
 
 use crate::list::walk_list;
-use crate::shape::{CounterShape, PageKind};
+use crate::read::word;
+use crate::shape::{CounterShape, PageKind, find_node_table, find_only_node};
 use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// No per-CPU list is longer (`pcp->high` is a fraction of a zone).
@@ -22,7 +23,7 @@ const MOST_NODES: usize = 1024;
 /// How far to look for a free block when the nodes have no symbol.
 const PROBES: u64 = 1 << 20;
 
-/// Free pages outside the buddy lists, and what the nodes say of themselves.
+/// Free pages outside of the buddy lists, and counters of the nodes.
 #[derive(Clone, Debug)]
 pub struct FreePages {
     /// Pages on a per-CPU list (or waiting for their zone's lock).
@@ -31,10 +32,10 @@ pub struct FreePages {
     pub deferred: Vec<PfnRange>,
     /// The nodes' present pages, added up; `None` where the nodes were not found.
     pub present_pages: Option<u64>,
-    /// Pages that the nodes count as slabs that cannot be given back; large kmallocs are among
-    /// them. `None` where the counters cannot be told.
+    /// Unreclaimable slabs, by the counters of the nodes; large kmallocs are among them. `None` where
+    /// this kernel's types do not describe the counters.
     pub unreclaimable_pages: Option<u64>,
-    /// Page tables of virtual machines and IOMMUs, as the nodes count them.
+    /// Page tables of virtual machines and IOMMUs, by the counters of the nodes.
     pub secondary_table_pages: Option<u64>,
 }
 
@@ -65,70 +66,175 @@ impl FreePages {
         free
     }
 
+    /// Whether one page is free, as [`FreePages::find`] would answer, by following only the list that
+    /// the page is on. The counters are left out.
+    pub(crate) fn find_one(kernel: &Kernel<'_>, pfn: Pfn) -> FreePages {
+        let nodes = find_nodes(kernel);
+        let mut free = FreePages {
+            per_cpu: PageSet::new(pfn.0 + 1),
+            deferred: nodes.iter().filter_map(|node| deferred(kernel, *node)).collect(),
+            present_pages: None,
+            unreclaimable_pages: None,
+            secondary_table_pages: None,
+        };
+        if !free.is_deferred(pfn) && is_listed(kernel, &nodes, pfn) {
+            free.per_cpu.insert(pfn);
+        }
+        free
+    }
+
     /// Whether the page lies in a range that must not be read.
     pub fn is_deferred(&self, pfn: Pfn) -> bool {
         self.deferred.iter().any(|run| run.contains(pfn))
     }
 
     fn add_node(&mut self, kernel: &Kernel<'_>, node: Va, coverage: &mut Coverage) {
-        let shape = &kernel.shape.zone;
-        let word = |offset| kernel.memory.read_u64(node.at(offset)).unwrap_or(0);
-        *self.present_pages.get_or_insert(0) += word(shape.present_pages);
-        let start = word(shape.start_pfn);
-        let end = start.saturating_add(word(shape.spanned_pages));
-        if let Some(offset) = shape.first_deferred {
-            let first = word(offset).max(start);
-            if first < end {
-                self.deferred.push(PfnRange { start: Pfn(first), end: Pfn(end) });
+        let present = kernel.memory.read_u64(node.at(kernel.shape.zone.present_pages));
+        *self.present_pages.get_or_insert(0) += present.unwrap_or(0);
+        self.deferred.extend(deferred(kernel, node));
+        for zone in zones(kernel, node) {
+            for list in per_cpu_lists(kernel, zone) {
+                self.add_list(kernel, list, coverage);
             }
-        }
-        for zone in 0..shape.zones_len {
-            let zone = node.at(shape.zones + zone * shape.zone_bytes);
-            self.add_zone(kernel, zone, coverage);
+            for block in waiting_blocks(kernel, zone) {
+                self.add_block(block);
+            }
         }
     }
 
-    fn add_zone(&mut self, kernel: &Kernel<'_>, zone: Va, coverage: &mut Coverage) {
-        let shape = &kernel.shape.zone;
-        let Ok(pageset) = kernel.memory.read_u64(zone.at(shape.pageset)) else { return };
-        if pageset != 0 {
-            for set in kernel.per_cpu(pageset) {
-                for list in 0..shape.lists.1 {
-                    let head = set.at(shape.lists.0 + list * 16);
-                    self.add_list(kernel, head, shape.order_of_list(list), coverage);
-                }
-            }
-        }
-        let waiting = shape.waiting.and_then(|at| kernel.memory.read_u64(zone.at(at)).ok());
-        let mut at = Va(waiting.unwrap_or(0));
-        for _ in 0..LONGEST_LIST {
-            let link = kernel.shape.page.lru;
-            let Some(pfn) = kernel.page_of(Va(at.0.wrapping_sub(link))) else { break };
-            let order =
-                kernel.memory.read_u64(kernel.struct_page(pfn).at(kernel.shape.page.private));
-            self.add_block(pfn, order.ok().filter(|order| *order < shape.orders).unwrap_or(0));
-            at = Va(kernel.memory.read_u64(at).unwrap_or(0));
-        }
-    }
-
-    fn add_list(&mut self, kernel: &Kernel<'_>, head: Va, order: u64, coverage: &mut Coverage) {
-        let walk = walk_list(kernel.memory, head, LONGEST_LIST);
+    fn add_list(&mut self, kernel: &Kernel<'_>, list: List, coverage: &mut Coverage) {
+        let walk = walk_list(kernel.memory, list.head, LONGEST_LIST);
         if let Some(stop) = walk.stopped {
             coverage.skip(Omitted::PerCpuPageList, Reason::Stopped(stop));
         }
         let link = kernel.shape.page.lru;
         for at in walk.seen {
-            if let Some(pfn) = kernel.page_of(Va(at.0.wrapping_sub(link))) {
-                self.add_block(pfn, order);
+            if let Some(first) = kernel.page_of(Va(at.0.wrapping_sub(link))) {
+                self.add_block(FreeBlock { first, order: list.order });
             }
         }
     }
 
-    fn add_block(&mut self, pfn: Pfn, order: u64) {
-        for page in pfn.0..pfn.0 + (1 << order) {
+    fn add_block(&mut self, block: FreeBlock) {
+        for page in block.first.0..block.first.0 + (1 << block.order) {
             self.per_cpu.insert(Pfn(page));
         }
     }
+}
+
+/// A list of free blocks of one size, by its head.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    head: Va,
+    order: u64,
+}
+
+/// 2^`order` free pages.
+#[derive(Clone, Copy, Debug)]
+struct FreeBlock {
+    first: Pfn,
+    order: u64,
+}
+
+/// The pages of a node that the kernel has not initialised yet.
+fn deferred(kernel: &Kernel<'_>, node: Va) -> Option<PfnRange> {
+    let shape = &kernel.shape.zone;
+    let word = |offset| kernel.memory.read_u64(node.at(offset)).unwrap_or(0);
+    let start = word(shape.start_pfn);
+    let end = start.saturating_add(word(shape.spanned_pages));
+    let first = word(shape.first_deferred?).max(start);
+    (first < end).then_some(PfnRange { start: Pfn(first), end: Pfn(end) })
+}
+
+/// The zones of a node.
+fn zones(kernel: &Kernel<'_>, node: Va) -> impl Iterator<Item = Va> + use<> {
+    let shape = &kernel.shape.zone;
+    let (first, bytes) = (node.at(shape.zones), shape.zone_bytes);
+    (0..shape.zones_len).map(move |zone| first.at(zone * bytes))
+}
+
+/// The per-CPU lists of a zone.
+fn per_cpu_lists<'k>(kernel: &'k Kernel<'_>, zone: Va) -> impl Iterator<Item = List> + use<'k> {
+    let shape = &kernel.shape.zone;
+    let pageset = kernel.memory.read_u64(zone.at(shape.pageset)).ok().filter(|at| *at != 0);
+    pageset.into_iter().flat_map(move |pageset| {
+        let lists = move |set: Va| {
+            let head = move |list| set.at(shape.lists.at + list * 16);
+            (0..shape.lists.len)
+                .map(move |list| List { head: head(list), order: shape.order_of_list(list) })
+        };
+        kernel.per_cpu(pageset).flat_map(lists)
+    })
+}
+
+/// Blocks that wait for the lock of their zone.
+fn waiting_blocks(kernel: &Kernel<'_>, zone: Va) -> Vec<FreeBlock> {
+    let (memory, shape) = (kernel.memory, &kernel.shape.zone);
+    let first = shape.waiting.and_then(|at| memory.read_u64(zone.at(at)).ok());
+    let mut at = Va(first.unwrap_or(0));
+    let mut blocks = Vec::new();
+    for _ in 0..LONGEST_LIST {
+        let link = kernel.shape.page.lru;
+        let Some(first) = kernel.page_of(Va(at.0.wrapping_sub(link))) else { break };
+        let order = memory.read_u64(kernel.struct_page(first).at(kernel.shape.page.private));
+        let order = order.ok().filter(|order| *order < shape.orders).unwrap_or(0);
+        blocks.push(FreeBlock { first, order });
+        at = Va(memory.read_u64(at).unwrap_or(0));
+    }
+    blocks
+}
+
+/// Whether the block of a page is on a per-CPU list, or on a list of blocks that wait.
+fn is_listed(kernel: &Kernel<'_>, nodes: &[Va], pfn: Pfn) -> bool {
+    if !is_unused(kernel, pfn) {
+        return false;
+    }
+    let shape = &kernel.shape.zone;
+    let orders: BTreeSet<u64> =
+        (0..shape.lists.len).map(|list| shape.order_of_list(list)).collect();
+    let heads = orders.into_iter().filter_map(|order| {
+        let first = Pfn(pfn.0 >> order << order);
+        let is_block = kernel.is_ram(first) && is_unused(kernel, first);
+        let head = is_block.then(|| list_head(kernel, first))??;
+        Some(List { head, order })
+    });
+    let heads: Vec<List> = heads.collect();
+    nodes.iter().flat_map(|node| zones(kernel, *node)).any(|zone| {
+        let is_one = |list: List| {
+            heads.iter().any(|known| (known.head, known.order) == (list.head, list.order))
+        };
+        let has_page = |block: &FreeBlock| {
+            (block.first.0..block.first.0 + (1 << block.order)).contains(&pfn.0)
+        };
+        !heads.is_empty() && per_cpu_lists(kernel, zone).any(is_one)
+            || waiting_blocks(kernel, zone).iter().any(has_page)
+    })
+}
+
+/// Whether a page has neither a reference count nor a type.
+fn is_unused(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
+    let shape = &kernel.shape.page;
+    let word = |offset| kernel.memory.read_u32(kernel.struct_page(pfn).at(offset));
+    word(shape.refcount) == Ok(0)
+        && word(shape.page_type).map(|word| shape.types.kind(word)) == Ok(PageKind::Plain)
+}
+
+/// The head of the list that a page is on. The walk goes backwards, and checks that each link before
+/// points to the one behind it: so a walk from the head would meet the page.
+fn list_head(kernel: &Kernel<'_>, pfn: Pfn) -> Option<Va> {
+    let lru = kernel.shape.page.lru;
+    let mut link = kernel.struct_page(pfn).at(lru);
+    for _ in 0..LONGEST_LIST {
+        let before = Va(kernel.memory.read_u64(link.at(8)).ok()?);
+        if kernel.memory.read_u64(before) != Ok(link.0) {
+            return None;
+        }
+        if kernel.page_of(Va(before.0.wrapping_sub(lru))).is_none() {
+            return Some(before);
+        }
+        link = before;
+    }
+    None
 }
 
 /// One of the nodes' counters, with what the CPUs have not added yet.
@@ -147,22 +253,34 @@ fn count(kernel: &Kernel<'_>, nodes: &[Va], shape: CounterShape, which: u64) -> 
     u64::try_from(sum).ok()
 }
 
-/// The nodes (`struct pglist_data`), by symbol, else by way of a free block.
+/// The nodes (`struct pglist_data`), by their symbol, else through the list of a free block.
 fn find_nodes(kernel: &Kernel<'_>) -> Vec<Va> {
     let plausible = |node: &Va| is_node(kernel, *node);
-    if let Some(table) = kernel.symbols.find("node_data") {
-        let read = |n: usize| kernel.memory.read_u64(table.at(n as u64 * 8)).ok().map(Va);
+    if let Some(table) = find_node_table(kernel.symbols) {
         let most = (kernel.shape.cache.nodes as usize).min(MOST_NODES);
         // Node numbers may have gaps; a hole in the table is a null pointer.
-        let nodes: Vec<_> = (0..most).map_while(read).filter(plausible).collect();
+        let nodes = read_words(kernel, table, most).into_iter().map(Va);
+        let nodes: Vec<_> = nodes.filter(plausible).collect();
         if !nodes.is_empty() {
             return nodes;
         }
     }
-    if let Some(node) = kernel.symbols.find("contig_page_data").filter(plausible) {
+    if let Some(node) = find_only_node(kernel.symbols).filter(plausible) {
         return vec![node];
     }
     nodes_of_free_blocks(kernel)
+}
+
+/// Up to `many` words from an address on; fewer where the memory ends before.
+fn read_words(kernel: &Kernel<'_>, at: Va, many: usize) -> Vec<u64> {
+    let mut raw = Vec::new();
+    match kernel.memory.view(at, many * 8, &mut raw) {
+        Ok(raw) => raw.chunks_exact(8).map(|bytes| word(bytes, 0)).collect(),
+        Err(_) => {
+            let read = |n: usize| kernel.memory.read_u64(at.at(n as u64 * 8)).ok();
+            (0..many).map_while(read).collect()
+        }
+    }
 }
 
 /// Whether a node's first zone points back at it.
@@ -207,8 +325,8 @@ fn node_of_block(kernel: &Kernel<'_>, page: Va) -> Option<Va> {
         if kernel.page_of(Va(link.0.wrapping_sub(shape.lru))).is_some() {
             continue;
         }
-        // The head of the list, inside the zone: which of the order's lists it is, the
-        // pointers between zone and node tell.
+        // The head of the list, inside the zone. Which of the lists of this order it is follows from
+        // the pointers between zone and node.
         let area = zone.free_area + order * zone.free_area_bytes + zone.free_list;
         let candidates = (0..zone.migrate_types).map(|kind| link.0.wrapping_sub(area + kind * 16));
         return candidates.map(Va).find_map(|candidate| {

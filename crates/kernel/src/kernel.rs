@@ -1,4 +1,4 @@
-//! One kernel, ready to be walked: its memory, its layout and its fixed points.
+//! One kernel, ready for the walks: its memory, its layout, the fixed points of its address space.
 
 use sysak_base::{Anchors, Fault, Memory, OwnProcess, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};

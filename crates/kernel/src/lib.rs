@@ -1,9 +1,14 @@
-//! What the structures of a Linux kernel mean: pages, slabs, free lists, vmalloc areas,
-//! per-CPU memory, page tables, and the holders of user memory.
+//! What the structures of a Linux kernel mean: pages, slabs, free lists, vmalloc areas, per-CPU
+//! memory, page tables, stacks, timers, modules, processes, files and control groups.
 //!
-//! Sees a target only as [`sysak_base::Memory`]; live machine and crash dump
-//! go through the same walks. All of it is untrusted: every walk is bounded,
-//! and one that ends early says so in [`Coverage`].
+//! Start with [`Kernel::new`], which resolves the layout ([`shape`]) of one kernel. [`page::Census`]
+//! gives every page an owner, [`slub::walk`] finds the objects of all slabs; [`vmalloc`], [`percpu`],
+//! [`tables`] and [`tasks`] add what they know. [`user_memory`] reports processes, files and cgroups.
+//! [`read`] is for walks of your own: many small structures at once, and numbers inside them.
+//!
+//! A target is seen only as [`sysak_base::Memory`]: a live machine and a crash dump go through the
+//! same walks. All of it is untrusted: every walk is bounded, and one that ends early says so in
+//! [`Coverage`].
 //!
 //! **Invariant:** nothing here prints, opens a file, or knows its target; only
 //! [`shape`] spells the kernel's type and field names.
@@ -12,17 +17,19 @@ mod aliases;
 mod coverage;
 mod free;
 pub mod functions;
-pub mod holders;
 mod kernel;
-pub mod list;
+mod list;
 pub mod modules;
+pub mod own_buffers;
 pub mod page;
 pub mod percpu;
+pub mod read;
 pub mod shape;
 pub mod slub;
 pub mod tables;
 pub mod tasks;
 pub mod timers;
+pub mod user_memory;
 pub mod vmalloc;
 
 pub use coverage::{Coverage, Omission, Omitted, Reason};

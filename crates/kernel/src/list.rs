@@ -84,43 +84,6 @@ pub fn walk_tree(memory: &dyn Memory, root: Va, sides: [u64; 2], limit: usize) -
     walk
 }
 
-/// A NUL-terminated string of at most `most` bytes; bytes that are not UTF-8 are replaced.
-pub fn read_string(memory: &dyn Memory, at: Va, most: usize) -> Option<String> {
-    let mut bytes = Vec::new();
-    while bytes.len() < most {
-        // Never across a page: the next one may not be there.
-        let room = 64.min(4096 - (at.0.wrapping_add(bytes.len() as u64) % 4096) as usize);
-        let mut part = vec![0; room];
-        memory.read(at.at(bytes.len() as u64), &mut part).ok()?;
-        if let Some(end) = part.iter().position(|byte| *byte == 0) {
-            bytes.extend_from_slice(&part[..end]);
-            return Some(String::from_utf8_lossy(&bytes).into_owned());
-        }
-        bytes.extend_from_slice(&part);
-    }
-    None
-}
-
-/// A little-endian word inside bytes already read; 0 past their end.
-#[inline]
-pub fn word(bytes: &[u8], offset: u64) -> u64 {
-    let at = offset as usize;
-    match bytes.get(at..at + 8).and_then(|b| b.try_into().ok()) {
-        Some(word) => u64::from_le_bytes(word),
-        None => 0,
-    }
-}
-
-/// A little-endian 32-bit number inside bytes already read; 0 past their end.
-#[inline]
-pub fn half(bytes: &[u8], offset: u64) -> u32 {
-    let at = offset as usize;
-    match bytes.get(at..at + 4).and_then(|b| b.try_into().ok()) {
-        Some(half) => u32::from_le_bytes(half),
-        None => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

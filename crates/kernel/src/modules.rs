@@ -1,7 +1,7 @@
-//! Walks the loaded modules out of memory: where they lie, their symbols, their BTF.
+//! The loaded modules: their memory, their symbols, their BTF.
 //!
-//! A live kernel tells all of this through /proc and /sys; a dump has only the
-//! structures. Modules come and go, so every walk is bounded and may come back short.
+//! A live kernel shows all of this in /proc and /sys; a dump has only the structures.
+//! Modules come and go, so every walk is bounded and may come back short.
 //!
 //! **Invariant:** one damaged module costs its own symbols, never another's.
 
@@ -11,9 +11,11 @@ use sysak_arch::x86_64::KERNEL_HALF;
 use sysak_base::{Fault, Memory, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
-use crate::list::{Stop, Walk, half, walk_list, word};
+use crate::list::{Stop, Walk, walk_list};
+use crate::read::{half, text, word};
 use crate::shape::{
-    BtfShape, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table, find_modules,
+    Array, BtfShape, Field, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table,
+    find_modules,
 };
 
 /// A large machine has some 500.
@@ -89,7 +91,7 @@ fn read_module(
 ) -> Result<Option<Module>, Fault> {
     let mut bytes = vec![0; shape.bytes.min(PIECE_BYTES) as usize];
     memory.read(at, &mut bytes)?;
-    let name = text(&bytes, shape.name);
+    let name = string(&bytes, shape.name);
     if u64::from(half(&bytes, shape.state)) == shape.unformed || name.is_empty() {
         return Ok(None);
     }
@@ -97,7 +99,7 @@ fn read_module(
         .areas
         .places
         .iter()
-        .map(|place| (Va(word(&bytes, place.0)), u64::from(half(&bytes, place.1))))
+        .map(|place| (Va(word(&bytes, place.base)), u64::from(half(&bytes, place.size))))
         .filter(|area| area.0 != Va(0) && area.1 != 0)
         .filter_map(|(start, len)| Some((start, start.checked_add(len)?)))
         .collect();
@@ -138,7 +140,10 @@ fn read_symbols(
             if section == UNDEFINED || section >= RESERVED || !placed {
                 return None;
             }
-            let name = text(&strings, (u64::from(half(entry, shape.name)), MAX_NAME_BYTES as u64));
+            let name = string(
+                &strings,
+                Field { at: half(entry, shape.name).into(), bytes: MAX_NAME_BYTES as u64 },
+            );
             (!name.is_empty()).then(|| (name, at, word(entry, shape.size)))
         })
         .collect())
@@ -198,7 +203,7 @@ pub fn module_types(
 fn read_btf(memory: &dyn Memory, shape: &BtfShape, at: Va) -> Option<ModuleBtf> {
     let mut bytes = vec![0; shape.bytes.min(PIECE_BYTES) as usize];
     memory.read(at, &mut bytes).ok()?;
-    let name = text(&bytes, shape.name);
+    let name = string(&bytes, shape.name);
     let kernels = *bytes.get(shape.is_kernels as usize)? == 1;
     let len = u64::from(half(&bytes, shape.data_size));
     let module = kernels && !name.is_empty() && name != KERNEL_BTF_NAME;
@@ -213,19 +218,19 @@ fn read_btf(memory: &dyn Memory, shape: &BtfShape, at: Va) -> Option<ModuleBtf> 
 ///
 /// An entry whose low bits are 10 is a node (include/linux/xarray.h), and one whose
 /// bit 0 is set a number; what lies below a page is a mark of the array itself.
-fn walk_xarray(memory: &dyn Memory, head: u64, slots: (u64, u64)) -> Vec<Va> {
+fn walk_xarray(memory: &dyn Memory, head: u64, slots: Array) -> Vec<Va> {
     const NODE: u64 = 2;
     let mut found = Vec::new();
     let mut todo = vec![head];
     let mut nodes = 0;
-    let mut raw = vec![0; (slots.1.min(64) * 8) as usize];
+    let mut raw = vec![0; (slots.len.min(64) * 8) as usize];
     while let Some(entry) = todo.pop() {
         match entry & 3 {
             _ if entry < 4096 => {}
             0 => found.push(Va(entry)),
             NODE if nodes < MAX_NODES => {
                 nodes += 1;
-                if memory.read(Va(entry - NODE).at(slots.0), &mut raw).is_ok() {
+                if memory.read(Va(entry - NODE).at(slots.at), &mut raw).is_ok() {
                     todo.extend(raw.chunks_exact(8).rev().map(|slot| word(slot, 0)));
                 }
             }
@@ -236,11 +241,8 @@ fn walk_xarray(memory: &dyn Memory, head: u64, slots: (u64, u64)) -> Vec<Va> {
 }
 
 /// A zero-terminated string inside bytes already read.
-fn text(bytes: &[u8], (at, most): (u64, u64)) -> String {
-    let rest = bytes.get(at as usize..).unwrap_or_default();
-    let rest = &rest[..rest.len().min(most as usize)];
-    let text = rest.split(|&byte| byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(text).into_owned()
+fn string(bytes: &[u8], field: Field) -> String {
+    String::from_utf8_lossy(text(bytes, field.at, field.bytes)).into_owned()
 }
 
 #[cfg(test)]

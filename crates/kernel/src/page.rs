@@ -1,11 +1,12 @@
-//! The census: every page of RAM into exactly one owner.
+//! The census: gives every page of RAM exactly one owner.
 //!
-//! What is called free is left out of the roots, and what is called user memory
-//! too; a wrong "free" or "user" hides references and accuses the innocent.
+//! Free pages and user memory are no roots. A page that is wrongly called free or user memory hides
+//! references, and then objects in use look lost.
 //!
 //! **Invariant:** doubt means kernel memory, which is a root.
 
 mod counter;
+mod single;
 mod user;
 
 use std::collections::HashMap;
@@ -15,12 +16,13 @@ use sysak_heap::{Block, PageSet};
 
 use crate::{Coverage, FreePages, Kernel, Omitted, Reason};
 use counter::Counter;
+pub use single::owner_of;
 pub use user::{Charged, FilePages, UserPages};
 
-/// Whose a page is.
+/// The owner of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
-    /// Nobody's.
+    /// Free.
     Free,
     /// A slab.
     Slab,
@@ -40,28 +42,28 @@ pub enum Owner {
     Reserved,
     /// The array of `struct page`.
     Memmap,
-    /// A kmalloc too large for a slab, where the kernel lets one tell.
+    /// A kmalloc too large for a slab, where its pages have a type of their own.
     LargeKmalloc,
     /// An area of the vmalloc address space.
     Vmalloc,
-    /// A thread's stack, where stacks are areas.
+    /// A thread's stack, where stacks are vmalloc areas.
     Stack,
-    /// Per-CPU memory, that of boot time included.
+    /// Per-CPU memory, including that of boot time.
     PerCpu,
-    /// In use by the kernel otherwise.
+    /// Any other memory of the kernel.
     Kernel,
     /// Logically offline or poisoned: must not be read.
     Untouchable,
-    /// Held by our own BPF maps.
+    /// Part of our own BPF maps.
     Own,
 }
 
-/// What is known of pages of [`Owner::Kernel`] and [`Owner::Untouchable`].
+/// A known use of pages of [`Owner::Kernel`] and [`Owner::Untouchable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// Given back to the hypervisor, or taken offline.
     Balloon,
-    /// Broken RAM that is not used any more.
+    /// Broken RAM that is no longer used.
     Poisoned,
     /// Compressed memory of zram and zswap.
     Compressed,
@@ -73,44 +75,45 @@ pub enum Part {
 const PARTS: usize = Part::PagePool as usize + 1;
 /// The buddy allocator's largest block has 2¹⁰ pages.
 const LARGEST_BLOCK: u64 = 1 << 10;
-/// Of a compound page so many `struct page`s tell of it: hugetlb keeps most there, in the first
-/// five. The others keep what they held in an earlier life.
-const TELLING_PAGES: u64 = 5;
+/// The `struct page`s at the start of a compound page that describe it: hugetlb uses most, the first
+/// five. The others keep old words from before the page became part of the compound page.
+const DESCRIBING_PAGES: u64 = 5;
 /// How many owners there are.
 const OWNERS: usize = Owner::Own as usize + 1;
 
-/// Every page of RAM, told apart.
+/// Every page of RAM by its owner.
 pub struct Census {
     pages: [u64; OWNERS],
     parts: [u64; PARTS],
-    /// Pages whose words are references: in use, and neither slab, user nor free.
+    /// Roots: pages whose words are references although nothing leads to them. They are in use, and
+    /// neither slabs nor user memory.
     pub roots: PageSet,
-    /// Pages in use by anybody whose `struct page`s hold references too (buffer heads, the vectors
-    /// of memory cgroups, inodes): of a compound page the first ones.
+    /// Pages in use whose `struct page`s hold references too (buffer heads, the vectors of memory
+    /// cgroups, inodes). Only the first pages of a compound page are among them.
     pub in_use: PageSet,
     /// First pages of slabs.
     pub slabs: PageSet,
-    /// Pages of [`Owner::Kernel`], so that who knows more can [`Census::claim`] them.
+    /// Pages of [`Owner::Kernel`] that a later step can [`Census::claim`] for a more exact owner.
     pub(crate) unclaimed: PageSet,
-    /// Pages of [`Owner::Reserved`], likewise.
+    /// Pages of [`Owner::Reserved`] that can be claimed in the same way.
     reserved: PageSet,
-    /// First pages of blocks that somebody allocated and only references tell whose they are.
+    /// First pages of allocated blocks of the buddy allocator; no `struct page` names their owner.
     heads: PageSet,
-    /// Pages of blocks that were split up: in use each by itself, but never on a list of
-    /// free pages, so that they came with the block before them.
+    /// Pages of blocks that were split up. Each is in use by itself, but was never on a list of free
+    /// pages: it was allocated together with the block before it.
     split: PageSet,
-    /// Those blocks that say themselves how long they are.
+    /// Blocks whose `struct page` has their length.
     sized: Vec<Block>,
     /// User memory by file and by memory cgroup.
     pub user: UserPages,
-    /// Present pages, as the nodes say; `None` where they were not found.
+    /// Present pages, by the counters of the nodes; `None` where the nodes were not found.
     pub present_pages: Option<u64>,
-    /// Slabs that cannot be given back and large kmallocs, as the nodes count them.
+    /// Unreclaimable slabs and large kmallocs, by the counters of the nodes.
     pub unreclaimable_pages: Option<u64>,
-    /// Page tables of virtual machines and IOMMUs, likewise; they are pages of
+    /// Page tables of virtual machines and IOMMUs, by the counters of the nodes. They are pages of
     /// [`Owner::Kernel`].
     pub secondary_table_pages: Option<u64>,
-    /// Whether it was ended early.
+    /// Whether it was interrupted.
     pub interrupted: bool,
 }
 
@@ -125,12 +128,12 @@ impl Census {
         self.parts[part as usize]
     }
 
-    /// Pages of RAM that were told apart.
+    /// Pages that have an owner.
     pub fn counted_pages(&self) -> u64 {
         self.pages.iter().sum()
     }
 
-    /// No page told apart yet, of those below `end`.
+    /// A census of the pages below `end` in which no page has an owner yet.
     fn none(end: u64) -> Census {
         Census {
             pages: [0; OWNERS],
@@ -151,9 +154,9 @@ impl Census {
         }
     }
 
-    /// Gives a page of [`Owner::Kernel`] or [`Owner::Reserved`] to an owner that the
-    /// `struct page` does not show; it stays a root. A page of any other owner keeps it,
-    /// and the answer is false.
+    /// Gives a page of [`Owner::Kernel`] or [`Owner::Reserved`] to an owner that its `struct page`
+    /// does not show. The page stays a root. A page of any other owner keeps it, and the result is
+    /// false.
     pub fn claim(&mut self, pfn: Pfn, owner: Owner) -> bool {
         let before = match () {
             () if self.unclaimed.contains(pfn) => Owner::Kernel,
@@ -167,24 +170,24 @@ impl Census {
         true
     }
 
-    /// The page's words, and those of its `struct page`, are references no longer, but only
-    /// where something leads to the page.
-    pub fn uproot(&mut self, pfn: Pfn) {
+    /// Makes a page part of an object: it is no root any more. Its words and those of its
+    /// `struct page` count only if something leads to the object.
+    pub fn set_object(&mut self, pfn: Pfn) {
         self.roots.remove(pfn);
         self.in_use.remove(pfn);
     }
 
-    /// The page's words are no references.
-    pub fn leave_out(&mut self, pfn: Pfn) {
+    /// Takes a page out of the roots: none of its words is a reference.
+    pub fn exclude(&mut self, pfn: Pfn) {
         self.roots.remove(pfn);
     }
 
-    /// Ends the claiming: the blocks of pages that nobody claimed are roots no longer.
+    /// Makes objects of the blocks that no step claimed; no page can be claimed afterwards.
     ///
-    /// Only the first page of a block that is not a compound one says that it is in use. What
-    /// follows up to the next such page is its rest, if that makes a block of the buddy
-    /// allocator; if not, all of it stays a root. So does one that was split up since, as
-    /// `alloc_pages_exact` does: what it gives out only its first page leads to.
+    /// A block that is not a compound page has a reference count in its first page only. The pages
+    /// up to the next such page belong to it, if together they are a block of the buddy allocator;
+    /// if not, all of them stay roots. A block that was split up (`alloc_pages_exact`) stays a root
+    /// too: its owner keeps only the address of its first page.
     pub fn take_blocks(&mut self) -> Vec<Block> {
         let mut blocks = std::mem::take(&mut self.sized);
         let runs: Vec<_> = self.heads.runs().collect();
@@ -201,7 +204,7 @@ impl Census {
             }
         }
         for Block { pfn, pages } in &blocks {
-            (pfn.0..pfn.0 + u64::from(*pages)).for_each(|page| self.uproot(Pfn(page)));
+            (pfn.0..pfn.0 + u64::from(*pages)).for_each(|page| self.set_object(Pfn(page)));
         }
         blocks.sort_unstable_by_key(|block| block.pfn);
         let sets = [&mut self.unclaimed, &mut self.reserved, &mut self.heads, &mut self.split];
@@ -209,15 +212,15 @@ impl Census {
         blocks
     }
 
-    /// Counts a block of pages as its owner's.
+    /// Gives a block of pages to its owner.
     fn assign(&mut self, start: Pfn, pages: u64, owner: Owner) {
         self.pages[owner as usize] += pages;
-        let telling = match owner {
+        let describing = match owner {
             Owner::Free => 0,
             Owner::Slab => 1,
-            _ => pages.min(TELLING_PAGES),
+            _ => pages.min(DESCRIBING_PAGES),
         };
-        for page in start.0..start.0 + telling {
+        for page in start.0..start.0 + describing {
             self.in_use.insert(Pfn(page));
         }
         match owner {
@@ -251,20 +254,6 @@ impl Census {
             census.assign(pfn, 1, Owner::Kernel);
         }
         census
-    }
-
-    /// Whose one page is, as far as the `struct page`s say; `None` where it is no RAM.
-    pub fn owner_of(kernel: &Kernel<'_>, pfn: Pfn) -> Option<Owner> {
-        let free = FreePages::find(kernel, &mut Coverage::default());
-        let counter = &mut Counter {
-            kernel,
-            free: &free,
-            own: kernel.own_pages.iter().copied().collect(),
-            files: HashMap::new(),
-            census: Census::none(kernel.end_pfn().0),
-            unreadable: 0,
-        };
-        kernel.is_ram(pfn).then(|| counter.owner_of(pfn))
     }
 
     /// Looks at every `struct page` of RAM once.
@@ -322,13 +311,13 @@ mod tests {
         split.iter().for_each(|pfn| census.split.insert(Pfn(*pfn)));
         let found = census.take_blocks();
         for block in &found {
-            assert!(!census.roots.contains(block.pfn), "a node is no root");
+            assert!(!census.roots.contains(block.pfn), "an object is no root");
         }
         found.into_iter().map(|block| (block.pfn.0, block.pages)).collect()
     }
 
     #[test]
-    fn a_block_is_its_first_page_and_those_behind_it_that_do_not_say_they_are_in_use() {
+    fn a_block_is_its_first_page_and_the_pages_behind_it_without_a_count() {
         assert_eq!(blocks(16..24, &[16, 20, 21, 22], &[]), [(16, 4), (20, 1), (21, 1), (22, 2)]);
     }
 
@@ -336,7 +325,7 @@ mod tests {
     fn what_is_no_block_of_the_buddy_allocator_stays_a_root() {
         assert_eq!(blocks(16..19, &[16], &[]), [], "three pages");
         assert_eq!(blocks(17..19, &[17], &[]), [], "not aligned");
-        assert_eq!(blocks(16..18, &[], &[]), [], "nobody says it is in use");
+        assert_eq!(blocks(16..18, &[], &[]), [], "no page has a count");
     }
 
     #[test]

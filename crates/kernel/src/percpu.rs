@@ -16,8 +16,8 @@ use std::collections::HashMap;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 
-use crate::list::{half, word};
 use crate::page::{Census, Owner};
+use crate::read::{half, word};
 use crate::shape::PerCpuShape;
 use crate::vmalloc::{Area, AreaKind};
 use crate::{Coverage, Kernel, Omitted, Reason};
@@ -61,7 +61,7 @@ pub struct Chunk {
     free_bytes: u64,
     /// Where its maps lie: what is allocated, and where allocations begin.
     maps: [Va; 2],
-    /// Where it notes who is charged; 0 where nobody is.
+    /// The vector of charged cgroups; 0 where none is charged.
     charges: Va,
 }
 
@@ -99,7 +99,7 @@ impl Chunk {
     }
 }
 
-/// Gives the pages of per-CPU memory to it; returns the chunks that have pages.
+/// Gives the pages of per-CPU memory to [`Owner::PerCpu`]; returns the chunks that have pages.
 pub fn claim(
     kernel: &Kernel<'_>,
     heap: &Heap,
@@ -132,7 +132,7 @@ struct Chunks<'a, 'k> {
 }
 
 impl Chunks<'_, '_> {
-    /// Asks every page that has no owner yet for its chunk.
+    /// Finds the chunk of every page that can be claimed.
     fn claim_pages(&self, heap: &Heap, census: &mut Census) -> Vec<Chunk> {
         if self.starts.is_empty() {
             return Vec::new();

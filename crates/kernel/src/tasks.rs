@@ -1,21 +1,18 @@
-//! What of the tasks' stacks is in use.
+//! Live parts of kernel stacks.
 //!
-//! A stack is deep once and shallow for hours: below the stack pointer of a task that sleeps
-//! lie the addresses of whatever its last system calls worked with. They are no references, and
-//! would hide leaks.
+//! Below the stack pointer of a sleeping task lie the addresses that its last system calls used.
+//! They are no references, and would hide leaks. Our own stacks hold the addresses that we read,
+//! and below them words of an earlier thread: none of these is a reference.
 //!
-//! Our own stacks hold what we read the kernel's memory with, and below that whatever their last
-//! owner left there: nothing on them is anybody's reference.
+//! The live part holds old addresses too: of a local variable of the thread that started this one,
+//! for example. Stacks are vmalloc areas, and when that thread has ended, another area can lie at
+//! the same place: the old word would hold an area that was lost. The owner of an area keeps the
+//! address of its start. So a word on a stack that points behind the first page of an area is
+//! stale.
 //!
-//! The used part holds old addresses too: of a local variable of the thread that started this one,
-//! say. Stacks are areas of the vmalloc address space. Where one was, another area lies as soon as
-//! its thread has ended, and such a word would hold 1 MiB that somebody lost. Who is to free an
-//! area knows its start: a word on a stack that leads further than an area's first page is none of
-//! its references.
-//!
-//! **Invariant:** memory is left out only where a task that does not run says that its stack
-//! ends above it, or where the task is our own. The stack of any other task that runs, or that is
-//! not known, counts whole, but for words deep into areas.
+//! **Invariant:** a part of a stack is dead only if it lies below the stack pointer of a task that
+//! does not run, or if the task is our own. The stack of any other task that runs, and a stack
+//! without a known task, is live as a whole, except for stale words.
 
 use std::collections::HashMap;
 
@@ -23,25 +20,25 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::{Heap, Object};
 
 use crate::Kernel;
-use crate::list::{half, word};
 use crate::page::Census;
+use crate::read::{half, text, word};
 use crate::shape::TASK_CACHE;
 use crate::vmalloc::{Area, AreaKind, area_at};
 
-/// Far more than any kernel's stack has (`THREAD_SIZE`): what is larger is none.
+/// Far more than the stack of any kernel has (`THREAD_SIZE`): a larger area is no stack.
 const MOST_PAGES: u64 = 256;
 
-/// What of the stacks holds references; addresses are of the direct map, with bytes.
+/// Live parts of kernel stacks: addresses of the direct map, and bytes.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    /// Used parts of pages that are no roots as a whole.
+    /// Live parts of pages that also have a dead part.
     pub tops: Vec<(Va, u64)>,
-    /// Words in used parts that are no references.
+    /// Words in live parts that are no references.
     pub stale: Vec<(Va, u64)>,
 }
 
-/// Takes whole pages that nobody uses of the stacks out of the roots, and those in which the used
-/// part begins; finds what counts of the rest.
+/// Finds the live parts of all stacks. Pages with a dead part are taken out of the roots; their live
+/// part, if any, is returned.
 pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Census) -> Stacks {
     let pointers = pointers(kernel, heap);
     let mut found = Stacks::default();
@@ -60,7 +57,7 @@ pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Cen
             let inside = dead.saturating_sub(start).min(PAGE_SIZE);
             let used = (kernel.page_va(frame).at(inside), PAGE_SIZE - inside);
             if inside > 0 {
-                census.leave_out(frame);
+                census.exclude(frame);
             }
             if inside == PAGE_SIZE {
                 continue;
@@ -83,7 +80,7 @@ fn frames(kernel: &Kernel<'_>, area: &Area) -> Option<Vec<Pfn>> {
     raw.chunks_exact(8).map(|page| kernel.page_of(Va(word(page, 0)))).collect()
 }
 
-/// Words of a part of a stack that lead into an area, but not to its first page.
+/// Words of a part of a stack that point into an area, but not to its first page.
 fn find_stale(
     kernel: &Kernel<'_>,
     areas: &[Area],
@@ -100,8 +97,8 @@ fn find_stale(
     }
 }
 
-/// The stack pointer of every task that does not run, by its stack; of our own, whose stacks hold
-/// nothing, none.
+/// The stack pointer of every task that does not run, by the address of its stack; `None` for our
+/// own tasks, whose stacks have no live part.
 fn pointers(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Option<Va>> {
     let Some(shape) = &kernel.shape.task else { return HashMap::new() };
     let mut found = HashMap::new();
@@ -126,7 +123,7 @@ fn pointers(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Option<Va>> {
                 && half(task, shape.process) == ours.pid
             {
                 own.push((Va(stack), None));
-                is_ours |= name(task, shape.name) == ours.name;
+                is_ours |= text(task, shape.name.at, shape.name.bytes) == ours.name;
             }
         });
     }
@@ -136,12 +133,6 @@ fn pointers(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Option<Va>> {
     found
 }
 
-/// A task's name, up to its first zero.
-fn name(task: &[u8], (at, len): (u64, u64)) -> &[u8] {
-    let name = task.get(at as usize..(at + len) as usize).unwrap_or_default();
-    name.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,14 +140,19 @@ mod tests {
     use sysak_heap::Cache;
     use sysak_symbols::{Kallsyms, TypeInfo};
 
-    use crate::shape::TaskShape;
+    use crate::shape::{Field, TaskShape};
 
     const DIRECT: Va = Va(0xffff_8880_0000_0000);
     const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
     const STACK: Va = Va(0xffff_c900_0000_4000);
     const OTHER: Va = Va(0xffff_c900_0001_0000);
-    const TASK: TaskShape =
-        TaskShape { stack: 8, stack_pointer: 16, on_cpu: 24, process: 28, name: (32, 16) };
+    const TASK: TaskShape = TaskShape {
+        stack: 8,
+        stack_pointer: 16,
+        on_cpu: 24,
+        process: 28,
+        name: Field { at: 32, bytes: 16 },
+    };
 
     struct Ram(Vec<u8>);
 

@@ -1,20 +1,21 @@
-//! Pending timers: they wait in a wheel or a tree of their CPU, and each is part of what it
-//! is for.
+//! Pending timers: each is a member of an object, and linked into a wheel or a tree of its CPU.
 //!
-//! Timers of one moment hang on each other, whoever they belong to: such a link is the wheel's, and
-//! not of the object that it stands in.
+//! Timers that expire together are linked to each other, also those of different objects. Such a link
+//! belongs to the wheel: it does not mean that one object holds the other.
 //!
-//! **Danger:** timers come and go while they are read: those that are missed end no way.
+//! **Danger:** timers come and go while they are read. A timer that is missed is not named as the
+//! owner at the end of a retention path.
 
 use std::collections::HashMap;
 
 use sysak_base::{Memory, Va};
 
 use crate::Kernel;
-use crate::list::{walk_tree, word};
-use crate::shape::{PreciseShape, TimerShape, find_delayed, find_wheels};
+use crate::list::walk_tree;
+use crate::read::word;
+use crate::shape::{Array, PreciseShape, TimerShape, find_delayed, find_wheels};
 
-/// More at once make no sense.
+/// No machine has more.
 const MOST_TIMERS: usize = 1 << 20;
 /// Wheels of one CPU.
 const MOST_WHEELS: u64 = 16;
@@ -33,12 +34,12 @@ pub struct Timer {
 /// All pending timers.
 #[derive(Clone, Debug, Default)]
 pub struct Timers {
-    /// By the address of the link that each hangs by.
+    /// By the address of each timer's link.
     links: HashMap<Va, Timer>,
 }
 
 impl Timers {
-    /// Finds them; none where the kernel's types or symbols do not tell.
+    /// Finds them; none where this kernel's types or symbols do not describe them.
     pub fn find(kernel: &Kernel<'_>) -> Timers {
         let mut found = Timers::default();
         let Some(shape) = &kernel.shape.timer else { return found };
@@ -53,10 +54,10 @@ impl Timers {
             }
         }
         if let Some((shape, pointer)) = shape.precise.zip(precise) {
-            let (first, many, bytes) = shape.clocks;
+            let (clocks, bytes) = (shape.clocks, shape.clock_bytes);
             for base in kernel.per_cpu(pointer.0) {
-                for clock in 0..many {
-                    let clock = base.at(first).at(clock * bytes);
+                for clock in 0..clocks.len {
+                    let clock = base.at(clocks.at).at(clock * bytes);
                     found.read_tree(kernel.memory, shape, clock.at(shape.root));
                 }
             }
@@ -83,7 +84,7 @@ impl Timers {
         base: Va,
         delayed: Option<Va>,
     ) {
-        let (first, many) = shape.vectors;
+        let Array { at: first, len: many } = shape.vectors;
         let mut scratch = Vec::new();
         let Ok(vectors) = memory.view(base.at(first), many as usize * 8, &mut scratch) else {
             return;
@@ -113,7 +114,7 @@ impl Timers {
     }
 }
 
-/// The next link, and the timer that hangs by this one.
+/// The next link, and the timer of this one.
 fn read(
     memory: &dyn Memory,
     shape: &TimerShape,
@@ -138,7 +139,7 @@ mod tests {
 
     const SHAPE: TimerShape = TimerShape {
         base_bytes: 0x40,
-        vectors: (0x10, 3),
+        vectors: Array { at: 0x10, len: 3 },
         entry: 0,
         function: 0x18,
         delayed: Some(DelayedShape { timer: 0x20, function: 0x18 }),
@@ -181,7 +182,8 @@ mod tests {
     #[test]
     fn precise_timers_are_found_in_their_tree() {
         let shape = PreciseShape {
-            clocks: (0, 1, 0x40),
+            clocks: Array { at: 0, len: 1 },
+            clock_bytes: 0x40,
             root: 0,
             sides: [8, 16],
             node: 0x20,

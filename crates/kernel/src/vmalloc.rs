@@ -1,11 +1,11 @@
-//! The areas of the vmalloc address space: who asked for them, and the pages they hold.
+//! The areas of the vmalloc address space: their callers, and their pages.
 //!
-//! On a live machine areas come and go: a list that does not come back to its head
-//! is walked again. An area without an array of pages holds none of its own: it
-//! shows a device, or pages that somebody else has.
+//! On a live machine areas come and go: a list that does not come back to its head is walked again.
+//! An area without an array of pages has none of its own: it maps a device, or pages that belong to
+//! another owner.
 //!
-//! **Invariant:** a page changes its owner only from "the kernel's, nobody knows
-//! whose": what an area claims and is a slab, free or a user's stays that.
+//! **Invariant:** an area gets only pages of [`Owner::Kernel`] or [`Owner::Reserved`]. A page that is
+//! free, part of a slab or user memory stays so, even if an area names it.
 
 use std::collections::HashSet;
 
@@ -13,8 +13,9 @@ use sysak_arch::x86_64::KERNEL_HALF;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 use sysak_heap::{AreaPages, Heap, Object};
 
-use crate::list::{Stop, Walk, half, word};
+use crate::list::{Stop, Walk};
 use crate::page::{Census, Owner};
+use crate::read::{half, word};
 use crate::shape::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
 
@@ -38,7 +39,7 @@ pub enum AreaKind {
     Bpf,
     /// Memory of a device: no RAM, and must not be read.
     Device,
-    /// Pages that somebody else has, seen at another address.
+    /// Pages that belong to another owner, mapped at another address.
     Borrowed,
     /// Any other.
     Plain,
@@ -49,23 +50,24 @@ pub enum AreaKind {
 pub struct Area {
     /// Its first byte.
     pub address: Va,
-    /// The kernel's note of it, a `struct vm_struct`.
+    /// Its description, a `struct vm_struct`.
     pub note: Va,
     /// Its length, without the guard page.
     pub bytes: u64,
-    /// Pages that it holds itself.
+    /// Its own pages.
     pub pages: u64,
-    /// Where it keeps the pointers to their `struct page`s.
+    /// The array of pointers to the `struct page`s of these.
     pub array: Va,
-    /// Where the function that asked for it goes on; 0 where no call stands there any more.
+    /// The return address of the call that allocated it; 0 where no call stands before it any more.
     pub caller: Va,
     /// What it is for.
     pub kind: AreaKind,
-    /// Whether whoever asked for it was given its address, and not the kernel's note.
+    /// Whether the caller got its address, and not its description.
     pub by_address: bool,
 }
 
-/// Every area in use, by address; `heap` leads to them where the kernel lists no symbol of theirs.
+/// Every area in use, by address. Where no symbol leads to their list, they are found as objects of
+/// the heap.
 pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Area> {
     let Some(shape) = &kernel.shape.vmalloc else {
         coverage.skip(Omitted::VmallocAreas, Reason::NoTypeInfo);
@@ -91,8 +93,8 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Ar
     areas
 }
 
-/// Gives the areas' pages to them. What is returned holds references only where something
-/// leads to it: areas that somebody asked for, with nobody else's pages in them.
+/// Gives the pages of areas to [`Owner::Vmalloc`] and [`Owner::Stack`]. Returns the areas that are
+/// objects: allocated by a caller, and with pages of their own only.
 pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<AreaPages> {
     let mut raw = Vec::new();
     let mut found = Vec::new();
@@ -114,21 +116,21 @@ pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<Ar
         }
         let is_asked_for = matches!(area.kind, AreaKind::Plain | AreaKind::Module | AreaKind::Bpf);
         if is_asked_for && area.pages > 0 && own.pages.len() as u64 == area.pages {
-            own.pages.iter().for_each(|pfn| census.uproot(*pfn));
+            own.pages.iter().for_each(|pfn| census.set_object(*pfn));
             found.push(own);
         }
     }
     found
 }
 
-/// The kernel's own notes of areas, which prove nothing.
+/// The kernel's own descriptions of areas. That they name an area does not mean that it is in use.
 #[derive(Debug, Default)]
 pub struct Notes {
-    /// Ranges of the address space, each of which names its area, and a free one its neighbours;
-    /// the arrays that name the areas' pages; and what describes an area that was given out by
-    /// its address. They are not followed, whoever leads to them: an old word on a stack, say.
+    /// Objects that marking never follows: ranges of the address space (each names its area, a free
+    /// one its neighbours), the arrays of pages of areas, and the descriptions of areas that were
+    /// given out by their address.
     pub unfollowed: Vec<Object>,
-    /// What describes any other area: somebody may keep that instead of the address.
+    /// The descriptions of all other areas: a caller may keep the description instead of the address.
     pub areas: Vec<Object>,
 }
 
@@ -207,8 +209,8 @@ fn walk(kernel: &Kernel<'_>, shape: &VmallocShape, head: Va) -> Walk<Area> {
     found
 }
 
-/// The areas among the objects of the cache that they are taken from. Objects of free
-/// ranges are there too: of theirs, no live object of the heap says the same address.
+/// The areas among the objects of their cache. Free ranges are objects of it too: those lead to no
+/// live description with the same address.
 fn search(kernel: &Kernel<'_>, shape: &VmallocShape, heap: &Heap) -> Vec<Area> {
     let mut found = Vec::new();
     let is_live = |vm| heap.find_object(vm).is_some_and(|object| heap.is_live(object));
@@ -220,7 +222,7 @@ fn search(kernel: &Kernel<'_>, shape: &VmallocShape, heap: &Heap) -> Vec<Area> {
     found
 }
 
-/// Every live object of the cache that ranges are taken from.
+/// Every live object of the cache of ranges.
 fn each_range(
     kernel: &Kernel<'_>,
     shape: &VmallocShape,
@@ -274,8 +276,8 @@ fn area(kernel: &Kernel<'_>, shape: &VmallocShape, range: &[u8]) -> Option<Area>
     })
 }
 
-/// Whether a return address can still be one. Modules go, and others come to lie at their
-/// place; the kernel's own text stays.
+/// Whether a return address still follows a call. Modules are unloaded, and others take their place;
+/// the kernel's own text stays.
 fn follows_a_call(kernel: &Kernel<'_>, address: Va) -> bool {
     let is_module = |symbol: sysak_symbols::Symbol<'_>| symbol.module.is_some();
     if !kernel.symbols.symbolize(address).is_some_and(is_module) {
@@ -292,7 +294,7 @@ fn follows_a_call(kernel: &Kernel<'_>, address: Va) -> bool {
 }
 
 fn kind(asker: Asker, flags: u64, start: u64, bytes: u64, pages: u64) -> AreaKind {
-    // The only thing that a fork takes from here, and aligned to its size.
+    // A fork allocates nothing else here, and a stack is aligned to its size.
     let like_a_stack = bytes.is_power_of_two() && start.is_multiple_of(bytes) && pages > 1;
     match asker {
         _ if flags & IOREMAP != 0 => AreaKind::Device,

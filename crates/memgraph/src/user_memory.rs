@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 
 use sysak_base::PAGE_SIZE;
-use sysak_kernel::holders::{Dying, File, FileKind, Holder, Holders};
+use sysak_kernel::user_memory::{DyingCgroups, File, FileKind, ProcessUse, UserMemory};
 use sysak_report as report;
 use sysak_report::{Class, FindingVerdict, HolderKind, Place};
 
 /// The holders, cut to the biggest `top` of each kind; `own` is a process that is none.
-pub fn holders(found: Holders, top: usize, own: u32) -> report::UserHolders {
+pub fn holders(found: UserMemory, top: usize, own: u32) -> report::UserHolders {
     let processes = &found.processes;
     report::UserHolders {
         processes: private(processes, top, own),
@@ -18,8 +18,8 @@ pub fn holders(found: Holders, top: usize, own: u32) -> report::UserHolders {
             .systems
             .into_iter()
             .map(|system| {
-                let user =
-                    system.user.and_then(|(user, bytes)| Some((processes.get(user)?, bytes)));
+                let user = system.biggest_user;
+                let user = user.and_then(|user| Some((processes.get(user.process)?, user.bytes)));
                 report::TmpfsMount {
                     mount: system.mount,
                     used_bytes: system.bytes,
@@ -45,7 +45,7 @@ pub fn holders(found: Holders, top: usize, own: u32) -> report::UserHolders {
             .collect(),
         deleted_files: found.deleted.iter().map(|file| deleted(file, processes)).collect(),
         cgroups: found
-            .groups
+            .cgroups
             .into_iter()
             .map(|group| report::CgroupMemory {
                 path: group.path,
@@ -58,16 +58,17 @@ pub fn holders(found: Holders, top: usize, own: u32) -> report::UserHolders {
     }
 }
 
-fn private(processes: &[Holder], top: usize, own: u32) -> report::ProcessHolders {
-    let others = || processes.iter().filter(|one| one.pid != own && one.space.anon_bytes > 0);
-    let sum = others().fold(0, |sum: u64, one| sum.saturating_add(one.space.anon_bytes));
+fn private(processes: &[ProcessUse], top: usize, own: u32) -> report::ProcessHolders {
+    let others =
+        || processes.iter().filter(|one| one.pid != own && one.address_space.anon_bytes > 0);
+    let sum = others().fold(0, |sum: u64, one| sum.saturating_add(one.address_space.anon_bytes));
     let count = others().count() as u64;
-    let tell = |one: &Holder| report::ProcessMemory {
+    let tell = |one: &ProcessUse| report::ProcessMemory {
         pid: one.pid,
         comm: one.name.clone(),
-        anon_bytes: one.space.anon_bytes,
-        swap_bytes: one.space.swap_bytes,
-        hugetlb_bytes: one.space.huge_bytes,
+        anon_bytes: one.address_space.anon_bytes,
+        swap_bytes: one.address_space.swap_bytes,
+        hugetlb_bytes: one.address_space.huge_bytes,
     };
     let size = |one: &report::ProcessMemory| {
         one.anon_bytes.saturating_add(one.swap_bytes).saturating_add(one.hugetlb_bytes)
@@ -78,10 +79,10 @@ fn private(processes: &[Holder], top: usize, own: u32) -> report::ProcessHolders
 
 /// What some processes hold, the most first.
 fn biggest<T>(
-    processes: &[Holder],
+    processes: &[ProcessUse],
     top: usize,
     own: u32,
-    tell: impl Fn(&Holder) -> T,
+    tell: impl Fn(&ProcessUse) -> T,
     size: impl Fn(&T) -> u64,
 ) -> Vec<T> {
     let mut told: Vec<(u64, u32, T)> = processes
@@ -96,7 +97,7 @@ fn biggest<T>(
     told.into_iter().map(|(_, _, told)| told).collect()
 }
 
-fn unread(one: &Holder) -> report::UnreadData {
+fn unread(one: &ProcessUse) -> report::UnreadData {
     let unread = one.unread;
     report::UnreadData {
         pid: one.pid,
@@ -109,12 +110,12 @@ fn unread(one: &Holder) -> report::UnreadData {
     }
 }
 
-fn locked(one: &Holder) -> report::LockedMemory {
-    let bytes = one.space.locked_bytes.saturating_add(one.space.pinned_bytes);
+fn locked(one: &ProcessUse) -> report::LockedMemory {
+    let bytes = one.address_space.locked_bytes.saturating_add(one.address_space.pinned_bytes);
     report::LockedMemory { pid: one.pid, comm: one.name.clone(), bytes }
 }
 
-fn shared(file: &File, processes: &[Holder]) -> report::SharedMemory {
+fn shared(file: &File, processes: &[ProcessUse]) -> report::SharedMemory {
     let holder = file.opener.and_then(|opener| processes.get(opener.process));
     report::SharedMemory {
         kind: match file.name.kind {
@@ -144,7 +145,7 @@ fn cached(file: &File) -> report::CachedFile {
     }
 }
 
-fn deleted(file: &File, processes: &[Holder]) -> report::DeletedFile {
+fn deleted(file: &File, processes: &[ProcessUse]) -> report::DeletedFile {
     let holder = file.opener.and_then(|opener| processes.get(opener.process));
     let path = match file.name.kind {
         FileKind::MemFd => format!("memfd:{}", file.name.path),
@@ -160,7 +161,7 @@ fn deleted(file: &File, processes: &[Holder]) -> report::DeletedFile {
     }
 }
 
-fn gone(dying: Dying) -> report::DyingCgroups {
+fn gone(dying: DyingCgroups) -> report::DyingCgroups {
     let bytes = |pages: u64| pages.saturating_mul(PAGE_SIZE);
     report::DyingCgroups {
         bytes: bytes(dying.user.pages()),

@@ -12,7 +12,7 @@ use sysak_heap::{Heap, Object, allocated_since, tally};
 use sysak_kernel::page::Census;
 use sysak_kernel::tasks::Stacks;
 use sysak_kernel::vmalloc::Area;
-use sysak_kernel::{Coverage, Kernel, KernelError, Omitted, Reason, holders, percpu, vmalloc};
+use sysak_kernel::{Coverage, Kernel, KernelError, Omitted, Reason, own_buffers, percpu, vmalloc};
 
 mod inventory;
 mod times;
@@ -61,7 +61,7 @@ fn take(
         (inventory.coverage, inventory.times, inventory.interrupted);
     heap.adopt(non_slab);
     let notes = vmalloc::notes(kernel, &heap, &areas);
-    let own = holders::own_buffers(kernel, &heap);
+    let own = own_buffers::find(kernel, &heap);
     let unfollowed: Vec<Object> = notes.unfollowed.into_iter().chain(own).collect();
     unfollowed.iter().for_each(|object| heap.blacken(*object));
 

@@ -1,10 +1,10 @@
 //! The table of the kernel's own wrappers.
 
-use super::group::Group;
+use super::name_table::NameTable;
 
-pub(super) const GROUPS: &[Group] = &[
+pub(super) const TABLES: &[NameTable] = &[
     // Slab: the allocators themselves, their fallbacks, and copies of what the caller has.
-    Group {
+    NameTable {
         exact: &[
             "___kmalloc_large_node",
             "___slab_alloc",
@@ -52,7 +52,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     // Pages, vmalloc and per-CPU memory, and what cuts them into pieces.
-    Group {
+    NameTable {
         exact: &[
             "__alloc_percpu",
             "__alloc_percpu_gfp",
@@ -126,10 +126,10 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     // Pools that keep some in reserve for their users.
-    Group { exact: &[], prefixes: &["gen_pool_", "mempool_"] },
+    NameTable { exact: &[], prefixes: &["gen_pool_", "mempool_"] },
     // Network buffers. A clone, a copy or a bigger head belongs to whoever asked for it: the
     // buffer's functions do it for hundreds of callers, and none of them keeps the result.
-    Group {
+    NameTable {
         exact: &[
             "__alloc_skb",
             "__build_skb",
@@ -177,7 +177,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Sockets: the object behind every family's own `create`, and memory charged to one.
-    Group {
+    NameTable {
         exact: &[
             "cookie_tcp_reqsk_alloc",
             "inet_csk_clone_lock",
@@ -206,7 +206,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Network objects that the caller fills in and puts where they belong.
-    Group {
+    NameTable {
         exact: &[
             "alloc_etherdev_mqs",
             "alloc_netdev_dummy",
@@ -232,12 +232,12 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Managed memory of drivers: the driver is the caller.
-    Group {
+    NameTable {
         exact: &["__devres_alloc_node", "component_match_realloc"],
         prefixes: &["devres_", "pcim_"],
     },
     // The file of a sequence, and what such a file reads into.
-    Group {
+    NameTable {
         exact: &[
             "__seq_open_private",
             "__single_open",
@@ -255,7 +255,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Extended attributes and access lists, copied for the caller.
-    Group {
+    NameTable {
         exact: &[
             "posix_acl_alloc",
             "posix_acl_clone",
@@ -269,7 +269,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Directory entries and names: a lookup or a file system asked for them.
-    Group {
+    NameTable {
         exact: &[
             "__d_alloc",
             "__d_obtain_alias",
@@ -298,7 +298,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Inodes, until a file system gives them a meaning.
-    Group {
+    NameTable {
         exact: &[
             "alloc_anon_inode",
             "alloc_inode",
@@ -315,7 +315,7 @@ pub(super) const GROUPS: &[Group] = &[
     },
     // Files without a meaning of their own yet, and opening by name: users' files are opened by
     // a system call, others by a driver.
-    Group {
+    NameTable {
         exact: &[
             "__alloc_file",
             "__anon_inode_getfile",
@@ -352,7 +352,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Other objects of file systems, made for a caller that keeps them.
-    Group {
+    NameTable {
         exact: &[
             "alloc_buffer_head",
             "alloc_fs_context",
@@ -378,7 +378,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &["__import_iovec", "import_iovec", "vfs_parse_fs_string"],
     },
     // Block requests' parts: the submitter owns them.
-    Group {
+    NameTable {
         exact: &[
             "__alloc_disk_node",
             "__bio_clone",
@@ -394,7 +394,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &["bio_alloc", "bio_clone", "bio_integrity_alloc", "bio_kmalloc", "bioset_"],
     },
     // Containers: the node is there for what the caller put in.
-    Group {
+    NameTable {
         exact: &[
             "__genradix_prealloc",
             "__genradix_ptr_alloc",
@@ -436,7 +436,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     // Masks, bitmaps, scatter lists, big numbers, words split off a string.
-    Group {
+    NameTable {
         exact: &[
             "__sg_alloc_table",
             "argv_split",
@@ -458,7 +458,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     // Blobs that security modules hang on other objects, and contexts as strings.
-    Group {
+    NameTable {
         exact: &[
             "aa_alloc_profile",
             "aa_alloc_proxy",
@@ -497,7 +497,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Credentials, keys, and parts of a process, for whoever makes one.
-    Group {
+    NameTable {
         exact: &[
             "__mpol_dup",
             "call_usermodehelper_setup",
@@ -517,7 +517,7 @@ pub(super) const GROUPS: &[Group] = &[
     },
     // Kernel objects, their names, and their places in sysfs, debugfs and proc: each device
     // and each driver has them.
-    Group {
+    NameTable {
         exact: &[
             "__debugfs_create_file",
             "__kernfs_create_file",
@@ -569,7 +569,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     // What a driver asks the core for: devices to fill in, interrupts, regions, buffers.
-    Group {
+    NameTable {
         exact: &[
             "__request_percpu_irq",
             "__request_region",
@@ -590,7 +590,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Work queues: their maker is the caller.
-    Group {
+    NameTable {
         exact: &[
             "__alloc_workqueue",
             "alloc_and_link_pwqs",
@@ -603,7 +603,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // Ciphers: a transform belongs to whoever encrypts.
-    Group {
+    NameTable {
         exact: &["crypto_larval_alloc", "skcipher_alloc_instance_simple"],
         prefixes: &[
             "__crypto_alloc_tfm",
@@ -614,7 +614,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     // ACPI returns its results in memory that the caller must free.
-    Group {
+    NameTable {
         exact: &[
             "acpi_evaluate_object",
             "acpi_evaluate_object_typed",
@@ -626,7 +626,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &["acpi_ut_create_"],
     },
     // BPF: maps and programs are made of these.
-    Group {
+    NameTable {
         exact: &[
             "__bpf_map_area_alloc",
             "alloc_bulk",
@@ -646,7 +646,7 @@ pub(super) const GROUPS: &[Group] = &[
         prefixes: &[],
     },
     // io_uring: a request's memory, for the operation.
-    Group {
+    NameTable {
         exact: &[
             "__io_alloc_req_refill",
             "io_alloc_async_data",

@@ -4,9 +4,9 @@
 
 pub mod allocators;
 mod entry;
-mod group;
 mod kernel_wrappers;
 mod module_wrappers;
+mod name_table;
 mod wrappers;
 
 pub use entry::is_entry;

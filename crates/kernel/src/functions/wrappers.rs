@@ -1,23 +1,23 @@
 //! The functions that only allocate for their callers, by subsystem.
 //!
-//! The rule: whoever reads "leaking function: X" learns nothing from X, because X hands what it
-//! allocated to its caller, and the caller must see to it. A function that puts the object
-//! into a list or a tree of its own, or that several callers use for one purpose, is none:
-//! `inet_bind_bucket_create` and `sock_alloc_file` tell what was allocated, and why.
+//! The rule: a function is a wrapper if its name in a report explains nothing, because it hands what
+//! it allocated to its caller, which has to free it. A function that puts the object into a list or
+//! a tree of its own, or that several callers use for one purpose, is no wrapper: the names
+//! `inet_bind_bucket_create` and `sock_alloc_file` say what was allocated, and why.
 //!
 //! Names are those of 5.10 to 6.18, without suffixes. A name that a kernel does not have, or
-//! has inlined, does no harm. What is static and bears a common name (`alloc_buf`) is left
-//! out: it may be anybody's.
+//! has inlined, does no harm. A static function with a common name (`alloc_buf`) is left out: several
+//! files may have one.
 
-use super::group::Group;
+use super::name_table::NameTable;
 use super::plain;
 
 /// Whether a function of the kernel itself only allocates for its caller.
 pub fn is_wrapper(name: &str) -> bool {
     let name = plain(name);
-    // What one kernel has as a module is part of another.
-    super::kernel_wrappers::GROUPS.iter().any(|group| group.has(name))
-        || super::module_wrappers::GROUPS.iter().any(|(_, group)| group.has(name))
+    // What is a module in one kernel is built into another.
+    super::kernel_wrappers::TABLES.iter().any(|table| table.has(name))
+        || super::module_wrappers::TABLES.iter().any(|(_, table)| table.has(name))
         || is_by_convention(name)
 }
 
@@ -27,12 +27,12 @@ pub fn is_wrapper(name: &str) -> bool {
 /// So only what is listed for that very module counts, and what is named by convention.
 pub fn is_wrapper_of(module: &str, name: &str) -> bool {
     let name = plain(name);
-    let listed = |(owner, group): &(&str, Group)| *owner == module && group.has(name);
-    super::module_wrappers::GROUPS.iter().any(listed) || is_by_convention(name)
+    let listed = |(owner, table): &(&str, NameTable)| *owner == module && table.has(name);
+    super::module_wrappers::TABLES.iter().any(listed) || is_by_convention(name)
 }
 
-/// What bears such a name is a wrapper wherever it is: memory managed for a driver, and each
-/// file system's callback by which `alloc_inode` gets one (`ext4_alloc_inode`).
+/// A function with such a name is a wrapper in any module: `devm_` functions manage memory for a
+/// driver, and `alloc_inode` calls the callback of a file system (`ext4_alloc_inode`).
 fn is_by_convention(name: &str) -> bool {
     name.trim_start_matches('_').starts_with("devm_") || name.ends_with("_alloc_inode")
 }
@@ -152,16 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn no_name_is_listed_twice_or_covered_by_a_prefix_of_its_group() {
-        let kernel = super::super::kernel_wrappers::GROUPS.iter();
-        let groups =
-            kernel.chain(super::super::module_wrappers::GROUPS.iter().map(|(_, group)| group));
+    fn no_name_is_listed_twice_or_covered_by_a_prefix_of_its_table() {
+        let kernel = super::super::kernel_wrappers::TABLES.iter();
+        let tables =
+            kernel.chain(super::super::module_wrappers::TABLES.iter().map(|(_, table)| table));
         let mut names = std::collections::HashSet::new();
-        for group in groups {
-            for name in group.exact {
+        for table in tables {
+            for name in table.exact {
                 assert!(names.insert(*name), "{name} twice");
                 assert_eq!(plain(name), *name);
-                let covered = group.prefixes.iter().any(|prefix| name.starts_with(prefix));
+                let covered = table.prefixes.iter().any(|prefix| name.starts_with(prefix));
                 assert!(!covered, "{name} has a prefix");
             }
         }

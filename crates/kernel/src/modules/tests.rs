@@ -1,6 +1,7 @@
 //! Handmade modules, laid out as a real kernel's types say.
 
 use super::*;
+use crate::shape::ModuleAreaPlace;
 use sysak_base::Why;
 
 const HEAD: u64 = 0xffff_ffff_8200_0000;
@@ -53,8 +54,8 @@ fn image(after: u64) -> Image {
     let mut image = Image { head: vec![0; 0x1000], module: vec![0; 0x4000] };
     image.put(HEAD, MODULE + shape.list, 8);
     image.put(MODULE + shape.list, after, 8);
-    image.text(MODULE + shape.name.0, "bonding");
-    let (base, size) = shape.areas.places[0];
+    image.text(MODULE + shape.name.at, "bonding");
+    let ModuleAreaPlace { base, size } = shape.areas.places[0];
     image.put(MODULE + base, MODULE + 0x2000, 8);
     image.put(MODULE + size, 0x1000, 4);
     image.put(MODULE + table.table, MODULE + 0x1000, 8);
@@ -116,8 +117,8 @@ fn btf_of_modules_is_found_and_the_kernels_own_left_out() {
         [("vmlinux", 1), ("bonding", 1), ("a_program", 0)].into_iter().enumerate()
     {
         let at = MODULE + 0x1000 * (slot as u64 + 1);
-        image.put(MODULE + shape.slots.0 + 8 * (slot as u64 + 1), at, 8);
-        image.text(at + shape.name.0, name);
+        image.put(MODULE + shape.slots.at + 8 * (slot as u64 + 1), at, 8);
+        image.text(at + shape.name.at, name);
         image.put(at + shape.is_kernels, is_kernels, 1);
         image.put(at + shape.data, 0xffff_c900_0000_0000, 8);
         image.put(at + shape.data_size, 396, 4);
@@ -134,9 +135,9 @@ fn an_xarray_that_holds_itself_comes_to_an_end() {
     image.put(HEAD + 16, HEAD + 2, 8);
     image.put(HEAD + 24, 0x31, 8);
     image.put(HEAD + 32, HEAD + 0x500, 8);
-    assert_eq!(walk_xarray(&image, HEAD + 2, (8, 3)), []);
-    assert_eq!(walk_xarray(&image, MODULE, (8, 4)), [Va(MODULE)]);
-    assert_eq!(walk_xarray(&image, 0, (8, 4)), []);
+    assert_eq!(walk_xarray(&image, HEAD + 2, Array { at: 8, len: 3 }), []);
+    assert_eq!(walk_xarray(&image, MODULE, Array { at: 8, len: 4 }), [Va(MODULE)]);
+    assert_eq!(walk_xarray(&image, 0, Array { at: 8, len: 4 }), []);
 }
 
 #[test]

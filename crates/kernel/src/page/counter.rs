@@ -1,18 +1,18 @@
-//! Whose a page is, by its `struct page`.
+//! The owner of a page, by its `struct page`.
 
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::{Pfn, Va};
 
 use super::{Census, Owner, Part};
-use crate::list::{half, word};
+use crate::read::{half, word};
 use crate::shape::PageKind;
 use crate::{FreePages, Kernel};
 
 /// Pages whose `struct page`s are read at once.
 const WINDOW_PAGES: u64 = 4096;
 
-/// A census under way.
+/// A census in progress.
 pub(super) struct Counter<'a, 'k> {
     pub(super) kernel: &'a Kernel<'k>,
     pub(super) free: &'a FreePages,
@@ -67,38 +67,8 @@ impl Counter<'_, '_> {
         stop
     }
 
-    /// Whose one page is, which may lie in the middle of a block.
-    pub(super) fn owner_of(&mut self, pfn: Pfn) -> Owner {
-        let shape = &self.kernel.shape;
-        let (head_at, orders) = (shape.page.compound_head, shape.zone.orders);
-        let read = |pfn: Pfn| {
-            let mut raw = vec![0; 2 * shape.page.size as usize];
-            self.kernel.memory.read(self.kernel.struct_page(pfn), &mut raw).ok().map(|()| raw)
-        };
-        let Some(mut raw) = read(pfn) else { return Owner::Untouchable };
-        let mut first = pfn;
-        let head = word(&raw, head_at);
-        if head & 1 != 0
-            && let Some(found) = self.kernel.page_of(Va(head & !1))
-            && let Some(bytes) = read(found)
-        {
-            (first, raw) = (found, bytes);
-        }
-        // Only the first page of a free block says that it is free.
-        for order in 1..orders {
-            let start = Pfn(pfn.0 >> order << order);
-            if let Some(bytes) = read(start).filter(|_| start != pfn && self.kernel.is_ram(start))
-                && shape.page.types.kind(half(&bytes, shape.page.page_type)) == PageKind::Buddy
-                && (order..orders).contains(&word(&bytes, shape.page.private))
-            {
-                return Owner::Free;
-            }
-        }
-        self.classify(first, &raw).0
-    }
-
-    /// Whose the block that begins at `pfn` is, and how many pages it has.
-    fn classify(&mut self, pfn: Pfn, head: &[u8]) -> (Owner, u64) {
+    /// The owner of the block that begins at `pfn`, and the number of its pages.
+    pub(super) fn classify(&mut self, pfn: Pfn, head: &[u8]) -> (Owner, u64) {
         let shape = &self.kernel.shape.page;
         if self.kernel.is_memmap(pfn) {
             return (Owner::Memmap, 1);
@@ -173,7 +143,7 @@ impl Counter<'_, '_> {
         (owner, compound)
     }
 
-    /// What a page of the kernel without a type is, where it tells.
+    /// The known use of a page of the kernel that has no type.
     fn part(&self, head: &[u8]) -> Option<Part> {
         // `PP_SIGNATURE`; the bits left out hold other things (v6.16 and later).
         const SIGNATURE: u64 = 0xdead_0000_0000_0040;
@@ -187,19 +157,19 @@ impl Counter<'_, '_> {
         if shape.pool_magic.is_some_and(is_pool) {
             return Some(Part::PagePool);
         }
-        // Balloons are told before: what else can be moved and is nobody's is compressed.
+        // Pages of balloons have a type. Any other movable page without a mapping is compressed memory.
         (word(head, shape.mapping) & 3 == MOVABLE).then_some(Part::Compressed)
     }
 
-    /// Whether somebody allocated the page and did not give it to any mapping.
+    /// Whether the page is allocated and belongs to no mapping.
     fn is_used_plainly(&self, head: &[u8]) -> bool {
         let shape = &self.kernel.shape.page;
         let is_tail = word(head, shape.compound_head) & 1 != 0;
         !is_tail && half(head, shape.refcount) != 0 && word(head, shape.mapping) == 0
     }
 
-    /// Whether the page was on no list since it was initialised: whoever takes one off a list
-    /// poisons the link, and what a compound page keeps in its tails is no address.
+    /// Whether the page was on no list since it was initialised. The kernel poisons the link of a page
+    /// that it takes off a list, and a compound page keeps no address in its tails.
     fn was_never_listed(&self, pfn: Pfn, head: &[u8]) -> bool {
         let shape = &self.kernel.shape.page;
         let before = word(head, shape.lru + 8);
@@ -216,7 +186,7 @@ impl Counter<'_, '_> {
         half(head, shape.refcount) == 1 && word(head, shape.lru) == link.0
     }
 
-    /// User memory by its mapping; anything else is the kernel's.
+    /// The owner of user memory by its mapping; any other page is the kernel's.
     fn user(&mut self, head: &[u8], flags: u64) -> Owner {
         const ANON: u64 = 1;
         const MOVABLE: u64 = 2;
@@ -258,6 +228,8 @@ impl Counter<'_, '_> {
         let shape = &self.kernel.shape.page;
         let second = word(head, shape.size + shape.flags);
         shape.bits.hugetlb.is_some_and(|bit| second >> bit & 1 != 0)
-            || shape.hugetlb_dtor.is_some_and(|(at, dtor)| head.get(at as usize) == Some(&dtor))
+            || shape
+                .hugetlb_dtor
+                .is_some_and(|dtor| head.get(dtor.at as usize) == Some(&dtor.number))
     }
 }

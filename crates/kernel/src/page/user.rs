@@ -1,4 +1,4 @@
-//! Whose the pages of user memory are: how many each file has, and each memory cgroup.
+//! User memory by file and by memory cgroup.
 //!
 //! There may be millions of files. Only so many are counted at a time: when there are more,
 //! all lose the same number of pages and those with none left are forgotten, so that a file
@@ -59,7 +59,7 @@ pub struct UserPages {
     run: Option<Run>,
 }
 
-/// Neighbours mostly have the same owner.
+/// A run of pages with the same owner; neighbours mostly have the same.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     owner: Owner,

@@ -1,4 +1,4 @@
-//! Every per-CPU allocation in use, as the maps of the chunks tell.
+//! Every per-CPU allocation in use, by the maps of the chunks.
 //!
 //! A chunk has two maps with a bit for each four bytes of a unit: what is in use, and
 //! where an allocation begins or one has ended. A live kernel changes them, and the
@@ -11,9 +11,9 @@ use std::collections::HashSet;
 
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 
-use super::places::Places;
+use super::places::{Part, Places};
 use super::{Chunk, Origin, boot};
-use crate::list::word;
+use crate::read::word;
 use crate::shape::{GRAIN_BYTES, PerCpuShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
 
@@ -84,7 +84,7 @@ pub fn allocations(kernel: &Kernel<'_>, chunks: &[Chunk], coverage: &mut Coverag
     let mut found = Allocations::default();
     let first = chunks.iter().find(|chunk| chunk.origin == Origin::First);
     let Some(shape) = &kernel.shape.percpu else { return found };
-    // Without the first chunk nobody knows which pointer leads to a chunk; `claim` said so.
+    // Without the first chunk no pointer can be mapped to a chunk; `claim` noted that.
     let unit = first.and_then(|first| boot::first_unit(kernel, shape, first));
     let (Some(first), Some((unit, start))) = (first, unit) else { return found };
     let mut known = HashSet::new();
@@ -109,7 +109,7 @@ pub fn allocations(kernel: &Kernel<'_>, chunks: &[Chunk], coverage: &mut Coverag
     }
     found.list.sort_unstable_by_key(|allocation| allocation.pointer);
     found.boot_pages = (first.base.0 + first.unit_bytes()).saturating_sub(unit.0) >> PAGE_SHIFT;
-    let boot = (start, found.boot_pages << PAGE_SHIFT);
+    let boot = Part { pointer: start, bytes: found.boot_pages << PAGE_SHIFT };
     found.places = Places::new(chunks, &found.uses, boot, &kernel.per_cpu_offsets);
     found
 }
@@ -133,7 +133,7 @@ impl Allocations {
         allocation.pointer.wrapping_sub(self.uses[allocation.chunk as usize].pointer)
     }
 
-    /// The `struct obj_cgroup` that is charged for an allocation; `None` where nobody is.
+    /// The `struct obj_cgroup` that is charged for an allocation; `None` where none is.
     pub fn charged(
         &self,
         kernel: &Kernel<'_>,

@@ -34,7 +34,7 @@ impl Chunks<'_, '_> {
             .or_else(|| self.search_first(other?.at))
     }
 
-    /// By way of any other chunk: their lists' heads are an array.
+    /// Finds the first chunk from any other one: the heads of their lists are an array.
     fn search_first(&self, chunk: Va) -> Option<Chunk> {
         let of_link = |link: Va| self.read(Va(link.0.wrapping_sub(self.shape.list)));
         let walk = |head| walk_list(self.kernel.memory, head, MOST_CHUNKS).seen;
@@ -87,7 +87,7 @@ pub(super) fn first_unit(
     if let Some((base, unit)) = find_first_unit(kernel.memory, kernel.symbols) {
         return Some((base, base.at(unit).0.wrapping_sub(*offsets.first()?)));
     }
-    // Every CPU's copy of one variable tells that CPU's offset.
+    // Every CPU has the offset of that CPU in its copy of this variable.
     if let Some(place) = shape.this_cpu_off {
         let says = |copy: Va| kernel.memory.read_u64(copy.at(place)).ok();
         return (1..=MOST_STATIC_PAGES).find_map(|pages| {
@@ -99,8 +99,8 @@ pub(super) fn first_unit(
             all.then_some((unit, start))
         });
     }
-    // Kernels whose types do not tell of it are of the time when pointers began at 0, so that
-    // the offset of a CPU is where its unit begins.
+    // Kernels without it in their types are of the time when pointers began at 0: the offset of a CPU
+    // is the start of its unit.
     let below = offsets.iter().filter(|unit| **unit < first.base.0).max()?;
     let near = first.base.0 - below <= MOST_STATIC_PAGES << PAGE_SHIFT;
     (near && kernel.direct_pfn(Va(*below)).is_some()).then_some((Va(*below), 0))

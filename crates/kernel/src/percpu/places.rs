@@ -19,6 +19,15 @@ struct Run {
     offset: u64,
 }
 
+/// What one CPU's unit has of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// The per-CPU pointer to its first byte.
+    pub(super) pointer: u64,
+    /// Its length.
+    pub(super) bytes: u64,
+}
+
 /// Where every chunk's units lie.
 #[derive(Debug, Default)]
 pub(super) struct Places {
@@ -29,14 +38,8 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// `boot` is the per-CPU pointer to the first static variable, and the bytes from there
-    /// to the end of the first chunk.
-    pub(super) fn new(
-        chunks: &[Chunk],
-        uses: &[ChunkUse],
-        boot: (u64, u64),
-        offsets: &[u64],
-    ) -> Places {
+    /// `boot` begins at the first static variable and ends with the first chunk.
+    pub(super) fn new(chunks: &[Chunk], uses: &[ChunkUse], boot: Part, offsets: &[u64]) -> Places {
         let mut offsets = offsets.to_vec();
         offsets.sort_unstable();
         offsets.dedup();
@@ -53,10 +56,12 @@ impl Places {
             }
         }
         let of_areas = chunks.iter().zip(uses).filter(|(chunk, _)| chunk.origin == Origin::Areas);
-        let of_areas = of_areas.map(|(chunk, used)| (used.pointer, chunk.unit_bytes()));
-        let run = |(pointer, bytes): (u64, u64), (offset, many): (u64, u64)| {
-            let start = pointer.wrapping_add(offset);
-            let end = start.checked_add((many - 1).checked_mul(unit_bytes)?)?.checked_add(bytes)?;
+        let of_areas =
+            of_areas.map(|(chunk, used)| Part { pointer: used.pointer, bytes: chunk.unit_bytes() });
+        let run = |part: Part, (offset, many): (u64, u64)| {
+            let start = part.pointer.wrapping_add(offset);
+            let last = start.checked_add((many - 1).checked_mul(unit_bytes)?)?;
+            let end = last.checked_add(part.bytes)?;
             Some(Run { start, end, offset })
         };
         let runs = std::iter::once(boot).chain(of_areas);
@@ -66,7 +71,7 @@ impl Places {
         Places { runs, unit_bytes }
     }
 
-    /// The per-CPU pointer of which an address is some CPU's copy; it may be nobody's.
+    /// The per-CPU pointer of which an address is some CPU's copy; it may lie in no allocation.
     pub(super) fn pointer(&self, at: Va) -> Option<u64> {
         let next = self.runs.partition_point(|run| run.start <= at.0);
         let run = self.runs[..next].last().filter(|run| at.0 < run.end)?;

@@ -1,7 +1,7 @@
-//! The allocators' trace events: which argument tells what.
+//! The allocators' trace events: the meaning of their arguments.
 //!
-//! Argument names are not in the type information of `btf_trace_*`; types and their order
-//! are, and each kernel's tell the one that is wanted.
+//! The type information of `btf_trace_*` has the types of the arguments and their order, but not their
+//! names. On every kernel so far, type and order identify the wanted argument.
 
 use sysak_symbols::TypeInfo;
 
@@ -10,7 +10,7 @@ use sysak_symbols::TypeInfo;
 pub struct EventShape {
     /// Bytes allocated, of `kmalloc`.
     pub kmalloc_bytes: Option<u32>,
-    /// Bytes allocated, of `kmem_cache_alloc`: where it does not tell the cache.
+    /// Bytes allocated, of `kmem_cache_alloc`: where it does not have the cache.
     pub alloc_bytes: Option<u32>,
     /// The cache, of `kmem_cache_alloc`: since Linux commit 2c1d697fb8ba
     /// ("mm/slab_common: drop kmem_alloc & avoid dereferencing fields when not using") (v6.1).
@@ -31,10 +31,10 @@ pub struct EventShape {
 pub struct PerCpuEvent {
     /// The per-CPU pointer.
     pub pointer: u32,
-    /// The bytes that were allocated on each CPU; those asked for where it does not tell.
+    /// The bytes that were allocated on each CPU; where it lacks these, the bytes asked for.
     pub bytes: u32,
     /// Whether it begins with the call site: since Linux commit f67bed134a05 ("percpu: improve
-    /// percpu_alloc_percpu event trace") (v5.19), which has it tell the bytes allocated, too.
+    /// percpu_alloc_percpu event trace") (v5.19), which also adds the bytes allocated.
     pub has_site: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Files as the page cache knows them: address space, inode, name, file system, mount.
 
-use super::Names;
+use super::{Field, Names};
 
 /// Offsets on the way from a page of a file to the file's name.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct FileShape {
     pub entry: EntryShape,
     /// `struct super_block`.
     pub system: SystemShape,
-    /// `struct mount`; `None` where mounts cannot be told.
+    /// `struct mount`; `None` where this kernel's types do not describe it.
     pub mount: Option<MountShape>,
 }
 
@@ -70,8 +70,8 @@ pub struct SystemShape {
     pub kind: u64,
     /// `file_system_type.name`
     pub kind_name: u64,
-    /// `s_id`, and how long it can be.
-    pub id: (u64, u64),
+    /// `s_id`
+    pub id: Field,
     /// `s_mounts`
     pub mounts: u64,
     /// `s_fs_info`
@@ -126,7 +126,10 @@ impl FileShape {
             system: SystemShape {
                 kind: names.find("super_block", "s_type")?,
                 kind_name: names.find("file_system_type", "name")?,
-                id: (names.find("super_block", "s_id")?, names.find_len("super_block", "s_id")?),
+                id: Field {
+                    at: names.find("super_block", "s_id")?,
+                    bytes: names.find_len("super_block", "s_id")?,
+                },
                 mounts: names.find("super_block", "s_mounts")?,
                 info: names.find("super_block", "s_fs_info")?,
                 most_pages: names.find("shmem_sb_info", "max_blocks"),

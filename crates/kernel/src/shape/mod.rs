@@ -1,54 +1,75 @@
-//! Where the kernel keeps what: the only place that spells its type and field names.
+//! The layout of the kernel's structures: the only place that spells its type and field names.
 //!
-//! Everything comes from the kernel's own type information and is tested by
-//! presence, never by version. Resolved once, before any loop.
+//! Offsets come from the kernel's own type information, and are found by the presence of a field,
+//! never by version. They are resolved once, before any loop.
 
 mod cgroup;
 mod dangling;
 mod event;
 mod file;
-mod held;
 mod module;
 mod open;
 mod page;
 mod percpu;
+mod pool;
+mod process;
 mod slab;
-mod space;
 mod tables;
 mod task;
 mod timer;
+mod user_memory;
 mod vmalloc;
 mod zone;
 
-pub use cgroup::{CgroupShape, NODE_CACHE, find_hierarchies};
+pub use cgroup::{
+    CgroupShape, MemoryCgroupShape, NODE_CACHE, find_hierarchies, find_root_memory_cgroup,
+};
 pub use dangling::find_dangling;
 pub use event::EventShape;
 pub use file::{EntryShape, FileShape, InodeShape, MountChain, MountShape, SystemShape};
-pub use held::HeldShape;
 pub use module::{
-    AreaShape, BtfShape, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table,
-    find_modules,
+    BtfShape, KERNEL_BTF_NAME, ModuleAreaPlace, ModuleAreaShape, ModuleShape, ModuleSymbolsShape,
+    find_btf_table, find_modules,
 };
 pub use open::{OpenShape, PipeShape, SocketShape};
-pub use page::{OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
+pub use page::{HugetlbDtor, OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
 pub use percpu::{
     ChargeShape, GRAIN_BYTES, PerCpuShape, find_first_chunk, find_first_unit, find_reserved_chunk,
 };
-pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape};
-pub use space::{CountPlace, GroupShape, PoolShape, ProcessShape, find_pools, find_root_group};
+pub use pool::{PoolShape, find_pools};
+pub use process::{CountPlace, ProcessShape};
+pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape, find_caches};
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
 pub use timer::{DelayedShape, PreciseShape, TimerShape, WHEELS, find_delayed, find_wheels};
-pub use vmalloc::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
-pub use zone::CounterShape;
-pub use zone::ZoneShape;
+pub use user_memory::UserMemoryShape;
+pub use vmalloc::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape, VmapNode};
+pub use zone::{CounterShape, ZoneShape, find_node_table, find_only_node};
 
 use sysak_symbols::TypeInfo;
 
-/// A type or field that this kernel does not have and the walk cannot do without.
+/// A required type or field that this kernel does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the kernel's type information has no {0}: is this its BTF, and does it use SLUB?")]
 pub struct Missing(pub String);
+
+/// A field of a structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its offset.
+    pub at: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// An array inside a structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Array {
+    /// Its offset.
+    pub at: u64,
+    /// How many elements it has.
+    pub len: u64,
+}
 
 /// Everything that the walkers need to know about one kernel's layout.
 #[derive(Clone, Debug)]
@@ -61,18 +82,18 @@ pub struct Shape {
     pub cache: CacheShape,
     /// Nodes, zones and free lists.
     pub zone: ZoneShape,
-    /// The vmalloc address space; `None` where its areas cannot be told.
+    /// The vmalloc address space; `None` where this kernel's types do not describe it.
     pub vmalloc: Option<VmallocShape>,
-    /// Tasks and their stacks; `None` where they cannot be told.
+    /// Tasks and their stacks; `None` where this kernel's types do not describe them.
     pub task: Option<TaskShape>,
     /// `mm_struct.pgd`
     pub top_table: Option<u64>,
-    /// The per-CPU allocator; `None` where its chunks cannot be told.
+    /// The per-CPU allocator; `None` where this kernel's types do not describe it.
     pub percpu: Option<PerCpuShape>,
-    /// Pending timers; `None` where they cannot be told.
+    /// Pending timers; `None` where this kernel's types do not describe them.
     pub timer: Option<TimerShape>,
-    /// What tells the holders of user memory apart.
-    pub held: HeldShape,
+    /// What uses user memory: files, processes, cgroups, pools of huge pages.
+    pub user_memory: UserMemoryShape,
 }
 
 impl Shape {
@@ -89,7 +110,7 @@ impl Shape {
             top_table: names.find("mm_struct", "pgd"),
             percpu: PerCpuShape::find(names),
             timer: TimerShape::find(names),
-            held: HeldShape::find(names),
+            user_memory: UserMemoryShape::find(names),
         })
     }
 }
@@ -117,6 +138,10 @@ impl Names<'_> {
 
     fn find_value(self, enumerator: &str) -> Option<u64> {
         self.0.find_enumerator(enumerator).and_then(|value| u64::try_from(value).ok())
+    }
+
+    fn find_array(self, owner: &str, path: &str) -> Option<Array> {
+        Some(Array { at: self.find(owner, path)?, len: self.find_len(owner, path)? })
     }
 
     fn find_len(self, owner: &str, path: &str) -> Option<u64> {

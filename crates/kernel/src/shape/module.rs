@@ -2,7 +2,7 @@
 
 use sysak_symbols::{Kallsyms, TypeInfo};
 
-use super::{Missing, Names};
+use super::{Array, Field, Missing, Names};
 use sysak_base::Va;
 
 /// Offsets inside `struct module` and what hangs on it.
@@ -12,23 +12,32 @@ pub struct ModuleShape {
     pub bytes: u64,
     /// `list`
     pub list: u64,
-    /// `name`, and how long it can be.
-    pub name: (u64, u64),
+    /// `name`
+    pub name: Field,
     /// `state`
     pub state: u64,
     /// The state of a module that is not laid out yet.
     pub unformed: u64,
     /// Its memory.
-    pub areas: AreaShape,
+    pub areas: ModuleAreaShape,
     /// Its symbols, where the kernel keeps them.
     pub symbols: Option<ModuleSymbolsShape>,
 }
 
 /// Base and size of each of a module's memory areas.
 #[derive(Clone, Debug)]
-pub struct AreaShape {
-    /// Offsets of (base, size) inside `struct module`, size being 32 bits wide.
-    pub places: Vec<(u64, u64)>,
+pub struct ModuleAreaShape {
+    /// Each of them.
+    pub places: Vec<ModuleAreaPlace>,
+}
+
+/// Offsets inside `struct module` that describe one memory area.
+#[derive(Clone, Copy, Debug)]
+pub struct ModuleAreaPlace {
+    /// Its address.
+    pub base: u64,
+    /// Its length, 32 bits wide.
+    pub size: u64,
 }
 
 /// `struct mod_kallsyms` and the ELF symbols that it leads to.
@@ -63,14 +72,14 @@ pub struct BtfShape {
     pub data: u64,
     /// `data_size`, 32 bits wide.
     pub data_size: u64,
-    /// `name`, and how long it can be.
-    pub name: (u64, u64),
+    /// `name`
+    pub name: Field,
     /// `kernel_btf`
     pub is_kernels: u64,
     /// `idr.idr_rt.xa_head`
     pub head: u64,
-    /// `xa_node.slots`, and how many there are.
-    pub slots: (u64, u64),
+    /// `xa_node.slots`
+    pub slots: Array,
 }
 
 impl ModuleShape {
@@ -83,16 +92,17 @@ impl ModuleShape {
             name: text(names, "module").ok_or_else(|| Missing("struct module.name".into()))?,
             state: names.need("module", "state")?,
             unformed: names.find_value("MODULE_STATE_UNFORMED").unwrap_or(3),
-            areas: AreaShape::resolve(names),
+            areas: ModuleAreaShape::resolve(names),
             symbols: ModuleSymbolsShape::resolve(names),
         })
     }
 }
 
-impl AreaShape {
-    fn resolve(names: Names<'_>) -> AreaShape {
+impl ModuleAreaShape {
+    fn resolve(names: Names<'_>) -> ModuleAreaShape {
         let place = |base: &str, size: &str| {
-            Some((names.find("module", base)?, names.find("module", size)?))
+            let base = names.find("module", base)?;
+            Some(ModuleAreaPlace { base, size: names.find("module", size)? })
         };
         // One area per kind of memory since Linux commit ac3b43283923 ("module:
         // replace module_layout with module_memory") (v6.4), two layouts before.
@@ -100,7 +110,9 @@ impl AreaShape {
             let first = place("mem.base", "mem.size")?;
             let step = names.find_size("module_memory")?;
             let len = names.find_len("module", "mem")?.min(64);
-            Some((0..len).map(|n| (first.0 + n * step, first.1 + n * step)).collect())
+            let place =
+                |n| ModuleAreaPlace { base: first.base + n * step, size: first.size + n * step };
+            Some((0..len).map(place).collect())
         };
         let layouts = || {
             ["core_layout", "init_layout"]
@@ -108,7 +120,7 @@ impl AreaShape {
                 .filter_map(|layout| place(&format!("{layout}.base"), &format!("{layout}.size")))
                 .collect()
         };
-        AreaShape { places: areas().unwrap_or_else(layouts) }
+        ModuleAreaShape { places: areas().unwrap_or_else(layouts) }
     }
 }
 
@@ -142,7 +154,7 @@ impl BtfShape {
             name: text(names, "btf")?,
             is_kernels: btf("kernel_btf")?,
             head: names.find("idr", "idr_rt.xa_head")?,
-            slots: (names.find("xa_node", "slots")?, names.find_len("xa_node", "slots")?),
+            slots: names.find_array("xa_node", "slots")?,
         })
     }
 }
@@ -160,8 +172,8 @@ pub fn find_btf_table(symbols: &Kallsyms) -> Option<Va> {
 /// The name under which the kernel's own BTF is in that table.
 pub const KERNEL_BTF_NAME: &str = "vmlinux";
 
-fn text(names: Names<'_>, owner: &str) -> Option<(u64, u64)> {
-    Some((names.find(owner, "name")?, names.find_len(owner, "name")?))
+fn text(names: Names<'_>, owner: &str) -> Option<Field> {
+    Some(Field { at: names.find(owner, "name")?, bytes: names.find_len(owner, "name")? })
 }
 
 #[cfg(test)]
@@ -178,7 +190,7 @@ mod tests {
         for (version, areas) in [("5.10", 2), ("6.1", 2), ("6.12", 7), ("6.18", 7)] {
             let shape = ModuleShape::resolve(&kernel(version)).unwrap();
             assert_eq!(shape.areas.places.len(), areas, "{version}");
-            assert_eq!(shape.name.1, 56, "{version}");
+            assert_eq!(shape.name.bytes, 56, "{version}");
             assert_eq!(shape.unformed, 3, "{version}");
             assert_eq!(shape.symbols.map(|symbols| symbols.symbol_bytes), Some(24), "{version}");
         }
@@ -188,7 +200,7 @@ mod tests {
     fn modules_have_btf_of_their_own_since_5_11() {
         assert!(BtfShape::resolve(&kernel("5.10")).is_none());
         for version in ["6.1", "6.12", "6.18"] {
-            assert_eq!(BtfShape::resolve(&kernel(version)).unwrap().slots.1, 64, "{version}");
+            assert_eq!(BtfShape::resolve(&kernel(version)).unwrap().slots.len, 64, "{version}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a process has open: its table of files, pipes and sockets.
 
-use super::Names;
+use super::{Array, Names};
 
 /// From a table of files to pipes and sockets.
 #[derive(Clone, Debug)]
@@ -19,9 +19,9 @@ pub struct OpenShape {
     pub inode: u64,
     /// `file.private_data`
     pub private: u64,
-    /// Pipes; `None` where they cannot be told.
+    /// Pipes; `None` where this kernel's types do not describe them.
     pub pipe: Option<PipeShape>,
-    /// Sockets; `None` where they cannot be told.
+    /// Sockets; `None` where this kernel's types do not describe them.
     pub socket: Option<SocketShape>,
 }
 
@@ -36,8 +36,8 @@ pub struct PipeShape {
     pub tail: u64,
     /// `ring_size`, 32 bits wide.
     pub slots: u64,
-    /// `tmp_page`: pages kept for the next write, and how many.
-    pub spare: (u64, u64),
+    /// `tmp_page`: pages kept for the next write.
+    pub spare: Array,
 }
 
 /// `struct socket`, `struct sock`, and the packets that wait.
@@ -87,12 +87,13 @@ impl PipeShape {
     fn find(names: Names<'_>) -> Option<PipeShape> {
         let pipe = |path| names.find("pipe_inode_info", path);
         let spare = pipe("tmp_page")?;
+        let spares = names.find_len("pipe_inode_info", "tmp_page").unwrap_or(1);
         Some(PipeShape {
             bytes: names.find_size("pipe_inode_info")?,
             head: pipe("head")?,
             tail: pipe("tail")?,
             slots: pipe("ring_size")?,
-            spare: (spare, names.find_len("pipe_inode_info", "tmp_page").unwrap_or(1).min(8)),
+            spare: Array { at: spare, len: spares.min(8) },
         })
     }
 }

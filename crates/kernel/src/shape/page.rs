@@ -1,7 +1,7 @@
 //! `struct page`: its fields, flags, and the several ways kernels encode a page's type.
 
 use super::{Missing, Names};
-use crate::list::word;
+use crate::read::word;
 
 /// Offsets inside `struct page`, and how to read its flags and type.
 #[derive(Clone, Debug)]
@@ -28,14 +28,23 @@ pub struct PageShape {
     pub compound_head: u64,
     /// Where a compound page's order is kept.
     pub order: Option<OrderPlace>,
-    /// Which byte of the second page is the destructor's number, and hugetlb's.
-    pub hugetlb_dtor: Option<(u64, u8)>,
+    /// How a page of hugetlb is known by its destructor; `None` where there is none.
+    pub hugetlb_dtor: Option<HugetlbDtor>,
     /// Flag bits.
     pub bits: PageFlags,
     /// Page types.
     pub types: PageTypes,
-    /// `address_space.host`, `inode.i_mapping`, `inode.i_data`: to tell a file's page.
+    /// `address_space.host`, `inode.i_mapping`, `inode.i_data`: to recognise the page of a file.
     pub file: Option<[u64; 3]>,
+}
+
+/// The destructor of hugetlb's compound pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HugetlbDtor {
+    /// Where the number of the destructor is, counted from the head's `struct page`.
+    pub at: u64,
+    /// Its number.
+    pub number: u8,
 }
 
 /// Where a compound page's order is kept, counted from the head's `struct page`.
@@ -195,7 +204,7 @@ impl PageTypes {
     }
 }
 
-/// Largest block that a page can claim to head: a 1 GiB huge page.
+/// The largest compound page: a huge page of 1 GiB.
 const LARGEST_ORDER: u8 = 18;
 
 impl PageShape {
@@ -219,7 +228,7 @@ impl PageShape {
                 .find("page", "compound_dtor")
                 .map(|offset| offset + size)
                 .or_else(|| names.find("folio", "_folio_dtor"))?;
-            Some((place, u8::try_from(number).ok()?))
+            Some(HugetlbDtor { at: place, number: u8::try_from(number).ok()? })
         };
         let file = || {
             Some([

@@ -32,7 +32,7 @@ pub struct PerCpuShape {
     pub alloc_map: u64,
     /// `bound_map`: a bit where an allocation begins or one has ended.
     pub bound_map: u64,
-    /// Who is charged for what; `None` where memory cgroups do not count kernel memory.
+    /// The charged cgroups; `None` where memory cgroups do not count kernel memory.
     pub charges: Option<ChargeShape>,
     /// Fields of `struct page` that may hold the chunk: `index`, and `private` in kernels
     /// that have taken `index` out of it.
@@ -45,11 +45,11 @@ pub struct PerCpuShape {
 /// (`PCPU_MIN_ALLOC_SIZE`).
 pub const GRAIN_BYTES: u64 = 4;
 
-/// A chunk's vector of who is charged, with an entry for each [`GRAIN_BYTES`].
+/// A chunk's vector of charged cgroups, with an entry for each [`GRAIN_BYTES`].
 #[derive(Clone, Copy, Debug)]
 pub struct ChargeShape {
     /// `obj_cgroups`, or `obj_exts` since Linux commit 8f30d2660a38 ("mm: percpu:
-    /// introduce pcpuobj_ext") (v6.10); null where nobody is charged.
+    /// introduce pcpuobj_ext") (v6.10); null where none is charged.
     pub vector: u64,
     /// Bytes of an entry.
     pub entry_bytes: u64,

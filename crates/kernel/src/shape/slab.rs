@@ -1,6 +1,9 @@
 //! SLUB: the slab's bookkeeping, `struct kmem_cache`, and where free objects hide.
 
-use super::{Missing, Names};
+use sysak_base::Va;
+use sysak_symbols::Kallsyms;
+
+use super::{Field, Missing, Names};
 
 /// A slab's bookkeeping, which overlays its first `struct page`.
 ///
@@ -165,8 +168,8 @@ pub struct KernfsShape {
     pub parent: u64,
     /// `kernfs_node.name`
     pub name: u64,
-    /// `kernfs_node.flags` and its width.
-    pub flags: (u64, u64),
+    /// `kernfs_node.flags`
+    pub flags: Field,
     /// `kernfs_node.rb`
     pub rb: u64,
     /// `kernfs_node.dir.children`
@@ -185,11 +188,16 @@ impl KernfsShape {
             directory: names.find("kmem_cache", "kobj.sd")?,
             parent: node("parent").or_else(|| node("__parent"))?,
             name: node("name")?,
-            flags: (flags.offset_bytes, flags.size_bytes),
+            flags: Field { at: flags.offset_bytes, bytes: flags.size_bytes },
             rb: node("rb")?,
             children: node("dir.children")?,
             target: node("symlink.target_kn")?,
             sides: [names.find("rb_node", "rb_left")?, names.find("rb_node", "rb_right")?],
         })
     }
+}
+
+/// The head of the list of all caches; listed where KALLSYMS_ALL is set.
+pub fn find_caches(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("slab_caches")
 }

@@ -1,6 +1,6 @@
 //! `struct task_struct`: its stack, and how much of it is in use.
 
-use super::Names;
+use super::{Field, Names};
 
 /// The cache whose objects the tasks are.
 pub const TASK_CACHE: &str = "task_struct";
@@ -19,8 +19,8 @@ pub struct TaskShape {
     pub on_cpu: u64,
     /// `tgid`, 32 bits wide: the number of its process.
     pub process: u64,
-    /// `comm`: its name, and how long that may be.
-    pub name: (u64, u64),
+    /// `comm`: its name.
+    pub name: Field,
 }
 
 impl TaskShape {
@@ -31,7 +31,7 @@ impl TaskShape {
             stack_pointer: task("thread.sp")?,
             on_cpu: task("on_cpu")?,
             process: task("tgid")?,
-            name: (task("comm")?, NAME_BYTES),
+            name: Field { at: task("comm")?, bytes: NAME_BYTES },
         })
     }
 }

@@ -3,7 +3,7 @@
 use sysak_base::Va;
 use sysak_symbols::Kallsyms;
 
-use super::Names;
+use super::{Array, Names};
 
 /// The per-CPU variables that lead to pending timers.
 pub const WHEELS: [&str; 2] = ["timer_bases", "hrtimer_bases"];
@@ -13,15 +13,15 @@ pub const WHEELS: [&str; 2] = ["timer_bases", "hrtimer_bases"];
 pub struct TimerShape {
     /// Bytes of a `struct timer_base`.
     pub base_bytes: u64,
-    /// `timer_base.vectors`, and how many of them there are.
-    pub vectors: (u64, u64),
+    /// `timer_base.vectors`
+    pub vectors: Array,
     /// `timer_list.entry`
     pub entry: u64,
     /// `timer_list.function`
     pub function: u64,
     /// What a timer has to do with work that waits for it; `None` where that is not known.
     pub delayed: Option<DelayedShape>,
-    /// Precise timers; `None` where they cannot be told.
+    /// Precise timers; `None` where this kernel's types do not describe them.
     pub precise: Option<PreciseShape>,
 }
 
@@ -37,8 +37,10 @@ pub struct DelayedShape {
 /// `struct hrtimer` and where it hangs.
 #[derive(Clone, Copy, Debug)]
 pub struct PreciseShape {
-    /// `hrtimer_cpu_base.clock_base`, how many there are, and how many bytes each has.
-    pub clocks: (u64, u64, u64),
+    /// `hrtimer_cpu_base.clock_base`
+    pub clocks: Array,
+    /// Bytes of a `struct hrtimer_clock_base`.
+    pub clock_bytes: u64,
     /// The top of a clock's tree.
     pub root: u64,
     /// `rb_node.rb_left` and `rb_node.rb_right`
@@ -51,14 +53,14 @@ pub struct PreciseShape {
 
 impl TimerShape {
     pub(super) fn find(names: Names<'_>) -> Option<TimerShape> {
-        let vectors = names.find_len("timer_base", "vectors")?.min(1 << 12);
+        let vectors = names.find_array("timer_base", "vectors")?;
         let delayed = || {
             let delayed = |path| names.find("delayed_work", path);
             Some(DelayedShape { timer: delayed("timer")?, function: delayed("work.func")? })
         };
         Some(TimerShape {
             base_bytes: names.find_size("timer_base").filter(|bytes| *bytes > 0)?,
-            vectors: (names.find("timer_base", "vectors")?, vectors),
+            vectors: Array { len: vectors.len.min(1 << 12), ..vectors },
             entry: names.find("timer_list", "entry")?,
             function: names.find("timer_list", "function")?,
             delayed: delayed(),
@@ -69,10 +71,10 @@ impl TimerShape {
 
 impl PreciseShape {
     fn find(names: Names<'_>) -> Option<PreciseShape> {
-        let clocks = names.find_len("hrtimer_cpu_base", "clock_base")?.min(64);
-        let bytes = names.find_size("hrtimer_clock_base")?;
+        let clocks = names.find_array("hrtimer_cpu_base", "clock_base")?;
         Some(PreciseShape {
-            clocks: (names.find("hrtimer_cpu_base", "clock_base")?, clocks, bytes),
+            clocks: Array { len: clocks.len.min(64), ..clocks },
+            clock_bytes: names.find_size("hrtimer_clock_base")?,
             root: names.find("hrtimer_clock_base", "active.rb_root.rb_root.rb_node")?,
             sides: [names.find("rb_node", "rb_left")?, names.find("rb_node", "rb_right")?],
             node: names.find("hrtimer", "node.node")?,

@@ -10,7 +10,7 @@ pub const AREA_CACHE: &str = "vmap_area";
 
 /// Flags of an area: macros, so not in the type information (include/linux/vmalloc.h).
 pub const IOREMAP: u64 = 1;
-/// An area that `vmalloc` and its kin gave out, by its address.
+/// An area that `vmalloc` and its variants gave out, by its address.
 pub const ALLOC: u64 = 2;
 /// An area without a guard page behind it.
 pub const NO_GUARD: u64 = 0x40;
@@ -60,16 +60,28 @@ pub struct VmallocShape {
     pub page_count: u64,
     /// `caller`
     pub caller: u64,
-    /// Bytes of a `struct vmap_node` and its `busy.head`, since Linux commit d093602919ad
+    /// The nodes that areas in use are spread over, since Linux commit d093602919ad
     /// ("mm: vmalloc: remove global vmap_area_root rb-tree") (v6.9).
-    pub node: Option<(u64, u64)>,
+    pub node: Option<VmapNode>,
+}
+
+/// `struct vmap_node`.
+#[derive(Clone, Copy, Debug)]
+pub struct VmapNode {
+    /// Bytes of it.
+    pub bytes: u64,
+    /// `busy.head`
+    pub head: u64,
 }
 
 impl VmallocShape {
     pub(super) fn find(names: Names<'_>) -> Option<VmallocShape> {
         let range = |path| names.find("vmap_area", path);
         let area = |path| names.find("vm_struct", path);
-        let node = || Some((names.find_size("vmap_node")?, names.find("vmap_node", "busy.head")?));
+        let node = || {
+            let head = names.find("vmap_node", "busy.head")?;
+            Some(VmapNode { bytes: names.find_size("vmap_node")?, head })
+        };
         Some(VmallocShape {
             range_bytes: names.find_size("vmap_area")?,
             start: range("va_start")?,
@@ -93,7 +105,7 @@ impl VmallocShape {
             return vec![head];
         }
         let nodes = || {
-            let (bytes, head) = self.node?;
+            let VmapNode { bytes, head } = self.node?;
             let first = Va(memory.read_u64(symbols.find("vmap_nodes")?).ok()?);
             let count = u64::from(memory.read_u32(symbols.find("nr_vmap_nodes")?).ok()?);
             let nodes = (1..=MOST_NODES).contains(&count).then_some(0..count)?;
@@ -103,7 +115,7 @@ impl VmallocShape {
     }
 }
 
-/// What the function that asked for an area tells of it.
+/// The part of the kernel that allocated an area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     /// Making a thread.
@@ -114,12 +126,12 @@ pub enum Asker {
     Module,
     /// BPF.
     Bpf,
-    /// Anybody else.
+    /// Any other.
     Other,
 }
 
 impl Asker {
-    /// Tells by the function's name.
+    /// By the name of the function that allocated the area.
     pub fn of(function: &str) -> Asker {
         // Parts that the compiler split off have a suffix after a dot.
         let function = function.split('.').next().unwrap_or_default();

@@ -1,6 +1,9 @@
 //! Nodes, zones, and the lists that free pages are on.
 
-use super::{Missing, Names};
+use sysak_base::Va;
+use sysak_symbols::Kallsyms;
+
+use super::{Array, Missing, Names};
 
 /// Offsets inside `struct pglist_data`, `struct zone` and the per-CPU page lists.
 #[derive(Clone, Debug)]
@@ -25,8 +28,8 @@ pub struct ZoneShape {
     pub pgdat: u64,
     /// The zone's per-CPU lists: a per-CPU pointer.
     pub pageset: u64,
-    /// The array of lists inside what `pageset` points to, and its length.
-    pub lists: (u64, u64),
+    /// The array of lists inside what `pageset` points to.
+    pub lists: Array,
     /// `zone.free_area`
     pub free_area: u64,
     /// Number of orders.
@@ -41,7 +44,7 @@ pub struct ZoneShape {
     pub types_per_order: u64,
     /// `zone.trylock_free_pages`, pages that wait for the zone's lock (v6.15).
     pub waiting: Option<u64>,
-    /// The nodes' counters; `None` where they cannot be told.
+    /// The nodes' counters; `None` where this kernel's types do not describe them.
     pub counters: Option<CounterShape>,
 }
 
@@ -106,7 +109,7 @@ impl ZoneShape {
             first_deferred: names.find("pglist_data", "first_deferred_pfn"),
             pgdat: zone("zone_pgdat")?,
             pageset,
-            lists: (lists, len("per_cpu_pages", "lists", 256)),
+            lists: Array { at: lists, len: len("per_cpu_pages", "lists", 256) },
             free_area: zone("free_area")?,
             orders: len("zone", "free_area", 32),
             free_area_bytes: names.need_size("free_area")?,
@@ -117,4 +120,14 @@ impl ZoneShape {
             counters: CounterShape::find(names),
         })
     }
+}
+
+/// The table of the nodes, an array of pointers; listed where KALLSYMS_ALL is set.
+pub fn find_node_table(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("node_data")
+}
+
+/// The node of a kernel that is built for one node; listed where KALLSYMS_ALL is set.
+pub fn find_only_node(symbols: &Kallsyms) -> Option<Va> {
+    symbols.find("contig_page_data")
 }

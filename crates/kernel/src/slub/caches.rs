@@ -1,11 +1,13 @@
-//! The slab caches themselves: names, sizes, and how each hides its free pointers.
+//! The slab caches: names, sizes, and how each encodes its free pointers.
 
 use std::collections::HashMap;
 
 use sysak_base::{Pfn, Va};
 use sysak_heap::Cache;
 
-use crate::list::{half, read_string, walk_list, word};
+use crate::list::walk_list;
+use crate::read::{half, read_string, word};
+use crate::shape::find_caches;
 use crate::{Coverage, Kernel, KernelError, Omitted, Reason, aliases};
 
 /// More caches than any kernel has; memory cgroups have none of their own since v5.9.
@@ -53,14 +55,14 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Reads the list of caches, from its symbol or by way of a slab's own cache.
+    /// Reads the list of caches, from its symbol or from the cache of a slab.
     pub fn read(
         kernel: &Kernel<'_>,
         slab: Pfn,
         coverage: &mut Coverage,
     ) -> Result<Caches, KernelError> {
         let shape = &kernel.shape.cache;
-        let head = match kernel.symbols.find("slab_caches") {
+        let head = match find_caches(kernel.symbols) {
             Some(head) => head,
             None => {
                 let page = kernel.struct_page(slab);

@@ -1,8 +1,8 @@
-//! Walks SLUB's caches and slabs, and tells which objects are allocated.
+//! Walks SLUB's caches and slabs, and finds the allocated objects.
 //!
-//! On a live target other CPUs allocate and free meanwhile: a slab whose list of
-//! free objects does not agree with its own count is read again, then counted
-//! as torn. What is torn keeps the objects that were not seen free as live.
+//! On a live target other CPUs allocate and free meanwhile. A slab is read again if its list of free
+//! objects does not agree with its own count, and then counted as torn. In a torn slab the objects
+//! that no list named as free count as live.
 //!
 //! **Invariant:** an object counts as free only when a list of free objects
 //! names it; a word that merely decodes as one proves nothing.
@@ -17,7 +17,7 @@ pub use totals::object_totals;
 use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Stage, Va};
 use sysak_heap::{Heap, Object, PageSet};
 
-use crate::list::word;
+use crate::read::word;
 use crate::shape::PageKind;
 use crate::{Coverage, Kernel, KernelError, Omitted, Reason};
 use caches::FreePointer;
@@ -35,14 +35,14 @@ pub struct Slabs {
     pub heap: Heap,
     /// Slabs whose free objects did not add up even when read again.
     pub torn: u64,
-    /// Slab pages that are none of SLUB's (KFENCE's): they belong to the roots.
+    /// Slab pages that SLUB does not manage (KFENCE): they belong to the roots.
     pub foreign: Vec<(Pfn, u64)>,
-    /// Whether it was ended early.
+    /// Whether it was interrupted.
     pub interrupted: bool,
 }
 
 impl Slabs {
-    /// No slab at all: what is known before the walk has begun.
+    /// An interrupted walk without any slab.
     pub fn none(kernel: &Kernel<'_>) -> Slabs {
         let heap = Heap::new(kernel.page_offset(), 0, Vec::new());
         Slabs { heap, torn: 0, foreign: Vec::new(), interrupted: true }
@@ -84,6 +84,16 @@ pub fn walk(
         coverage.skip(Omitted::Slabs(slabs.foreign.len() as u64), Reason::Foreign);
     }
     Ok(slabs)
+}
+
+/// The live objects of a cache, ascending.
+pub fn live_objects(heap: &Heap, cache: &str) -> Vec<Va> {
+    let mut at = Vec::new();
+    for (slab, _) in heap.slabs_of(cache) {
+        heap.for_each_live(slab, |index| at.push(heap.object_va(Object { slab, index })));
+    }
+    at.sort_unstable();
+    at
 }
 
 struct Walker<'a, 'k> {
@@ -185,7 +195,7 @@ impl Walker<'_, '_> {
         let flags = word(bytes, page.flags);
         let is_slab = match page.bits.slab {
             Some(bit) => flags >> bit & 1 != 0,
-            None => page.types.kind(crate::list::half(bytes, page.page_type)) == PageKind::Slab,
+            None => page.types.kind(crate::read::half(bytes, page.page_type)) == PageKind::Slab,
         };
         let cache = self.caches.find(Va(word(bytes, shape.cache)));
         let order = if flags >> page.bits.head & 1 != 0 { page.compound_order(bytes) } else { 0 };

@@ -4,7 +4,8 @@
 use sysak_base::Va;
 
 use super::Caches;
-use crate::list::{walk_list, word};
+use crate::list::walk_list;
+use crate::read::word;
 use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// `MAX_OBJS_PER_PAGE`: a per-CPU freelist lies within one slab.

@@ -7,7 +7,7 @@ use sysak_heap::Heap;
 use super::proof::{prove, translate};
 use super::spaces::{proved, spaces};
 use crate::Kernel;
-use crate::list::word;
+use crate::read::word;
 
 /// Finds pages by the kernel's page tables.
 pub struct Mapping<'a, 'k> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sysak_alloctrace::Seen;
 use sysak_base::{Cancel, Memory, Progress, Stage, Va};
 use sysak_heap::{Class, Tally, tally};
-use sysak_kernel::{Kernel, KernelError, holders};
+use sysak_kernel::{Kernel, KernelError, user_memory};
 use sysak_snapshot::Snapshot;
 
 use super::{Counted, FunctionId, Traced, Watch};
@@ -100,7 +100,7 @@ pub fn run<'a>(
     let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, .. } = start;
     let is_suspect = start.is_suspect;
     let areas_before = area_bytes(&first);
-    let unread = |look: &Snapshot| holders::unread_bytes(kernel, &look.heap, cancel);
+    let unread = |look: &Snapshot| user_memory::unread_bytes(kernel, &look.heap, cancel);
     let unread_before = unread(&first);
     let mut seen = first;
     let mut snapshots = 0;

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use sysak_base::Stage;
-use sysak_kernel::{Kernel, holders};
+use sysak_kernel::Kernel;
+use sysak_kernel::user_memory::{self, Wanted};
 use sysak_report::document::Detail;
 use sysak_snapshot::{Inventory, take_inventory};
 
@@ -40,7 +41,8 @@ pub fn run(args: &Memgraph) -> Result<u8> {
     let holders = seen.interrupted.is_none().then(|| {
         let Inventory { heap, census, coverage, .. } = &mut seen;
         let own = session::own_process(live);
-        let found = holders::find(&kernel, heap, census, (lines, own), coverage, &cancel);
+        let wanted = Wanted { top: lines, own_pid: own };
+        let found = user_memory::find(&kernel, heap, census, wanted, coverage, &cancel);
         sysak_memgraph::holders(found, lines, own)
     });
     line.clear();

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sysak_base::Stage;
 use sysak_heap::{Class, Heap, Object};
+use sysak_kernel::Kernel;
 use sysak_kernel::shape::EventShape;
-use sysak_kernel::{Kernel, holders};
+use sysak_kernel::user_memory::{self, Wanted};
 use sysak_memleak::diagnose::{Diagnosis, diagnose};
 use sysak_memleak::plan::{Plan, WatchPlan};
 use sysak_memleak::to_report;
@@ -46,7 +47,8 @@ pub fn run(args: &Memleak) -> Result<u8> {
     let user = tells_user_memory(&plan, &diagnosis).then(|| {
         let own = session::own_process(target.identity.live);
         let Snapshot { heap, census, coverage, .. } = &mut diagnosis.observed.snapshot;
-        let found = holders::find(&kernel, heap, census, (HOLDERS, own), coverage, &cancel);
+        let wanted = Wanted { top: HOLDERS, own_pid: own };
+        let found = user_memory::find(&kernel, heap, census, wanted, coverage, &cancel);
         sysak_memgraph::holders(found, HOLDERS, own)
     });
     line.clear();

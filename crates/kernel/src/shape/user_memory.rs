@@ -1,10 +1,10 @@
-//! What tells the holders of user memory apart; each part is `None` where a kernel lacks it.
+//! What uses user memory; each part is `None` where this kernel's types do not describe it.
 
-use super::{CgroupShape, FileShape, GroupShape, Names, OpenShape, PoolShape, ProcessShape};
+use super::{CgroupShape, FileShape, MemoryCgroupShape, Names, OpenShape, PoolShape, ProcessShape};
 
-/// Layouts that only the search for holders needs.
+/// Layouts that only the search for users of memory needs.
 #[derive(Clone, Debug)]
-pub struct HeldShape {
+pub struct UserMemoryShape {
     /// Files, by the pages of the page cache.
     pub file: Option<FileShape>,
     /// What processes have open.
@@ -14,19 +14,19 @@ pub struct HeldShape {
     /// Control groups.
     pub cgroup: Option<CgroupShape>,
     /// Memory cgroups.
-    pub group: Option<GroupShape>,
+    pub memory_cgroup: Option<MemoryCgroupShape>,
     /// Pools of huge pages.
     pub pool: Option<PoolShape>,
 }
 
-impl HeldShape {
-    pub(super) fn find(names: Names<'_>) -> HeldShape {
-        HeldShape {
+impl UserMemoryShape {
+    pub(super) fn find(names: Names<'_>) -> UserMemoryShape {
+        UserMemoryShape {
             file: FileShape::find(names),
             open: OpenShape::find(names),
             process: ProcessShape::find(names),
             cgroup: CgroupShape::find(names),
-            group: GroupShape::find(names),
+            memory_cgroup: MemoryCgroupShape::find(names),
             pool: PoolShape::find(names),
         }
     }

@@ -1,109 +1,114 @@
-//! Who holds user memory: processes, files, file systems in memory, memory cgroups, pools of
-//! huge pages, and what waits unread in pipes and sockets.
+//! What uses user memory: processes, files, file systems in memory, memory cgroups, pools of huge
+//! pages, and unread data in pipes and sockets.
 //!
-//! All of it is read out of the kernel's own structures, so that a crash dump tells it as a
-//! live machine does. There, all of it changes while it is read: who vanishes is skipped.
+//! All of it comes from the kernel's own structures, so a crash dump gives the same answer as a
+//! live machine. A live kernel changes them while they are read: what vanishes is skipped.
 //!
-//! **Invariant:** each list is the biggest first, and complete up to a stated limit.
+//! **Invariant:** each list has the biggest first, and is complete up to a stated limit.
 
 mod cgroups;
+mod file_names;
 mod files;
-mod gather;
-mod groups;
-mod names;
+mod memory_cgroups;
 mod open;
-mod own;
 mod pools;
 mod processes;
 
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::{Cancel, PAGE_SIZE, Va};
-use sysak_heap::{Heap, Object};
+use sysak_heap::Heap;
 
 use crate::page::{Census, Charged};
 use crate::{Coverage, Kernel};
 
 pub use cgroups::{Cgroup, Cgroups};
-pub use gather::gather;
-pub use names::{FileKind, FileName};
+pub use file_names::{FileKind, FileName};
 pub use open::{Opener, Unread};
-pub use own::own_buffers;
 pub use pools::Pool;
-pub use processes::{Process, Space};
+pub use processes::{AddressSpace, Process};
 
+use file_names::FileNames;
 use files::CachedFile;
-use groups::Group;
-use names::Names;
+use memory_cgroups::MemoryCgroup;
 use open::Opened;
 
 /// Names of file systems whose files lie in memory.
 const IN_MEMORY: [&str; 3] = ["tmpfs", "hugetlbfs", "ramfs"];
 
-/// Who holds user memory.
+/// Everything that uses user memory.
 #[derive(Clone, Debug, Default)]
-pub struct Holders {
+pub struct UserMemory {
     /// Every process, by its number.
-    pub processes: Vec<Holder>,
+    pub processes: Vec<ProcessUse>,
     /// Files in the page cache of a disk.
     pub cached: Vec<File>,
     /// Files in memory that no file system shows: shared memory, memfd.
     pub shared: Vec<File>,
-    /// File systems in memory.
-    pub systems: Vec<MemorySystem>,
-    /// Deleted files that are open still, those in memory first.
+    /// File systems in memory that are mounted.
+    pub systems: Vec<MemoryFileSystem>,
+    /// Deleted files that are still open, those in memory first.
     pub deleted: Vec<File>,
     /// Memory cgroups.
-    pub groups: Vec<MemoryGroup>,
-    /// Those of them that were removed; `None` where the groups cannot be told.
-    pub dying: Option<Dying>,
-    /// Pools of huge pages; `None` where the kernel's symbols do not tell.
+    pub cgroups: Vec<CgroupUse>,
+    /// Memory cgroups that were removed; `None` where no cgroup was found.
+    pub dying: Option<DyingCgroups>,
+    /// Pools of huge pages; `None` where the symbols of the kernel do not list them.
     pub pools: Option<Vec<Pool>>,
 }
 
-/// One process.
+/// The memory that one process uses.
 #[derive(Clone, Debug, Default)]
-pub struct Holder {
+pub struct ProcessUse {
     /// Its number.
     pub pid: u32,
     /// Its name.
     pub name: String,
-    /// What its address space counts.
-    pub space: Space,
-    /// What waits in its pipes and sockets.
+    /// The counters of its address space.
+    pub address_space: AddressSpace,
+    /// Unread data in its pipes and sockets.
     pub unread: Unread,
 }
 
 /// One file.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// What it is called.
+    /// Its name.
     pub name: FileName,
-    /// Its bytes in memory; of a deleted file, where it lies.
+    /// Bytes in memory; for a deleted file, bytes on the device or in memory.
     pub bytes: u64,
-    /// Who has it open, or mapped where nobody has: an index into the processes.
+    /// Who has it open, or else who has it mapped: an index into the processes.
     pub opener: Option<Opener>,
 }
 
 /// A file system in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemorySystem {
+pub struct MemoryFileSystem {
     /// Where it is mounted.
     pub mount: String,
     /// Bytes of its files in RAM.
     pub bytes: u64,
-    /// How big it may get; `None` where it has no limit.
+    /// The most that it may use; `None` where it has no limit.
     pub limit_bytes: Option<u64>,
-    /// Who has the most of these bytes open or mapped, an index into the processes, and how many.
-    pub user: Option<(usize, u64)>,
+    /// The process that has the most of these bytes open or mapped.
+    pub biggest_user: Option<FileSystemUser>,
 }
 
-/// A memory cgroup.
+/// A process that uses a file system in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSystemUser {
+    /// An index into the processes.
+    pub process: usize,
+    /// Bytes of the files that it has open or mapped.
+    pub bytes: u64,
+}
+
+/// The memory that one memory cgroup uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemoryGroup {
+pub struct CgroupUse {
     /// Its path below the root of the hierarchy.
     pub path: String,
-    /// What is charged to it and to no group below it.
+    /// Bytes that are charged to it, without the cgroups below it.
     pub bytes: u64,
     /// Of this, user memory.
     pub user: Charged,
@@ -111,63 +116,74 @@ pub struct MemoryGroup {
 
 /// Memory cgroups that were removed.
 #[derive(Clone, Debug, Default)]
-pub struct Dying {
+pub struct DyingCgroups {
     /// How many.
     pub count: u64,
-    /// User memory that is charged to them; each page keeps its group.
+    /// User memory that is charged to them.
     pub user: Charged,
-    /// The files that hold most of them.
+    /// The files with the most pages charged to them.
     pub files: Vec<File>,
 }
 
-/// Finds the biggest `top` of each kind; `own` is a process that is no holder.
+/// What [`find`] looks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// How many of each kind, the biggest first.
+    pub top: usize,
+    /// Our own process, which is not reported; 0 for none.
+    pub own_pid: u32,
+}
+
+/// Finds the biggest users of memory of each kind.
 pub fn find(
     kernel: &Kernel<'_>,
     heap: &Heap,
     census: &Census,
-    limits: (usize, u32),
+    wanted: Wanted,
     coverage: &mut Coverage,
     cancel: &Cancel,
-) -> Holders {
-    let (top, own) = limits;
+) -> UserMemory {
     let processes = processes::find(kernel, heap);
     let mut opened = open::find(kernel, &processes, coverage, cancel);
     let mut search = Search {
-        names: Names::new(kernel),
+        names: FileNames::new(kernel),
         kernel,
-        spaces: (0..)
-            .zip(&processes)
-            .filter_map(|(index, one)| Some((one.space?, index)))
-            .collect(),
+        address_spaces: by_address_space(&processes),
         opened: &opened,
-        top,
+        top: wanted.top,
     };
     let files = files::find(kernel, &census.user, None);
     let (systems, hidden) = search.systems(&files);
     let deleted = search.deleted(&hidden);
-    let mut found = Holders {
+    let mut found = UserMemory {
         cached: search.files(files.iter().filter(|file| !file.in_memory)),
         shared: search.files(files.iter().filter(|file| hidden.contains(&file.system))),
         systems,
         deleted,
         pools: pools::find(kernel),
-        ..Holders::default()
+        ..UserMemory::default()
     };
-    search.groups(census, &mut found, coverage);
+    search.cgroups(census, &mut found, coverage);
     found.processes = processes
         .into_iter()
         .enumerate()
-        .map(|(index, process)| Holder {
-            pid: process.pid,
-            space: process.space.and_then(|at| processes::space(kernel, at)).unwrap_or_default(),
-            unread: opened.unread.remove(&index).filter(|_| process.pid != own).unwrap_or_default(),
-            name: process.name,
+        .map(|(index, process)| {
+            let space = process.address_space;
+            let unread = opened.unread.remove(&index).filter(|_| process.pid != wanted.own_pid);
+            ProcessUse {
+                pid: process.pid,
+                name: process.name,
+                address_space: space
+                    .and_then(|at| processes::address_space(kernel, at))
+                    .unwrap_or_default(),
+                unread: unread.unwrap_or_default(),
+            }
         })
         .collect();
     found
 }
 
-/// Memory of all data that waits unread in pipes and sockets.
+/// Bytes of all unread data in pipes and sockets.
 pub fn unread_bytes(kernel: &Kernel<'_>, heap: &Heap, cancel: &Cancel) -> u64 {
     let processes = processes::find(kernel, heap);
     let opened = open::find(kernel, &processes, &mut Coverage::default(), cancel);
@@ -175,31 +191,51 @@ pub fn unread_bytes(kernel: &Kernel<'_>, heap: &Heap, cancel: &Cancel) -> u64 {
     opened.unread.values().map(bytes).fold(0, u64::saturating_add)
 }
 
-/// Who owns open files and address spaces: processes, by the address of each.
+/// The processes, and which of them has an open file or an address space.
 #[derive(Clone, Debug, Default)]
-pub struct Owners {
+pub struct ProcessIndex {
     /// Every process, by its number.
     pub processes: Vec<Process>,
-    /// Of each open file, an index into the processes.
+    /// From the address of a `struct file` to an index into the processes.
     pub files: HashMap<Va, usize>,
-    /// Of each address space, likewise.
-    pub spaces: HashMap<Va, usize>,
+    /// From the address of a `struct mm_struct` to an index into the processes.
+    pub address_spaces: HashMap<Va, usize>,
 }
 
-/// Finds the owners of open files and address spaces.
-pub fn owners(kernel: &Kernel<'_>, heap: &Heap) -> Owners {
-    let processes = processes::find(kernel, heap);
-    let files = open::files_of(kernel, &processes);
-    let spaces = (0..).zip(&processes).filter_map(|(index, one)| Some((one.space?, index)));
-    Owners { files, spaces: spaces.collect(), processes }
+impl ProcessIndex {
+    /// Finds all processes, their open files and their address spaces.
+    pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> ProcessIndex {
+        let processes = processes::find(kernel, heap);
+        let files = open::files_of(kernel, &processes);
+        let address_spaces = by_address_space(&processes);
+        ProcessIndex { processes, files, address_spaces }
+    }
 }
 
-/// What all lists are made from.
+/// The addresses of the `struct file`s that some processes have open, ascending.
+pub fn open_files(
+    kernel: &Kernel<'_>,
+    heap: &Heap,
+    is_wanted: impl FnMut(&Process) -> bool,
+) -> Vec<Va> {
+    let mut processes = processes::find(kernel, heap);
+    processes.retain(is_wanted);
+    let mut files: Vec<Va> = open::files_of(kernel, &processes).into_keys().collect();
+    files.sort_unstable();
+    files
+}
+
+/// The last process of each address space, by its index.
+fn by_address_space(processes: &[Process]) -> HashMap<Va, usize> {
+    (0..).zip(processes).filter_map(|(index, one)| Some((one.address_space?, index))).collect()
+}
+
+/// The tables that all lists are made from.
 struct Search<'s, 'k> {
     kernel: &'s Kernel<'k>,
-    names: Option<Names<'s, 'k>>,
-    /// The first process of each address space.
-    spaces: HashMap<Va, usize>,
+    names: Option<FileNames<'s, 'k>>,
+    /// From an address space to the index of a process.
+    address_spaces: HashMap<Va, usize>,
     opened: &'s Opened,
     top: usize,
 }
@@ -224,15 +260,15 @@ impl Search<'_, '_> {
 
     /// A process that has a file mapped.
     fn mapper(&self, mapping: Va) -> Option<usize> {
-        let shape = self.kernel.shape.held.file.as_ref()?;
+        let shape = self.kernel.shape.user_memory.file.as_ref()?;
         let [node, space] = shape.mapping?;
         let read = |at: Va| self.kernel.memory.read_u64(at).ok().filter(|word| *word != 0).map(Va);
         let area = Va(read(mapping.at(shape.mappings))?.0.wrapping_sub(node));
-        self.spaces.get(&read(area.at(space))?).copied()
+        self.address_spaces.get(&read(area.at(space))?).copied()
     }
 
     /// The file systems in memory, and those of them that are mounted nowhere.
-    fn systems(&mut self, files: &[CachedFile]) -> (Vec<MemorySystem>, HashSet<Va>) {
+    fn systems(&mut self, files: &[CachedFile]) -> (Vec<MemoryFileSystem>, HashSet<Va>) {
         let mut pages = HashMap::<Va, u64>::new();
         let mut users = HashMap::<Va, HashMap<usize, u64>>::new();
         for file in files.iter().filter(|file| file.in_memory) {
@@ -245,7 +281,8 @@ impl Search<'_, '_> {
         }
         let most = |system: &Va| {
             let each = users.get(system)?.iter().map(|(process, bytes)| (*process, *bytes));
-            each.max_by_key(|(process, bytes)| (*bytes, std::cmp::Reverse(*process)))
+            let most = each.max_by_key(|(process, bytes)| (*bytes, std::cmp::Reverse(*process)));
+            most.map(|(process, bytes)| FileSystemUser { process, bytes })
         };
         let Some(names) = &mut self.names else { return Default::default() };
         let (mut systems, mut hidden) = (Vec::new(), HashSet::new());
@@ -253,13 +290,13 @@ impl Search<'_, '_> {
             let is_in_memory =
                 names.system(system).is_some_and(|(kind, _)| IN_MEMORY.contains(&&*kind));
             match names.mount_point(system) {
-                Some(mount) if is_in_memory => systems.push(MemorySystem {
+                Some(mount) if is_in_memory => systems.push(MemoryFileSystem {
                     mount,
                     bytes: pages.saturating_mul(PAGE_SIZE),
                     limit_bytes: names
                         .most_pages(system)
                         .map(|pages| pages.saturating_mul(PAGE_SIZE)),
-                    user: most(&system),
+                    biggest_user: most(&system),
                 }),
                 Some(_) => {}
                 None => {
@@ -272,7 +309,7 @@ impl Search<'_, '_> {
         (systems, hidden)
     }
 
-    /// Deleted files, by their names; what was never in a directory is none.
+    /// Deleted files, by their names. A file that was never in a directory is not among them.
     fn deleted(&mut self, hidden: &HashSet<Va>) -> Vec<File> {
         let Some(names) = &mut self.names else { return Vec::new() };
         let mut biggest = self.opened.deleted.clone();
@@ -296,15 +333,15 @@ impl Search<'_, '_> {
         memory
     }
 
-    /// Memory cgroups, and what holds those that were removed.
-    fn groups(&mut self, census: &Census, found: &mut Holders, coverage: &mut Coverage) {
+    /// Memory cgroups, and the user memory that keeps those that were removed.
+    fn cgroups(&mut self, census: &Census, found: &mut UserMemory, coverage: &mut Coverage) {
         let charged: HashMap<Va, Charged> = census.user.groups().collect();
-        let mut groups = groups::find(self.kernel, &charged, coverage);
+        let mut groups = memory_cgroups::find(self.kernel, &charged, coverage);
         if groups.is_empty() {
             return;
         }
-        let user = |group: &Group| charged.get(&group.at).copied().unwrap_or_default();
-        let mut dying = Dying::default();
+        let user = |group: &MemoryCgroup| charged.get(&group.at).copied().unwrap_or_default();
+        let mut dying = DyingCgroups::default();
         let gone: HashSet<Va> =
             groups.iter().filter(|group| group.dying).map(|group| group.at).collect();
         for group in groups.iter().filter(|group| group.dying) {
@@ -318,25 +355,16 @@ impl Search<'_, '_> {
             dying.files = self.files(files::find(self.kernel, &census.user, Some(&gone)).iter());
         }
         found.dying = Some(dying);
-        // What is in no group has no limit and no owner here: the root is none.
-        let mut groups: Vec<Group> = groups.drain(1..).filter(|group| !group.dying).collect();
+        // Pages of the root belong to no cgroup: the root has no limit and no owner.
+        let mut groups: Vec<MemoryCgroup> =
+            groups.drain(1..).filter(|group| !group.dying).collect();
         groups.sort_by_key(|group| (std::cmp::Reverse(group.pages), group.at));
-        let told = groups.iter().take_while(|group| group.pages > 0).take(self.top);
-        let told = told.map(|group| MemoryGroup {
-            path: groups::path(self.kernel, group).unwrap_or_else(|| "?".to_owned()),
+        let biggest = groups.iter().take_while(|group| group.pages > 0).take(self.top);
+        let biggest = biggest.map(|group| CgroupUse {
+            path: memory_cgroups::path(self.kernel, group).unwrap_or_else(|| "?".to_owned()),
             bytes: group.pages.saturating_mul(PAGE_SIZE),
             user: user(group),
         });
-        found.groups = told.collect();
+        found.cgroups = biggest.collect();
     }
-}
-
-/// The live objects of a cache, ascending.
-pub fn objects_of(heap: &Heap, cache: &str) -> Vec<Va> {
-    let mut at = Vec::new();
-    for (slab, _) in heap.slabs_of(cache) {
-        heap.for_each_live(slab, |index| at.push(heap.object_va(Object { slab, index })));
-    }
-    at.sort_unstable();
-    at
 }

@@ -1,4 +1,4 @@
-//! Processes: name, address space, open files, and the memory that their address spaces count.
+//! Processes: name, address space, open files, and the counters of their address spaces.
 //!
 //! They are found as the live objects of their cache, so that no list of tasks can run in a
 //! circle. Threads of a process share its address space, and mostly its files.
@@ -8,15 +8,14 @@ use std::collections::{BTreeMap, HashSet};
 use sysak_base::{PAGE_SIZE, Va};
 use sysak_heap::Heap;
 
-use super::gather::gather;
-use super::objects_of;
 use crate::Kernel;
-use crate::list::{half, word};
-use crate::shape::{CountPlace, TASK_CACHE};
+use crate::read::{gather, half, text, word};
+use crate::shape::{CountPlace, Field, TASK_CACHE};
+use crate::slub::live_objects;
 
 /// More threads than `pid_max` allows.
 const MOST_THREADS: usize = 1 << 22;
-/// A larger count makes no sense: 4 PiB.
+/// No machine has more: 4 PiB.
 const MOST_PAGES: i64 = 1 << 40;
 
 /// One process.
@@ -26,22 +25,22 @@ pub struct Process {
     pub pid: u32,
     /// Its name.
     pub name: String,
-    /// Its `mm_struct`; `None` for a kernel thread, and for one that is about to end.
-    pub space: Option<Va>,
+    /// Its `mm_struct`; `None` for a kernel thread, and for a process that is about to end.
+    pub address_space: Option<Va>,
     /// Its tables of open files: one, as long as its threads share theirs.
     pub tables: Vec<Va>,
 }
 
-/// The memory that an address space counts.
+/// The memory of an address space, as its counters say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Space {
+pub struct AddressSpace {
     /// Anonymous memory in RAM.
     pub anon_bytes: u64,
     /// Memory that was swapped out.
     pub swap_bytes: u64,
     /// Memory that is locked in RAM (`mlock`).
     pub locked_bytes: u64,
-    /// Memory that devices or io_uring use in place.
+    /// Memory that is pinned for devices or io_uring.
     pub pinned_bytes: u64,
     /// Huge pages (hugetlb).
     pub huge_bytes: u64,
@@ -49,7 +48,7 @@ pub struct Space {
 
 /// Every process, by its number.
 pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Process> {
-    let Some(shape) = &kernel.shape.held.process else { return Vec::new() };
+    let Some(shape) = &kernel.shape.user_memory.process else { return Vec::new() };
     let mut found = BTreeMap::<u32, Process>::new();
     each_task(kernel, heap, shape.read, |task| {
         let pid = half(task, shape.process);
@@ -59,13 +58,11 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Process> {
         let process = found.entry(pid).or_insert_with(|| Process { pid, ..Process::default() });
         // The first thread's name is the process's.
         if process.name.is_empty() || half(task, shape.thread) == pid {
-            let (at, len) = shape.name;
-            let name = task.get(at as usize..(at + len) as usize).unwrap_or_default();
-            let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-            process.name = String::from_utf8_lossy(&name[..end]).into_owned();
+            let name = text(task, shape.name.at, shape.name.bytes);
+            process.name = String::from_utf8_lossy(name).into_owned();
         }
         let sane = |at: u64| Some(Va(word(task, at))).filter(|at| kernel.direct_pfn(*at).is_some());
-        process.space = process.space.or(sane(shape.space));
+        process.address_space = process.address_space.or(sane(shape.address_space));
         if let Some(table) = sane(shape.files)
             && !process.tables.contains(&table)
             && process.tables.len() < 64
@@ -79,24 +76,24 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> Vec<Process> {
     found.into_values().collect()
 }
 
-/// What an address space counts; `None` where it cannot be read.
-pub fn space(kernel: &Kernel<'_>, at: Va) -> Option<Space> {
-    let shape = kernel.shape.held.process.as_ref()?;
+/// The counters of an address space; `None` where it cannot be read.
+pub fn address_space(kernel: &Kernel<'_>, at: Va) -> Option<AddressSpace> {
+    let shape = kernel.shape.user_memory.process.as_ref()?;
     let mut scratch = Vec::new();
-    let raw = kernel.memory.view(at, shape.space_bytes as usize, &mut scratch).ok()?;
+    let raw = kernel.memory.view(at, shape.address_space_bytes as usize, &mut scratch).ok()?;
     // A count is below 0 for a moment at most, and no larger than memory and swap together.
     let bytes = |pages: i64| pages.clamp(0, MOST_PAGES) as u64 * PAGE_SIZE;
     let count = |place: CountPlace| match place {
         CountPlace::Word(at) => bytes(word(raw, at) as i64),
-        CountPlace::PerCpu(at, pointer) => {
-            let parts = kernel.per_cpu(word(raw, pointer));
+        CountPlace::PerCpu { count, counters } => {
+            let parts = kernel.per_cpu(word(raw, counters));
             let parts = parts.filter_map(|at| kernel.memory.read_u32(at).ok());
             let sum: i64 = parts.map(|part| i64::from(part as i32)).sum();
-            bytes((word(raw, at) as i64).saturating_add(sum))
+            bytes((word(raw, count) as i64).saturating_add(sum))
         }
     };
     let plain = |at: u64| bytes(word(raw, at) as i64);
-    Some(Space {
+    Some(AddressSpace {
         anon_bytes: count(shape.anon),
         swap_bytes: count(shape.swapped),
         locked_bytes: plain(shape.locked),
@@ -105,10 +102,10 @@ pub fn space(kernel: &Kernel<'_>, at: Va) -> Option<Space> {
     })
 }
 
-/// Gives `each` what these walks need of every live task.
-fn each_task(kernel: &Kernel<'_>, heap: &Heap, read: (u64, u64), mut each: impl FnMut(&[u8])) {
-    let mut at = objects_of(heap, TASK_CACHE);
+/// Gives `each` the fields of every live task that are read here.
+fn each_task(kernel: &Kernel<'_>, heap: &Heap, read: Field, mut each: impl FnMut(&[u8])) {
+    let mut at = live_objects(heap, TASK_CACHE);
     at.truncate(MOST_THREADS);
-    let at: Vec<Va> = at.into_iter().map(|task| task.at(read.0)).collect();
-    gather(kernel.memory, &at, read.1, |_, raw| each(raw));
+    let at: Vec<Va> = at.into_iter().map(|task| task.at(read.at)).collect();
+    gather(kernel.memory, &at, read.bytes, |_, raw| each(raw));
 }

@@ -1,25 +1,23 @@
-//! Control groups of every hierarchy: the states that controllers have of them, their
-//! directories and files.
+//! Control groups of every hierarchy: their states (one for each controller), directories and files.
 //!
-//! Those that were removed are among them, as long as anything keeps them: their parents list
-//! them until the last reference is gone.
+//! Removed groups are among them as long as a reference is left: their parents list them until then.
 //!
-//! **Invariant:** no group is told twice, and the root of a hierarchy, which is nobody's, is none.
+//! **Invariant:** no group is listed twice, and the root of a hierarchy is not among them.
 
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::{Memory, Va};
 use sysak_heap::Heap;
 
-use super::gather::gather;
-use super::objects_of;
 use crate::Kernel;
-use crate::list::{half, read_string, walk_list, word};
-use crate::shape::{CgroupShape, NODE_CACHE, find_hierarchies};
+use crate::list::walk_list;
+use crate::read::{gather, half, read_string, word};
+use crate::shape::{Array, CgroupShape, NODE_CACHE, find_hierarchies};
+use crate::slub::live_objects;
 
 /// Hierarchies: one, and one for each controller of the old kind.
 const MOST_HIERARCHIES: usize = 256;
-/// More states make no sense; links are counted, of torn lists too.
+/// No machine has more states; links of torn lists count too.
 const MOST_STATES: usize = 1 << 20;
 /// Directories inside each other.
 const DEEPEST: usize = 256;
@@ -35,23 +33,23 @@ pub struct Cgroup {
     pub removed: bool,
 }
 
-/// All control groups but the roots, and what is theirs.
+/// All control groups except the roots, and the kernel objects that belong to each.
 #[derive(Clone, Debug, Default)]
 pub struct Cgroups {
     /// Each of them.
     pub all: Vec<Cgroup>,
-    /// Their own and their controllers' states, by address: an index into the groups.
+    /// From the address of a state to an index into the groups.
     pub states: HashMap<Va, usize>,
-    /// Their directories and files, likewise.
+    /// From the address of a directory or file to an index into the groups.
     pub nodes: HashMap<Va, usize>,
 }
 
 impl Cgroups {
-    /// Finds them; none where the kernel's types or symbols do not tell.
+    /// Finds them; none where this kernel's types or symbols do not describe them.
     pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> Cgroups {
         let mut found = Cgroups::default();
         let Some((shape, head)) =
-            kernel.shape.held.cgroup.as_ref().zip(find_hierarchies(kernel.symbols))
+            kernel.shape.user_memory.cgroup.as_ref().zip(find_hierarchies(kernel.symbols))
         else {
             return found;
         };
@@ -64,12 +62,12 @@ impl Cgroups {
         found
     }
 
-    /// Goes down from the roots, state by state.
+    /// Walks down from the roots, state by state.
     fn walk(&mut self, memory: &dyn Memory, shape: &CgroupShape, roots: &HashSet<Va>) {
         let mut indexes: HashMap<Va, usize> = HashMap::new();
         let mut next: Vec<Va> = Vec::new();
         for root in roots {
-            let (first, many) = shape.states;
+            let Array { at: first, len: many } = shape.states;
             let states = (0..many).filter_map(|nth| memory.read_u64(root.at(first + nth * 8)).ok());
             next.extend(states.filter(|state| *state != 0).map(Va));
             next.push(root.at(shape.own_state));
@@ -101,14 +99,14 @@ impl Cgroups {
         }
     }
 
-    /// What lies in a group's directory is the group's, too.
+    /// Files in the directory of a group belong to the group.
     fn find_nodes(&mut self, kernel: &Kernel<'_>, shape: &CgroupShape, heap: &Heap) {
         let own = self.all.iter().zip(0..).map(|(group, index)| (group.directory, index));
         let directories: HashMap<Va, usize> = own.collect();
         if directories.is_empty() {
             return;
         }
-        let at = objects_of(heap, NODE_CACHE);
+        let at = live_objects(heap, NODE_CACHE);
         let parents: Vec<Va> = at.iter().map(|at| at.at(shape.node_parent)).collect();
         let mut nodes = HashMap::new();
         gather(kernel.memory, &parents, 8, |index, raw| {
@@ -120,15 +118,15 @@ impl Cgroups {
         self.nodes = nodes;
     }
 
-    /// Whether the word at an address leads from a group to what it does not hold: the one above it, or
-    /// a neighbour in its directory's tree.
+    /// Whether the word at an address is a link from a group to something that it does not hold: its
+    /// parent, or a neighbour in the tree of its directory.
     pub fn leads_away(&self, kernel: &Kernel<'_>, at: Va) -> bool {
-        kernel.shape.held.cgroup.as_ref().is_some_and(|shape| self.leads_away_by(shape, at))
+        kernel.shape.user_memory.cgroup.as_ref().is_some_and(|shape| self.leads_away_by(shape, at))
     }
 
     fn leads_away_by(&self, shape: &CgroupShape, at: Va) -> bool {
         let owner = |offset: u64| Va(at.0.wrapping_sub(offset));
-        // Taken out of the tree, a node keeps links to what its neighbours' memory is by now.
+        // A node that was taken out of the tree keeps its links: its neighbours may be freed since.
         let [parent, tree] = [shape.node_parent, shape.node_tree];
         let mut in_node = [parent, tree, tree + 8, tree + 16].into_iter();
         self.states.contains_key(&owner(shape.parent))
@@ -151,7 +149,7 @@ fn read(memory: &dyn Memory, shape: &CgroupShape, group: Va) -> Option<Cgroup> {
 
 /// The path of a directory below the root of its hierarchy.
 pub(super) fn path(kernel: &Kernel<'_>, directory: Va) -> Option<String> {
-    let shape = kernel.shape.held.cgroup.as_ref()?;
+    let shape = kernel.shape.user_memory.cgroup.as_ref()?;
     let read = |at: Va| kernel.memory.read_u64(at).ok().map(Va);
     let mut node = directory;
     let mut names = Vec::new();
@@ -178,7 +176,7 @@ mod tests {
         root_link: 0x100,
         root_group: 0x10,
         own_state: 0,
-        states: (0x80, 2),
+        states: Array { at: 0x80, len: 2 },
         node: 0x70,
         state_bytes: 0x40,
         group: 0,
@@ -240,7 +238,7 @@ mod tests {
         for (state, group) in [(controller, root), (of_first, first), (of_gone, gone)] {
             memory.state(state, group, 2);
         }
-        memory.0.insert(root + SHAPE.states.0 + 8, controller);
+        memory.0.insert(root + SHAPE.states.at + 8, controller);
         memory.ring(root + SHAPE.children, &[first + SHAPE.sibling]);
         memory.ring(first + SHAPE.children, &[inner + SHAPE.sibling]);
         memory.ring(

@@ -1,6 +1,9 @@
-//! Reads many small structures at once: neighbours with one read.
+//! Reads structures of the target: many small ones at once, and numbers and strings inside them.
 //!
-//! **Invariant:** only pages that hold a wanted byte are read.
+//! [`gather`] is for thousands of objects of a cache: neighbours come with one read. [`word`] and
+//! [`half`] take numbers out of the bytes; past the end of the bytes they are 0.
+//!
+//! **Invariant:** only pages that hold a wanted byte are read, and no content makes a read fail.
 
 use sysak_base::{Memory, PAGE_SHIFT, Va};
 
@@ -39,6 +42,50 @@ pub fn gather(memory: &dyn Memory, at: &[Va], bytes: u64, mut each: impl FnMut(u
             }
         }
         first = next;
+    }
+}
+
+/// A NUL-terminated string of at most `most` bytes; bytes that are not UTF-8 are replaced.
+pub fn read_string(memory: &dyn Memory, at: Va, most: usize) -> Option<String> {
+    let mut bytes = Vec::new();
+    while bytes.len() < most {
+        // Never across a page: the next one may not be there.
+        let room = 64.min(4096 - (at.0.wrapping_add(bytes.len() as u64) % 4096) as usize);
+        let mut part = vec![0; room];
+        memory.read(at.at(bytes.len() as u64), &mut part).ok()?;
+        if let Some(end) = part.iter().position(|byte| *byte == 0) {
+            bytes.extend_from_slice(&part[..end]);
+            return Some(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        bytes.extend_from_slice(&part);
+    }
+    None
+}
+
+/// The text in a field of at most `most` bytes inside bytes already read, up to its first zero.
+pub fn text(bytes: &[u8], at: u64, most: u64) -> &[u8] {
+    let rest = bytes.get(at as usize..).unwrap_or_default();
+    let field = &rest[..rest.len().min(most as usize)];
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// A little-endian word inside bytes already read; 0 past their end.
+#[inline]
+pub fn word(bytes: &[u8], offset: u64) -> u64 {
+    let at = offset as usize;
+    match bytes.get(at..at + 8).and_then(|b| b.try_into().ok()) {
+        Some(word) => u64::from_le_bytes(word),
+        None => 0,
+    }
+}
+
+/// A little-endian 32-bit number inside bytes already read; 0 past their end.
+#[inline]
+pub fn half(bytes: &[u8], offset: u64) -> u32 {
+    let at = offset as usize;
+    match bytes.get(at..at + 4).and_then(|b| b.try_into().ok()) {
+        Some(half) => u32::from_le_bytes(half),
+        None => 0,
     }
 }
 

@@ -3,12 +3,12 @@
 use sysak_base::PAGE_SHIFT;
 
 use crate::Kernel;
-use crate::list::{half, word};
+use crate::read::{half, word};
 use crate::shape::find_pools;
 
 /// No architecture has more sizes of huge pages.
 const MOST_POOLS: u32 = 16;
-/// A larger page makes no sense: 1 TiB.
+/// No page is larger: 1 TiB.
 const LARGEST_ORDER: u32 = 28;
 
 /// One pool.
@@ -18,15 +18,15 @@ pub struct Pool {
     pub page_bytes: u64,
     /// Pages in the pool, used or not.
     pub pages: u64,
-    /// Pages that nobody uses.
+    /// Free pages.
     pub free: u64,
-    /// Free pages that are promised to somebody.
+    /// Free pages that are reserved for a mapping.
     pub reserved: u64,
 }
 
 /// The pools that hold pages, the biggest first; `None` where they cannot be found.
 pub(super) fn find(kernel: &Kernel<'_>) -> Option<Vec<Pool>> {
-    let shape = kernel.shape.held.pool.as_ref()?;
+    let shape = kernel.shape.user_memory.pool.as_ref()?;
     let [first, many] = find_pools(kernel.symbols)?;
     let many = kernel.memory.read_u32(many).ok()?.min(MOST_POOLS);
     let mut raw = vec![0; shape.bytes as usize];

@@ -1,17 +1,18 @@
 //! The name of a file, from its inode: path, file system, and what kind of memory it is.
 //!
 //! Names, directories and mounts change while they are read, and in a forged dump they run in
-//! circles: every way up has a limit, and a name that cannot be told in full is told in part.
+//! circles: every walk has a limit, and a path that cannot be read in full is cut.
 
 use std::collections::HashMap;
 
 use sysak_base::Va;
 
 use crate::Kernel;
-use crate::list::{half, read_string, walk_list, word};
+use crate::list::walk_list;
+use crate::read::{half, read_string, word};
 use crate::shape::{FileShape, MountChain, MountShape};
 
-/// Directories and mounts on the way to the root; deeper paths are cut.
+/// Directories and mounts between a file and the root; deeper paths are cut.
 const MOST_STEPS: usize = 128;
 /// Mounts of one file system that are looked at.
 const MOST_MOUNTS: usize = 1024;
@@ -20,7 +21,7 @@ const LONGEST_NAME: usize = 256;
 /// Characters of a path; the front of longer ones is left out.
 const LONGEST_PATH: usize = 4096;
 
-/// What kind of file it is, as far as that says whose it is.
+/// What kind of file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// One with a name in a file system.
@@ -33,7 +34,7 @@ pub enum FileKind {
     SharedAnon,
     /// A block device, with what a file system keeps through it.
     BlockDevice,
-    /// Of the kernel: no name leads to it.
+    /// A file of the kernel, without a name.
     Unnamed,
 }
 
@@ -64,7 +65,7 @@ impl FileName {
 }
 
 /// Looks names up; remembers the mounts of each file system.
-pub struct Names<'a, 'k> {
+pub struct FileNames<'a, 'k> {
     kernel: &'a Kernel<'k>,
     shape: &'a FileShape,
     mounts: HashMap<Va, Vec<Mount>>,
@@ -78,11 +79,11 @@ struct Mount {
     root: Va,
 }
 
-impl<'a, 'k> Names<'a, 'k> {
-    /// `None` where this kernel's files cannot be told.
-    pub fn new(kernel: &'a Kernel<'k>) -> Option<Names<'a, 'k>> {
-        let shape = kernel.shape.held.file.as_ref()?;
-        Some(Names { kernel, shape, mounts: HashMap::new() })
+impl<'a, 'k> FileNames<'a, 'k> {
+    /// `None` where this kernel's types do not describe files.
+    pub fn new(kernel: &'a Kernel<'k>) -> Option<FileNames<'a, 'k>> {
+        let shape = kernel.shape.user_memory.file.as_ref()?;
+        Some(FileNames { kernel, shape, mounts: HashMap::new() })
     }
 
     /// The name of a file.
@@ -144,8 +145,8 @@ impl<'a, 'k> Names<'a, 'k> {
         let kind = memory.read_u64(system.at(shape.kind)).ok()?;
         let name = memory.read_u64(Va(kind).at(shape.kind_name)).ok()?;
         let name = read_string(memory, Va(name), 64)?;
-        let (id, len) = shape.id;
-        Some((name, read_string(memory, system.at(id), len as usize).unwrap_or_default()))
+        let id = read_string(memory, system.at(shape.id.at), shape.id.bytes as usize);
+        Some((name, id.unwrap_or_default()))
     }
 
     fn path(&mut self, system: Va, entry: Va) -> String {

@@ -6,10 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use sysak_base::Va;
 
-use super::gather::gather;
 use crate::Kernel;
-use crate::list::word;
 use crate::page::UserPages;
+use crate::read::{gather, word};
 
 /// One file, by its pages in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ pub(super) fn find(
 
 /// Finds the inodes, and keeps the files that agree that they are there.
 fn resolve(kernel: &Kernel<'_>, files: &mut Vec<CachedFile>, recount: bool) {
-    let Some(shape) = &kernel.shape.held.file else { return files.clear() };
+    let Some(shape) = &kernel.shape.user_memory.file else { return files.clear() };
     let is_sane = |at: Va| kernel.direct_pfn(at).is_some();
     files.retain(|file| is_sane(file.mapping));
     files.sort_unstable_by_key(|file| file.mapping.0);

@@ -1,25 +1,26 @@
-//! Memory cgroups as the kernel keeps them, those that were removed and still hold memory
-//! included: no directory shows them any more, but their parents list them until the last
-//! page that is charged to them is gone.
+//! Memory cgroups, including those that were removed and still hold memory. Removed ones have no
+//! directory any more, but their parents list them until the last page that is charged to them is
+//! gone.
 
 use std::collections::HashMap;
 
 use sysak_base::Va;
 
 use super::cgroups;
-use crate::list::{half, walk_list, word};
+use crate::list::walk_list;
 use crate::page::Charged;
-use crate::shape::{GroupShape, find_root_group};
+use crate::read::{half, word};
+use crate::shape::{MemoryCgroupShape, find_root_memory_cgroup};
 use crate::{Coverage, Kernel, Omitted, Reason};
 
-/// More groups than the kernel numbers, those that are dying included, make no sense.
+/// More groups than the kernel can number, including dying ones.
 const MOST_GROUPS: usize = 1 << 18;
 /// Groups inside each other.
 const DEEPEST: usize = 256;
 
 /// One memory cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct MemoryCgroup {
     /// Its `struct mem_cgroup`.
     pub at: Va,
     /// Pages that are charged to it and to no group below it.
@@ -30,18 +31,19 @@ pub struct Group {
     pub parent: usize,
 }
 
-/// All of them, parents before their children; the root is the first. `charged` has the user
-/// pages of the groups that have any.
+/// All memory cgroups, parents before their children, the root first. `charged` has the user pages
+/// that are charged to each.
 pub(super) fn find(
     kernel: &Kernel<'_>,
     charged: &HashMap<Va, Charged>,
     coverage: &mut Coverage,
-) -> Vec<Group> {
-    let Some(shape) = &kernel.shape.held.group else { return Vec::new() };
+) -> Vec<MemoryCgroup> {
+    let Some(shape) = &kernel.shape.user_memory.memory_cgroup else { return Vec::new() };
     let known = charged.keys().copied().min();
-    let symbol = || Some(Va(kernel.memory.read_u64(find_root_group(kernel.symbols)?).ok()?));
+    let symbol =
+        || Some(Va(kernel.memory.read_u64(find_root_memory_cgroup(kernel.symbols)?).ok()?));
     let root = known.and_then(|known| top(kernel, shape, known)).or_else(symbol);
-    let mut groups: Vec<Group> =
+    let mut groups: Vec<MemoryCgroup> =
         root.and_then(|at| read(kernel, shape, at, 0)).into_iter().collect();
     let mut next = 0;
     while next < groups.len() {
@@ -60,13 +62,13 @@ pub(super) fn find(
     groups
 }
 
-/// Makes each page count in one group only, where it is charged: a group's counter has those
-/// of the groups below it in it.
+/// Counts each page only in the group that it is charged to: the counter of a group includes the
+/// groups below it.
 ///
 /// Slab objects of a group that was removed were handed to its parent, but its own counter has
 /// them still (Linux commit 9855609bde03 ("mm: memcg/slab: use a single set of kmem_caches for
 /// all accounted allocations") and later): what holds such a group are user pages.
-fn once_each(groups: &mut [Group], charged: &HashMap<Va, Charged>) {
+fn once_each(groups: &mut [MemoryCgroup], charged: &HashMap<Va, Charged>) {
     let mut whole: Vec<u64> = groups.iter().map(|group| group.pages).collect();
     let mut below = vec![0u64; groups.len()];
     for index in (0..groups.len()).rev() {
@@ -83,7 +85,7 @@ fn once_each(groups: &mut [Group], charged: &HashMap<Va, Charged>) {
 }
 
 /// The group that all others are below.
-fn top(kernel: &Kernel<'_>, shape: &GroupShape, known: Va) -> Option<Va> {
+fn top(kernel: &Kernel<'_>, shape: &MemoryCgroupShape, known: Va) -> Option<Va> {
     let mut at = known;
     for _ in 0..DEEPEST {
         let parent = kernel.memory.read_u64(at.at(shape.parent)).ok()?;
@@ -95,17 +97,26 @@ fn top(kernel: &Kernel<'_>, shape: &GroupShape, known: Va) -> Option<Va> {
     None
 }
 
-fn read(kernel: &Kernel<'_>, shape: &GroupShape, at: Va, parent: usize) -> Option<Group> {
+fn read(
+    kernel: &Kernel<'_>,
+    shape: &MemoryCgroupShape,
+    at: Va,
+    parent: usize,
+) -> Option<MemoryCgroup> {
     let mut scratch = Vec::new();
     let raw = kernel.memory.view(at, shape.bytes as usize, &mut scratch).ok()?;
     let dying = u64::from(half(raw, shape.flags)) & shape.online == 0;
-    Some(Group { at, pages: word(raw, shape.usage), dying, parent })
+    Some(MemoryCgroup { at, pages: word(raw, shape.usage), dying, parent })
 }
 
 /// The name of a group: its path below the root of the hierarchy.
-pub(super) fn path(kernel: &Kernel<'_>, group: &Group) -> Option<String> {
-    let (group_shape, shape) =
-        kernel.shape.held.group.as_ref().zip(kernel.shape.held.cgroup.as_ref())?;
+pub(super) fn path(kernel: &Kernel<'_>, group: &MemoryCgroup) -> Option<String> {
+    let (group_shape, shape) = kernel
+        .shape
+        .user_memory
+        .memory_cgroup
+        .as_ref()
+        .zip(kernel.shape.user_memory.cgroup.as_ref())?;
     let read = |at: Va| kernel.memory.read_u64(at).ok().map(Va);
     cgroups::path(kernel, read(read(group.at.at(group_shape.cgroup))?.at(shape.node))?)
 }
@@ -116,7 +127,7 @@ mod tests {
 
     #[test]
     fn each_page_counts_in_the_group_that_it_is_charged_to() {
-        let group = |at, pages, dying, parent| Group { at: Va(at), pages, dying, parent };
+        let group = |at, pages, dying, parent| MemoryCgroup { at: Va(at), pages, dying, parent };
         let mut groups = [
             group(1, 1000, false, 0),
             group(2, 700, false, 0),

@@ -1,23 +1,22 @@
-//! What processes have open: pipes and sockets with unread data, deleted files, and who has
-//! each file open.
+//! Open files of processes: pipes and sockets with unread data, deleted files, and the processes
+//! that have each file open.
 //!
 //! Tables of open files change while they are read; what is closed meanwhile is skipped.
 //!
-//! **Invariant:** what several processes have open counts once: for one that could read it.
+//! **Invariant:** what several processes have open counts once, for a process that can read it.
 
 use std::collections::HashMap;
 
 use sysak_base::{Cancel, PAGE_SIZE, Va};
 
 use super::Process;
-use super::gather::gather;
-use crate::list::{half, word};
-use crate::shape::{OpenShape, PipeShape, SocketShape};
+use crate::read::{gather, half, word};
+use crate::shape::{Array, OpenShape, PipeShape, SocketShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// Open files that are looked at.
 const MOST_OPEN: usize = 1 << 21;
-/// A table has no more slots (`fs.nr_open` allows no more than 2³⁰; nobody comes near).
+/// A table has no more slots (`fs.nr_open` allows up to 2³⁰; no real table is that large).
 const MOST_SLOTS: u64 = 1 << 22;
 /// Slots of a table that are read at once.
 const SLOTS_AT_ONCE: u64 = 1 << 13;
@@ -25,7 +24,7 @@ const SLOTS_AT_ONCE: u64 = 1 << 13;
 const MOST_PACKETS: u32 = 1 << 16;
 /// `FMODE_READ`
 const READS: u32 = 1;
-/// `AF_UNIX`: what waits is charged to who sent it.
+/// `AF_UNIX`: unread data is charged to the sender.
 const UNIX: u32 = 1;
 
 /// Memory of pipes and sockets of one process.
@@ -37,7 +36,7 @@ pub struct Unread {
     pub pipe_bytes: u64,
     /// Sockets that hold data.
     pub sockets: u64,
-    /// Packets of these, with all that belongs to them.
+    /// Packets of these and their bookkeeping (`truesize`).
     pub socket_bytes: u64,
 }
 
@@ -50,12 +49,12 @@ pub struct Opener {
     pub processes: u64,
 }
 
-/// A deleted file that somebody has open.
+/// A deleted file that is still open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deleted {
     /// Its inode.
     pub inode: Va,
-    /// Bytes that it takes where it lies.
+    /// Bytes that it takes on its device or in memory.
     pub bytes: u64,
 }
 
@@ -80,8 +79,13 @@ struct File {
     reads: bool,
 }
 
-/// Something that holds data: a pipe or a socket, and whose it is.
-type Owned = (Va, usize);
+/// A pipe or a socket of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Channel {
+    at: Va,
+    /// Index of the process.
+    process: usize,
+}
 
 /// Walks the tables of all processes.
 pub(super) fn find(
@@ -90,7 +94,7 @@ pub(super) fn find(
     coverage: &mut Coverage,
     cancel: &Cancel,
 ) -> Opened {
-    let Some(shape) = &kernel.shape.held.open else {
+    let Some(shape) = &kernel.shape.user_memory.open else {
         coverage.skip(Omitted::OpenFiles, Reason::NoTypeInfo);
         return Opened::default();
     };
@@ -120,7 +124,7 @@ pub(super) fn find(
 /// Every open file with the index of the first process that has it.
 pub(super) fn files_of(kernel: &Kernel<'_>, processes: &[Process]) -> HashMap<Va, usize> {
     let mut open = HashMap::new();
-    let Some(shape) = &kernel.shape.held.open else { return open };
+    let Some(shape) = &kernel.shape.user_memory.open else { return open };
     for (index, process) in processes.iter().enumerate() {
         for table in &process.tables {
             slots(kernel, shape, *table, |file| {
@@ -179,19 +183,19 @@ fn files(kernel: &Kernel<'_>, shape: &OpenShape, mut open: Vec<(Va, usize)>) -> 
         file.reads = half(raw, shape.mode) & READS != 0;
     });
     files.retain(|file| kernel.direct_pfn(file.inode).is_some());
-    // Of several ways to one inode, one that can read comes first.
+    // Of several open files of one inode, one that can read comes first.
     files.sort_unstable_by_key(|file| (file.inode, !file.reads, file.opener.process));
     files
 }
 
 /// Pipes and sockets; deleted files and openers are noted.
-fn sort(kernel: &Kernel<'_>, files: &[File], opened: &mut Opened) -> (Vec<Owned>, Vec<Owned>) {
+fn sort(kernel: &Kernel<'_>, files: &[File], opened: &mut Opened) -> (Vec<Channel>, Vec<Channel>) {
     const KIND: u32 = 0o170_000;
     const FIFO: u32 = 0o010_000;
     const REGULAR: u32 = 0o100_000;
     const SOCKET: u32 = 0o140_000;
     let (mut pipes, mut sockets) = (Vec::new(), Vec::new());
-    let Some(shape) = kernel.shape.held.file.as_ref().map(|file| &file.inode) else {
+    let Some(shape) = kernel.shape.user_memory.file.as_ref().map(|file| &file.inode) else {
         return (pipes, sockets);
     };
     let at: Vec<Va> = files.iter().map(|file| file.inode).collect();
@@ -205,10 +209,11 @@ fn sort(kernel: &Kernel<'_>, files: &[File], opened: &mut Opened) -> (Vec<Owned>
                 opened.openers.insert(file.inode, file.opener);
             }
         }
+        let channel = |at| Channel { at, process: file.opener.process };
         match half(raw, shape.mode) & KIND {
             _ if !is_first => {}
-            FIFO => pipes.push((Va(word(raw, shape.pipe)), file.opener.process)),
-            SOCKET => sockets.push((file.private, file.opener.process)),
+            FIFO => pipes.push(channel(Va(word(raw, shape.pipe)))),
+            SOCKET => sockets.push(channel(file.private)),
             REGULAR if half(raw, shape.links) == 0 => {
                 let bytes = word(raw, shape.blocks).saturating_mul(512);
                 opened.deleted.push(Deleted { inode: file.inode, bytes });
@@ -216,7 +221,7 @@ fn sort(kernel: &Kernel<'_>, files: &[File], opened: &mut Opened) -> (Vec<Owned>
             _ => {}
         }
     });
-    let is_sane = |owned: &Owned| kernel.direct_pfn(owned.0).is_some();
+    let is_sane = |channel: &Channel| kernel.direct_pfn(channel.at).is_some();
     pipes.retain(is_sane);
     sockets.retain(is_sane);
     pipes.sort_unstable();
@@ -225,30 +230,30 @@ fn sort(kernel: &Kernel<'_>, files: &[File], opened: &mut Opened) -> (Vec<Owned>
 }
 
 /// A pipe has a page for each slot that is not empty, and spares.
-fn pipes(kernel: &Kernel<'_>, shape: &PipeShape, pipes: Vec<Owned>, opened: &mut Opened) {
-    let at: Vec<Va> = pipes.iter().map(|(pipe, _)| *pipe).collect();
+fn pipes(kernel: &Kernel<'_>, shape: &PipeShape, pipes: Vec<Channel>, opened: &mut Opened) {
+    let at: Vec<Va> = pipes.iter().map(|pipe| pipe.at).collect();
     gather(kernel.memory, &at, shape.bytes, |index, raw| {
         let used = half(raw, shape.head).wrapping_sub(half(raw, shape.tail));
         if used == 0 || used > half(raw, shape.slots) {
             return;
         }
-        let (spare, many) = shape.spare;
+        let Array { at: spare, len: many } = shape.spare;
         let spares = (0..many).filter(|slot| word(raw, spare + slot * 8) != 0).count() as u64;
-        let unread = opened.unread.entry(pipes[index].1).or_default();
+        let unread = opened.unread.entry(pipes[index].process).or_default();
         unread.pipes += 1;
         unread.pipe_bytes += (u64::from(used) + spares) * PAGE_SIZE;
     });
 }
 
-fn sockets(kernel: &Kernel<'_>, shape: &SocketShape, sockets: Vec<Owned>, opened: &mut Opened) {
-    let at: Vec<Va> = sockets.iter().map(|(socket, _)| *socket).collect();
-    let mut inner: Vec<Owned> = Vec::new();
+fn sockets(kernel: &Kernel<'_>, shape: &SocketShape, sockets: Vec<Channel>, opened: &mut Opened) {
+    let at: Vec<Va> = sockets.iter().map(|socket| socket.at).collect();
+    let mut inner: Vec<Channel> = Vec::new();
     gather(kernel.memory, &at, shape.sock + 8, |index, raw| {
-        inner.push((Va(word(raw, shape.sock)), sockets[index].1));
+        inner.push(Channel { at: Va(word(raw, shape.sock)), ..sockets[index] });
     });
-    inner.retain(|(sock, _)| kernel.direct_pfn(*sock).is_some());
+    inner.retain(|sock| kernel.direct_pfn(sock.at).is_some());
     inner.sort_unstable();
-    let at: Vec<Va> = inner.iter().map(|(sock, _)| *sock).collect();
+    let at: Vec<Va> = inner.iter().map(|sock| sock.at).collect();
     let mut held = vec![0; inner.len()];
     let mut walk = Vec::new();
     gather(kernel.memory, &at, shape.bytes, |index, raw| {
@@ -264,7 +269,9 @@ fn sockets(kernel: &Kernel<'_>, shape: &SocketShape, sockets: Vec<Owned>, opened
     for (index, first, many) in walk {
         held[index] = packets(kernel, shape, at[index].at(shape.queue), first, many);
     }
-    for ((_, process), bytes) in inner.into_iter().zip(held).filter(|(_, bytes)| *bytes > 0) {
+    for (Channel { process, .. }, bytes) in
+        inner.into_iter().zip(held).filter(|(_, bytes)| *bytes > 0)
+    {
         let unread = opened.unread.entry(process).or_default();
         unread.sockets += 1;
         unread.socket_bytes += bytes;
