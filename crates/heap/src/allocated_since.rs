@@ -5,13 +5,16 @@
 //! put in front a moment ago, was not there yet. A second walk finds these objects; they
 //! count as roots.
 
-use crate::{Class, Heap, Slab};
+use crate::{Class, Heap, Object, Slab, never_followed};
 use sysak_base::Va;
 
 /// Address and length of every object that is allocated in `after` and was not in `before`;
-/// of pages and areas, of their `struct page`s too.
+/// of pages and areas, of their `struct page`s too. Objects of `after` that are never followed are left out.
 pub fn ranges(before: &Heap, after: &Heap) -> Vec<(Va, u64)> {
     let mut found = Vec::new();
+    let is_followed = |slab, index| {
+        !never_followed::has(after.never_followed.of_slab(slab), Object { slab, index })
+    };
     // Both rows of slabs ascend: one walk along both.
     let mut old = before.slabs.iter().peekable();
     for (index, slab) in (0..).zip(&after.slabs) {
@@ -19,7 +22,7 @@ pub fn ranges(before: &Heap, after: &Heap) -> Vec<(Va, u64)> {
         let same = old.peek().filter(|old| is_same(before, old, after, slab));
         let cache = &after.caches[usize::from(slab.cache)];
         if cache.class != Class::Slab {
-            if same.is_none() {
+            if same.is_none() && is_followed(index, 0) {
                 found.extend(after.words_of(index));
             }
             continue;
@@ -29,9 +32,12 @@ pub fn ranges(before: &Heap, after: &Heap) -> Vec<(Va, u64)> {
             let was = same.map_or(0, |old| before.live_word(old, at));
             let mut new = after.live_word(slab, at) & !was;
             while new != 0 {
-                let index = u64::from(at) + u64::from(new.trailing_zeros());
+                let object = at + new.trailing_zeros() as u16;
                 new &= new - 1;
-                let offset = index * u64::from(cache.stride);
+                if !is_followed(index, object) {
+                    continue;
+                }
+                let offset = u64::from(object) * u64::from(cache.stride);
                 found.push((start.at(offset), u64::from(cache.object_size)));
             }
         }
@@ -47,8 +53,9 @@ fn is_same(before: &Heap, old: &Slab, after: &Heap, slab: &Slab) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Object;
     use crate::testing::Ram;
+    use crate::{Block, NonSlab};
+    use sysak_base::Pfn;
 
     #[test]
     fn what_was_free_and_what_was_no_slab_is_new() {
@@ -61,5 +68,18 @@ mod tests {
         assert_eq!(new[0].0, after.object_va(object(0, 3)));
         assert_eq!(new.len(), 1 + usize::from(after.slabs[1].objects));
         assert_eq!(ranges(&after, &after), []);
+    }
+
+    #[test]
+    fn what_is_never_followed_is_no_root_when_it_is_new() {
+        let ram = Ram::new(16);
+        let mut before = ram.heap(&[(4, 0)]);
+        let mut after = ram.heap(&[(4, 0)]);
+        let object = |index| Object { slab: 0, index };
+        [3, 4].map(object).into_iter().for_each(|new| before.set_free(new));
+        let block = NonSlab { blocks: vec![Block { pfn: Pfn(9), pages: 1 }], ..NonSlab::default() };
+        after.adopt(block);
+        after.never_follow([object(3), Object { slab: 1, index: 0 }]);
+        assert_eq!(ranges(&before, &after), [(after.object_va(object(4)), 64)]);
     }
 }

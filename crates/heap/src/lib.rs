@@ -17,6 +17,7 @@ mod bits;
 mod cache;
 mod hits;
 pub mod marking;
+mod never_followed;
 mod non_slab;
 mod object_set;
 mod page_set;

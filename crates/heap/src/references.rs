@@ -3,13 +3,16 @@
 //! Marking forgets by which word it came; that keeps it small. Here the same memory is read once
 //! more, and only words that lead to what is asked for are kept.
 //!
-//! **Invariant:** a word counts here exactly if it counted for marking.
+//! **Invariant:** a word of a root or of a reachable object counts here exactly if it counted for marking: not in
+//! memory that is left out, and not in objects that are never followed. Objects that were cleared of suspicion after
+//! marking count as reachable. Memory that was allocated while a live kernel was looked at is not searched.
 
 use crate::{Class, Heap, Object, ObjectSet};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
 
 pub use crate::marking::Roots;
 use crate::marking::within;
+use crate::never_followed;
 
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,7 +135,11 @@ impl Search<'_> {
         let SearchSpace { heap, memory, .. } = self.space;
         let place = heap.slabs[slab as usize];
         let cache = &heap.caches[usize::from(place.cache)];
-        let counts = |index| lost || !heap.is_white(Object { slab, index });
+        let passed_over = heap.never_followed.of_slab(slab);
+        let counts = |index| {
+            let object = Object { slab, index };
+            (lost || !heap.is_white(object)) && !never_followed::has(passed_over, object)
+        };
         match cache.class {
             Class::PerCpu => {}
             Class::Page | Class::Vmalloc => {
@@ -185,9 +192,9 @@ impl Search<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::PageSet;
     use crate::marking::mark;
     use crate::testing::{BASE, Ram};
+    use crate::{Block, NonSlab, PageSet};
     use sysak_base::{Pfn, Quiet};
 
     /// Nothing among the roots is part of an object, or what lies at one place is.
@@ -196,6 +203,40 @@ pub(crate) mod tests {
     impl RootObjects for Part {
         fn object_at(&self, at: Va) -> Option<Object> {
             self.0.filter(|(place, _)| *place == at).map(|(_, object)| object)
+        }
+    }
+
+    #[test]
+    fn objects_that_are_never_followed_hold_nothing() {
+        let mut ram = Ram::new(16);
+        let mut heap = ram.heap(&[(4, 0), (8, 1)]);
+        heap.adopt(NonSlab {
+            blocks: vec![Block { pfn: Pfn(9), pages: 1 }],
+            memmap: crate::testing::MEMMAP,
+            struct_page_bytes: 64,
+            ..NonSlab::default()
+        });
+        let object = |slab, index| Object { slab, index };
+        let (target, note, neighbour, array) =
+            (object(0, 6), object(1, 2), object(1, 3), object(2, 0));
+        let [to, a, b, c] = [target, note, neighbour, array].map(|one| heap.object_va(one).0);
+        [a, b, c].iter().zip(0..).for_each(|(at, index)| ram.put(0x10 + 8 * index, *at));
+        [a, b, c].iter().for_each(|at| ram.put_va(at + 24, to));
+        let mut pages = PageSet::new(16);
+        pages.insert(Pfn(0));
+        let cancel = Cancel::default();
+        let mut none = std::iter::empty();
+        heap.never_follow([array, note]);
+        let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
+        mark(&mut heap, &ram, roots, &Quiet, &cancel);
+        for lost in [false, true] {
+            let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &Part(None) };
+            let mut found = Vec::new();
+            let mut none = std::iter::empty();
+            let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
+            let wanted = ObjectSet::new(&heap, [target]);
+            find(space, roots, &wanted, lost, &cancel, &mut |one| found.push(one.from));
+            assert_eq!(found, [From::Object(neighbour)]);
         }
     }
 

@@ -16,19 +16,15 @@ use crate::reverse::WithRoots;
 pub type Part = (Va, u64);
 
 /// Bytes that only each of the holders keeps; `None` when cancelled.
-///
-/// The words of `unfollowed` objects lead nowhere, and they are in use whatever leads to them.
 pub fn retained(
     heap: &mut Heap,
     memory: &dyn Memory,
     with_roots: &mut WithRoots<'_>,
-    unfollowed: &[Object],
     holders: &[Vec<Part>],
     cancel: &Cancel,
 ) -> Option<Vec<u64>> {
     let found = heap.states();
     heap.whiten();
-    unfollowed.iter().for_each(|object| heap.blacken(*object));
     let all = merged(holders.concat());
     let mut interrupted = false;
     with_roots(&mut |roots| {
@@ -119,7 +115,7 @@ mod tests {
             vec![(Va(d), 64)],
             vec![(BASE.at(0x48), 8)],
         ];
-        let found = retained(&mut heap, &ram, &mut with, &[], &holders, &cancel);
+        let found = retained(&mut heap, &ram, &mut with, &holders, &cancel);
         assert_eq!(found, Some(vec![64 + 128, 0, 128, 0]));
         assert_eq!(tally(&heap), before);
     }

@@ -9,6 +9,7 @@ use sysak_base::{PAGE_SHIFT, Pfn, Va};
 use crate::address_filter::AddressFilter;
 use crate::bits::Bits;
 use crate::cache::Cache;
+use crate::never_followed::NeverFollowed;
 use crate::non_slab::Lookup;
 use crate::page_set::PageSet;
 
@@ -40,7 +41,7 @@ impl Slab {
 }
 
 /// An object, by its place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Object {
     /// Index into [`Heap::slabs`].
     pub slab: u32,
@@ -71,6 +72,7 @@ pub struct Heap {
     pub(crate) high: Bits,
     pub(crate) low: Bits,
     pub(crate) non_slab: Lookup,
+    pub(crate) never_followed: NeverFollowed,
 }
 
 impl Heap {
@@ -87,6 +89,7 @@ impl Heap {
             high: Bits::default(),
             low: Bits::default(),
             non_slab: Lookup::of_slabs(page_offset, pages),
+            never_followed: NeverFollowed::default(),
         }
     }
 
@@ -198,6 +201,7 @@ impl Heap {
             + self.heads.bytes()
             + (self.ranks.len() * 4 + self.slabs.capacity() * size_of::<Slab>()) as u64
             + self.non_slab.footprint_bytes()
+            + self.never_followed.footprint_bytes()
     }
 
     #[inline]
@@ -261,10 +265,25 @@ impl Heap {
         self.high.set(bit);
     }
 
-    /// Every live object becomes white again.
+    /// Marks objects as reachable whatever leads to them, for good; their contents lead nowhere. Free ones stay free.
+    pub fn never_follow(&mut self, objects: impl IntoIterator<Item = Object>) {
+        let live: Vec<Object> =
+            objects.into_iter().filter(|object| self.is_live(*object)).collect();
+        self.never_followed.extend(live);
+        self.blacken_never_followed();
+    }
+
+    fn blacken_never_followed(&mut self) {
+        let objects = std::mem::take(&mut self.never_followed);
+        objects.all().iter().for_each(|object| self.blacken(*object));
+        self.never_followed = objects;
+    }
+
+    /// Every live object becomes white again, but for those that are never followed.
     pub fn whiten(&mut self) {
         self.low.union_with(&self.high);
         self.high.clear_all();
+        self.blacken_never_followed();
     }
 
     /// The state of every object, to be put back.

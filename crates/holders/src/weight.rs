@@ -75,8 +75,8 @@ pub fn weigh(
     let mut each: Vec<Vec<Part>> = heavy.memory.clone();
     each.sort_unstable();
     each.dedup();
-    let Some(bytes) = look.with_heap_and_roots(kernel, |heap: &mut Heap, unfollowed, with| {
-        retained(heap, kernel.memory, with, unfollowed, &each, cancel)
+    let Some(bytes) = look.with_heap_and_roots(kernel, |heap: &mut Heap, with| {
+        retained(heap, kernel.memory, with, &each, cancel)
     }) else {
         return;
     };

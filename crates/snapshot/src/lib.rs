@@ -33,8 +33,6 @@ pub struct Snapshot {
     pub areas: Vec<Area>,
     /// Per-CPU memory.
     pub percpu: percpu::Allocations,
-    /// Objects that are in use whatever leads to them, and whose words lead nowhere.
-    pub unfollowed: Vec<Object>,
     /// What of the stacks holds references.
     pub stacks: Stacks,
     /// What marking did.
@@ -62,8 +60,7 @@ fn take(
     heap.adopt(non_slab);
     let notes = vmalloc::notes(kernel, &heap, &areas);
     let own = holders::own_buffers(kernel, &heap);
-    let unfollowed: Vec<Object> = notes.unfollowed.into_iter().chain(own).collect();
-    unfollowed.iter().for_each(|object| heap.blacken(*object));
+    heap.never_follow(notes.unfollowed.into_iter().chain(own));
 
     let start = Instant::now();
     let marked = if interrupted.is_some() {
@@ -75,10 +72,10 @@ fn take(
         });
         marked
     };
-    for note in notes.areas.into_iter().filter(|_| interrupted.is_none()) {
-        if heap.is_white(note) {
-            heap.blacken(note);
-        }
+    if interrupted.is_none() {
+        let unreached: Vec<Object> =
+            notes.areas.into_iter().filter(|note| heap.is_white(*note)).collect();
+        heap.never_follow(unreached);
     }
     if !marked.interrupted && is_worth_it(kernel, &heap) {
         catch_up(kernel, &census, &mut heap, progress, cancel)?;
@@ -96,7 +93,6 @@ fn take(
         heap,
         areas,
         percpu,
-        unfollowed,
         stacks,
         marked,
         coverage,
@@ -122,15 +118,15 @@ impl Snapshot {
         with_roots(kernel, &self.census, &self.stacks, each);
     }
 
-    /// Gives what marking works on: the heap, the objects that are not followed, and the roots.
+    /// Gives what marking works on: the object graph and the roots.
     pub fn with_heap_and_roots<T>(
         &mut self,
         kernel: &Kernel<'_>,
-        each: impl FnOnce(&mut Heap, &[Object], &mut WithRoots<'_>) -> T,
+        each: impl FnOnce(&mut Heap, &mut WithRoots<'_>) -> T,
     ) -> T {
-        let Snapshot { census, heap, stacks, unfollowed, .. } = self;
+        let Snapshot { census, heap, stacks, .. } = self;
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| with_roots(kernel, census, stacks, each);
-        each(heap, unfollowed, &mut with)
+        each(heap, &mut with)
     }
 }
 
@@ -180,7 +176,8 @@ fn catch_up(
     let Inventory { census: after, heap: mut now, non_slab, areas, stacks, .. } = again;
     now.adopt(non_slab);
     let notes = vmalloc::notes(kernel, &now, &areas);
-    notes.unfollowed.into_iter().chain(notes.areas).for_each(|note| now.set_free(note));
+    let own = holders::own_buffers(kernel, &now);
+    now.never_follow(notes.unfollowed.into_iter().chain(notes.areas).chain(own));
     let objects = allocated_since::ranges(heap, &now);
     drop(now);
     let pages = after.roots.without(&before.roots);
