@@ -19,6 +19,13 @@ impl NeverFollowed {
         self.0.dedup();
     }
 
+    /// These.
+    pub(crate) fn from_iter(objects: impl IntoIterator<Item = Object>) -> NeverFollowed {
+        let mut all = NeverFollowed::default();
+        all.extend(objects);
+        all
+    }
+
     /// Those of one slab.
     pub(crate) fn of_slab(&self, slab: u32) -> &[Object] {
         let from = self.0.partition_point(|object| object.slab < slab);
