@@ -5,7 +5,9 @@
 mod addr;
 mod memory;
 mod progress;
+mod ranges;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
 pub use memory::{Anchors, Fault, Memory, OwnProcess, Why};
 pub use progress::{Cancel, Progress, Quiet, Stage, Watching};
+pub use ranges::{Ranges, VaRange};

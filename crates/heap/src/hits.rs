@@ -114,7 +114,7 @@ impl Heap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AreaPages, Block, Cache, NonSlab, Object};
+    use crate::{AreaPages, Block, Cache, HeapBuilder, NonSlab, Object};
     use sysak_base::Va;
 
     const BASE: Va = Va(0xffff_8880_0000_0000);
@@ -122,18 +122,16 @@ mod tests {
 
     fn heap() -> Heap {
         let cache = Cache::new(Va(1), "kmalloc-96".into(), 96, 96).unwrap();
-        let mut heap = Heap::new(BASE, 300, vec![cache]);
+        let mut heap = HeapBuilder::new(BASE, 300, vec![cache]);
         for pfn in [3, 70, 140, 141, 200] {
             heap.push(Pfn(pfn), 0, 0, 42).unwrap();
         }
-        heap.seal();
+        heap.set_free(Object { slab: 0, index: 7 });
         let memmap = Va(0xffff_ea00_0000_0000);
         let blocks = vec![Block { pfn: Pfn(80), pages: 4 }, Block { pfn: Pfn(142), pages: 1 }];
         let areas = vec![AreaPages { address: AREA, pages: vec![Pfn(61), Pfn(50)] }];
         let others = NonSlab { blocks, areas, memmap, struct_page_bytes: 64, ..NonSlab::default() };
-        heap.adopt(others);
-        heap.set_free(Object { slab: 0, index: 7 });
-        heap
+        heap.seal().adopt(others).never_marked()
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The object graph of a kernel: its allocated objects, what points to what, and what is reachable.
 //!
-//! A walk of the kernel's slabs fills a [`Heap`]; [`marking`] follows every pointer from the roots through it, [`references`] and
-//! [`reverse`] go the other way, from an object to what holds it, and [`retained`] measures what only one holder keeps.
+//! A walk of the kernel's slabs fills a [`HeapBuilder`]. [`marking`] follows every pointer from the roots through what
+//! that becomes, and gives a [`Heap`]. [`references`] and [`reverse`] go the other way, from an object to what holds it,
+//! and [`retained`] measures what only one holder keeps.
 //!
 //! Made for 400 million objects on a machine that is short of memory: two bits an object, 24 bytes a slab, no array of
 //! addresses and no stored edges. An object is found from an address by a rank over page bitmaps.
 //!
-//! Memory that is no slab fits in too: a block of pages and a vmalloc area are each a slab of one object, and per-CPU
+//! Non-slab objects fit in too: a block of pages and a vmalloc area are each a slab of one object, and per-CPU
 //! allocations are the objects of slabs without pages. [`Class`] tells them apart; only reading and looking up differ.
 //!
 //! **Invariant:** nothing here knows any kernel's layout, or where memory comes from.
@@ -14,9 +15,11 @@
 mod address_filter;
 pub mod allocated_since;
 mod bits;
+mod builder;
 mod cache;
 mod hits;
 pub mod marking;
+mod never_followed;
 mod non_slab;
 mod non_slab_index;
 mod object;
@@ -26,17 +29,22 @@ pub mod references;
 pub mod retained;
 pub mod reverse;
 mod slabs;
+mod states;
 pub mod tally;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod visits;
 
 pub use address_filter::AddressFilter;
 pub use bits::Bits;
+pub use builder::{HeapBuilder, OutOfOrder, UnmarkedHeap};
 pub use cache::{Cache, Class};
 pub use hits::Hits;
 pub use non_slab_index::{AreaPages, Block, NonSlab, PerCpuObject};
 pub use object::Object;
 pub use object_set::ObjectSet;
 pub use page_set::PageSet;
-pub use slabs::{Count, Heap, OutOfOrder, Slab, States};
+pub use slabs::{Heap, Slab};
+pub use states::Count;
 pub use tally::{Tally, tally};
+pub use visits::LostVisits;

@@ -2,8 +2,9 @@
 //!
 //! A graph from roots, not a count of references, so that rings and lost trees
 //! are found. Every word that points into an allocated object counts, interior
-//! or not. A mark puts the *slab* on the queue, a bit each, and one read of a
-//! slab scans all of its newly marked objects: no edges and no addresses are
+//! or not. Tri-colour marking: an object that is reached becomes grey, and black once its
+//! words are followed. The queue has the *slabs* with grey objects, a bit each, and one read of a
+//! slab scans all of them: no edges and no addresses are
 //! stored, and reads go up through memory. A block of pages and a vmalloc area are
 //! objects too; their `struct page`s belong to them, so that pages on a list are found.
 //!
@@ -12,19 +13,29 @@
 
 use std::ops::Range;
 
-use crate::{AddressFilter, Bits, Class, Heap, Hits, PageSet};
-use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Stage, Va};
+use crate::{AddressFilter, Class, Heap, Hits};
+use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Ranges, Stage, Va, VaRange};
 
-/// Where marking starts.
-pub struct Roots<'a> {
-    /// Pages of the direct map.
-    pub pages: &'a PageSet,
-    /// Other memory, by virtual address and length in bytes.
-    pub ranges: &'a mut dyn Iterator<Item = (Va, u64)>,
-    /// Words that stand nowhere in memory: registers.
-    pub words: &'a [u64],
-    /// Parts of memory, ascending, whose words do not count, in roots or in objects.
-    pub left_out: &'a [(Va, u64)],
+mod queue;
+mod roots;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+pub use roots::Roots;
+pub use stages::{Excused, FromRoots, Marking};
+
+use queue::Queue;
+
+/// Where marking reads, whom it tells how far it is, and who may end it.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The kernel's memory.
+    pub memory: &'a dyn Memory,
+    /// Told now and then.
+    pub progress: &'a dyn Progress,
+    /// Asked now and then.
+    pub cancel: &'a Cancel,
 }
 
 /// What marking did.
@@ -41,34 +52,26 @@ pub struct Marked {
 /// Slabs closer than this are read together: a gap of so many pages costs less to copy
 /// than another read costs to begin.
 const CLOSE_PAGES: u64 = 4;
+/// Bytes of an address.
+const WORD: u64 = 8;
 
 /// Marks everything that the roots lead to.
-pub fn mark(
-    heap: &mut Heap,
-    memory: &dyn Memory,
-    roots: Roots<'_>,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Marked {
+pub(crate) fn mark(heap: &mut Heap, roots: Roots<'_>, context: Context<'_>) -> Marked {
     let total_bytes = roots.pages.len() * PAGE_SIZE;
     let mut marker = Marker {
         filter: *heap.address_filter(),
         queue: Queue::new(heap),
         heap,
-        memory,
         hits: Hits::default(),
         left_out: roots.left_out,
         done: Marked::default(),
-        progress,
-        cancel,
+        context,
     };
     for word in roots.words {
         take(*word, &mut marker.hits, marker.heap, &mut marker.queue);
     }
-    let base = marker.heap.page_offset();
-    let pages =
-        roots.pages.runs().map(|(pfn, many)| (base.at(pfn.0 << PAGE_SHIFT), many << PAGE_SHIFT));
-    marker.roots(&mut pages.chain(roots.ranges), total_bytes);
+    let memory = roots.memory(marker.heap.page_offset());
+    marker.roots(memory, total_bytes);
     marker.drain(total_bytes);
     marker.done
 }
@@ -76,27 +79,22 @@ pub fn mark(
 struct Marker<'a> {
     heap: &'a mut Heap,
     filter: AddressFilter,
-    memory: &'a dyn Memory,
+    context: Context<'a>,
     queue: Queue,
     hits: Hits,
-    left_out: &'a [(Va, u64)],
+    left_out: &'a Ranges,
     done: Marked,
-    progress: &'a dyn Progress,
-    cancel: &'a Cancel,
 }
 
 impl Marker<'_> {
-    fn roots(&mut self, ranges: &mut dyn Iterator<Item = (Va, u64)>, total: u64) {
-        let piece = self.memory.best_read_bytes() as u64;
+    fn roots(&mut self, ranges: impl Iterator<Item = VaRange>, total: u64) {
+        let most = self.context.memory.best_read_bytes() as u64;
         let mut scratch = Vec::new();
-        for (start, bytes) in ranges {
-            let mut at = 0;
-            while at < bytes {
-                let many = (bytes - at).min(piece);
-                self.root(start.at(at), many, &mut scratch);
-                at += many;
-                self.progress.tell(Stage::Reach, self.done.bytes_scanned, total);
-                if self.cancel.is_set() {
+        for range in ranges {
+            for piece in range.pieces(most) {
+                self.piece(piece, &mut scratch);
+                self.context.progress.tell(Stage::Reach, self.done.bytes_scanned, total);
+                if self.context.cancel.is_set() {
                     self.done.interrupted = true;
                     return;
                 }
@@ -104,17 +102,12 @@ impl Marker<'_> {
         }
     }
 
-    /// Scans a range, page by page where it cannot be read in one go.
-    fn root(&mut self, va: Va, bytes: u64, scratch: &mut Vec<u8>) {
-        match self.memory.view(va, bytes as usize, scratch) {
-            Ok(bytes) => self.scan_at(va, bytes),
-            Err(_) if bytes > PAGE_SIZE => {
-                let mut at = 0;
-                while at < bytes {
-                    let many = (PAGE_SIZE - va.at(at).0 % PAGE_SIZE).min(bytes - at);
-                    self.root(va.at(at), many, scratch);
-                    at += many;
-                }
+    /// Scans some memory, page by page where it cannot be read in one go.
+    fn piece(&mut self, piece: VaRange, scratch: &mut Vec<u8>) {
+        match self.context.memory.view(piece.start(), piece.bytes() as usize, scratch) {
+            Ok(bytes) => self.scan_at(piece.start(), bytes),
+            Err(_) if piece.bytes() > PAGE_SIZE => {
+                piece.pages().for_each(|page| self.piece(page, scratch));
             }
             Err(_) => self.done.unreadable += 1,
         }
@@ -128,7 +121,7 @@ impl Marker<'_> {
         let mut batches = 0u64;
         loop {
             self.follow();
-            if self.queue.waiting == 0 || self.done.interrupted {
+            if self.queue.is_empty() || self.done.interrupted {
                 break;
             }
             at = match self.queue.next(at..u32::MAX) {
@@ -138,8 +131,8 @@ impl Marker<'_> {
             batches += 1;
             if batches & 0x3f == 0 {
                 let done = self.done.bytes_scanned;
-                self.progress.tell(Stage::Reach, done, done.max(roots_bytes));
-                self.done.interrupted = self.cancel.is_set();
+                self.context.progress.tell(Stage::Reach, done, done.max(roots_bytes));
+                self.done.interrupted = self.context.cancel.is_set();
             }
         }
     }
@@ -158,7 +151,7 @@ impl Marker<'_> {
             return first + 1;
         }
         let start = self.heap.slabs[first as usize];
-        let most = self.memory.best_read_bytes() as u64 >> PAGE_SHIFT;
+        let most = self.context.memory.best_read_bytes() as u64 >> PAGE_SHIFT;
         let mut end = start.end().0;
         let mut after = first + 1;
         while let Some(next) = self.queue.next(after..u32::MAX) {
@@ -172,7 +165,7 @@ impl Marker<'_> {
             after = next + 1;
         }
         let bytes = ((end - start.pfn.0) << PAGE_SHIFT) as usize;
-        let piece = self.memory.view(self.heap.slab_va(&start), bytes, scratch);
+        let piece = self.context.memory.view(self.heap.slab_va(&start), bytes, scratch);
         // Objects of one slab often lead to its neighbours: go on until none waits.
         let mut from = first;
         while let Some(slab) = self.next_waiting(first..after, from) {
@@ -196,11 +189,9 @@ impl Marker<'_> {
     /// Scans a marked block or area, and its `struct page`s. Per-CPU memory was a root.
     fn whole(&mut self, slab: u32, scratch: &mut Vec<u8>) {
         self.heap.take_grey(slab, |_| ());
-        let most = self.memory.best_read_bytes() as u64;
-        for (start, bytes) in self.heap.words_of(slab) {
-            for at in (0..bytes).step_by(most.max(PAGE_SIZE) as usize) {
-                self.root(start.at(at), (bytes - at).min(most), scratch);
-            }
+        let most = (self.context.memory.best_read_bytes() as u64).max(PAGE_SIZE);
+        for range in self.heap.words_of(slab) {
+            range.pieces(most).for_each(|piece| self.piece(piece, scratch));
         }
     }
 
@@ -218,7 +209,7 @@ impl Marker<'_> {
     /// Scans the marked objects of a slab whose memory could not be read together with others.
     fn alone(&mut self, slab: u32, grey: &mut Vec<Range<u16>>, scratch: &mut Vec<u8>) {
         let place = self.heap.slabs[slab as usize];
-        match self.memory.view(self.heap.slab_va(&place), place.bytes() as usize, scratch) {
+        match self.context.memory.view(self.heap.slab_va(&place), place.bytes() as usize, scratch) {
             Ok(bytes) => self.slab(slab, bytes, grey),
             Err(_) => {
                 self.heap.take_grey(slab, |_| ());
@@ -236,7 +227,7 @@ impl Marker<'_> {
         let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
         let size = (cache.object_size as usize).min(stride - pad);
         let start = self.heap.slab_va(&place);
-        let counts_whole = within(self.left_out, start, place.bytes()).is_empty();
+        let counts_whole = !self.left_out.overlaps(VaRange::new(start, place.bytes()));
         let mut scan = |from: usize, to: usize| match counts_whole {
             true => self.scan(&bytes[from..to]),
             false => self.scan_at(start.at(from as u64), &bytes[from..to]),
@@ -249,17 +240,15 @@ impl Marker<'_> {
         }
     }
 
-    /// Scans what lies at an address, but for what is left out.
+    /// Scans what lies at an address, but for words that are left out, whole or in part.
     #[inline]
     fn scan_at(&mut self, at: Va, bytes: &[u8]) {
-        let end = at.0 + bytes.len() as u64;
-        let part = |from: u64, to: u64| &bytes[(from - at.0) as usize..(to - at.0) as usize];
-        let mut from = at.0;
-        for (start, len) in within(self.left_out, at, bytes.len() as u64) {
-            self.scan(part(from, start.0.clamp(from, end)));
-            from = (start.0 + len).clamp(from, end);
+        let left_out = self.left_out;
+        for gap in left_out.gaps(VaRange::new(at, bytes.len() as u64)) {
+            let (from, to) = ((gap.start().0 - at.0) as usize, (gap.end().0 - at.0) as usize);
+            let to_a_word = gap.start().0.wrapping_neg() % WORD;
+            self.scan(&bytes[(from + to_a_word as usize).min(to)..to]);
         }
-        self.scan(part(from, end));
     }
 
     /// Takes in every aligned word that may be the address of an object.
@@ -276,13 +265,6 @@ impl Marker<'_> {
     }
 }
 
-/// Those of some ascending parts of memory that lie in a range, or reach into it.
-pub(crate) fn within(parts: &[(Va, u64)], at: Va, bytes: u64) -> &[(Va, u64)] {
-    let first = parts.partition_point(|(start, len)| start.0 + len <= at.0);
-    let rest = &parts[first..];
-    &rest[..rest.partition_point(|(start, _)| start.0 < at.0 + bytes)]
-}
-
 #[inline]
 fn take(word: u64, hits: &mut Hits, heap: &mut Heap, queue: &mut Queue) {
     if !hits.push(word) {
@@ -293,175 +275,4 @@ fn take(word: u64, hits: &mut Hits, heap: &mut Heap, queue: &mut Queue) {
 
 fn follow(hits: &mut Hits, heap: &mut Heap, queue: &mut Queue) {
     heap.mark_all(hits, |slab| queue.add(slab));
-}
-
-/// Slabs with marked objects that are to be scanned.
-struct Queue {
-    slabs: Bits,
-    waiting: u64,
-}
-
-impl Queue {
-    fn new(heap: &Heap) -> Queue {
-        let mut slabs = Bits::default();
-        slabs.grow(heap.slabs.len() as u64, false);
-        Queue { slabs, waiting: 0 }
-    }
-
-    #[inline]
-    fn add(&mut self, slab: u32) {
-        let slab = u64::from(slab);
-        self.waiting += u64::from(!self.slabs.test(slab));
-        self.slabs.set(slab);
-    }
-
-    /// The first one of some that waits.
-    fn next(&self, slabs: Range<u32>) -> Option<u32> {
-        let next = self.slabs.next_set(u64::from(slabs.start))?;
-        (next < u64::from(slabs.end)).then_some(next as u32)
-    }
-
-    /// Takes one that waits off.
-    fn take(&mut self, slab: u32) {
-        self.slabs.clear(u64::from(slab));
-        self.waiting -= 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{BASE, MEMMAP, Ram};
-    use crate::{AreaPages, Block, NonSlab, Object};
-    use sysak_base::{Pfn, Quiet};
-
-    fn mark_all(ram: &Ram, heap: &mut Heap, registers: &[u64]) -> Marked {
-        let mut roots = PageSet::new(16);
-        roots.insert(Pfn(0));
-        let mut ranges = [(BASE.at(0x1000), 16)].into_iter();
-        let roots = Roots { pages: &roots, ranges: &mut ranges, words: registers, left_out: &[] };
-        mark(heap, ram, roots, &Quiet, &Cancel::default())
-    }
-
-    #[test]
-    fn a_chain_across_slabs_is_followed_and_a_ring_without_root_is_not() {
-        let mut ram = Ram::new(16);
-        let mut heap = ram.heap(&[(4, 0), (8, 1)]);
-        let small = |index| ram_object(0, index);
-        let large = |index| ram_object(1, index);
-        let at = |heap: &Heap, object| heap.object_va(object).0;
-        // root → large 3 (interior) → small 63 → large 0
-        let (a, b, c) = (at(&heap, large(3)), at(&heap, small(63)), at(&heap, large(0)));
-        ram.put(0x128, a + 17);
-        ram.put_va(a + 40, b);
-        ram.put_va(b + 56, c);
-        // a ring of two
-        let (x, y) = (at(&heap, small(1)), at(&heap, large(1)));
-        ram.put_va(x, y);
-        ram.put_va(y, x);
-        let done = mark_all(&ram, &mut heap, &[]);
-        for reached in [large(3), small(63), large(0)] {
-            assert!(!heap.is_white(reached), "{reached:?}");
-        }
-        for lost in [small(1), large(1), small(0)] {
-            assert!(heap.is_white(lost), "{lost:?}");
-        }
-        assert_eq!(done.bytes_scanned, 4096 + 16 + 64 + 2 * 128);
-    }
-
-    #[test]
-    fn free_objects_and_unaligned_words_lead_nowhere() {
-        let mut ram = Ram::new(16);
-        let mut heap = ram.heap(&[(4, 0)]);
-        let (free, target) = (ram_object(0, 5), ram_object(0, 6));
-        heap.set_free(free);
-        let (free_va, target_va) = (heap.object_va(free).0, heap.object_va(target).0);
-        ram.put(0, free_va);
-        ram.put_va(free_va, target_va);
-        ram.put_bytes(0x203, &target_va.to_le_bytes());
-        mark_all(&ram, &mut heap, &[]);
-        assert!(heap.is_white(target));
-    }
-
-    #[test]
-    fn memory_outside_of_the_root_pages_can_be_a_root_too() {
-        let mut ram = Ram::new(16);
-        let mut heap = ram.heap(&[(4, 0)]);
-        let held = ram_object(0, 9);
-        ram.put(0x1008, heap.object_va(held).0);
-        mark_all(&ram, &mut heap, &[]);
-        assert!(!heap.is_white(held));
-    }
-
-    #[test]
-    fn a_register_is_a_root() {
-        let ram = Ram::new(16);
-        let mut heap = ram.heap(&[(4, 0)]);
-        let held = ram_object(0, 9);
-        let word = heap.object_va(held).0;
-        mark_all(&ram, &mut heap, &[word]);
-        assert!(!heap.is_white(held));
-    }
-
-    #[test]
-    fn pages_on_a_list_and_what_an_area_holds_are_reached_and_lost_ones_are_not() {
-        // Frame 15 has the struct pages; frames 8 to 11 are blocks, 12 and 13 those of an area.
-        let mut ram = Ram::new(16);
-        let mut heap = ram.heap(&[(4, 0)]);
-        let area = Va(0xffff_c900_0000_0000);
-        heap.adopt(NonSlab {
-            blocks: (8..12).map(|pfn| Block { pfn: Pfn(pfn), pages: 1 }).collect(),
-            areas: vec![AreaPages { address: area, pages: vec![Pfn(13), Pfn(12)] }],
-            memmap: MEMMAP,
-            struct_page_bytes: 64,
-            ..NonSlab::default()
-        });
-        let page = |pfn: u64| MEMMAP.at(pfn * 64).0;
-        let held = |heap: &Heap, index| heap.object_va(ram_object(0, index)).0;
-        // root → page 8's lru → page 9's lru; page 9 → the area's second page → an object
-        ram.put(0x40, page(8) + 8);
-        ram.put_va(page(8) + 8, page(9) + 8);
-        ram.put_va(BASE.at(9 << 12).0 + 64, area.0 + 0x1008);
-        ram.put_va(BASE.at(12 << 12).0 + 8, held(&heap, 3));
-        // lost page 10 → lost page 11 → an object
-        ram.put_va(BASE.at(10 << 12).0, BASE.at(11 << 12).0);
-        ram.put_va(BASE.at(11 << 12).0, held(&heap, 5));
-        mark_all(&ram, &mut heap, &[]);
-        let white = |address| heap.is_white(heap.find_object(address).unwrap());
-        let reached = [page(8), page(9), area.0, held(&heap, 3)];
-        assert_eq!(reached.map(white), [false; 4]);
-        assert_eq!([page(10), page(11), held(&heap, 5)].map(white), [true; 3]);
-    }
-
-    #[test]
-    fn a_block_between_slabs_that_are_read_together_is_followed_as_a_block() {
-        // Frame 15 has the struct pages; 5 and 6 are a block between two slabs, 9 and 10 are others.
-        let mut ram = Ram::new(16);
-        let mut heap = ram.heap(&[(4, 0), (7, 0)]);
-        let blocks = [(5, 2), (9, 1), (10, 1)];
-        let blocks = blocks.map(|(pfn, pages)| Block { pfn: Pfn(pfn), pages });
-        heap.adopt(NonSlab {
-            blocks: blocks.to_vec(),
-            memmap: MEMMAP,
-            struct_page_bytes: 64,
-            ..NonSlab::default()
-        });
-        let slab = |pfn: u64| BASE.at(pfn << 12).0;
-        // root → both slabs; the first → the block; its second page → an object, its lru → 9, and what
-        // its second page was on a list with → 10
-        ram.put(0x40, slab(4));
-        ram.put(0x48, slab(7));
-        ram.put_va(slab(4) + 8, slab(5));
-        ram.put_va(slab(6) + 16, slab(7) + 64);
-        ram.put_va(MEMMAP.at(5 * 64 + 8).0, MEMMAP.at(9 * 64 + 8).0);
-        ram.put_va(MEMMAP.at(6 * 64 + 8).0, MEMMAP.at(10 * 64 + 8).0);
-        mark_all(&ram, &mut heap, &[]);
-        let white = |address| heap.is_white(heap.find_object(address).unwrap());
-        assert_eq!([slab(5), slab(7) + 64, slab(9)].map(white), [false; 3]);
-        assert!(white(slab(7) + 128) && white(slab(10)));
-    }
-
-    fn ram_object(slab: u32, index: u16) -> Object {
-        Object { slab, index }
-    }
 }

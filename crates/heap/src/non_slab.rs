@@ -3,14 +3,14 @@
 //! A `struct page` of a slab leads to no object: it does not say which. A page of an area does not
 //! lead to the area either: who is to free an area must know its address.
 
-use sysak_base::{PAGE_SHIFT, Pfn, Va};
+use sysak_base::{PAGE_SHIFT, Pfn, Va, VaRange};
 
 use crate::address_filter::AddressFilter;
 use crate::cache::{Cache, Class};
 use crate::non_slab_index::{Block, Lookup, NonSlab, PER_CPU_OBJECTS, PerCpuObject};
 use crate::object::Object;
 use crate::page_set::PageSet;
-use crate::slabs::{Heap, Slab};
+use crate::slabs::Heap;
 
 /// Above every page number of the address space: slabs of per-CPU allocations have no pages.
 const NO_PAGES: u64 = 1 << 60;
@@ -18,8 +18,7 @@ const NO_PAGES: u64 = 1 << 60;
 const MOST_PAGES: usize = u32::MAX as usize;
 
 impl Heap {
-    /// Adds what is no slab; addresses of all of it can be looked up from then on.
-    pub fn adopt(&mut self, others: NonSlab) {
+    pub(crate) fn add_non_slab(&mut self, others: NonSlab) {
         let frames = self.span >> PAGE_SHIFT;
         let cache = self.caches.len() as u16;
         self.caches.extend([Class::Page, Class::Vmalloc, Class::PerCpu].map(Cache::of_class));
@@ -58,14 +57,7 @@ impl Heap {
         found.address_filter =
             AddressFilter::new(found.address_bounds(self.page_offset.0, self.span));
         self.non_slab = found;
-        self.seal();
-    }
-
-    fn add(&mut self, pfn: Pfn, pages: u32, cache: u16, objects: u16) {
-        let first = self.low.len();
-        self.slabs.push(Slab { pfn, first, pages, cache, objects });
-        self.low.grow(u64::from(objects), true);
-        self.high.grow(u64::from(objects), false);
+        self.index();
     }
 
     /// What has this address outside of the direct map, or this `struct page`, or is this pointer.
@@ -114,15 +106,14 @@ impl Heap {
         whole.into_iter().chain(runs)
     }
 
-    /// Where the words of a block or an area stand, start and bytes: its pages, and the `struct
-    /// page`s that tell of them. Of a block that is the first one's; the others' words are those of
-    /// an earlier life.
-    pub fn words_of(&self, slab: u32) -> Vec<(Va, u64)> {
+    /// Where the words of a block or an area stand: its pages, and their `struct page`s. Of a block that
+    /// is the first one's; the others' words are those of an earlier life.
+    pub fn words_of(&self, slab: u32) -> Vec<VaRange> {
         let is_block = self.cache_of(Object { slab, index: 0 }).class == Class::Page;
         let pieces = self.pieces(slab).flat_map(|(pfn, pages)| {
             let start = self.page_offset.at(pfn.0 << PAGE_SHIFT);
-            let telling = if is_block { 1 } else { pages };
-            [(start, pages << PAGE_SHIFT), self.struct_pages(pfn, telling)]
+            let struct_pages = self.struct_pages(pfn, if is_block { 1 } else { pages });
+            [VaRange::new(start, pages << PAGE_SHIFT), struct_pages]
         });
         pieces.collect()
     }
@@ -160,10 +151,13 @@ impl Heap {
         }
     }
 
-    /// Where the `struct page`s of some pages lie, and how many bytes they are.
-    pub fn struct_pages(&self, pfn: Pfn, pages: u64) -> (Va, u64) {
+    /// Where the `struct page`s of some pages lie.
+    pub fn struct_pages(&self, pfn: Pfn, pages: u64) -> VaRange {
         let bytes = self.non_slab.struct_page_bytes;
-        (Va(self.non_slab.memmap).at(pfn.0 * bytes), pages * bytes)
+        VaRange::new(
+            Va(self.non_slab.memmap).at(pfn.0.wrapping_mul(bytes)),
+            pages.saturating_mul(bytes),
+        )
     }
 
     /// The per-CPU allocation that an object is.
@@ -176,6 +170,7 @@ impl Heap {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::HeapBuilder;
     use crate::non_slab_index::AreaPages;
 
     pub(crate) const BASE: Va = Va(0xffff_8880_0000_0000);
@@ -185,10 +180,9 @@ pub(crate) mod tests {
     /// Of each class some.
     pub(crate) fn heap() -> Heap {
         let cache = Cache::new(Va(1), "kmalloc-64".into(), 64, 64).unwrap();
-        let mut heap = Heap::new(BASE, 1000, vec![cache]);
+        let mut heap = HeapBuilder::new(BASE, 1000, vec![cache]);
         heap.push(Pfn(20), 0, 0, 64).unwrap();
-        heap.seal();
-        heap.adopt(NonSlab {
+        let non_slab = NonSlab {
             blocks: vec![Block { pfn: Pfn(8), pages: 4 }, Block { pfn: Pfn(40), pages: 1 }],
             areas: vec![
                 AreaPages { address: AREA, pages: vec![Pfn(61), Pfn(62), Pfn(50)] },
@@ -201,8 +195,8 @@ pub(crate) mod tests {
             memmap: MEMMAP,
             struct_page_bytes: 64,
             cpus: 4,
-        });
-        heap
+        };
+        heap.seal().adopt(non_slab).never_marked()
     }
 
     fn cache_at(heap: &Heap, address: u64) -> Option<(u32, Class)> {

@@ -1,7 +1,7 @@
 //! An object of the heap, by its slab and its place in the slab.
 
 /// An object, by its place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Object {
     /// Index into [`Heap::slabs`](crate::Heap::slabs).
     pub slab: u32,

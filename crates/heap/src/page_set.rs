@@ -9,6 +9,11 @@ pub struct PageSet {
 }
 
 impl PageSet {
+    /// The set that has room for no frame.
+    pub const fn empty() -> PageSet {
+        PageSet { words: Vec::new() }
+    }
+
     /// An empty set for the frames below `pages`.
     pub fn new(pages: u64) -> PageSet {
         PageSet { words: vec![0; pages.div_ceil(64) as usize] }

@@ -3,13 +3,17 @@
 //! Marking forgets by which word it came; that keeps it small. Here the same memory is read once
 //! more, and only words that lead to what is asked for are kept.
 //!
-//! **Invariant:** a word counts here exactly if it counted for marking.
+//! **Invariant:** a word of a root or of a reachable object counts here exactly if it counted for marking: not in
+//! memory that is left out, and not in objects that are never followed. Objects that were cleared of suspicion after
+//! marking count as reachable. Memory that was allocated while a live kernel was looked at is not searched.
 
-use crate::{Class, Heap, Object, ObjectSet};
-use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Va};
+use crate::{Class, Heap, Object, ObjectSet, never_followed};
+use sysak_base::{Cancel, Memory, PAGE_SIZE, Ranges, Va, VaRange};
 
 pub use crate::marking::Roots;
-use crate::marking::within;
+
+/// Bytes of an address.
+const WORD: u64 = 8;
 
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,14 +72,11 @@ pub fn find(
     for word in roots.words {
         search.word(From::Register, Va(0), *word);
     }
-    let base = heap.page_offset();
-    let pages =
-        roots.pages.runs().map(|(pfn, many)| (base.at(pfn.0 << PAGE_SHIFT), many << PAGE_SHIFT));
-    for (at, bytes) in pages.chain(roots.ranges) {
+    for range in roots.memory(heap.page_offset()) {
         if cancel.is_set() {
             return false;
         }
-        search.range(From::Root, at, bytes);
+        search.range(From::Root, range);
     }
     for slab in 0..heap.slabs.len() as u32 {
         if slab.is_multiple_of(256) && cancel.is_set() {
@@ -89,34 +90,26 @@ pub fn find(
 struct Search<'a> {
     space: SearchSpace<'a>,
     wanted: &'a ObjectSet,
-    left_out: &'a [(Va, u64)],
+    left_out: &'a Ranges,
     each: &'a mut dyn FnMut(Reference),
     scratch: Vec<u8>,
 }
 
 impl Search<'_> {
     /// Memory that belongs together; page by page where it cannot be read in one go.
-    fn range(&mut self, from: From, at: Va, bytes: u64) {
+    fn range(&mut self, from: From, range: VaRange) {
         let most = (self.space.memory.best_read_bytes() as u64).max(PAGE_SIZE);
-        let mut done = 0;
-        while done < bytes {
-            let many = (bytes - done).min(most);
-            if !self.piece(from, at.at(done), many) && many > PAGE_SIZE {
-                let mut inside = 0;
-                while inside < many {
-                    let here = at.at(done + inside);
-                    let step = (PAGE_SIZE - here.0 % PAGE_SIZE).min(many - inside);
-                    self.piece(from, here, step);
-                    inside += step;
-                }
+        for piece in range.pieces(most) {
+            if !self.piece(from, piece) && piece.bytes() > PAGE_SIZE {
+                piece.pages().for_each(|page| _ = self.piece(from, page));
             }
-            done += many;
         }
     }
 
-    fn piece(&mut self, from: From, at: Va, bytes: u64) -> bool {
+    fn piece(&mut self, from: From, piece: VaRange) -> bool {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let read = match self.space.memory.view(at, bytes as usize, &mut scratch) {
+        let (at, bytes) = (piece.start(), piece.bytes() as usize);
+        let read = match self.space.memory.view(at, bytes, &mut scratch) {
             Ok(raw) => {
                 self.words(from, at, raw);
                 true
@@ -132,14 +125,18 @@ impl Search<'_> {
         let SearchSpace { heap, memory, .. } = self.space;
         let place = heap.slabs[slab as usize];
         let cache = &heap.caches[usize::from(place.cache)];
-        let counts = |index| lost || !heap.is_white(Object { slab, index });
+        let passed_over = heap.never_followed.of_slab(slab);
+        let counts = |index| {
+            let object = Object { slab, index };
+            (lost || !heap.is_white(object)) && !never_followed::has(passed_over, object)
+        };
         match cache.class {
             Class::PerCpu => {}
             Class::Page | Class::Vmalloc => {
                 let object = Object { slab, index: 0 };
                 if heap.is_live(object) && counts(0) {
-                    for (start, bytes) in heap.words_of(slab) {
-                        self.range(From::Object(object), start, bytes);
+                    for range in heap.words_of(slab) {
+                        self.range(From::Object(object), range);
                     }
                 }
             }
@@ -163,6 +160,9 @@ impl Search<'_> {
     }
 
     fn words(&mut self, from: From, at: Va, raw: &[u8]) {
+        let to_a_word = at.0.wrapping_neg() % WORD;
+        let Some(raw) = raw.get(to_a_word as usize..) else { return };
+        let at = at.at(to_a_word);
         let filter = *self.space.heap.address_filter();
         filter.for_each_within(raw, |offset, word| self.word(from, at.at(offset as u64), word));
     }
@@ -171,7 +171,7 @@ impl Search<'_> {
     fn word(&mut self, from: From, at: Va, word: u64) {
         if let Some(to) = self.wanted.find(self.space.heap, word)
             && from != From::Object(to)
-            && within(self.left_out, at, 1).is_empty()
+            && !(from != From::Register && self.left_out.overlaps(VaRange::new(at, WORD)))
         {
             let part = match from {
                 From::Root => self.space.root_objects.object_at(at).map(From::Object),
@@ -185,9 +185,9 @@ impl Search<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::PageSet;
-    use crate::marking::mark;
-    use crate::testing::{BASE, Ram};
+    use crate::marking::{Context, Marking};
+    use crate::testing::{BASE, MEMMAP, Ram, page_set};
+    use crate::{Block, NonSlab};
     use sysak_base::{Pfn, Quiet};
 
     /// Nothing among the roots is part of an object, or what lies at one place is.
@@ -199,51 +199,88 @@ pub(crate) mod tests {
         }
     }
 
+    /// All references to an object, with page 0 as root.
+    fn references(
+        heap: &Heap,
+        ram: &Ram,
+        (target, lost): (Object, bool),
+        (part, left_out): (Part, &Ranges),
+    ) -> Vec<Reference> {
+        let space = SearchSpace { heap, memory: ram, root_objects: &part };
+        let wanted = ObjectSet::new(heap, [target]);
+        let pages = page_set(&[0]);
+        let roots = Roots { left_out, ..Roots::of_pages(&pages) };
+        let mut found = Vec::new();
+        find(space, roots, &wanted, lost, &Cancel::default(), &mut |one| found.push(one));
+        found
+    }
+
     #[test]
-    fn every_word_that_leads_to_an_object_is_told_with_its_place() {
+    fn objects_that_are_never_followed_hold_nothing() {
         let mut ram = Ram::new(16);
-        let mut heap = ram.heap(&[(4, 0), (8, 1)]);
+        let heap = ram.builder(&[(4, 0), (8, 1)]).seal().adopt(NonSlab {
+            blocks: vec![Block { pfn: Pfn(9), pages: 1 }],
+            memmap: MEMMAP,
+            struct_page_bytes: 64,
+            ..NonSlab::default()
+        });
+        let object = |slab, index| Object { slab, index };
+        let (target, neighbour) = (object(0, 6), object(1, 3));
+        // Two are never followed from the start; one is bookkeeping that nothing leads to.
+        let (note, array, spare) = (object(1, 2), object(2, 0), object(1, 9));
+        let to = heap.object_va(target).0;
+        for (index, holder) in [note, neighbour, array, spare].into_iter().enumerate() {
+            let at = heap.object_va(holder).0;
+            ram.put_va(at + 24, to);
+            if holder != spare {
+                ram.put(0x10 + 8 * index, at);
+            }
+        }
+        let pages = page_set(&[0]);
+        let cancel = Cancel::default();
+        let context = Context { memory: &ram, progress: &Quiet, cancel: &cancel };
+        let marking = Marking::start(heap, vec![array, note], context);
+        let excused = marking.from_roots(Roots::of_pages(&pages)).excuse(vec![spare, neighbour]);
+        let heap = excused.finish().0;
+        assert!([target, note, array, spare].iter().all(|one| !heap.is_white(*one)));
+        for lost in [false, true] {
+            let found = references(&heap, &ram, (target, lost), (Part(None), &Ranges::new()));
+            let found: Vec<From> = found.iter().map(|one| one.from).collect();
+            assert_eq!(found, [From::Object(neighbour)]);
+        }
+    }
+
+    #[test]
+    fn every_word_that_leads_to_an_object_is_given_with_its_place() {
+        let mut ram = Ram::new(16);
+        let heap = ram.builder(&[(4, 0), (8, 1)]).seal();
         let object = |slab, index| Object { slab, index };
         let (target, middle, lost) = (object(0, 6), object(1, 2), object(1, 5));
-        let at = |object| heap.object_va(object);
-        let (to, way, gone) = (at(target), at(middle), at(lost));
+        let [to, way, gone] = [target, middle, lost].map(|one| heap.object_va(one));
         ram.put(0x10, way.0);
         ram.put(0x20, to.0 + 8);
         ram.put_va(way.0 + 24, to.0);
         ram.put_va(gone.0 + 16, to.0);
         ram.put_va(to.0, to.0);
-        let mut pages = PageSet::new(16);
-        pages.insert(Pfn(0));
-        let cancel = Cancel::default();
-        let mut none = std::iter::empty();
-        let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
-        mark(&mut heap, &ram, roots, &Quiet, &cancel);
-        let found = |lost: bool, part: Part| {
-            let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &part };
-            let mut found = Vec::new();
-            let is_it = ObjectSet::new(&heap, [target]);
-            let mut none = std::iter::empty();
-            let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
-            find(space, roots, &is_it, lost, &cancel, &mut |one| {
-                found.push((one.from, one.at, one.word - to.0));
-            });
-            found
+        let heap = ram.mark(heap, &[0]);
+        let nothing = Ranges::new();
+        let found = |lost: bool, part: Part, left_out: &Ranges| -> Vec<_> {
+            let found = references(&heap, &ram, (target, lost), (part, left_out));
+            found.iter().map(|one| (one.from, one.at, one.word - to.0)).collect()
         };
         let root = (From::Root, BASE.at(0x20), 8);
         let reached = (From::Object(middle), way.at(24), 0);
         let none = || Part(None);
-        assert_eq!(found(false, none()), [root, reached], "a pointer to itself holds nothing");
-        assert_eq!(found(true, none()), [root, reached, (From::Object(lost), gone.at(16), 0)]);
-        let left_out = [(BASE.at(0x18), 16)];
-        let mut all = Vec::new();
-        let none = Part(None);
-        let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
-        let mut ranges = std::iter::empty();
-        let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[], left_out: &left_out };
-        let is_it = ObjectSet::new(&heap, [target]);
-        find(space, roots, &is_it, false, &cancel, &mut |one| all.push(one.at));
-        assert_eq!(all, [way.at(24)], "what does not count for marking does not count here");
-        let part = found(false, Part(Some((BASE.at(0x20), middle))));
+        assert_eq!(
+            found(false, none(), &nothing),
+            [root, reached],
+            "a pointer to itself holds nothing"
+        );
+        let all = [root, reached, (From::Object(lost), gone.at(16), 0)];
+        assert_eq!(found(true, none(), &nothing), all);
+        let left_out: Ranges = [VaRange::new(BASE.at(0x18), 16)].into_iter().collect();
+        assert_eq!(found(false, none(), &left_out), [reached], "as for marking");
+        let part = found(false, Part(Some((BASE.at(0x20), middle))), &nothing);
         assert_eq!(part, [(From::Object(middle), BASE.at(0x20), 8), reached]);
     }
 }

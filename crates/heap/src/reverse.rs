@@ -186,16 +186,13 @@ impl BestPaths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PageSet;
-    use crate::marking::mark;
     use crate::references::tests::Part;
-    use crate::testing::{BASE, Ram};
-    use sysak_base::{Pfn, Quiet};
+    use crate::testing::{BASE, Ram, page_set};
 
     #[test]
     fn a_way_leads_through_rings_to_the_best_end() {
         let mut ram = Ram::new(16);
-        let mut heap = ram.heap(&[(4, 0), (8, 1)]);
+        let heap = ram.builder(&[(4, 0), (8, 1)]).seal();
         let object = |slab, index| Object { slab, index };
         let (target, a, b, owner) = (object(0, 6), object(1, 2), object(1, 3), object(1, 4));
         let at = |object| heap.object_va(object).0;
@@ -208,21 +205,11 @@ mod tests {
         ram.put_va(y, x);
         ram.put_va(y + 32, t);
         ram.put_va(o + 8, y);
-        let mut pages = PageSet::new(16);
-        pages.insert(Pfn(0));
+        let heap = ram.mark(heap, &[0]);
         let cancel = Cancel::default();
-        let mut none = std::iter::empty();
-        let roots = Roots { pages: &pages, ranges: &mut none, words: &[], left_out: &[] };
-        mark(&mut heap, &ram, roots, &Quiet, &cancel);
         let ends = |object| object == owner;
-        let mut with = |each: &mut dyn FnMut(Roots<'_>)| {
-            each(Roots {
-                pages: &pages,
-                ranges: &mut std::iter::empty(),
-                words: &[],
-                left_out: &[],
-            });
-        };
+        let pages = page_set(&[0]);
+        let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
         let limits = Limits { depth: 5 };
         let none = Part(None);
         let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };

@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs)] // Only tests call it.
 
-use sysak_base::{Fault, Memory, Pfn, Va, Why};
+use sysak_base::{Cancel, Fault, Memory, Pfn, Quiet, Va, Why};
 
-use crate::{Cache, Heap};
+use crate::marking::{Context, Marking, Roots};
+use crate::{Cache, Heap, HeapBuilder, Object, PageSet, UnmarkedHeap};
 
 /// Where the direct map starts.
 pub const BASE: Va = Va(0xffff_8880_0000_0000);
@@ -38,18 +39,46 @@ impl Ram {
     }
 
     /// Slabs of one page: cache 0 has objects of 64 bytes, cache 1 of 128.
-    pub fn heap(&self, slabs: &[(u64, u16)]) -> Heap {
+    pub fn builder(&self, slabs: &[(u64, u16)]) -> HeapBuilder {
         let caches = vec![
             Cache::new(Va(1), "kmalloc-64".into(), 64, 64).unwrap(),
             Cache::new(Va(2), "kmalloc-128".into(), 128, 128).unwrap(),
         ];
-        let mut heap = Heap::new(BASE, (self.0.len() >> 12) as u64, caches);
+        let pages = (self.0.len() >> 12) as u64;
+        let mut heap = HeapBuilder::new(BASE, pages, caches.clone());
         for (pfn, cache) in slabs {
-            let objects = 4096 / heap.caches[usize::from(*cache)].stride as u16;
+            let objects = 4096 / caches[usize::from(*cache)].stride as u16;
             heap.push(Pfn(*pfn), 0, *cache, objects).unwrap();
         }
-        heap.seal();
         heap
+    }
+
+    /// The same, and that is all there is; nothing is reached.
+    pub fn heap(&self, slabs: &[(u64, u16)]) -> Heap {
+        self.builder(slabs).seal().never_marked()
+    }
+
+    /// Marks from whole pages and does nothing else.
+    pub fn mark(&self, heap: UnmarkedHeap, pages: &[u64]) -> Heap {
+        let pages = page_set(pages);
+        let (progress, cancel) = (Quiet, Cancel::default());
+        let context = Context { memory: self, progress: &progress, cancel: &cancel };
+        let marking = Marking::start(heap, Vec::new(), context);
+        marking.from_roots(Roots::of_pages(&pages)).excuse(Vec::new()).finish().0
+    }
+}
+
+/// Some of the first 64 pages.
+pub fn page_set(pages: &[u64]) -> PageSet {
+    let mut set = PageSet::new(64);
+    pages.iter().for_each(|page| set.insert(Pfn(*page)));
+    set
+}
+
+impl Heap {
+    /// Makes an object reachable.
+    pub fn reach(&mut self, object: Object) {
+        self.clear_suspicion(object);
     }
 }
 

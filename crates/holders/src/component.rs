@@ -186,16 +186,19 @@ fn merge(all: &mut Vec<Outside>, more: Vec<Outside>) {
 mod tests {
     use super::*;
     use sysak_base::{Pfn, Va};
-    use sysak_heap::Cache;
+    use sysak_heap::{Cache, HeapBuilder};
 
-    fn heap() -> Heap {
+    /// Two slabs of objects that are all in use and reached, but for free ones.
+    fn heap(free: &[Object]) -> Heap {
         let cache = Cache::new(Va(1), "kmalloc-64".to_owned(), 64, 64).unwrap();
-        let mut heap = Heap::new(Va(0xffff_8880_0000_0000), 64, vec![cache]);
+        let mut heap = HeapBuilder::new(Va(0xffff_8880_0000_0000), 64, vec![cache]);
         for pfn in [4, 8] {
-            let slab = heap.push(Pfn(pfn), 0, 0, 64).unwrap();
-            (0..64).for_each(|index| heap.blacken(Object { slab, index }));
+            heap.push(Pfn(pfn), 0, 0, 64).unwrap();
         }
-        heap.seal();
+        free.iter().for_each(|object| heap.set_free(*object));
+        let mut heap = heap.seal().never_marked();
+        let all = (0..2).flat_map(|slab| (0..64).map(move |index| Object { slab, index }));
+        all.for_each(|object| heap.clear_suspicion(object));
         heap
     }
 
@@ -205,8 +208,7 @@ mod tests {
 
     #[test]
     fn a_list_over_two_slabs_is_one_family_with_one_reference_from_outside() {
-        let mut heap = heap();
-        heap.set_free(Object { slab: 1, index: 63 });
+        let heap = heap(&[Object { slab: 1, index: 63 }]);
         let mut components = Components::of(&heap, 0, 1, &|_| false);
         let object = |number: u32| Object { slab: number / 64, index: (number % 64) as u16 };
         components.add(reference(From::Root, object(5)), &|_| 7);
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn references_of_one_kind_are_counted_and_the_frequent_kinds_kept() {
-        let heap = heap();
+        let heap = heap(&[]);
         let mut components = Components::of(&heap, 0, 1, &|_| false);
         let to = Object { slab: 0, index: 7 };
         for other in 1..100 {
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn of_a_sample_a_neighbour_that_is_not_in_it_is_no_reference_from_outside() {
-        let heap = heap();
+        let heap = heap(&[]);
         let mut components = Components::of(&heap, 0, 2, &|_| false);
         let object = |slab: u32| Object { slab, index: 3 };
         components.add(reference(From::Object(object(1)), object(0)), &|_| 1);
@@ -253,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_a_holder_itself_holds_its_neighbours_from_outside() {
-        let heap = heap();
+        let heap = heap(&[]);
         let object = |index: u16| Object { slab: 0, index };
         let mut components = Components::of(&heap, 0, 1, &|one| one == object(3));
         components.add(reference(From::Object(object(3)), object(4)), &|_| 1);

@@ -230,18 +230,17 @@ fn told(names: &[Name], bundle: Bundle) -> Vec<Holder> {
 mod tests {
     use super::*;
     use sysak_base::{Pfn, Va};
-    use sysak_heap::Cache;
     use sysak_heap::references::From;
+    use sysak_heap::{Cache, HeapBuilder};
 
     /// A page of kmalloc-64 and one of kmalloc-128.
     fn heap() -> Heap {
         let cache = |at, name: &str, bytes| Cache::new(Va(at), name.into(), bytes, bytes).unwrap();
         let caches = vec![cache(1, "kmalloc-64", 64), cache(2, "kmalloc-128", 128)];
-        let mut heap = Heap::new(Va(0xffff_8880_0000_0000), 8, caches);
+        let mut heap = HeapBuilder::new(Va(0xffff_8880_0000_0000), 8, caches);
         heap.push(Pfn(1), 0, 0, 64).unwrap();
         heap.push(Pfn(2), 0, 1, 32).unwrap();
-        heap.seal();
-        heap
+        heap.seal().never_marked()
     }
 
     /// Knows the structs of kmalloc-64's first object, and of all of kmalloc-128.

@@ -5,9 +5,9 @@
 use std::collections::HashSet;
 
 use crate::place::Place;
-use sysak_base::{Cancel, Va};
+use sysak_base::{Cancel, Ranges, Va, VaRange};
 use sysak_heap::references::{From, Reference};
-use sysak_heap::retained::{Part, retained};
+use sysak_heap::retained::retained;
 use sysak_heap::{Class, Heap};
 use sysak_kernel::Kernel;
 use sysak_symbols::Symbol;
@@ -25,7 +25,7 @@ const ROOM_BYTES: u64 = 160 << 20;
 pub struct Heavy {
     /// By the caches' place in the list and the holder's in the cache's.
     holders: Vec<(usize, usize)>,
-    memory: Vec<Vec<Part>>,
+    memory: Vec<Ranges>,
 }
 
 /// The holders that are worth weighing: those with the most bytes.
@@ -51,7 +51,7 @@ pub fn heaviest(
             break;
         }
         let memory = one.anchor.and_then(|anchor| resolver.memory_of(&anchor));
-        if let Some(memory) = memory.filter(|parts| !parts.is_empty()) {
+        if let Some(memory) = memory.filter(|memory| !memory.is_empty()) {
             // One that holds objects of several caches is one holder, and weighs the same.
             known.insert(memory.clone());
             heavy.holders.push((at, index));
@@ -72,11 +72,11 @@ pub fn weigh(
     if heavy.memory.is_empty() || look.heap.footprint_bytes() > ROOM_BYTES {
         return;
     }
-    let mut each: Vec<Vec<Part>> = heavy.memory.clone();
+    let mut each: Vec<Ranges> = heavy.memory.clone();
     each.sort_unstable();
     each.dedup();
-    let Some(bytes) = look.with_heap_and_roots(kernel, |heap: &mut Heap, unfollowed, with| {
-        retained(heap, kernel.memory, with, unfollowed, &each, cancel)
+    let Some(bytes) = look.with_heap_and_roots(kernel, |heap: &mut Heap, with| {
+        retained(heap, kernel.memory, with, &each, cancel)
     }) else {
         return;
     };
@@ -91,7 +91,7 @@ pub fn weigh(
 impl HolderResolver<'_, '_> {
     /// The memory that a holder's references stand in, by one of them: its variable, the open
     /// files, the address space and the thread of a process, or a control group with its files.
-    fn memory_of(&self, anchor: &Reference) -> Option<Vec<Part>> {
+    fn memory_of(&self, anchor: &Reference) -> Option<Ranges> {
         if self.is_timer(anchor) {
             return None;
         }
@@ -99,28 +99,27 @@ impl HolderResolver<'_, '_> {
         if let From::Object(object) = anchor.from
             && heap.cache_of(object).class == Class::Slab
         {
-            let part = |object| (heap.object_va(object), heap.object_bytes(object));
-            let mut parts: Vec<Part> = match self.process_at(heap.object_va(object)) {
+            let part = |object| VaRange::new(heap.object_va(object), heap.object_bytes(object));
+            return Some(match self.process_at(heap.object_va(object)) {
                 Some(process) => {
                     let objects = self.objects_of(process);
                     objects.filter_map(|at| heap.find_object(at.0)).map(part).collect()
                 }
                 None => self.objects_of_cgroup(self.cgroup(object)?).map(part).collect(),
-            };
-            parts.sort_unstable();
-            return Some(parts);
+            });
         }
         let symbols = self.kernel.symbols;
         let bounds = |symbol: Symbol<'_>| Some((symbol.offset, symbol.size?));
         match self.places().of(anchor.at) {
             Place::Image(at) | Place::Module(at) => {
                 let (offset, size) = bounds(symbols.symbolize(at)?)?;
-                Some(self.places().pieces(Va(at.0 - offset), size))
+                let pieces = self.places().pieces(Va(at.0 - offset), size);
+                Some(pieces.into_iter().map(|(at, bytes)| VaRange::new(at, bytes)).collect())
             }
             Place::PerCpu(at) => {
                 let (offset, size) = bounds(symbols.symbolize_per_cpu(at)?)?;
                 let copies = self.places().copies(Va(at.0 - offset));
-                Some(copies.map(|copy| (copy, size)).collect())
+                Some(copies.map(|copy| VaRange::new(copy, size)).collect())
             }
             _ => None,
         }

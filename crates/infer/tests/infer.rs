@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use sysak_base::{Fault, Memory, Pfn, Va, Why};
-use sysak_heap::{Cache, Heap, Object};
+use sysak_heap::{Cache, Heap, HeapBuilder, Object};
 use sysak_infer::{Inference, Types, World, code_of};
 use sysak_symbols::{Kallsyms, TypeId, TypeInfo};
 
@@ -126,12 +126,11 @@ fn heap(named: &str) -> Heap {
     let cache = |at, name: &str, bytes| Cache::new(Va(at), name.into(), bytes, bytes).unwrap();
     let caches =
         vec![cache(1, "kmalloc-32", 32), cache(2, "kmalloc-256", 256), cache(3, named, 32)];
-    let mut heap = Heap::new(BASE, 8, caches);
+    let mut heap = HeapBuilder::new(BASE, 8, caches);
     for (pfn, cache, objects) in [(1, 0, 128), (2, 1, 16), (3, 2, 128)] {
         heap.push(Pfn(pfn), 0, cache, objects).unwrap();
     }
-    heap.seal();
-    heap
+    heap.seal().never_marked()
 }
 
 fn object(slab: u32, index: u16) -> Object {

@@ -1,6 +1,8 @@
 //! One kernel, ready for the walks: its memory, its layout, the fixed points of its address space.
 
-use sysak_base::{Anchors, Fault, Memory, OwnProcess, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Va};
+use sysak_base::{
+    Anchors, Fault, Memory, OwnProcess, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Ranges, Va, VaRange,
+};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::shape::{Missing, Shape, find_dangling};
@@ -46,8 +48,8 @@ pub struct Kernel<'a> {
     pub own_process: Option<OwnProcess>,
     /// Words that are roots beside memory: the registers of a crashed machine.
     pub registers: Vec<u64>,
-    /// Variables that keep addresses which are no references, ascending: of the direct map, and bytes.
-    pub dangling: Vec<(Va, u64)>,
+    /// Variables that keep addresses which are no references, by addresses of the direct map.
+    pub dangling: Ranges,
     /// Virtual addresses of the image.
     pub image_virtual: Option<(Va, Va)>,
     /// The top of the kernel's own page tables, where that is known.
@@ -75,7 +77,8 @@ impl<'a> Kernel<'a> {
             Some(page_offset.at((first.0 << PAGE_SHIFT) + at.checked_sub(start)?))
         };
         let dangling = find_dangling(symbols);
-        let dangling = dangling.filter_map(|(at, bytes)| Some((in_direct_map(at)?, bytes)));
+        let dangling =
+            dangling.filter_map(|(at, bytes)| Some(VaRange::new(in_direct_map(at)?, bytes)));
         Ok(Kernel {
             dangling: dangling.collect(),
             memory,

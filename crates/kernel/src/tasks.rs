@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 
-use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
+use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Ranges, Va, VaRange};
 use sysak_heap::{Heap, Object};
 
 use crate::Kernel;
@@ -28,20 +28,20 @@ use crate::vmalloc::{Area, AreaKind, area_at};
 /// Far more than the stack of any kernel has (`THREAD_SIZE`): a larger area is no stack.
 const MOST_PAGES: u64 = 256;
 
-/// Live parts of kernel stacks: addresses of the direct map, and bytes.
+/// Live parts of kernel stacks, by addresses of the direct map.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    /// Live parts of pages that also have a dead part.
-    pub tops: Vec<(Va, u64)>,
-    /// Words in live parts that are no references.
-    pub stale: Vec<(Va, u64)>,
+    /// Used parts of pages that are no roots as a whole.
+    pub live: Ranges,
+    /// Words in used parts that are no references.
+    pub stale: Ranges,
 }
 
 /// Finds the live parts of all stacks. Pages with a dead part are taken out of the roots; their live
 /// part, if any, is returned.
 pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Census) -> Stacks {
     let pointers = pointers(kernel, heap);
-    let mut found = Stacks::default();
+    let (mut live, mut stale) = (Vec::new(), Vec::new());
     let mut raw = Vec::new();
     let is_stack = |area: &&Area| area.kind == AreaKind::Stack && area.pages <= MOST_PAGES;
     for area in areas.iter().filter(is_stack) {
@@ -55,7 +55,7 @@ pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Cen
         let Some(frames) = frames(kernel, area) else { continue };
         for (frame, start) in frames.into_iter().zip((0..).step_by(PAGE_SIZE as usize)) {
             let inside = dead.saturating_sub(start).min(PAGE_SIZE);
-            let used = (kernel.page_va(frame).at(inside), PAGE_SIZE - inside);
+            let used = VaRange::new(kernel.page_va(frame).at(inside), PAGE_SIZE - inside);
             if inside > 0 {
                 census.exclude(frame);
             }
@@ -63,13 +63,12 @@ pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Cen
                 continue;
             }
             if inside > 0 {
-                found.tops.push(used);
+                live.push(used);
             }
-            find_stale(kernel, areas, used, &mut raw, &mut found.stale);
+            find_stale(kernel, areas, used, &mut raw, &mut stale);
         }
     }
-    found.stale.sort_unstable();
-    found
+    Stacks { live: live.into_iter().collect(), stale: stale.into_iter().collect() }
 }
 
 /// The pages of a stack.
@@ -84,15 +83,16 @@ fn frames(kernel: &Kernel<'_>, area: &Area) -> Option<Vec<Pfn>> {
 fn find_stale(
     kernel: &Kernel<'_>,
     areas: &[Area],
-    (at, bytes): (Va, u64),
+    used: VaRange,
     raw: &mut Vec<u8>,
-    stale: &mut Vec<(Va, u64)>,
+    stale: &mut Vec<VaRange>,
 ) {
-    let Ok(words) = kernel.memory.view(at, bytes as usize, raw) else { return };
+    let at = used.start();
+    let Ok(words) = kernel.memory.view(at, used.bytes() as usize, raw) else { return };
     for (offset, bytes) in (0..).step_by(8).zip(words.chunks_exact(8)) {
         let target = Va(word(bytes, 0));
         if area_at(areas, target).is_some_and(|area| target.0 - area.address.0 >= PAGE_SIZE) {
-            stale.push((at.at(offset), 8));
+            stale.push(VaRange::new(at.at(offset), 8));
         }
     }
 }
@@ -137,7 +137,7 @@ fn pointers(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Option<Va>> {
 mod tests {
     use super::*;
     use sysak_base::{Anchors, Fault, Memory, OwnProcess, PfnRange, Why};
-    use sysak_heap::Cache;
+    use sysak_heap::{Cache, HeapBuilder};
     use sysak_symbols::{Kallsyms, TypeInfo};
 
     use crate::shape::{Field, TaskShape};
@@ -192,9 +192,9 @@ mod tests {
         kernel.shape.task = Some(TASK);
         kernel.own_process = ours;
         let cache = Cache::new(Va(1), TASK_CACHE.into(), 4096, 4096).unwrap();
-        let mut heap = Heap::new(DIRECT, 16, vec![cache]);
+        let mut heap = HeapBuilder::new(DIRECT, 16, vec![cache]);
         heap.push(Pfn(1), 0, 0, 1).unwrap();
-        heap.seal();
+        let heap = heap.seal();
         let area = Area {
             address: STACK,
             note: Va(0),
@@ -213,33 +213,38 @@ mod tests {
         (left, found)
     }
 
-    const DEEP: [(Va, u64); 2] = [(Va(DIRECT.0 + 0xa008), 8), (Va(DIRECT.0 + 0xaff8), 8)];
+    /// The words at some offsets into the direct map.
+    fn words<const N: usize>(offsets: [u64; N]) -> Ranges {
+        offsets.into_iter().map(|offset| VaRange::new(DIRECT.at(offset), 8)).collect()
+    }
+
+    const DEEP: [u64; 2] = [0xa008, 0xaff8];
 
     #[test]
     fn below_the_stack_pointer_of_a_sleeping_task_nothing_is_a_root() {
         let (left, found) = roots(0x2e18, 0, None);
-        assert_eq!((left, found.tops), (vec![11], vec![(DIRECT.at(0xae18), 0x1e8)]));
-        assert_eq!(found.stale, DEEP[1..], "deep in an area, and in use");
+        let live: Ranges = [VaRange::new(DIRECT.at(0xae18), 0x1e8)].into_iter().collect();
+        assert_eq!((left, found.live), (vec![11], live));
+        assert_eq!(found.stale, words([DEEP[1]]), "deep in an area, and in use");
     }
 
     #[test]
     fn the_stack_of_a_task_that_runs_counts_whole_and_so_does_one_that_makes_no_sense() {
         for (pointer, on_cpu) in [(0x2e18, 1), (0x4000, 0), (u64::MAX - 0x2000, 0)] {
             let (left, found) = roots(pointer, on_cpu, None);
-            assert_eq!((left, found.tops), (vec![8, 9, 10, 11], vec![]), "{pointer:#x}");
-            assert_eq!(found.stale, DEEP, "but for what leads deep into an area");
+            assert_eq!((left, found.live), (vec![8, 9, 10, 11], Ranges::new()), "{pointer:#x}");
+            assert_eq!(found.stale, words(DEEP), "but for what leads deep into an area");
         }
     }
 
     #[test]
     fn nothing_on_our_own_stack_is_a_root_but_a_number_alone_does_not_make_it_ours() {
         let ours = |pid, name: &[u8]| Some(OwnProcess { pid, name: name.to_vec() });
-        let last = (DIRECT.at(0xbff8), 8);
         let (left, found) = roots(0x2e18, 1, ours(700, b"sysak"));
-        assert_eq!((left, found.tops, found.stale), (vec![], vec![last], vec![]));
+        assert_eq!((left, found.live, found.stale), (vec![], words([0xbff8]), Ranges::new()));
         for other in [ours(700, b"kthreadd"), ours(701, b"sysak")] {
             let (left, found) = roots(0x2e18, 1, other);
-            assert_eq!((left, found.tops), (vec![8, 9, 10, 11], vec![]));
+            assert_eq!((left, found.live), (vec![8, 9, 10, 11], Ranges::new()));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, PAGE_SIZE, Pfn, Va};
-use sysak_kernel::page::{Census, Owner};
+use sysak_kernel::page::{self, Owner};
 use sysak_kernel::{Kernel, modules};
 use sysak_target::elf::{self, Segment};
 use sysak_target::{Choice, Options, Target};
@@ -71,10 +71,10 @@ impl Cut<'_> {
 
 /// Pages that no report reads: free ones, those of programs and files, and firmware.
 fn pages(kernel: &Kernel<'_>, cut: &mut Cut<'_>) {
-    let pages = |one: &Segment| one.paddr / PAGE_SIZE..(one.paddr + one.bytes) / PAGE_SIZE;
-    let all: Vec<u64> = cut.segments.iter().flat_map(pages).collect();
+    let frames = |one: &Segment| one.paddr / PAGE_SIZE..(one.paddr + one.bytes) / PAGE_SIZE;
+    let all: Vec<u64> = cut.segments.iter().flat_map(frames).collect();
     for pfn in all.into_iter().map(Pfn) {
-        let owner = Census::owner_of(kernel, pfn);
+        let owner = page::owner_of(kernel, pfn);
         if matches!(owner, None | Some(Owner::Free | Owner::Anon | Owner::File | Owner::Shmem)) {
             cut.zero(pfn.pa().0, PAGE_SIZE);
         }
@@ -111,7 +111,7 @@ fn text(target: &Target, kernel: &Kernel<'_>, cut: &mut Cut<'_>) -> Result<()> {
 fn index_of_names(target: &Target, cut: &mut Cut<'_>) -> Result<()> {
     const INDEX_BYTES: u64 = 3;
     let index = physical(target, symbol(target, "kallsyms_seqs_of_names")?)?;
-    let many = target.memory.read_u32(symbol(target, "kallsyms_num_syms")?)?;
+    let many = target.memory.as_memory().read_u32(symbol(target, "kallsyms_num_syms")?)?;
     cut.zero(index, u64::from(many) * INDEX_BYTES);
     Ok(())
 }

@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn growth_is_told_only_against_a_known_start() {
-        let mut heap = Ram::new(16).heap(&[]);
+        let heap = Ram::new(16).builder(&[]).seal();
         let pages = |address, pfn| AreaPages { address, pages: vec![Pfn(pfn)] };
-        heap.adopt(NonSlab {
+        let heap = heap.adopt(NonSlab {
             areas: vec![pages(FIRST, 3), pages(SECOND, 4)],
             memmap: MEMMAP,
             struct_page_bytes: 64,

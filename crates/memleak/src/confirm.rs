@@ -90,7 +90,7 @@ impl Suspects {
                 }
             });
             for object in &cleared {
-                heap.blacken(Object { slab: index, index: *object });
+                heap.clear_suspicion(Object { slab: index, index: *object });
             }
         }
     }
@@ -104,7 +104,7 @@ impl Suspects {
             }
         });
         for object in cleared {
-            heap.blacken(object);
+            heap.clear_suspicion(object);
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use sysak_base::Pfn;
     use sysak_heap::testing::{BASE, Ram};
-    use sysak_heap::{Block, Cache, NonSlab, PerCpuObject};
+    use sysak_heap::{Block, Cache, HeapBuilder, NonSlab, PerCpuObject};
 
     /// Memory in which no two words are alike.
     fn filled() -> Ram {
@@ -187,7 +187,7 @@ mod tests {
 
     fn mark(heap: &mut Heap, slab: u32, objects: impl IntoIterator<Item = u16>) {
         for index in objects {
-            heap.mark(Object { slab, index });
+            heap.reach(Object { slab, index });
         }
     }
 
@@ -199,10 +199,9 @@ mod tests {
 
     /// One slab of one page, full of objects of a cache.
     fn slab_of(cache: &Cache) -> Heap {
-        let mut heap = Heap::new(BASE, 16, vec![cache.clone()]);
+        let mut heap = HeapBuilder::new(BASE, 16, vec![cache.clone()]);
         heap.push(Pfn(4), 0, 0, (4096 / cache.stride) as u16).unwrap();
-        heap.seal();
-        heap
+        heap.seal().never_marked()
     }
 
     /// Which of 64 single changed bytes clear the suspicion of an object of 64 bytes.
@@ -267,9 +266,9 @@ mod tests {
     fn a_page_whose_slab_has_another_size_now_is_another_slab() {
         let ram = filled();
         let suspects = Suspects::of(&ram.heap(&[(4, 0)]), &ram);
-        let mut larger = Heap::new(BASE, 16, ram.heap(&[]).caches);
+        let mut larger = HeapBuilder::new(BASE, 16, ram.heap(&[]).caches);
         larger.push(Pfn(4), 1, 0, 128).unwrap();
-        larger.seal();
+        let mut larger = larger.seal().never_marked();
         suspects.confirm(&mut larger, &ram);
         assert_eq!(whites(&larger, 0), [] as [u16; 0]);
     }
@@ -298,15 +297,15 @@ mod tests {
     #[test]
     fn per_cpu_allocations_are_compared_by_pointer_and_blocks_by_content() {
         let with = |pointers: &[u64]| {
-            let mut heap = filled().heap(&[]);
+            let heap = filled().builder(&[]).seal();
             let per_cpu = |pointer: &u64| PerCpuObject { pointer: *pointer, bytes: 8 };
-            heap.adopt(NonSlab {
+            let heap = heap.adopt(NonSlab {
                 blocks: [8, 9].map(|pfn| Block { pfn: Pfn(pfn), pages: 1 }).to_vec(),
                 per_cpu: pointers.iter().map(per_cpu).collect(),
                 cpus: 2,
                 ..NonSlab::default()
             });
-            heap
+            heap.never_marked()
         };
         let (mut ram, mut first) = (filled(), with(&[0x100, 0x200, 0x300]));
         mark(&mut first, 2, [0]);
@@ -323,12 +322,12 @@ mod tests {
     fn only_what_is_lost_in_both_looks_stays_lost() {
         let mut ram = Ram::new(16);
         let mut first = ram.heap(&[(4, 0), (6, 1)]);
-        first.mark(Object { slab: 0, index: 1 });
+        first.reach(Object { slab: 0, index: 1 });
         let suspects = Suspects::of(&first, &ram);
         let written = first.object_va(Object { slab: 0, index: 40 }).0;
         ram.put_va(written + 16, 1);
         let mut second = ram.heap(&[(4, 0), (5, 0), (6, 0)]);
-        second.mark(Object { slab: 0, index: 2 });
+        second.reach(Object { slab: 0, index: 2 });
         suspects.confirm(&mut second, &ram);
         let white = |slab, index| second.is_white(Object { slab, index });
         assert!(white(0, 0) && white(0, 63));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sysak_base::{Cancel, Memory};
-use sysak_heap::{Heap, Tally};
+use sysak_heap::{Heap, LostVisits, Tally};
 
 /// Of 100 lost objects of a cache, so many must be led to by lost objects of another
 /// cache for that cache to be the cause.
@@ -19,8 +19,7 @@ pub fn lost_through(
     tallies: &[Tally],
     cancel: &Cancel,
 ) -> HashMap<u16, u16> {
-    let edges = edges_between_lost(heap, memory, cancel);
-    heap.forget_grey();
+    let edges = edges_between_lost(heap.visit_lost(), memory, cancel);
     let reached = |from: u16, to: u16| edges.get(&(from, to)).copied().unwrap_or(0);
     let mut through = HashMap::new();
     for &(from, to) in edges.keys() {
@@ -35,24 +34,24 @@ pub fn lost_through(
     through
 }
 
-/// How many lost objects of one cache are led to by lost objects of another. Those that
-/// are have been counted, and are grey, at the end.
+/// How many lost objects of one cache are led to by lost objects of another, each counted once.
 fn edges_between_lost(
-    heap: &mut Heap,
+    mut visits: LostVisits<'_>,
     memory: &dyn Memory,
     cancel: &Cancel,
 ) -> HashMap<(u16, u16), u64> {
     let mut edges = HashMap::new();
     let (mut lost, mut buffer) = (Vec::new(), Vec::new());
-    for index in 0..heap.slabs.len() as u32 {
+    for index in 0..visits.heap().slabs.len() as u32 {
         if cancel.is_set() {
             break;
         }
         lost.clear();
-        heap.for_each_undone(index, |object| lost.push(object));
+        visits.for_each_lost(index, |object| lost.push(object));
         if lost.is_empty() {
             continue;
         }
+        let heap = visits.heap();
         let place = heap.slabs[index as usize];
         let cache = place.cache;
         let info = &heap.caches[usize::from(cache)];
@@ -64,9 +63,9 @@ fn edges_between_lost(
         for object in &lost {
             let at = usize::from(*object) * stride + pad;
             filter.for_each_within(&slab[at..at + size], |_, word| {
-                let Some(target) = heap.find_object(word) else { return };
-                let of = heap.slabs[target.slab as usize].cache;
-                if of != cache && heap.mark(target) {
+                let Some(target) = visits.heap().find_object(word) else { return };
+                let of = visits.heap().slabs[target.slab as usize].cache;
+                if of != cache && visits.visit(target) {
                     *edges.entry((cache, of)).or_insert(0) += 1;
                 }
             });
@@ -88,20 +87,18 @@ mod tests {
         for index in 0..64 {
             let object = Object { slab: 0, index };
             if index >= 10 {
-                heap.mark(object);
+                heap.reach(object);
             }
         }
         for index in 0..32 {
             let object = Object { slab: 1, index };
             if index >= 10 {
-                heap.mark(object);
+                heap.reach(object);
             } else {
                 let parent = heap.object_va(Object { slab: 0, index }).0;
                 ram.put_va(parent + 8, heap.object_va(object).0);
             }
         }
-        heap.take_grey(0, |_| ());
-        heap.take_grey(1, |_| ());
         let tallies = tally(&heap);
         assert_eq!((tallies[0].unreachable, tallies[1].unreachable), (10, 10));
         let through = lost_through(&mut heap, &ram, &tallies, &Cancel::default());

@@ -238,7 +238,7 @@ mod tests {
             ram.put_va(va, if lost { 0xffff_ffff_8123_4567 } else { 0xffff_ffff_8276_5410 });
             ram.put_va(va + 8, u64::from(index) + 1);
             if !lost {
-                heap.mark(object);
+                heap.reach(object);
             }
         }
         let similarity =

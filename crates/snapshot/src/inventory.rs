@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
-use sysak_heap::{Class, Heap, NonSlab, PageSet, PerCpuObject};
+use sysak_heap::{Class, Heap, NonSlab, PageSet, PerCpuObject, UnmarkedHeap};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::tasks::Stacks;
 use sysak_kernel::vmalloc::Area;
@@ -20,14 +20,14 @@ pub struct Inventory {
     /// Every page's owner.
     pub census: Census,
     /// Every slab, and which of its objects are allocated.
-    pub heap: Heap,
-    /// What was allocated and is no slab.
+    pub heap: UnmarkedHeap,
+    /// Non-slab objects, which are not in the heap yet.
     pub non_slab: NonSlab,
     /// Areas of the vmalloc address space, by address.
     pub areas: Vec<Area>,
     /// Per-CPU memory.
     pub percpu: percpu::Allocations,
-    /// What of the stacks holds references.
+    /// Live parts of kernel stacks.
     pub stacks: Stacks,
     /// What was left out.
     pub coverage: Coverage,

@@ -1,14 +1,14 @@
 //! A snapshot of a kernel's memory: its inventory, and the object graph marked from the roots.
 //!
-//! [`Inventory`] gives every page one owner and finds every allocated object; [`Snapshot`] also knows which of them are reachable. Live
-//! machine and crash dump are looked at in the same way.
+//! [`Inventory`] gives every page one owner and finds every allocated object; [`Snapshot`] also knows which of them are
+//! reachable. Live machine and crash dump are read in the same way.
 
 use std::time::Instant;
 
-use sysak_base::{Cancel, Progress, Stage};
-use sysak_heap::marking::{self, Marked, Roots};
+use sysak_base::{Cancel, Progress, Ranges, Stage, VaRange};
+use sysak_heap::marking::{Context, Excused, Marked, Marking, Roots};
 use sysak_heap::reverse::WithRoots;
-use sysak_heap::{Heap, Object, allocated_since, tally};
+use sysak_heap::{Heap, Object, PageSet, allocated_since, tally};
 use sysak_kernel::page::Census;
 use sysak_kernel::tasks::Stacks;
 use sysak_kernel::vmalloc::Area;
@@ -27,15 +27,13 @@ use inventory::slab_pages;
 pub struct Snapshot {
     /// Every page's owner.
     pub census: Census,
-    /// Everything that was allocated, and the state of each object.
+    /// The object graph: everything that was allocated, and what of it is reachable.
     pub heap: Heap,
     /// Areas of the vmalloc address space, by address.
     pub areas: Vec<Area>,
     /// Per-CPU memory.
     pub percpu: percpu::Allocations,
-    /// Objects that are in use whatever leads to them, and whose words lead nowhere.
-    pub unfollowed: Vec<Object>,
-    /// What of the stacks holds references.
+    /// Live parts of kernel stacks.
     pub stacks: Stacks,
     /// What marking did.
     pub marked: Marked,
@@ -49,108 +47,110 @@ pub struct Snapshot {
     pub slab_pages: SlabPages,
 }
 
-/// Takes a snapshot.
-fn take(
-    kernel: &Kernel<'_>,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Snapshot, KernelError> {
-    let inventory = take_inventory(kernel, progress, cancel)?;
-    let Inventory { census, mut heap, non_slab, areas, percpu, stacks, .. } = inventory;
-    let (mut coverage, mut times, interrupted) =
-        (inventory.coverage, inventory.times, inventory.interrupted);
-    heap.adopt(non_slab);
-    let notes = vmalloc::notes(kernel, &heap, &areas);
-    let own = own_buffers::find(kernel, &heap);
-    let unfollowed: Vec<Object> = notes.unfollowed.into_iter().chain(own).collect();
-    unfollowed.iter().for_each(|object| heap.blacken(*object));
-
-    let start = Instant::now();
-    let marked = if interrupted.is_some() {
-        Marked { interrupted: true, ..Marked::default() }
-    } else {
-        let mut marked = Marked::default();
-        with_roots(kernel, &census, &stacks, &mut |roots| {
-            marked = marking::mark(&mut heap, kernel.memory, roots, progress, cancel);
-        });
-        marked
-    };
-    for note in notes.areas.into_iter().filter(|_| interrupted.is_none()) {
-        if heap.is_white(note) {
-            heap.blacken(note);
-        }
-    }
-    if !marked.interrupted && is_worth_it(kernel, &heap) {
-        catch_up(kernel, &census, &mut heap, progress, cancel)?;
-    }
-    times.reach = start.elapsed();
-    coverage.bytes_scanned = marked.bytes_scanned;
-    if marked.unreadable > 0 {
-        coverage.skip(Omitted::Memory(marked.unreadable), Reason::Unreadable);
-    }
-    let interrupted = interrupted.or(marked.interrupted.then_some(Stage::Reach));
-    let slab_pages = slab_pages(&heap, &census);
-    let found = Snapshot {
-        census,
-        heap,
-        areas,
-        percpu,
-        unfollowed,
-        stacks,
-        marked,
-        coverage,
-        times,
-        interrupted,
-        slab_pages,
-    };
-    Ok(found)
-}
-
 impl Snapshot {
-    /// Takes one.
+    /// Takes an inventory and marks what is reachable.
     pub fn take(
         kernel: &Kernel<'_>,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Snapshot, KernelError> {
-        take(kernel, progress, cancel)
+        let inventory = take_inventory(kernel, progress, cancel)?;
+        let Inventory { census, heap, non_slab, areas, percpu, stacks, .. } = inventory;
+        let (mut coverage, mut times) = (inventory.coverage, inventory.times);
+        let heap = heap.adopt(non_slab);
+        let bookkeeping = Bookkeeping::find(kernel, &heap, &areas);
+        let start = Instant::now();
+        let context = Context { memory: kernel.memory, progress, cancel };
+        let marking = Marking::start(heap, bookkeeping.never_followed, context);
+        let (heap, marked) = if inventory.interrupted.is_some() {
+            marking.skip()
+        } else {
+            let left_out = left_out(kernel, &stacks);
+            let marking = marking.from_roots(roots(kernel, &census, &stacks, &left_out));
+            let marking = marking.excuse(bookkeeping.excused);
+            catch_up(kernel, &census, marking, context)?.finish()
+        };
+        times.reach = start.elapsed();
+        coverage.bytes_scanned = marked.bytes_scanned;
+        if marked.unreadable > 0 {
+            coverage.skip(Omitted::Memory(marked.unreadable), Reason::Unreadable);
+        }
+        let interrupted = inventory.interrupted.or(marked.interrupted.then_some(Stage::Reach));
+        let slab_pages = slab_pages(&heap, &census);
+        Ok(Snapshot {
+            census,
+            heap,
+            areas,
+            percpu,
+            stacks,
+            marked,
+            coverage,
+            times,
+            interrupted,
+            slab_pages,
+        })
     }
 
     /// Gives what marking started from.
     pub fn with_roots(&self, kernel: &Kernel<'_>, each: &mut dyn FnMut(Roots<'_>)) {
-        with_roots(kernel, &self.census, &self.stacks, each);
+        let left_out = left_out(kernel, &self.stacks);
+        each(roots(kernel, &self.census, &self.stacks, &left_out));
     }
 
-    /// Gives what marking works on: the heap, the objects that are not followed, and the roots.
+    /// Gives what marking works on: the object graph and the roots.
     pub fn with_heap_and_roots<T>(
         &mut self,
         kernel: &Kernel<'_>,
-        each: impl FnOnce(&mut Heap, &[Object], &mut WithRoots<'_>) -> T,
+        each: impl FnOnce(&mut Heap, &mut WithRoots<'_>) -> T,
     ) -> T {
-        let Snapshot { census, heap, stacks, unfollowed, .. } = self;
-        let mut with = |each: &mut dyn FnMut(Roots<'_>)| with_roots(kernel, census, stacks, each);
-        each(heap, unfollowed, &mut with)
+        let Snapshot { census, heap, stacks, .. } = self;
+        let left_out = left_out(kernel, stacks);
+        let mut with_roots = |each: &mut dyn FnMut(Roots<'_>)| {
+            each(roots(kernel, census, stacks, &left_out));
+        };
+        each(heap, &mut with_roots)
     }
 }
 
-/// All that is in use whatever leads to it.
-fn with_roots(
-    kernel: &Kernel<'_>,
-    census: &Census,
-    stacks: &Stacks,
-    each: &mut dyn FnMut(Roots<'_>),
-) {
+/// Objects that describe other memory, or hold a copy of it.
+struct Bookkeeping {
+    /// These are never followed.
+    never_followed: Vec<Object>,
+    /// These are in use even where nothing leads to them.
+    excused: Vec<Object>,
+}
+
+impl Bookkeeping {
+    fn find(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area]) -> Bookkeeping {
+        let notes = vmalloc::notes(kernel, heap, areas);
+        let own = own_buffers::find(kernel, heap);
+        let never_followed = notes.unfollowed.into_iter().chain(own).collect();
+        Bookkeeping { never_followed, excused: notes.areas }
+    }
+}
+
+/// Words that are no references.
+fn left_out(kernel: &Kernel<'_>, stacks: &Stacks) -> Ranges {
+    kernel.dangling.union(&stacks.stale)
+}
+
+/// All memory that is in use whatever leads to it.
+fn roots<'a>(
+    kernel: &'a Kernel<'_>,
+    census: &'a Census,
+    stacks: &'a Stacks,
+    left_out: &'a Ranges,
+) -> Roots<'a> {
+    let ranges = struct_pages(kernel, &census.in_use).chain(stacks.live.iter());
+    Roots { pages: &census.roots, ranges: Box::new(ranges), words: &kernel.registers, left_out }
+}
+
+fn struct_pages<'a>(
+    kernel: &'a Kernel<'_>,
+    pages: &'a PageSet,
+) -> impl Iterator<Item = VaRange> + 'a {
     let size = kernel.shape.page.size;
-    let memmap = census.in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
-    let mut ranges = memmap.chain(stacks.tops.iter().copied());
-    let mut left_out = [&kernel.dangling[..], &stacks.stale].concat();
-    left_out.sort_unstable();
-    each(Roots {
-        pages: &census.roots,
-        ranges: &mut ranges,
-        words: &kernel.registers,
-        left_out: &left_out,
-    });
+    pages.runs().map(move |(pfn, pages)| VaRange::new(kernel.struct_page(pfn), pages * size))
 }
 
 /// Fewer unreached objects of a cache than this accuse nobody, watched or not.
@@ -164,30 +164,30 @@ fn is_worth_it(kernel: &Kernel<'_>, heap: &Heap) -> bool {
         && tally(heap).iter().any(|tally| tally.unreachable >= WORTH_OBJECTS)
 }
 
-/// Goes on marking from what a live kernel has allocated since the walk.
-fn catch_up(
+/// Goes on marking from what a live kernel has allocated since the inventory was taken.
+fn catch_up<'a>(
     kernel: &Kernel<'_>,
     before: &Census,
-    heap: &mut Heap,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<(), KernelError> {
-    let again = take_inventory(kernel, progress, cancel)?;
-    if again.interrupted.is_some() {
-        return Ok(());
+    marking: Excused<'a>,
+    context: Context<'_>,
+) -> Result<Excused<'a>, KernelError> {
+    if marking.is_interrupted() || !is_worth_it(kernel, marking.heap()) {
+        return Ok(marking);
     }
-    let Inventory { census: after, heap: mut now, non_slab, areas, stacks, .. } = again;
-    now.adopt(non_slab);
-    let notes = vmalloc::notes(kernel, &now, &areas);
-    notes.unfollowed.into_iter().chain(notes.areas).for_each(|note| now.set_free(note));
-    let objects = allocated_since::ranges(heap, &now);
-    drop(now);
+    let again = take_inventory(kernel, context.progress, context.cancel)?;
+    if again.interrupted.is_some() {
+        return Ok(marking);
+    }
+    let Inventory { census: after, heap, non_slab, areas, stacks, .. } = again;
+    let heap = heap.adopt(non_slab);
+    let Bookkeeping { mut never_followed, excused } = Bookkeeping::find(kernel, &heap, &areas);
+    never_followed.extend(excused);
+    let objects = allocated_since::ranges(marking.heap(), &heap, never_followed);
+    drop(heap);
     let pages = after.roots.without(&before.roots);
     let in_use = after.in_use.without(&before.in_use);
-    let size = kernel.shape.page.size;
-    let memmap = in_use.runs().map(|(pfn, pages)| (kernel.struct_page(pfn), pages * size));
-    let mut ranges = memmap.chain(stacks.tops).chain(objects);
-    let roots = Roots { pages: &pages, ranges: &mut ranges, words: &[], left_out: &stacks.stale };
-    marking::mark(heap, kernel.memory, roots, progress, cancel);
-    Ok(())
+    let ranges = struct_pages(kernel, &in_use).chain(stacks.live.iter()).chain(objects);
+    let ranges = Box::new(ranges);
+    let roots = Roots { pages: &pages, ranges, words: &[], left_out: &stacks.stale };
+    Ok(marking.from_later_allocations(roots))
 }

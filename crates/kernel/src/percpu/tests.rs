@@ -2,7 +2,7 @@
 
 use super::*;
 use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
-use sysak_heap::Cache;
+use sysak_heap::{Cache, HeapBuilder};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::shape::ChargeShape;
@@ -129,9 +129,9 @@ pub(super) fn with_kernel<T>(
 /// The chunks of a kernel whose chunks are objects of the heap.
 pub(super) fn claim_in(kernel: &Kernel<'_>) -> (Vec<Chunk>, Census, Coverage) {
     let cache = Cache::new(Va(0), "kmalloc-256".into(), 256, 256).unwrap();
-    let mut heap = Heap::new(Va(DIRECT), RAM_PAGES, vec![cache]);
+    let mut heap = HeapBuilder::new(Va(DIRECT), RAM_PAGES, vec![cache]);
     heap.push(Pfn(1), 0, 0, 16).unwrap();
-    heap.seal();
+    let heap = heap.seal();
     let area = Area {
         address: Va(AREA),
         note: Va(0),

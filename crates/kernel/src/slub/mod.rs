@@ -15,7 +15,7 @@ pub use caches::Caches;
 pub use totals::object_totals;
 
 use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Stage, Va};
-use sysak_heap::{Heap, Object, PageSet};
+use sysak_heap::{Heap, HeapBuilder, Object, PageSet, UnmarkedHeap};
 
 use crate::read::word;
 use crate::shape::PageKind;
@@ -32,7 +32,7 @@ const MOST_OBJECTS: u64 = 32767;
 /// The slabs of a kernel.
 pub struct Slabs {
     /// Every slab and which of its objects are live.
-    pub heap: Heap,
+    pub heap: UnmarkedHeap,
     /// Slabs whose free objects did not add up even when read again.
     pub torn: u64,
     /// Slab pages that SLUB does not manage (KFENCE): they belong to the roots.
@@ -44,7 +44,7 @@ pub struct Slabs {
 impl Slabs {
     /// An interrupted walk without any slab.
     pub fn none(kernel: &Kernel<'_>) -> Slabs {
-        let heap = Heap::new(kernel.page_offset(), 0, Vec::new());
+        let heap = HeapBuilder::new(kernel.page_offset(), 0, Vec::new()).seal();
         Slabs { heap, torn: 0, foreign: Vec::new(), interrupted: true }
     }
 }
@@ -60,17 +60,21 @@ pub fn walk(
     let first = heads.runs().next().ok_or(KernelError::NoSlub)?.0;
     let caches = Caches::read(kernel, first, coverage)?;
     let hidden = percpu::free_objects(kernel, &caches, coverage);
-    let heap = Heap::new(kernel.page_offset(), kernel.end_pfn().0, caches.caches.clone());
-    let slabs = Slabs { heap, torn: 0, foreign: Vec::new(), interrupted: false };
-    let mut walker = Walker { kernel, caches, slabs, vanished: 0, buffer: Vec::new() };
+    let builder = HeapBuilder::new(kernel.page_offset(), kernel.end_pfn().0, caches.caches.clone());
+    let mut walker = Walker {
+        kernel,
+        caches,
+        builder,
+        torn: 0,
+        foreign: Vec::new(),
+        interrupted: false,
+        vanished: 0,
+        buffer: Vec::new(),
+    };
     walker.all(heads, progress, cancel);
-    let Walker { mut slabs, vanished, .. } = walker;
-    slabs.heap.seal();
-    for address in hidden {
-        if let Some(object) = slabs.heap.find_object(address.0) {
-            slabs.heap.set_free(object);
-        }
-    }
+    let Walker { mut builder, torn, foreign, interrupted, vanished, .. } = walker;
+    hidden.into_iter().for_each(|address| builder.set_free_at(address));
+    let slabs = Slabs { heap: builder.seal(), torn, foreign, interrupted };
     coverage.slabs_total = slabs.heap.slabs.len() as u64 + slabs.foreign.len() as u64 + vanished;
     coverage.slabs_walked = slabs.heap.slabs.len() as u64 - slabs.torn;
     coverage.objects_walked = slabs.heap.objects();
@@ -99,7 +103,10 @@ pub fn live_objects(heap: &Heap, cache: &str) -> Vec<Va> {
 struct Walker<'a, 'k> {
     kernel: &'a Kernel<'k>,
     caches: Caches,
-    slabs: Slabs,
+    builder: HeapBuilder,
+    torn: u64,
+    foreign: Vec<(Pfn, u64)>,
+    interrupted: bool,
     vanished: u64,
     buffer: Vec<u8>,
 }
@@ -125,7 +132,7 @@ impl Walker<'_, '_> {
                 if done & 0x3ff == 0 {
                     progress.tell(Stage::Walk, done, total);
                     if cancel.is_set() {
-                        self.slabs.interrupted = true;
+                        self.interrupted = true;
                         return;
                     }
                 }
@@ -141,11 +148,11 @@ impl Walker<'_, '_> {
         let cache = &self.caches.caches[head.cache as usize];
         let expected = (PAGE_SIZE << head.order) / u64::from(cache.stride);
         if head.objects == 0 || head.objects != expected.min(MOST_OBJECTS) {
-            self.slabs.foreign.push((pfn, 1 << head.order));
+            self.foreign.push((pfn, 1 << head.order));
             return;
         }
         let objects = head.objects as u16;
-        let Ok(slab) = self.slabs.heap.push(pfn, head.order, head.cache, objects) else {
+        let Ok(slab) = self.builder.push(pfn, head.order, head.cache, objects) else {
             self.vanished += 1;
             return;
         };
@@ -169,7 +176,7 @@ impl Walker<'_, '_> {
                 break;
             }
             if attempt == RETRIES {
-                self.slabs.torn += 1;
+                self.torn += 1;
                 break;
             }
             let mut bytes = vec![0; 2 * self.kernel.shape.page.size as usize];
@@ -179,13 +186,13 @@ impl Walker<'_, '_> {
                     head = again;
                 }
                 _ => {
-                    self.slabs.torn += 1;
+                    self.torn += 1;
                     break;
                 }
             }
         }
         for index in free {
-            self.slabs.heap.set_free(Object { slab, index });
+            self.builder.set_free(Object { slab, index });
         }
     }
 

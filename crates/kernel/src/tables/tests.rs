@@ -4,7 +4,7 @@ use super::*;
 use crate::shape::SPACE_CACHE;
 use sysak_arch::x86_64::{LARGE, index};
 use sysak_base::{Anchors, Fault, Memory, PfnRange, Why};
-use sysak_heap::Cache;
+use sysak_heap::{Cache, HeapBuilder};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 const DIRECT: u64 = 0xffff_8880_0000_0000;
@@ -131,9 +131,9 @@ fn claimed(image: &Image, top: Option<u64>) -> (Vec<u64>, usize) {
     let mut kernel = Kernel::new(image, &anchors, &types, &symbols).unwrap();
     kernel.shape.top_table = Some(SPACE_TOP);
     let cache = Cache::new(Va(0), SPACE_CACHE.into(), SPACE_BYTES as u32, SPACE_BYTES as u32);
-    let mut heap = Heap::new(Va(image.page_offset), RAM_PAGES, vec![cache.unwrap()]);
+    let mut heap = HeapBuilder::new(Va(image.page_offset), RAM_PAGES, vec![cache.unwrap()]);
     heap.push(Pfn(SPACES), 0, 0, 4).unwrap();
-    heap.seal();
+    let heap = heap.seal();
     let mut census = Census::of_kernel_pages((2..RAM_PAGES).map(Pfn));
     let mut coverage = Coverage::default();
     let many = claim(&kernel, &heap, &mut census, &mut coverage);

@@ -2,6 +2,7 @@
 
 use super::*;
 use sysak_base::{Anchors, Fault, Memory, Pfn, PfnRange, Va, Why};
+use sysak_heap::HeapBuilder;
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 const DIRECT: u64 = 0xffff_8880_0000_0000;
@@ -91,7 +92,7 @@ fn with_kernel<T>(ram: &Ram, look: impl FnOnce(&Kernel<'_>) -> T) -> T {
 
 fn find_all(kernel: &Kernel<'_>) -> (Vec<Area>, Coverage) {
     let mut coverage = Coverage::default();
-    let heap = Heap::new(Va(DIRECT), RAM_PAGES, Vec::new());
+    let heap = HeapBuilder::new(Va(DIRECT), RAM_PAGES, Vec::new()).seal();
     (find(kernel, &heap, &mut coverage), coverage)
 }
 

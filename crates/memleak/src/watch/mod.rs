@@ -276,7 +276,7 @@ fn is_still_there(heap: &Heap, record: &Record, object: Object) -> bool {
             same && heap.object_va(object) == record.object
         }
         (Kind::Pages { order }, Class::Page) => {
-            let start = heap.struct_pages(slab.pfn, 1).0 == record.object;
+            let start = heap.struct_pages(slab.pfn, 1).start() == record.object;
             start && 1u64.checked_shl(order) == Some(u64::from(slab.pages))
         }
         (Kind::PerCpu { .. }, Class::PerCpu) | (Kind::Area { .. }, Class::Vmalloc) => {
