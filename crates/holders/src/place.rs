@@ -1,9 +1,9 @@
 //! What a place in the kernel's memory is: a variable, a module's data, a stack, per-CPU memory.
 //!
-//! Roots are read through the direct map; what they are called goes by the address at which the
-//! kernel itself uses them.
+//! Roots are read through the direct map, but symbols and areas are known by the address at which
+//! the kernel itself uses them: places are translated first.
 //!
-//! **Invariant:** a place is named only where the kernel's own books say what it is.
+//! **Invariant:** a place is named only by symbols and by the kernel's own structures.
 
 use std::collections::HashMap;
 
@@ -19,12 +19,12 @@ use sysak_kernel::vmalloc::{Area, AreaKind, area_at};
 
 /// Static per-CPU variables lie below this where per-CPU pointers count from 0.
 const PER_CPU_BYTES: u64 = 1 << 20;
-/// A larger table of boot time is none.
+/// No table that was set aside at boot is larger.
 const MOST_TABLE_BYTES: u64 = 1 << 30;
-/// Image that is searched, and how much of it at once.
+/// How much of the image is searched, and how much of it at once.
 const MOST_IMAGE_BYTES: u64 = 256 << 20;
 const PIECE_BYTES: u64 = PAGE_SIZE;
-/// An area has no more pages that are looked up here: 4 GiB.
+/// Pages of one area that are looked up: 4 GiB.
 const MOST_PAGES: u64 = 1 << 20;
 
 /// What a place is.
@@ -45,20 +45,20 @@ pub enum Place {
     },
     /// In an area of the vmalloc address space, at this address.
     Area(Va),
-    /// In memory set aside at boot to which this variable of the kernel leads: a hash table.
+    /// In memory set aside at boot, to which this variable of the kernel points: a hash table.
     Table(Va),
     /// In the `struct page` of a page.
     StructPage(Pfn),
-    /// In a page of the kernel of which nobody says more.
+    /// In a page of the kernel whose user is not known.
     Page(Pfn),
-    /// In no RAM.
+    /// Not in RAM.
     Unknown,
 }
 
 /// A thread: its number and name.
 pub type Thread = (u32, String);
 
-/// Looks places up.
+/// The places of a kernel's memory.
 pub struct Places<'a, 'k> {
     kernel: &'a Kernel<'k>,
     /// Pages of areas, and the addresses at which they are used.
@@ -68,19 +68,19 @@ pub struct Places<'a, 'k> {
     stacks: HashMap<Va, Thread>,
     /// By the address of its `task_struct`.
     tasks: HashMap<Va, Thread>,
-    /// Where tables begin that were set aside at boot, ascending, and the variable that says so;
-    /// `None` where something else begins.
+    /// Where tables begin that were set aside at boot, ascending, and the variable that points
+    /// there; `None` where something else begins.
     tables: Vec<(Va, Option<Va>)>,
 }
 
 impl<'a, 'k> Places<'a, 'k> {
-    /// Reads what is needed of tasks and areas.
+    /// Reads tasks, areas and the image's pointers to tables.
     pub fn new(kernel: &'a Kernel<'k>, heap: &Heap, areas: &'a [Area]) -> Places<'a, 'k> {
         let mut pages = HashMap::new();
         let mut raw = Vec::new();
         for area in areas.iter().filter(|area| kernel.direct_pfn(area.array).is_some()) {
-            let many = area.pages.min(MOST_PAGES);
-            let Ok(array) = kernel.memory.view(area.array, many as usize * 8, &mut raw) else {
+            let count = area.pages.min(MOST_PAGES);
+            let Ok(array) = kernel.memory.view(area.array, count as usize * 8, &mut raw) else {
                 continue;
             };
             for (index, page) in (0..).zip(array.chunks_exact(8)) {
@@ -89,7 +89,7 @@ impl<'a, 'k> Places<'a, 'k> {
                 }
             }
         }
-        // No array names the pages of per-CPU memory.
+        // Areas of per-CPU memory have no array of their pages: the page tables tell them.
         let mut mapping = Mapping::new(kernel, heap);
         for area in areas.iter().filter(|area| area.kind == AreaKind::PerCpu) {
             for index in 0..(area.bytes >> PAGE_SHIFT).min(MOST_PAGES) {
@@ -119,8 +119,8 @@ impl<'a, 'k> Places<'a, 'k> {
     }
 
     /// Where a range of the kernel's image, of a module or of a stack lies in the direct map, page by
-    /// page; what is not known is left out.
-    pub fn pieces(&self, start: Va, bytes: u64) -> Vec<(Va, u64)> {
+    /// page. Pages that cannot be translated are left out.
+    pub fn direct_map_pieces(&self, start: Va, bytes: u64) -> Vec<(Va, u64)> {
         let end = start.0.saturating_add(bytes.min(MOST_PAGES << PAGE_SHIFT));
         let mut pieces = Vec::new();
         let mut at = start.0;
@@ -181,7 +181,7 @@ impl<'a, 'k> Places<'a, 'k> {
 
     fn of_page(&self, pfn: Pfn, at: Va) -> Place {
         let kernel = self.kernel;
-        // Parts of the image are given back after boot, and may be anybody's since.
+        // Parts of the image are freed after boot, and the pages may belong to an area since.
         if let Some(page) = self.pages.get(&pfn) {
             return self.of_area(page.at(at.0 % PAGE_SIZE)).unwrap_or(Place::Page(pfn));
         }
@@ -198,7 +198,7 @@ impl<'a, 'k> Places<'a, 'k> {
         }
     }
 
-    /// The variable that leads to the table that an address lies in.
+    /// The variable that points to the table that an address lies in.
     fn table(&self, pfn: Pfn, at: Va) -> Option<Va> {
         let index = self.tables.partition_point(|table| table.0 <= at).checked_sub(1)?;
         let (start, variable) = self.tables[index];
@@ -215,7 +215,7 @@ impl<'a, 'k> Places<'a, 'k> {
                 Some((pid, name)) => Place::Stack { pid: *pid, name: name.clone() },
                 None => Place::Stack { pid: 0, name: String::new() },
             },
-            // Who asked for it may not be known any more; nothing else has symbols of a module.
+            // The caller that allocated the area may be unknown; only a module's area has symbols.
             _ if self.module_of(area).is_some() => Place::Module(at),
             _ => Place::Area(at),
         })
@@ -263,8 +263,8 @@ impl<'a, 'k> Places<'a, 'k> {
     }
 }
 
-/// Tables that were set aside at boot: pages that are reserved, and to whose start a variable of the
-/// kernel leads.
+/// Tables that were set aside at boot: reserved pages, to the start of which a variable of the
+/// kernel points.
 fn tables(kernel: &Kernel<'_>) -> Vec<(Va, Option<Va>)> {
     let Some(((start, end), first)) = kernel.image_virtual.zip(kernel.image.first()) else {
         return Vec::new();
@@ -274,14 +274,14 @@ fn tables(kernel: &Kernel<'_>) -> Vec<(Va, Option<Va>)> {
     let mut raw = Vec::new();
     let bytes = (end.0 - start.0).min(MOST_IMAGE_BYTES);
     for piece in (0..bytes).step_by(PIECE_BYTES as usize) {
-        let many = PIECE_BYTES.min(bytes - piece);
-        // Parts of the image are given back after boot, and may be anybody's since.
-        let is_given_back =
+        let piece_bytes = PIECE_BYTES.min(bytes - piece);
+        // Parts of the image are freed after boot and reused.
+        let is_freed =
             kernel.direct_pfn(base.at(piece)).is_none_or(|pfn| !is_reserved(kernel, pfn));
-        if is_given_back {
+        if is_freed {
             continue;
         }
-        let Ok(words) = kernel.memory.view(base.at(piece), many as usize, &mut raw) else {
+        let Ok(words) = kernel.memory.view(base.at(piece), piece_bytes as usize, &mut raw) else {
             continue;
         };
         for (offset, bytes) in (piece..).step_by(8).zip(words.chunks_exact(8)) {
@@ -293,7 +293,7 @@ fn tables(kernel: &Kernel<'_>) -> Vec<(Va, Option<Va>)> {
             }
         }
     }
-    // Of what per-CPU memory begins with the place is known better.
+    // Per-CPU memory is no table: `static_per_cpu` names it.
     let units = kernel.per_cpu_offsets().iter();
     found.extend(units.map(|unit| (Va(*unit), None)));
     found.sort_unstable();

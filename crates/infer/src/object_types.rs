@@ -118,10 +118,10 @@ impl<'w> TypeInferrer<'w> {
     }
 
     /// The struct that an object's cache or a pointer of a known type tells.
-    pub fn told(&self, object: Object) -> Option<TypeId> {
+    pub fn known_struct(&self, object: Object) -> Option<TypeId> {
         let known = self.inference.known();
-        let told = known.of_object(self.world.types, self.world.heap, object)?;
-        (told.whole && !told.many).then_some(told.id)
+        let typed = known.of_object(self.world.types, self.world.heap, object)?;
+        (typed.whole && !typed.many).then_some(typed.id)
     }
 
     /// The struct that some objects of one cache are, where that is likely; what they point to is

@@ -10,7 +10,7 @@ use sysak_symbols::Symbol;
 
 /// What an address is.
 pub fn spot(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
-    let mut spot = match resolver.look().heap.find_object(at.0) {
+    let mut spot = match resolver.snapshot().heap.find_object(at.0) {
         Some(object) => of_object(resolver, object, at),
         None => of_place(resolver, at),
     };
@@ -23,7 +23,7 @@ pub fn spot(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
 
 /// The object that an address lies in.
 pub(super) fn of_object(resolver: &HolderResolver<'_, '_>, object: Object, at: Va) -> Spot {
-    let (kernel, heap) = (resolver.kernel(), &resolver.look().heap);
+    let (kernel, heap) = (resolver.kernel(), &resolver.snapshot().heap);
     let cache = heap.cache_of(object);
     let start = heap.object_va(object);
     let area = resolver.area_of(object);
@@ -31,7 +31,7 @@ pub(super) fn of_object(resolver: &HolderResolver<'_, '_>, object: Object, at: V
     let start = area.map_or(start, |area| area.address);
     let state = match () {
         () if !heap.is_live(object) => ObjectState::Free,
-        () if resolver.look().interrupted.is_some() => ObjectState::Allocated,
+        () if resolver.snapshot().interrupted.is_some() => ObjectState::Allocated,
         () if heap.is_white(object) => ObjectState::Unreachable,
         () => ObjectState::Reachable,
     };
@@ -49,7 +49,7 @@ pub(super) fn of_object(resolver: &HolderResolver<'_, '_>, object: Object, at: V
         },
         module: caller.and_then(|symbol| symbol.module).map(str::to_owned),
         start: Some(start),
-        // The same object has other addresses too: of its pages in the direct map.
+        // An area is also found by its pages in the direct map; these addresses have no offset.
         offset: at.checked_sub(start).filter(|offset| *offset < heap.object_bytes(object)),
         size_bytes: Some(match cache.class {
             Class::Slab => cache.object_size.into(),
@@ -88,7 +88,7 @@ fn of_place(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
             ..Spot::default()
         },
         Place::Area(area) => {
-            let found = resolver.look().areas.iter().rev().find(|one| one.address <= area);
+            let found = resolver.snapshot().areas.iter().rev().find(|one| one.address <= area);
             Spot {
                 kind: SpotKind::VmallocArea,
                 start: found.map(|one| one.address),
