@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use sysak_base::Va;
 use sysak_heap::Heap;
-use sysak_infer::content::{self, Alike, ContentSymbol};
+use sysak_infer::content::{self, FingerprintGroup, ContentSymbol};
 use sysak_infer::object_types::modules_of;
 use sysak_infer::{Handling, InferredType, Types};
 use sysak_kernel::Kernel;
@@ -48,7 +48,7 @@ pub struct Subject<'s> {
     /// Index of their cache in the heap's.
     pub cache: u16,
     /// Those of them that are alike, where they were grouped.
-    pub group: Option<Alike>,
+    pub group: Option<FingerprintGroup>,
     /// What these point to.
     pub content_symbols: &'s [ContentSymbol],
     /// The type that they most likely have.
@@ -77,7 +77,7 @@ pub fn matching(
     let handling = |function: Va| {
         let symbol = kernel.symbols.symbolize(function)?;
         match types.handling(symbol.name.split('.').next()?, guess?.id)? {
-            Handling::Gives => Some(GIVES),
+            Handling::Returns => Some(GIVES),
             Handling::Takes => Some(TAKES),
         }
     };

@@ -17,7 +17,7 @@ pub enum HolderKind {
     Symbol,
     /// A pending timer.
     Timer,
-    /// The kernel; nobody knows which part of it.
+    /// The kernel, an unknown part of it.
     Kernel,
 }
 

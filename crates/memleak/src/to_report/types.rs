@@ -1,7 +1,7 @@
 //! What struct the objects may be, in the report's terms.
 
 use sysak_infer::InferredType;
-use sysak_infer::object_types::{Reason, Sign};
+use sysak_infer::object_types::{Reason, ReasonKind};
 use sysak_report::{ObjectType, TypeReason, TypeReasonKind};
 
 /// Less likely than this is no answer.
@@ -23,12 +23,12 @@ pub fn object_type(guesses: &[InferredType]) -> Option<ObjectType> {
 }
 
 fn reason(reason: &Reason) -> TypeReason {
-    let (kind, leads_to) = match &reason.what {
-        Sign::LeadsTo(name) => (TypeReasonKind::Object, Some(name.clone())),
-        Sign::Symbol(name) => (TypeReasonKind::Symbol, Some(name.clone())),
-        Sign::Linked => (TypeReasonKind::Linked, None),
-        Sign::Unlinked => (TypeReasonKind::Unlinked, None),
-        Sign::Page => (TypeReasonKind::Page, None),
+    let (kind, leads_to) = match &reason.kind {
+        ReasonKind::LeadsTo(name) => (TypeReasonKind::Object, Some(name.clone())),
+        ReasonKind::Symbol(name) => (TypeReasonKind::Symbol, Some(name.clone())),
+        ReasonKind::Linked => (TypeReasonKind::Linked, None),
+        ReasonKind::Unlinked => (TypeReasonKind::Unlinked, None),
+        ReasonKind::Page => (TypeReasonKind::Page, None),
     };
     TypeReason { offset: reason.offset.into(), field: reason.field.clone(), kind, leads_to }
 }
