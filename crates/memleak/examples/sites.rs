@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, Va};
-use sysak_callsites::{Site, Sites};
+use sysak_callsites::{CallSite, CallSites};
 use sysak_kernel::{Kernel, modules};
 use sysak_target::{Choice, Options};
 
@@ -49,8 +49,8 @@ fn main() -> Result<()> {
 }
 
 /// Prints how many of the calls in `seen` are among the call sites, and which are not.
-fn compare(kernel: &Kernel<'_>, sites: &Sites, seen: &str) -> Result<()> {
-    let by_return: HashMap<u64, &Site> =
+fn compare(kernel: &Kernel<'_>, sites: &CallSites, seen: &str) -> Result<()> {
+    let by_return: HashMap<u64, &CallSite> =
         sites.list.iter().map(|site| (site.at.0 + CALL, site)).collect();
     let mut asked: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for line in seen.lines() {
