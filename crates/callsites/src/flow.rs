@@ -193,7 +193,7 @@ impl Flow<'_> {
     }
 
     fn get(&self, register: Register) -> Value {
-        self.registers.map_or(Value::Unknown, |registers| registers[register.index()])
+        self.registers.as_ref().map_or(Value::Unknown, |registers| registers[register.index()])
     }
 
     fn set(&mut self, register: Register, value: Value) {

@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** a holder is named only where an unbroken path of references leads from it.
 
+mod boot_tables;
 mod component;
 mod distance;
 mod holder;

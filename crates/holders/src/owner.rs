@@ -48,7 +48,8 @@ impl HolderResolver<'_, '_> {
         match cache.class {
             Class::Vmalloc => self.places.module_of(self.area_of(object)?).map(Owner::Module),
             Class::Slab if cache.has_name(shape::TASK_CACHE) => {
-                self.places.thread(at).map(|(pid, name)| Owner::Process { name, pid: *pid })
+                let thread = self.places.thread(at)?;
+                Some(Owner::Process { name: &thread.name, pid: thread.pid })
             }
             Class::Slab => {
                 let owner = self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at));
@@ -89,8 +90,8 @@ impl HolderResolver<'_, '_> {
 
     /// The number of the process whose thread, open file or address space lies at an address.
     pub(crate) fn process_at(&self, at: Va) -> Option<u32> {
-        if let Some((pid, _)) = self.places.thread(at) {
-            return Some(*pid);
+        if let Some(thread) = self.places.thread(at) {
+            return Some(thread.pid);
         }
         let index = self.owners.files.get(&at).or_else(|| self.owners.spaces.get(&at))?;
         Some(self.owners.processes[*index].pid)

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
-
 use sysak_kernel::Kernel;
 use sysak_kernel::holders::{gather, objects_of};
 use sysak_kernel::list::{half, word};
@@ -17,13 +16,10 @@ use sysak_kernel::shape::TASK_CACHE;
 use sysak_kernel::tables::Mapping;
 use sysak_kernel::vmalloc::{Area, AreaKind, area_at};
 
+use crate::boot_tables::BootTables;
+
 /// Static per-CPU variables lie below this where per-CPU pointers count from 0.
 const PER_CPU_BYTES: u64 = 1 << 20;
-/// No table that was set aside at boot is larger.
-const MOST_TABLE_BYTES: u64 = 1 << 30;
-/// How much of the image is searched, and how much of it at once.
-const MOST_IMAGE_BYTES: u64 = 256 << 20;
-const PIECE_BYTES: u64 = PAGE_SIZE;
 /// Pages of one area that are looked up: 4 GiB.
 const MOST_PAGES: u64 = 1 << 20;
 
@@ -55,8 +51,14 @@ pub enum Place {
     Unknown,
 }
 
-/// A thread: its number and name.
-pub type Thread = (u32, String);
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its number.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+}
 
 /// The places of a kernel's memory.
 pub struct Places<'a, 'k> {
@@ -68,9 +70,7 @@ pub struct Places<'a, 'k> {
     stacks: HashMap<Va, Thread>,
     /// By the address of its `task_struct`.
     tasks: HashMap<Va, Thread>,
-    /// Where tables begin that were set aside at boot, ascending, and the variable that points
-    /// there; `None` where something else begins.
-    tables: Vec<(Va, Option<Va>)>,
+    tables: BootTables,
 }
 
 impl<'a, 'k> Places<'a, 'k> {
@@ -99,7 +99,7 @@ impl<'a, 'k> Places<'a, 'k> {
                 }
             }
         }
-        let tables = tables(kernel);
+        let tables = BootTables::find(kernel);
         let mut places =
             Places { kernel, pages, areas, stacks: HashMap::new(), tasks: HashMap::new(), tables };
         places.read_threads(heap);
@@ -158,7 +158,7 @@ impl<'a, 'k> Places<'a, 'k> {
 
     /// The `task_struct`s of a thread.
     pub fn tasks_of(&self, pid: u32) -> impl Iterator<Item = Va> + use<'_, 'a, 'k> {
-        self.tasks.iter().filter(move |(_, thread)| thread.0 == pid).map(|(at, _)| *at)
+        self.tasks.iter().filter(move |(_, thread)| thread.pid == pid).map(|(at, _)| *at)
     }
 
     /// What lies at an address, of the direct map or any other.
@@ -194,16 +194,8 @@ impl<'a, 'k> Places<'a, 'k> {
         }
         match self.static_per_cpu(at) {
             Some(pointer) => Place::PerCpu(pointer),
-            None => self.table(pfn, at).map_or(Place::Page(pfn), Place::Table),
+            None => self.tables.variable(kernel, pfn, at).map_or(Place::Page(pfn), Place::Table),
         }
-    }
-
-    /// The variable that points to the table that an address lies in.
-    fn table(&self, pfn: Pfn, at: Va) -> Option<Va> {
-        let index = self.tables.partition_point(|table| table.0 <= at).checked_sub(1)?;
-        let (start, variable) = self.tables[index];
-        let is_near = at.0 - start.0 < MOST_TABLE_BYTES;
-        variable.filter(|_| is_near && is_reserved(self.kernel, pfn))
     }
 
     /// The area in use that an address lies in.
@@ -212,7 +204,7 @@ impl<'a, 'k> Places<'a, 'k> {
         Some(match area.kind {
             AreaKind::Module => Place::Module(at),
             AreaKind::Stack => match self.stacks.get(&area.address) {
-                Some((pid, name)) => Place::Stack { pid: *pid, name: name.clone() },
+                Some(Thread { pid, name }) => Place::Stack { pid: *pid, name: name.clone() },
                 None => Place::Stack { pid: 0, name: String::new() },
             },
             // The caller that allocated the area may be unknown; only a module's area has symbols.
@@ -256,57 +248,9 @@ impl<'a, 'k> Places<'a, 'k> {
             let name = raw.get(name as usize..(name + len) as usize).unwrap_or_default();
             let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
             let name = String::from_utf8_lossy(&name[..end]).into_owned();
-            let thread = (half(raw, process.thread), name);
+            let thread = Thread { pid: half(raw, process.thread), name };
             self.stacks.insert(stacks[index], thread.clone());
             self.tasks.insert(at[index], thread);
         });
     }
-}
-
-/// Tables that were set aside at boot: reserved pages, to the start of which a variable of the
-/// kernel points.
-fn tables(kernel: &Kernel<'_>) -> Vec<(Va, Option<Va>)> {
-    let Some(((start, end), first)) = kernel.image_virtual.zip(kernel.image.first()) else {
-        return Vec::new();
-    };
-    let base = kernel.page_va(first.start);
-    let mut found = Vec::new();
-    let mut raw = Vec::new();
-    let bytes = (end.0 - start.0).min(MOST_IMAGE_BYTES);
-    for piece in (0..bytes).step_by(PIECE_BYTES as usize) {
-        let piece_bytes = PIECE_BYTES.min(bytes - piece);
-        // Parts of the image are freed after boot and reused.
-        let is_freed =
-            kernel.direct_pfn(base.at(piece)).is_none_or(|pfn| !is_reserved(kernel, pfn));
-        if is_freed {
-            continue;
-        }
-        let Ok(words) = kernel.memory.view(base.at(piece), piece_bytes as usize, &mut raw) else {
-            continue;
-        };
-        for (offset, bytes) in (piece..).step_by(8).zip(words.chunks_exact(8)) {
-            let target = Va(word(bytes, 0));
-            if target.0.is_multiple_of(PAGE_SIZE)
-                && kernel.direct_pfn(target).is_some_and(|pfn| kernel.is_ram(pfn))
-            {
-                found.push((target, Some(start.at(offset))));
-            }
-        }
-    }
-    // Per-CPU memory is no table: `static_per_cpu` names it.
-    let units = kernel.per_cpu_offsets().iter();
-    found.extend(units.map(|unit| (Va(*unit), None)));
-    found.sort_unstable();
-    found.dedup_by_key(|table| table.0);
-    found.retain(|(target, _)| {
-        kernel.direct_pfn(*target).is_some_and(|pfn| is_reserved(kernel, pfn))
-    });
-    found
-}
-
-/// Whether a page was set aside at boot.
-fn is_reserved(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
-    let shape = &kernel.shape.page;
-    let flags = kernel.memory.read_u64(kernel.struct_page(pfn).at(shape.flags));
-    flags.is_ok_and(|flags| flags >> shape.bits.reserved & 1 != 0)
 }
