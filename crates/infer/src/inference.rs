@@ -46,6 +46,8 @@ const OF_A_MODULE: f64 = -1.0;
 const SELDOM: f64 = -4.0;
 /// Scores that are stored for repeated use.
 const MOST_FITS: usize = 1 << 18;
+/// Evidence from this weight on is returned with a candidate.
+const STRONG: f64 = 3.0;
 /// A difference between two scores that says nothing.
 const SAME_SCORE: f64 = 0.5;
 /// Words of an object whose pointees are inferred, and pointees of all objects.
@@ -69,6 +71,12 @@ pub struct Candidate {
     pub evidence: Vec<Evidence>,
     /// A typed pointer to one of the objects that agrees with it.
     pub pointer: Option<TypedPointer>,
+}
+
+/// A type, and how well some objects fit it.
+struct Scored {
+    id: TypeId,
+    score: f64,
 }
 
 /// Infers types.
@@ -119,9 +127,9 @@ impl<'w> Inference<'w> {
         let over = if general { names::class_below(size) } else { size.saturating_sub(8) };
         let fitting = types.sized(over, size);
         let flexible = types.flexible().iter().copied();
-        let open = flexible.filter(|id| types.size(*id).is_some_and(|bytes| bytes <= over));
-        let open = open.filter(|_| general);
-        fitting.chain(open).take(MOST_TYPES).collect()
+        let flexible = flexible.filter(|id| types.size(*id).is_some_and(|bytes| bytes <= over));
+        let flexible = flexible.filter(|_| general);
+        fitting.chain(flexible).take(MOST_TYPES).collect()
     }
 
     /// The types that fit some objects of one cache best, the best first.
@@ -133,29 +141,30 @@ impl<'w> Inference<'w> {
         let Some(first) = samples.first() else { return Vec::new() };
         let few = &samples[..samples.len().min(FIRST_SAMPLE)];
         let all = self.possible_types(first.object).into_iter();
-        let mut scored: Vec<(f64, TypeId)> = all.map(|id| (0.0, id)).collect();
+        let mut scored: Vec<Scored> = all.map(|id| Scored { id, score: 0.0 }).collect();
         for (sample, most) in [(&few[..1], PROMISING), (few, FINALISTS), (&samples[..], FINALISTS)]
         {
             for one in &mut scored {
-                one.0 = self.average_score(one.1, sample) + self.prior(one.1, modules);
+                one.score = self.average_score(one.id, sample) + self.prior(one.id, modules);
             }
-            scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            scored.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
             scored.truncate(most);
         }
         self.merge_copies(&mut scored);
-        let best = scored.first().map_or(UNKNOWN_SCORE, |one| one.0.max(UNKNOWN_SCORE));
+        let best = scored.first().map_or(UNKNOWN_SCORE, |one| one.score.max(UNKNOWN_SCORE));
         let weight = |score: f64| ((score - best) / TEMPERATURE).exp2();
-        let all: f64 = scored.iter().map(|one| weight(one.0)).sum::<f64>() + weight(UNKNOWN_SCORE);
+        let all: f64 =
+            scored.iter().map(|one| weight(one.score)).sum::<f64>() + weight(UNKNOWN_SCORE);
         scored.truncate(MOST_CANDIDATES);
-        let candidate = |(value, id): (f64, TypeId)| {
+        let candidate = |Scored { id, score }: Scored| {
             let (_, mut evidence) = self.score(id, first);
-            evidence.retain(|mark| mark.weight >= 3.0);
+            evidence.retain(|one| one.weight >= STRONG);
             evidence.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.at.cmp(&b.at)));
             let pointers = samples.iter().flat_map(|one| self.known.pointers(one.object));
             let pointer = pointers
                 .copied()
                 .find(|pointer| self.view.types.begins_at(id, pointer.offset, pointer.target));
-            Candidate { id, confidence: weight(value) / all, score: value, evidence, pointer }
+            Candidate { id, confidence: weight(score) / all, score, evidence, pointer }
         };
         scored.into_iter().map(candidate).collect()
     }
@@ -174,14 +183,14 @@ impl<'w> Inference<'w> {
 
     /// Two tables' copies of one type are one candidate. So are a struct and a longer one that begins
     /// with it, where the rest of the longer one has no evidence.
-    fn merge_copies(&self, scored: &mut Vec<(f64, TypeId)>) {
+    fn merge_copies(&self, scored: &mut Vec<Scored>) {
         let types = self.view.types;
-        let mut distinct: Vec<(f64, TypeId)> = Vec::new();
+        let mut distinct: Vec<Scored> = Vec::new();
         for one in scored.drain(..) {
-            let is_copy = |other: &(f64, TypeId)| {
+            let is_copy = |other: &Scored| {
                 let begins =
-                    || types.begins_at(one.1, 0, other.1) || types.begins_at(other.1, 0, one.1);
-                types.same(other.1, one.1) || other.0 - one.0 < SAME_SCORE && begins()
+                    || types.begins_at(one.id, 0, other.id) || types.begins_at(other.id, 0, one.id);
+                types.same(other.id, one.id) || other.score - one.score < SAME_SCORE && begins()
             };
             if !distinct.iter().any(is_copy) {
                 distinct.push(one);

@@ -1,4 +1,6 @@
-//! What an address is.
+//! What an address is: an object, a variable, a stack, a page.
+//!
+//! **Invariant:** an address is any number; nothing is read at it before it is known to be in RAM.
 
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::{Class, Object};

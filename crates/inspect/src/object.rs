@@ -1,4 +1,6 @@
 //! The words of an object, and what each of them is.
+//!
+//! **Invariant:** how many bytes, objects and types are looked at is bounded.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,6 @@
 //! What points at an object, and the retention paths that hold it.
+//!
+//! **Danger:** each step of the search upwards reads all memory that may hold references.
 
 use std::collections::{HashMap, HashSet};
 

@@ -8,14 +8,14 @@ use sysak_report::{ObjectType, TypeReason, TypeReasonKind};
 const WORTH_TELLING: f64 = 0.05;
 
 /// The type that fits best, and the others.
-pub fn object_type(guesses: &[InferredType]) -> Option<ObjectType> {
-    let best = guesses.first().filter(|best| best.confidence >= WORTH_TELLING)?;
+pub fn object_type(inferred: &[InferredType]) -> Option<ObjectType> {
+    let best = inferred.first().filter(|best| best.confidence >= WORTH_TELLING)?;
     let rounded = |share: f64| (share * 1000.0).round() / 1000.0;
     Some(ObjectType {
         name: best.name.clone(),
         confidence: rounded(best.confidence),
-        candidates: guesses.iter().map(|one| one.name.clone()).collect(),
-        confidences: guesses.iter().map(|one| rounded(one.confidence)).collect(),
+        candidates: inferred.iter().map(|one| one.name.clone()).collect(),
+        confidences: inferred.iter().map(|one| rounded(one.confidence)).collect(),
         module: best.module.clone(),
         size_bytes: Some(best.bytes.into()),
         reasons: best.reasons.iter().map(reason).collect(),
