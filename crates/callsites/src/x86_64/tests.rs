@@ -96,3 +96,31 @@ fn random_bytes_are_decoded_to_the_end() {
         let _ = calls(&code, start, entry);
     }
 }
+
+#[test]
+fn operands_with_an_index_or_a_segment_are_not_followed() {
+    let calls = found("__kmalloc_cache_noprof", |a| {
+        a.mov(rdi, qword_ptr(CACHE).gs())?;
+        a.mov(edx, 24)?;
+        a.call(ALLOC)?;
+        a.mov(qword_ptr(rax + rcx * 8 + 8), 7)?;
+        a.mov(word_ptr(rax + 16), 7)?;
+        a.mov(dword_ptr(rax + 20), 9)?;
+        a.xor(ecx, ecx)?;
+        a.mov(rdi, qword_ptr(rcx + CACHE))?;
+        a.lea(rdx, qword_ptr(rcx + 40))?;
+        a.call(ALLOC)
+    });
+    let caches: Vec<_> = calls.iter().map(|call| call.cache_from).collect();
+    assert_eq!(caches, [None, Some(CACHE)]);
+    assert_eq!((calls[0].size, calls[1].size), (Some(24), Some(40)));
+    assert_eq!(calls[0].stores, [(20, 9)], "neither half words nor elements of an array");
+}
+
+#[test]
+fn direct_branches_are_seen_where_they_stand() {
+    let text = [0x90, 0xe8, 0x10, 0, 0, 0, 0xe9, 0xf5, 0xff, 0xff, 0xff, 0xe8];
+    let mut branches = Vec::new();
+    X86_64::direct_branches(&text, START, &mut |at, target| branches.push((at, target)));
+    assert_eq!(branches, [(START + 1, START + 0x16), (START + 6, START)]);
+}
