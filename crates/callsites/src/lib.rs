@@ -1,40 +1,43 @@
-//! Who allocates an object, out of the kernel's own code: no tracing, no debuginfo.
+//! Call sites: which code of the kernel may allocate an object, without tracing or debuginfo.
 //!
-//! The text of the kernel and of its modules is searched for calls of the allocators; around each
-//! call a few registers are followed, so that the cache, the size and what is stored into the
-//! new object are known. So leaks that have stopped, and crash dumps, have suspects too.
+//! The text of the kernel and of its modules is searched for calls of the allocators. Values are
+//! followed through the registers around each call, so that the cache, the size and what is
+//! stored into the new object are known. This works for leaks that have stopped and for crash
+//! dumps.
 //!
-//! **Danger:** a call that is there need not be made. What is found here may allocate the objects;
-//! nothing here says that it leaks them.
+//! **Danger:** a call site need not be reached. It may allocate the objects; nothing here says that
+//! it leaks them.
 //!
 //! **Invariant:** text is untrusted: whatever its bytes are, a function is decoded once, forwards.
 
+mod decoder;
 mod find;
 mod flow;
-mod rank;
-mod suspects;
+mod link;
+mod matching;
+mod x86_64;
 
-pub use find::{Sites, find};
-pub use rank::{Ranked, Suspect, rank};
-pub use suspects::{Matching, Subject, matching};
+pub use find::{CallSites, find};
+pub use link::{LinkedSite, Traits, linked_sites};
+pub use matching::{Matching, Subject, matching};
 
 use sysak_base::Va;
 
-/// A call that allocates.
+/// A call of an allocator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
+pub struct CallSite {
     /// Where the call stands.
     pub at: Va,
     /// First instruction of the function that it stands in.
     pub function: Va,
-    /// What is called.
+    /// The allocator that is called.
     pub allocator: &'static str,
-    /// The cache that it allocates from (`struct kmem_cache`), where that is loaded from a variable.
+    /// The cache (`struct kmem_cache`), where it is loaded from a variable.
     pub cache: Option<Va>,
-    /// Whether the allocator is told a cache at all.
-    pub names_cache: bool,
+    /// Whether the allocator has an argument for the cache.
+    pub takes_cache: bool,
     /// The bytes asked for, where that is a constant.
     pub size: Option<u64>,
-    /// What is stored into the object afterwards: offset and constant.
+    /// Constants that are stored into the new object: offset and value.
     pub stores: Vec<(u64, u64)>,
 }

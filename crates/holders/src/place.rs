@@ -1,15 +1,14 @@
 //! What a place in the kernel's memory is: a variable, a module's data, a stack, per-CPU memory.
 //!
-//! Roots are read through the direct map; what they are called goes by the address at which the
-//! kernel itself uses them.
+//! Roots are read through the direct map, but symbols and areas are known by the address at which
+//! the kernel itself uses them: places are translated first.
 //!
-//! **Invariant:** a place is named only where the kernel's own books say what it is.
+//! **Invariant:** a place is named only by symbols and by the kernel's own structures.
 
 use std::collections::HashMap;
 
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
-
 use sysak_kernel::Kernel;
 use sysak_kernel::read::{gather, half, text, word};
 use sysak_kernel::shape::TASK_CACHE;
@@ -17,14 +16,11 @@ use sysak_kernel::slub::live_objects;
 use sysak_kernel::tables::Mapping;
 use sysak_kernel::vmalloc::{Area, AreaKind, area_at};
 
+use crate::boot_tables::BootTables;
+
 /// Static per-CPU variables lie below this where per-CPU pointers count from 0.
 const PER_CPU_BYTES: u64 = 1 << 20;
-/// A larger table of boot time is none.
-const MOST_TABLE_BYTES: u64 = 1 << 30;
-/// Image that is searched, and how much of it at once.
-const MOST_IMAGE_BYTES: u64 = 256 << 20;
-const PIECE_BYTES: u64 = PAGE_SIZE;
-/// An area has no more pages that are looked up here: 4 GiB.
+/// Pages of one area that are looked up: 4 GiB.
 const MOST_PAGES: u64 = 1 << 20;
 
 /// What a place is.
@@ -45,20 +41,26 @@ pub enum Place {
     },
     /// In an area of the vmalloc address space, at this address.
     Area(Va),
-    /// In memory set aside at boot to which this variable of the kernel leads: a hash table.
+    /// In memory set aside at boot, to which this variable of the kernel points: a hash table.
     Table(Va),
     /// In the `struct page` of a page.
     StructPage(Pfn),
-    /// In a page of the kernel of which nobody says more.
+    /// In a page of the kernel whose user is not known.
     Page(Pfn),
-    /// In no RAM.
+    /// Not in RAM.
     Unknown,
 }
 
-/// A thread: its number and name.
-pub type Thread = (u32, String);
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its number.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+}
 
-/// Looks places up.
+/// The places of a kernel's memory.
 pub struct Places<'a, 'k> {
     kernel: &'a Kernel<'k>,
     /// Pages of areas, and the addresses at which they are used.
@@ -68,19 +70,17 @@ pub struct Places<'a, 'k> {
     stacks: HashMap<Va, Thread>,
     /// By the address of its `task_struct`.
     tasks: HashMap<Va, Thread>,
-    /// Where tables begin that were set aside at boot, ascending, and the variable that says so;
-    /// `None` where something else begins.
-    tables: Vec<(Va, Option<Va>)>,
+    tables: BootTables,
 }
 
 impl<'a, 'k> Places<'a, 'k> {
-    /// Reads what is needed of tasks and areas.
+    /// Reads tasks, areas and the image's pointers to tables.
     pub fn new(kernel: &'a Kernel<'k>, heap: &Heap, areas: &'a [Area]) -> Places<'a, 'k> {
         let mut pages = HashMap::new();
         let mut raw = Vec::new();
         for area in areas.iter().filter(|area| kernel.direct_pfn(area.array).is_some()) {
-            let many = area.pages.min(MOST_PAGES);
-            let Ok(array) = kernel.memory.view(area.array, many as usize * 8, &mut raw) else {
+            let count = area.pages.min(MOST_PAGES);
+            let Ok(array) = kernel.memory.view(area.array, count as usize * 8, &mut raw) else {
                 continue;
             };
             for (index, page) in (0..).zip(array.chunks_exact(8)) {
@@ -89,7 +89,7 @@ impl<'a, 'k> Places<'a, 'k> {
                 }
             }
         }
-        // No array names the pages of per-CPU memory.
+        // Areas of per-CPU memory have no array of their pages: the page tables tell them.
         let mut mapping = Mapping::new(kernel, heap);
         for area in areas.iter().filter(|area| area.kind == AreaKind::PerCpu) {
             for index in 0..(area.bytes >> PAGE_SHIFT).min(MOST_PAGES) {
@@ -99,7 +99,7 @@ impl<'a, 'k> Places<'a, 'k> {
                 }
             }
         }
-        let tables = tables(kernel);
+        let tables = BootTables::find(kernel);
         let mut places =
             Places { kernel, pages, areas, stacks: HashMap::new(), tasks: HashMap::new(), tables };
         places.read_threads(heap);
@@ -119,8 +119,8 @@ impl<'a, 'k> Places<'a, 'k> {
     }
 
     /// Where a range of the kernel's image, of a module or of a stack lies in the direct map, page by
-    /// page; what is not known is left out.
-    pub fn pieces(&self, start: Va, bytes: u64) -> Vec<(Va, u64)> {
+    /// page. Pages that cannot be translated are left out.
+    pub fn direct_map_pieces(&self, start: Va, bytes: u64) -> Vec<(Va, u64)> {
         let end = start.0.saturating_add(bytes.min(MOST_PAGES << PAGE_SHIFT));
         let mut pieces = Vec::new();
         let mut at = start.0;
@@ -158,7 +158,7 @@ impl<'a, 'k> Places<'a, 'k> {
 
     /// The `task_struct`s of a thread.
     pub fn tasks_of(&self, pid: u32) -> impl Iterator<Item = Va> + use<'_, 'a, 'k> {
-        self.tasks.iter().filter(move |(_, thread)| thread.0 == pid).map(|(at, _)| *at)
+        self.tasks.iter().filter(move |(_, thread)| thread.pid == pid).map(|(at, _)| *at)
     }
 
     /// What lies at an address, of the direct map or any other.
@@ -181,7 +181,7 @@ impl<'a, 'k> Places<'a, 'k> {
 
     fn of_page(&self, pfn: Pfn, at: Va) -> Place {
         let kernel = self.kernel;
-        // Parts of the image are given back after boot, and may be anybody's since.
+        // Parts of the image are freed after boot, and the pages may belong to an area since.
         if let Some(page) = self.pages.get(&pfn) {
             return self.of_area(page.at(at.0 % PAGE_SIZE)).unwrap_or(Place::Page(pfn));
         }
@@ -194,16 +194,8 @@ impl<'a, 'k> Places<'a, 'k> {
         }
         match self.static_per_cpu(at) {
             Some(pointer) => Place::PerCpu(pointer),
-            None => self.table(pfn, at).map_or(Place::Page(pfn), Place::Table),
+            None => self.tables.variable(kernel, pfn, at).map_or(Place::Page(pfn), Place::Table),
         }
-    }
-
-    /// The variable that leads to the table that an address lies in.
-    fn table(&self, pfn: Pfn, at: Va) -> Option<Va> {
-        let index = self.tables.partition_point(|table| table.0 <= at).checked_sub(1)?;
-        let (start, variable) = self.tables[index];
-        let is_near = at.0 - start.0 < MOST_TABLE_BYTES;
-        variable.filter(|_| is_near && is_reserved(self.kernel, pfn))
     }
 
     /// The area in use that an address lies in.
@@ -212,10 +204,10 @@ impl<'a, 'k> Places<'a, 'k> {
         Some(match area.kind {
             AreaKind::Module => Place::Module(at),
             AreaKind::Stack => match self.stacks.get(&area.address) {
-                Some((pid, name)) => Place::Stack { pid: *pid, name: name.clone() },
+                Some(Thread { pid, name }) => Place::Stack { pid: *pid, name: name.clone() },
                 None => Place::Stack { pid: 0, name: String::new() },
             },
-            // Who asked for it may not be known any more; nothing else has symbols of a module.
+            // The caller that allocated the area may be unknown; only a module's area has symbols.
             _ if self.module_of(area).is_some() => Place::Module(at),
             _ => Place::Area(at),
         })
@@ -255,57 +247,9 @@ impl<'a, 'k> Places<'a, 'k> {
         gather(kernel.memory, &parts, part.bytes, |index, raw| {
             let name = text(raw, process.name.at, process.name.bytes);
             let name = String::from_utf8_lossy(name).into_owned();
-            let thread = (half(raw, process.thread), name);
+            let thread = Thread { pid: half(raw, process.thread), name };
             self.stacks.insert(stacks[index], thread.clone());
             self.tasks.insert(at[index], thread);
         });
     }
-}
-
-/// Tables that were set aside at boot: pages that are reserved, and to whose start a variable of the
-/// kernel leads.
-fn tables(kernel: &Kernel<'_>) -> Vec<(Va, Option<Va>)> {
-    let Some(((start, end), first)) = kernel.image_virtual.zip(kernel.image.first()) else {
-        return Vec::new();
-    };
-    let base = kernel.page_va(first.start);
-    let mut found = Vec::new();
-    let mut raw = Vec::new();
-    let bytes = (end.0 - start.0).min(MOST_IMAGE_BYTES);
-    for piece in (0..bytes).step_by(PIECE_BYTES as usize) {
-        let many = PIECE_BYTES.min(bytes - piece);
-        // Parts of the image are given back after boot, and may be anybody's since.
-        let is_given_back =
-            kernel.direct_pfn(base.at(piece)).is_none_or(|pfn| !is_reserved(kernel, pfn));
-        if is_given_back {
-            continue;
-        }
-        let Ok(words) = kernel.memory.view(base.at(piece), many as usize, &mut raw) else {
-            continue;
-        };
-        for (offset, bytes) in (piece..).step_by(8).zip(words.chunks_exact(8)) {
-            let target = Va(word(bytes, 0));
-            if target.0.is_multiple_of(PAGE_SIZE)
-                && kernel.direct_pfn(target).is_some_and(|pfn| kernel.is_ram(pfn))
-            {
-                found.push((target, Some(start.at(offset))));
-            }
-        }
-    }
-    // Of what per-CPU memory begins with the place is known better.
-    let units = kernel.per_cpu_offsets().iter();
-    found.extend(units.map(|unit| (Va(*unit), None)));
-    found.sort_unstable();
-    found.dedup_by_key(|table| table.0);
-    found.retain(|(target, _)| {
-        kernel.direct_pfn(*target).is_some_and(|pfn| is_reserved(kernel, pfn))
-    });
-    found
-}
-
-/// Whether a page was set aside at boot.
-fn is_reserved(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
-    let shape = &kernel.shape.page;
-    let flags = kernel.memory.read_u64(kernel.struct_page(pfn).at(shape.flags));
-    flags.is_ok_and(|flags| flags >> shape.bits.reserved & 1 != 0)
 }

@@ -1,7 +1,9 @@
-//! What the objects of a group hold: pointers that most of them share, resolved to names.
+//! Which symbols most objects of a group lead to.
 //!
-//! An operations table or a callback tells an expert at once whose objects these
-//! are. A pointer that leads to a slab object is followed into it, two hops deep.
+//! An operations table or a callback shows which subsystem objects belong to. A pointer to another
+//! slab object is followed into that object, two hops deep.
+//!
+//! **Invariant:** a bounded sample is read, and a bounded part of each object that is passed.
 
 use std::collections::HashMap;
 
@@ -16,7 +18,7 @@ use crate::fingerprint::{self, IMAGE_FROM};
 pub struct ContentSymbol {
     /// Offset of the pointer in the object.
     pub offset: u64,
-    /// Slab objects passed on the way: cache and offset in it.
+    /// Slab objects passed before it: the cache and the offset of the pointer.
     pub path: Vec<(u16, u64)>,
     /// The address at the end.
     pub address: Va,
@@ -24,43 +26,43 @@ pub struct ContentSymbol {
     pub objects: u64,
 }
 
-/// Slab objects passed on the way: cache and offset in it.
+/// Slab objects passed: the cache and the offset of the pointer.
 type Path = Vec<(u16, u64)>;
-/// Named addresses, and how to get to them.
+/// Named addresses, and the objects passed before them.
 type Ends = Vec<(Path, Va)>;
 
-/// Objects looked at: a sample that finds anything most objects share.
+/// Objects of a sample: enough to find what most objects share.
 pub const SAMPLE: usize = 1000;
 /// Slab objects passed at most.
 const HOPS: usize = 2;
-/// Bytes of an object on the way that are searched for named addresses.
+/// Bytes of a passed object that are searched for named addresses.
 const SEARCHED_BYTES: u64 = 512;
-/// Results kept.
+/// Symbols that are returned.
 const MOST: usize = 8;
 
 /// Objects of one cache with the same fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Alike {
+pub struct FingerprintGroup {
     /// Index into the heap's caches.
     pub cache: u16,
-    /// What they have in common.
+    /// The fingerprint.
     pub fingerprint: u64,
-    /// Whether only those count that nothing leads to.
+    /// Whether only unreachable objects count.
     pub only_unreachable: bool,
 }
 
-/// Constant strings and the like follow the last symbol of their section by far: only
-/// what begins near the address names it.
+/// Constant strings and the like lie far behind the last symbol of their section. A symbol names
+/// only what lies within this distance.
 const NEAR_BYTES: u64 = 4096;
 
-/// Whether a symbol begins so near below an address that it names what lies there.
+/// Whether a symbol names what lies at an address.
 pub fn is_named(kernel: &Kernel<'_>, at: Va) -> bool {
     kernel.symbols.symbolize(at).is_some_and(|symbol| symbol.offset < NEAR_BYTES)
 }
 
-/// Up to [`SAMPLE`] objects of a group, spread over its cache.
-pub fn sample(heap: &Heap, memory: &dyn Memory, group: &Alike) -> Vec<Va> {
-    let Alike { cache, fingerprint: print, only_unreachable } = *group;
+/// Up to [`SAMPLE`] objects of a group, from all over its cache.
+pub fn sample(heap: &Heap, memory: &dyn Memory, group: &FingerprintGroup) -> Vec<Va> {
+    let FingerprintGroup { cache, fingerprint: print, only_unreachable } = *group;
     let slabs = || heap.slabs.iter().enumerate().filter(|(_, slab)| slab.cache == cache);
     let info = &heap.caches[usize::from(cache)];
     let (stride, pad) = (info.stride as usize, info.left_pad as usize);
@@ -88,7 +90,7 @@ pub fn sample(heap: &Heap, memory: &dyn Memory, group: &Alike) -> Vec<Va> {
     found
 }
 
-/// What most of `objects`, all of `size` bytes, lead to; the shortest paths first.
+/// The symbols that most of `objects`, all of `size` bytes, lead to; the shortest paths first.
 ///
 /// `is_named` says whether an address lies in something that has a name.
 pub fn symbols(
@@ -130,8 +132,8 @@ pub fn symbols(
     found
 }
 
-/// Which words of most objects are an address of the image, or lead into objects of the
-/// same cache: only these are worth following.
+/// Which words are followed: those that in most objects are an address of the image, or lead into
+/// objects of one cache.
 fn shared_offsets(heap: &Heap, memory: &dyn Memory, objects: &[Va], size: u64) -> Vec<bool> {
     let mut counts: Vec<HashMap<u16, usize>> = vec![HashMap::new(); size as usize / 8];
     let mut buffer = Vec::new();
@@ -151,7 +153,7 @@ fn shared_offsets(heap: &Heap, memory: &dyn Memory, objects: &[Va], size: u64) -
     counts.iter().map(|count| count.values().any(|n| n * 2 > objects.len())).collect()
 }
 
-/// Named addresses inside the slab object at `word`, and behind its own pointers.
+/// Named addresses inside the slab object at `word`, or inside the objects that it points to.
 fn follow(
     heap: &Heap,
     memory: &dyn Memory,
@@ -179,7 +181,7 @@ fn follow(
             further.push((step, word));
         }
     }
-    // Only where the object itself has no name in it is it worth going on.
+    // The nearest named addresses say most: go on only where there are none.
     if ends.is_empty() {
         for (step, word) in further.into_iter().take(8) {
             for (path, address) in follow(heap, memory, word, is_named, hops - 1) {

@@ -1,7 +1,9 @@
-//! A fingerprint of an object's content: what kind of word stands where.
+//! A fingerprint of an object's content: the kind of each of its words.
 //!
-//! Two objects that the same code filled in have the same fingerprint though
-//! their numbers and list links differ.
+//! Two objects that the same code initialised have the same fingerprint, though their numbers and
+//! list links differ.
+//!
+//! **Invariant:** a fingerprint never depends on anything but the bytes and the heap.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -46,7 +48,7 @@ fn classify(heap: &Heap, word: u64) -> Word {
     }
     if let Some(object) = heap.find_object(word) {
         let cache = heap.slabs[object.slab as usize].cache;
-        // Where in a page or an area tells nothing: they have all sizes.
+        // Pages and areas have all sizes: the offset in them says nothing.
         let is_slab = heap.cache_of(object).class == Class::Slab;
         let offset = if is_slab { word.wrapping_sub(heap.object_va(object).0) } else { 0 };
         return Word::Object { cache, offset };
@@ -85,28 +87,28 @@ impl Hash {
     }
 }
 
-/// The most frequent values of a long row, in bounded memory.
+/// The most frequent of very many values, in bounded memory.
 ///
 /// Misra and Gries, "Finding repeated elements" (1982): with k counters every value
-/// that makes up more than one k-th of the row survives, and no count is too high.
+/// that makes up more than one k-th of them survives, and no count is too high.
 #[derive(Clone, Debug, Default)]
-pub struct Hitters<T> {
-    counters: HashMap<u64, (u64, T), AsIs>,
+pub struct FrequentValues<T> {
+    counters: HashMap<u64, (u64, T), IdentityHash>,
 }
 
-/// Fingerprints are hashes already: a map of them needs no other.
+/// The hash of a fingerprint is the fingerprint: it is a hash already.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AsIs(u64);
+pub struct IdentityHash(u64);
 
-impl BuildHasher for AsIs {
-    type Hasher = AsIs;
+impl BuildHasher for IdentityHash {
+    type Hasher = IdentityHash;
 
-    fn build_hasher(&self) -> AsIs {
-        AsIs(0)
+    fn build_hasher(&self) -> IdentityHash {
+        IdentityHash(0)
     }
 }
 
-impl Hasher for AsIs {
+impl Hasher for IdentityHash {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -122,11 +124,11 @@ impl Hasher for AsIs {
     }
 }
 
-/// Counters kept: a group of less than 1/512 of its cache is of no interest.
+/// Counters: a group of less than 1/512 of its cache may be lost.
 const COUNTERS: usize = 512;
 
-impl<T: Copy> Hitters<T> {
-    /// Counts one value; the first bearer of a counted value is remembered.
+impl<T: Copy> FrequentValues<T> {
+    /// Counts one value; the first bearer of a counted value is stored.
     pub fn add(&mut self, value: u64, bearer: T) {
         if let Some((count, _)) = self.counters.get_mut(&value) {
             *count += 1;
@@ -170,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_majority_survives_a_flood_of_singletons() {
-        let mut hitters = Hitters::default();
+        let mut hitters = FrequentValues::default();
         for n in 0..100_000u64 {
             hitters.add(1_000 + n, n);
             if n % 50 == 0 {

@@ -1,6 +1,6 @@
-//! What is known of the types of objects: by their cache, by what points to them, by content.
+//! The known types of objects: by their cache's name, by typed pointers to them, by content.
 //!
-//! **Invariant:** an object whose cache says its type is never of another one.
+//! **Invariant:** where a cache's name tells the type of its objects, no other type is known of them.
 
 use std::collections::HashMap;
 
@@ -9,49 +9,49 @@ use sysak_symbols::TypeId;
 
 use crate::{Types, names};
 
-/// The type of an object.
+/// The known type of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Typed {
+pub struct KnownType {
     /// Its type; of an array, that of an element.
     pub id: TypeId,
-    /// Whether as many stand behind each other as fit.
-    pub many: bool,
-    /// Whether it is the whole object, and not only how it begins.
-    pub whole: bool,
+    /// Whether the object is an array: as many elements as fit.
+    pub is_array: bool,
+    /// Whether it is the whole object, and not only its beginning.
+    pub is_whole: bool,
 }
 
 /// A pointer to an object from something of a known type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Hint {
-    /// Where in the object it points.
+pub struct TypedPointer {
+    /// The offset in the object.
     pub offset: u32,
     /// What it points to, by its own type.
     pub target: TypeId,
-    /// The type of that which points.
+    /// The type that the pointer stands in.
     pub owner: TypeId,
-    /// Where in that the pointer lies.
+    /// The pointer's offset in that.
     pub at: u32,
 }
 
-/// Hints kept of an object: the first of each kind.
-const MOST_HINTS: usize = 3;
+/// Typed pointers that are stored of one object: the first of each kind.
+const MOST_POINTERS: usize = 3;
 
-/// What is known of the types of objects.
+/// The known types of objects.
 #[derive(Default)]
-pub struct Known {
+pub struct KnownTypes {
     caches: Vec<Option<TypeId>>,
-    hints: HashMap<Object, Vec<Hint>>,
-    content: HashMap<Object, Typed>,
+    pointers: HashMap<Object, Vec<TypedPointer>>,
+    content: HashMap<Object, KnownType>,
 }
 
-impl Known {
-    /// What the caches' names tell, but for those of `hidden`.
-    pub fn by_caches(types: &Types, heap: &Heap, hidden: &[u16]) -> Known {
+impl KnownTypes {
+    /// The types that caches' names tell, without the caches of `hidden`.
+    pub fn by_caches(types: &Types, heap: &Heap, hidden: &[u16]) -> KnownTypes {
         let caches = heap.caches.iter().enumerate().map(|(index, cache)| {
-            let is_told = cache.class == Class::Slab && !hidden.contains(&(index as u16));
-            is_told.then(|| type_of_cache(types, cache)).flatten()
+            let has_name = cache.class == Class::Slab && !hidden.contains(&(index as u16));
+            has_name.then(|| type_of_cache(types, cache)).flatten()
         });
-        Known { caches: caches.collect(), ..Known::default() }
+        KnownTypes { caches: caches.collect(), ..KnownTypes::default() }
     }
 
     /// The type that a cache's name tells.
@@ -59,50 +59,52 @@ impl Known {
         self.caches.get(usize::from(cache)).copied().flatten()
     }
 
-    /// The type of an object, where anything tells it.
-    pub fn of_object(&self, types: &Types, heap: &Heap, object: Object) -> Option<Typed> {
+    /// The type of an object, where it is known.
+    pub fn of_object(&self, types: &Types, heap: &Heap, object: Object) -> Option<KnownType> {
         let cache = heap.slabs[object.slab as usize].cache;
         if let Some(id) = self.of_cache(cache) {
-            return Some(Typed { id, many: false, whole: true });
+            return Some(KnownType { id, is_array: false, is_whole: true });
         }
         if let Some(typed) = self.content.get(&object) {
             return Some(*typed);
         }
         let info = &heap.caches[usize::from(cache)];
-        let hints = self.hints.get(&object)?;
-        let all = hints.iter().filter(|hint| hint.offset == 0);
-        all.filter_map(|hint| typed(types, hint.target, info.object_size)).max_by_key(|t| t.whole)
+        let pointers = self.pointers.get(&object)?;
+        let all = pointers.iter().filter(|pointer| pointer.offset == 0);
+        all.filter_map(|pointer| typed(types, pointer.target, info.object_size))
+            .max_by_key(|t| t.is_whole)
     }
 
-    /// What points to an object.
-    pub fn hints(&self, object: Object) -> &[Hint] {
-        self.hints.get(&object).map_or(&[], Vec::as_slice)
+    /// The typed pointers to an object.
+    pub fn pointers(&self, object: Object) -> &[TypedPointer] {
+        self.pointers.get(&object).map_or(&[], Vec::as_slice)
     }
 
-    /// Notes a pointer to an object; true where it is the first of its kind.
-    pub fn add_hint(&mut self, types: &Types, object: Object, hint: Hint) -> bool {
-        let hints = self.hints.entry(object).or_default();
-        let is_new = |known: &Hint| known.offset != hint.offset || known.target != hint.target;
-        let fits = hints.len() < MOST_HINTS && hints.iter().all(is_new);
-        if fits && !matches!(types.shape(hint.target).1, sysak_symbols::Shape::Void) {
-            hints.push(hint);
+    /// Adds a typed pointer to an object; true where it is the first of its kind.
+    pub fn add_pointer(&mut self, types: &Types, object: Object, pointer: TypedPointer) -> bool {
+        let pointers = self.pointers.entry(object).or_default();
+        let is_new =
+            |known: &TypedPointer| known.offset != pointer.offset || known.target != pointer.target;
+        let fits = pointers.len() < MOST_POINTERS && pointers.iter().all(is_new);
+        if fits && !matches!(types.shape(pointer.target).1, sysak_symbols::Shape::Void) {
+            pointers.push(pointer);
         }
         fits
     }
 
-    /// Notes what an object's content tells.
-    pub fn add_content(&mut self, object: Object, typed: Typed) {
+    /// Adds the type that an object's content tells.
+    pub fn add_by_content(&mut self, object: Object, typed: KnownType) {
         self.content.insert(object, typed);
     }
 
-    /// Objects of which anything points to or tells the type.
+    /// Typed pointers' targets and objects typed by content.
     pub fn len(&self) -> usize {
-        self.hints.len() + self.content.len()
+        self.pointers.len() + self.content.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.hints.is_empty() && self.content.is_empty()
+        self.pointers.is_empty() && self.content.is_empty()
     }
 }
 
@@ -116,19 +118,19 @@ fn type_of_cache(types: &Types, cache: &sysak_heap::Cache) -> Option<TypeId> {
     all.all(|name| names::of_cache(types, name, cache.object_size) == Some(first)).then_some(first)
 }
 
-/// What an object of `object_size` bytes is where something points to its start as to a
-/// `target`: a struct that fits its size is all of it, a smaller one how it begins. Of numbers,
-/// letters and pointers there are as many as fit.
-pub fn typed(types: &Types, target: TypeId, object_size: u32) -> Option<Typed> {
+/// The type of an object of `object_size` bytes by a pointer to its start, declared as one to
+/// `target`. A struct of that size is the whole object, a smaller one its beginning. Numbers and
+/// pointers are the elements of an array.
+pub fn typed(types: &Types, target: TypeId, object_size: u32) -> Option<KnownType> {
     use sysak_symbols::Shape;
     let (id, shape) = types.shape(target);
     match shape {
         Shape::Struct(bytes) | Shape::Union(bytes) if bytes > 0 && bytes <= object_size => {
-            let whole = bytes > names::class_below(object_size);
-            Some(Typed { id, many: false, whole })
+            let is_whole = bytes > names::class_below(object_size);
+            Some(KnownType { id, is_array: false, is_whole })
         }
         Shape::Int { .. } | Shape::Pointer(_) | Shape::Enum(_) => {
-            Some(Typed { id, many: true, whole: true })
+            Some(KnownType { id, is_array: true, is_whole: true })
         }
         _ => None,
     }

@@ -1,9 +1,8 @@
-//! A type flattened: what stands at which byte, structs inside it taken apart.
+//! A type as a flat list of parts: structs inside it are replaced by their members.
 //!
-//! Where members share a place, each of them is one of some choices.
+//! Members that share a place, as in a union, are choices.
 //!
-//! **Invariant:** a layout has at most [`MOST_PARTS`] parts, its choices counted in; what
-//! goes beyond that may be anything.
+//! **Invariant:** a layout has at most [`MOST_PARTS`] parts, including its choices.
 
 use sysak_symbols::{IntKind, Shape, TypeId};
 
@@ -41,9 +40,9 @@ pub enum Kind {
     Chars,
     /// A building block.
     Block(Block),
-    /// What some members share, each with its own parts.
+    /// Bytes that several members share, each with its own parts.
     Choice(Vec<Vec<Part>>),
-    /// Nothing: what lies between members.
+    /// No member.
     Padding,
     /// Anything.
     Any,

@@ -1,28 +1,33 @@
 //! Which struct an object is, from the kernel's own type information alone (BTF).
 //!
-//! Every struct that could be in a slot of the object's size is laid out word by word and compared
-//! with the object's words. What its pointers lead to, and what points to it, decides.
+//! Every struct that fits a slot of the object's size is laid out word by word and compared with
+//! the object's words. Its pointers, and the typed pointers to it, weigh most.
 //!
-//! **Danger:** what is inferred is likely, never certain; nothing here may decide a verdict.
+//! **Danger:** an inferred type is likely, never certain; no verdict may depend on it.
 //!
 //! **Invariant:** type information is untrusted: depth, steps and lengths are bounded.
 
-mod catalog;
+mod blocks;
 pub mod content;
+mod evidence;
 pub mod fingerprint;
-mod infer;
+mod inference;
+mod kernel_view;
 mod known;
 mod layout;
 mod member;
 mod names;
 pub mod object_types;
+mod pointers;
 mod score;
-mod world;
+mod signatures;
+mod types;
 
-pub use catalog::{Handling, Types};
-pub use infer::{Candidate, Inference};
-pub use known::{Hint, Known, Typed};
+pub use evidence::{Evidence, EvidenceKind, Sample};
+pub use inference::{Candidate, Inference};
+pub use kernel_view::{KernelView, Word, code_of};
+pub use known::{KnownType, KnownTypes, TypedPointer};
 pub use names::of_cache;
 pub use object_types::{InferredType, TypeInferrer, kernel_types};
-pub use score::{Mark, Sample, What};
-pub use world::{Word, World, code_of};
+pub use signatures::Handling;
+pub use types::Types;

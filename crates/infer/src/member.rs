@@ -1,7 +1,6 @@
-//! What stands at an offset of a type: the member, and the members inside it.
+//! The member at an offset of a type, and the members inside it.
 //!
-//! **Invariant:** members inside each other are followed so deep and no deeper, whatever a
-//! forged table says.
+//! **Invariant:** the depth of members inside each other is bounded, whatever a forged table says.
 
 use sysak_symbols::{MemberOf, Shape, TypeId};
 
@@ -13,11 +12,11 @@ use crate::names::{self, Block};
 pub(crate) struct Depth {
     /// Members inside each other.
     pub(crate) levels: usize,
-    /// Whether links and slots are told apart.
+    /// Whether each link and each slot has a name of its own.
     pub(crate) words: bool,
 }
 
-/// What the member at an offset of a type is called, and those inside it.
+/// The name of the member at an offset of a type, and of those inside it.
 pub(crate) fn member_at(types: &Types, id: TypeId, offset: u32, depth: Depth) -> Option<String> {
     let depth = Depth { levels: depth.levels.checked_sub(1)?, ..depth };
     match types.shape(id) {

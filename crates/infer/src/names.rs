@@ -7,7 +7,7 @@ use sysak_symbols::TypeId;
 
 use crate::Types;
 
-/// Structs whose words say more than their members' types.
+/// Structs whose words must satisfy more than their members' types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     /// Two links of a ring.
@@ -36,12 +36,12 @@ pub fn block(name: &str) -> Option<Block> {
     })
 }
 
-/// Structs that describe a page: what points to one points into their array.
+/// Structs that describe a page: a pointer to one points into the array of `struct page`.
 pub fn is_page(name: &str) -> bool {
     matches!(name, "page" | "folio" | "slab" | "ptdesc" | "netmem_desc" | "zpdesc")
 }
 
-/// Caches whose name no rule leads from to their struct.
+/// Caches whose struct no rule derives from their name.
 const CACHES: [(&str, &str); 62] = [
     ("Acpi-Namespace", "acpi_namespace_node"),
     ("Acpi-Operand", "acpi_operand_object"),
@@ -107,7 +107,7 @@ const CACHES: [(&str, &str); 62] = [
     ("user_namespace", "user_namespace"),
 ];
 
-/// What a cache's name may have behind that of its struct, or before it.
+/// What a cache's name may have behind its struct's name, and the reverse.
 const ENDINGS: [&str; 7] =
     ["_cache", "_cachep", "_slab", "_slab_cache", "_jar", "_head_cache", "s"];
 const ADDED: [&str; 4] = ["", "_struct", "_info", "_node"];
@@ -154,7 +154,7 @@ pub fn is_seldom_allocated(name: &str) -> bool {
 /// The sizes that kmalloc rounds up to.
 const CLASSES: [u32; 14] = [8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192, 16384];
 
-/// Whether any struct may be in a cache of this name.
+/// Whether a cache of this name serves objects of any struct.
 pub fn is_general(name: &str) -> bool {
     name.contains("kmalloc-")
 }

@@ -1,26 +1,28 @@
-//! Which struct the objects are, in names: of one object, of a group, of those on a retention path.
+//! Names the inferred types: of one object, of a group, of objects on a retention path.
+//!
+//! **Invariant:** how many objects of a cache are looked at is bounded.
 
 use sysak_base::Va;
 use sysak_heap::{Class, Heap, Object};
 use sysak_kernel::{Kernel, modules};
 use sysak_symbols::TypeId;
 
-use crate::content::{self, Alike, is_named};
-use crate::{Candidate, Inference, Types, What, World, code_of, fingerprint};
+use crate::content::{self, FingerprintGroup, is_named};
+use crate::{Candidate, EvidenceKind, Inference, KernelView, Types, code_of, fingerprint};
 
-/// A type that is less likely gives no names to fields.
+/// The confidence from which a type gives names to fields.
 pub const LIKELY: f64 = 0.5;
 /// Objects that are compared.
 const SAMPLE: usize = 32;
-/// Objects of a cache that are looked at to find some that are alike.
+/// Objects of a cache whose fingerprints are compared to find similar ones.
 const LOOKED_AT: usize = 4096;
-/// What leads to a type, told for one object.
+/// Reasons that are returned.
 const MOST_REASONS: usize = 3;
 
 /// A type that the objects may have, in names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InferredType {
-    /// Its number among all types.
+    /// Its number.
     pub id: TypeId,
     /// `struct fsnotify_event`
     pub name: String,
@@ -30,42 +32,42 @@ pub struct InferredType {
     pub bytes: u32,
     /// From 0 to 1.
     pub confidence: f64,
-    /// What speaks for it, the strongest first.
+    /// The evidence for it, the strongest first.
     pub reasons: Vec<Reason>,
-    /// What its words are called: offset and name.
+    /// Its words: offset and name.
     pub fields: Vec<(u32, String)>,
 }
 
-/// What speaks for a type.
+/// A field that speaks for a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// Bytes from the object's start.
     pub offset: u32,
     /// The field there.
     pub field: String,
-    /// What is there.
-    pub what: Sign,
+    /// In which way.
+    pub kind: ReasonKind,
 }
 
-/// What is at a field that speaks for a type.
+/// In which way a field speaks for a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sign {
-    /// A pointer to an object of this type, as it should be.
+pub enum ReasonKind {
+    /// It points to an object of this type, as declared.
     LeadsTo(String),
-    /// A pointer to this variable or function, as it should be.
+    /// It points to this variable or function, as declared.
     Symbol(String),
-    /// A link of a list that closes.
+    /// It is a link of a list that closes.
     Linked,
-    /// Links of a list that it was taken off.
+    /// It is a poisoned link: the object was taken off a list.
     Unlinked,
-    /// A pointer to a page.
+    /// It points to a page.
     Page,
 }
 
-/// Names the types of objects.
+/// Infers the types of objects, and names them.
 pub struct TypeInferrer<'w> {
     kernel: &'w Kernel<'w>,
-    world: World<'w>,
+    view: KernelView<'w>,
     inference: Inference<'w>,
 }
 
@@ -76,9 +78,9 @@ pub fn kernel_types(kernel: &Kernel<'_>) -> Types {
 }
 
 impl<'w> TypeInferrer<'w> {
-    /// Starts from what the caches' names tell.
+    /// Starts with the structs that caches' names tell.
     pub fn new(kernel: &'w Kernel<'_>, heap: &'w Heap, types: &'w Types) -> TypeInferrer<'w> {
-        let world = World {
+        let view = KernelView {
             memory: kernel.memory,
             heap,
             symbols: kernel.symbols,
@@ -88,7 +90,7 @@ impl<'w> TypeInferrer<'w> {
             image: kernel.image_virtual,
             code: code_of(kernel.symbols),
         };
-        TypeInferrer { kernel, world, inference: Inference::new(world, &[]) }
+        TypeInferrer { kernel, view, inference: Inference::new(view, &[]) }
     }
 
     /// The types that the objects of one cache may have, the likeliest first.
@@ -98,59 +100,59 @@ impl<'w> TypeInferrer<'w> {
         self.candidates(objects, modules).iter().map(|found| self.named(found)).collect()
     }
 
-    /// The types that a group of alike objects may have, the likeliest first; `held` is what they point to.
+    /// The types that the objects of a group may have, the likeliest first. `symbols` are those that
+    /// they lead to.
     pub fn infer_group(
         &mut self,
-        group: &Alike,
-        held: &[content::ContentSymbol],
+        group: &FingerprintGroup,
+        symbols: &[content::ContentSymbol],
     ) -> Vec<InferredType> {
-        let (kernel, heap) = (self.kernel, self.world.heap);
+        let (kernel, heap) = (self.kernel, self.view.heap);
         let sample = content::sample(heap, kernel.memory, group);
         let objects: Vec<Object> =
             sample.iter().filter_map(|at| heap.find_object(at.0)).take(SAMPLE).collect();
-        self.infer(&objects, &modules_of(kernel, held))
+        self.infer(&objects, &modules_of(kernel, symbols))
     }
 
-    /// The type of one object: what its cache's name tells, else what it and those alike to it
-    /// look like; `None` for what is no slab object.
+    /// The type of one object: the struct that its cache's name tells, or the one inferred from it
+    /// and similar objects; `None` for a non-slab object.
     pub fn of_object(&mut self, object: Object) -> Option<InferredType> {
         self.candidate(object).map(|found| self.named(&found))
     }
 
     /// The struct that an object's cache or a pointer of a known type tells.
-    pub fn told(&self, object: Object) -> Option<TypeId> {
+    pub fn known_struct(&self, object: Object) -> Option<TypeId> {
         let known = self.inference.known();
-        let told = known.of_object(self.world.types, self.world.heap, object)?;
-        (told.whole && !told.many).then_some(told.id)
+        let typed = known.of_object(self.view.types, self.view.heap, object)?;
+        (typed.is_whole && !typed.is_array).then_some(typed.id)
     }
 
-    /// The struct that some objects of one cache are, where that is likely; what they point to is
-    /// known better from then on.
+    /// The struct that some objects of one cache are, where that is likely. Their pointers are typed
+    /// from then on.
     pub fn struct_of(&mut self, objects: &[Object]) -> Option<TypeId> {
         let modules = self.modules_behind(objects);
         let best = self.candidates(objects, &modules).into_iter().next()?;
         let id = (best.confidence >= LIKELY).then_some(best.id)?;
-        self.inference.learn(objects, id);
+        self.inference.assume_type(objects, id);
         Some(id)
     }
 
-    /// What kinds of words an object is made of; `None` where it cannot be read.
+    /// An object's fingerprint; `None` where it cannot be read.
     pub fn fingerprint(&self, object: Object) -> Option<u64> {
-        let heap = self.world.heap;
-        let raw = self
-            .world
-            .read(heap.object_va(object).0, heap.cache_of(object).object_size as usize)?;
+        let heap = self.view.heap;
+        let raw =
+            self.view.read(heap.object_va(object).0, heap.cache_of(object).object_size as usize)?;
         Some(fingerprint::of(heap, &raw))
     }
 
     fn candidates(&mut self, objects: &[Object], modules: &[String]) -> Vec<Candidate> {
-        // What the objects lead to is known better than they are themselves.
-        self.inference.look_behind(objects);
+        // Objects that they point to are often easier to infer, and are evidence then.
+        self.inference.infer_pointees(objects);
         self.inference.infer(objects, modules)
     }
 
     fn candidate(&mut self, object: Object) -> Option<Candidate> {
-        let heap = self.world.heap;
+        let heap = self.view.heap;
         let cache = heap.slabs[object.slab as usize].cache;
         if heap.caches[usize::from(cache)].class != Class::Slab {
             return None;
@@ -160,23 +162,23 @@ impl<'w> TypeInferrer<'w> {
                 id,
                 confidence: 1.0,
                 score: 0.0,
-                marks: Vec::new(),
-                hint: None,
+                evidence: Vec::new(),
+                pointer: None,
             });
         }
-        let objects = self.alike(object)?;
+        let objects = self.similar_objects(object)?;
         let modules = self.modules_behind(&objects);
         self.candidates(&objects, &modules).into_iter().next()
     }
 
     /// The modules that some objects of one cache lead to.
     fn modules_behind(&self, objects: &[Object]) -> Vec<String> {
-        let heap = self.world.heap;
+        let heap = self.view.heap;
         let Some(first) = objects.first() else { return Vec::new() };
         let size = u64::from(heap.cache_of(*first).object_size);
         let at: Vec<Va> = objects.iter().map(|one| heap.object_va(*one)).collect();
         let is_named = |at: Va| is_named(self.kernel, at);
-        modules_of(self.kernel, &content::symbols(heap, self.world.memory, &at, size, &is_named))
+        modules_of(self.kernel, &content::symbols(heap, self.view.memory, &at, size, &is_named))
     }
 
     /// The struct that a cache's name tells.
@@ -186,14 +188,14 @@ impl<'w> TypeInferrer<'w> {
 
     /// `dentry.d_inode`: the member of a struct that an offset lies in.
     pub fn member(&self, id: TypeId, offset: u64) -> Option<String> {
-        let types = self.world.types;
+        let types = self.view.types;
         let member = types.member(id, u32::try_from(offset).ok()?)?;
         Some(format!("{}.{member}", types.name(id)))
     }
 
-    /// The object, and some of its cache that are made of the same kinds of words.
-    fn alike(&self, object: Object) -> Option<Vec<Object>> {
-        let heap = self.world.heap;
+    /// The object, and some of its cache with the same fingerprint.
+    fn similar_objects(&self, object: Object) -> Option<Vec<Object>> {
+        let heap = self.view.heap;
         let cache = heap.slabs[object.slab as usize].cache;
         let wanted = self.fingerprint(object)?;
         let (mut found, mut left) = (vec![object], LOOKED_AT);
@@ -214,10 +216,10 @@ impl<'w> TypeInferrer<'w> {
     }
 
     fn named(&self, found: &Candidate) -> InferredType {
-        let types = self.world.types;
+        let types = self.view.types;
         let field = |offset: u32| self.inference.field(found.id, offset).unwrap_or_default();
         let symbol = |address: u64| {
-            let symbol = self.world.symbols.symbolize(sysak_base::Va(address));
+            let symbol = self.view.symbols.symbolize(sysak_base::Va(address));
             symbol.map_or_else(
                 || format!("{address:#x}"),
                 |symbol| match symbol.module {
@@ -226,16 +228,17 @@ impl<'w> TypeInferrer<'w> {
                 },
             )
         };
-        let reasons = found.marks.iter().filter_map(|mark| {
-            let what = match mark.what {
-                What::Leads(id) => Sign::LeadsTo(types.c_name(id)),
-                What::Named(address) | What::Calls(address) => Sign::Symbol(symbol(address)),
-                What::Linked => Sign::Linked,
-                What::Unlinked => Sign::Unlinked,
-                What::Page => Sign::Page,
-                What::Other => return None,
+        let reasons = found.evidence.iter().map(|one| {
+            let kind = match one.kind {
+                EvidenceKind::Object(id) => ReasonKind::LeadsTo(types.c_name(id)),
+                EvidenceKind::Variable(address) | EvidenceKind::Function(address) => {
+                    ReasonKind::Symbol(symbol(address))
+                }
+                EvidenceKind::Linked => ReasonKind::Linked,
+                EvidenceKind::Unlinked => ReasonKind::Unlinked,
+                EvidenceKind::Page => ReasonKind::Page,
             };
-            Some(Reason { offset: mark.at, field: field(mark.at), what })
+            Reason { offset: one.at, field: field(one.at), kind }
         });
         let bytes = types.size(found.id).unwrap_or(0);
         let words = (0..bytes.min(4096)).step_by(8);
@@ -254,9 +257,9 @@ impl<'w> TypeInferrer<'w> {
 }
 
 /// The modules of the symbols that objects lead to.
-pub fn modules_of(kernel: &Kernel<'_>, held: &[content::ContentSymbol]) -> Vec<String> {
-    let module = |held: &content::ContentSymbol| {
-        kernel.symbols.symbolize(held.address)?.module.map(str::to_owned)
+pub fn modules_of(kernel: &Kernel<'_>, symbols: &[content::ContentSymbol]) -> Vec<String> {
+    let module = |symbol: &content::ContentSymbol| {
+        kernel.symbols.symbolize(symbol.address)?.module.map(str::to_owned)
     };
-    held.iter().filter_map(module).collect()
+    symbols.iter().filter_map(module).collect()
 }

@@ -1,10 +1,10 @@
-//! Types that are told, and such that must not be, by handmade type information and memory.
+//! Which types are inferred, and which must not be, from handmade type information and memory.
 
 #![allow(clippy::unwrap_used)]
 
 use sysak_base::{Fault, Memory, Pfn, Va, Why};
 use sysak_heap::{Cache, Heap, HeapBuilder, Object};
-use sysak_infer::{Inference, Types, World, code_of};
+use sysak_infer::{Inference, KernelView, Types, code_of};
 use sysak_symbols::{Kallsyms, TypeId, TypeInfo};
 
 const BASE: Va = Va(0xffff_8880_0000_0000);
@@ -138,7 +138,7 @@ fn object(slab: u32, index: u16) -> Object {
 }
 
 /// Asks about the first eight objects of a slab; names and confidences.
-fn guess(ram: &Ram, heap: &Heap, hidden: &[u16], slab: u32) -> Vec<(String, f64)> {
+fn infer(ram: &Ram, heap: &Heap, hidden: &[u16], slab: u32) -> Vec<(String, f64)> {
     let types = types();
     let symbols = Kallsyms::parse_proc(
         b"ffffffff81000000 T _stext\nffffffff81800000 T _etext\nffffffff82000040 D main_event_ops\nffffffff82000080 D end\n",
@@ -147,11 +147,19 @@ fn guess(ram: &Ram, heap: &Heap, hidden: &[u16], slab: u32) -> Vec<(String, f64)
     let image = Some((Va(0xffff_ffff_8100_0000), Va(0xffff_ffff_8300_0000)));
     let memmap = (Va(0xffff_ea00_0000_0000), Va(0xffff_ea00_0001_0000));
     let (memory, code) = (ram, code_of(&symbols));
-    let world =
-        World { memory, heap, symbols: &symbols, types: &types, memmap, per_cpu: &[], image, code };
-    let mut inference = Inference::new(world, hidden);
+    let view = KernelView {
+        memory,
+        heap,
+        symbols: &symbols,
+        types: &types,
+        memmap,
+        per_cpu: &[],
+        image,
+        code,
+    };
+    let mut inference = Inference::new(view, hidden);
     let objects: Vec<Object> = (0..8).map(|index| object(slab, index)).collect();
-    inference.look_behind(&objects);
+    inference.infer_pointees(&objects);
     let found = inference.infer(&objects, &[]);
     found.iter().map(|one| (types.name(one.id).to_owned(), one.confidence)).collect()
 }
@@ -169,9 +177,9 @@ fn events(heap: &Heap, slab: u32) -> Ram {
 }
 
 #[test]
-fn what_stands_in_the_objects_and_behind_them_tells_their_struct() {
+fn the_objects_words_and_pointees_tell_their_struct() {
     let heap = heap("kmalloc-rcl-32");
-    let found = guess(&events(&heap, 0), &heap, &[], 0);
+    let found = infer(&events(&heap, 0), &heap, &[], 0);
     assert_eq!(found[0].0, "event", "{found:?}");
     assert!(found[0].1 > 0.9, "{found:?}");
 }
@@ -179,7 +187,7 @@ fn what_stands_in_the_objects_and_behind_them_tells_their_struct() {
 #[test]
 fn objects_without_anything_in_them_get_no_type() {
     let heap = heap("kmalloc-rcl-32");
-    let found = guess(&Ram(vec![0; 8 << 12]), &heap, &[], 0);
+    let found = infer(&Ram(vec![0; 8 << 12]), &heap, &[], 0);
     assert!(found.iter().all(|one| one.1 < 0.5), "{found:?}");
 }
 
@@ -190,7 +198,7 @@ fn a_number_where_an_address_should_be_speaks_against_a_struct() {
     for index in 0..8 {
         ram.put(heap.object_va(object(0, index)), &[0x1234_5678_9abc]);
     }
-    let found = guess(&ram, &heap, &[], 0);
+    let found = infer(&ram, &heap, &[], 0);
     assert!(found.first().is_none_or(|first| first.0 != "event" || first.1 < 0.5), "{found:?}");
 }
 
@@ -198,18 +206,18 @@ fn a_number_where_an_address_should_be_speaks_against_a_struct() {
 fn a_caches_name_tells_unless_it_is_hidden() {
     let heap = heap("event");
     let types = types();
-    let known = sysak_infer::Known::by_caches(&types, &heap, &[]);
+    let known = sysak_infer::KnownTypes::by_caches(&types, &heap, &[]);
     let name = |id: Option<TypeId>| id.map(|id| types.name(id).to_owned());
     assert_eq!(name(known.of_cache(2)).as_deref(), Some("event"));
     assert_eq!(known.of_cache(0), None, "kmalloc's objects may be anything");
-    let hidden = sysak_infer::Known::by_caches(&types, &heap, &[2]);
+    let hidden = sysak_infer::KnownTypes::by_caches(&types, &heap, &[2]);
     assert_eq!(hidden.of_cache(2), None);
-    // What the name would have told, the content does.
-    assert_eq!(guess(&events(&heap, 2), &heap, &[2], 2)[0].0, "event");
+    // The content tells what the name would have told.
+    assert_eq!(infer(&events(&heap, 2), &heap, &[2], 2)[0].0, "event");
 }
 
 #[test]
-fn members_are_called_by_their_way() {
+fn members_are_named_by_their_path() {
     let types = types();
     let event = types.named("event").next().unwrap();
     assert_eq!(types.field(event, 0).as_deref(), Some("owner"));

@@ -1,4 +1,6 @@
-//! What an address is.
+//! What an address is: an object, a variable, a stack, a page.
+//!
+//! **Invariant:** an address is any number; nothing is read at it before it is known to be in RAM.
 
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::{Class, Object};
@@ -10,7 +12,7 @@ use sysak_symbols::Symbol;
 
 /// What an address is.
 pub fn spot(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
-    let mut spot = match resolver.look().heap.find_object(at.0) {
+    let mut spot = match resolver.snapshot().heap.find_object(at.0) {
         Some(object) => of_object(resolver, object, at),
         None => of_place(resolver, at),
     };
@@ -23,7 +25,7 @@ pub fn spot(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
 
 /// The object that an address lies in.
 pub(super) fn of_object(resolver: &HolderResolver<'_, '_>, object: Object, at: Va) -> Spot {
-    let (kernel, heap) = (resolver.kernel(), &resolver.look().heap);
+    let (kernel, heap) = (resolver.kernel(), &resolver.snapshot().heap);
     let cache = heap.cache_of(object);
     let start = heap.object_va(object);
     let area = resolver.area_of(object);
@@ -31,7 +33,7 @@ pub(super) fn of_object(resolver: &HolderResolver<'_, '_>, object: Object, at: V
     let start = area.map_or(start, |area| area.address);
     let state = match () {
         () if !heap.is_live(object) => ObjectState::Free,
-        () if resolver.look().interrupted.is_some() => ObjectState::Allocated,
+        () if resolver.snapshot().interrupted.is_some() => ObjectState::Allocated,
         () if heap.is_white(object) => ObjectState::Unreachable,
         () => ObjectState::Reachable,
     };
@@ -49,7 +51,7 @@ pub(super) fn of_object(resolver: &HolderResolver<'_, '_>, object: Object, at: V
         },
         module: caller.and_then(|symbol| symbol.module).map(Into::into),
         start: Some(start.into()),
-        // The same object has other addresses too: of its pages in the direct map.
+        // An area is also found by its pages in the direct map; these addresses have no offset.
         offset: at
             .checked_sub(start)
             .filter(|offset| *offset < heap.object_bytes(object))
@@ -91,7 +93,7 @@ fn of_place(resolver: &HolderResolver<'_, '_>, at: Va) -> Spot {
             ..Spot::default()
         },
         Place::Area(area) => {
-            let found = resolver.look().areas.iter().rev().find(|one| one.address <= area);
+            let found = resolver.snapshot().areas.iter().rev().find(|one| one.address <= area);
             Spot {
                 kind: SpotKind::VmallocArea,
                 start: found.map(|one| one.address.into()),

@@ -1,8 +1,10 @@
-//! `sysak inspect`: what an expert asks next, of an address, an object or a slab cache.
+//! `sysak inspect`: what an address is, what an object contains, what holds it, and all about a
+//! slab cache.
 
 mod address;
 mod object;
 mod references;
+mod wording;
 
 use sysak_kernel::Kernel;
 use sysak_memleak::diagnose::Diagnosis;
@@ -15,7 +17,7 @@ pub use address::spot;
 pub use object::dump;
 pub use references::refs;
 
-/// The document, but for how long it all took.
+/// The document, without the total time.
 pub fn document(
     target: report::Target,
     seen: &Snapshot,

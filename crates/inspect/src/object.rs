@@ -1,4 +1,6 @@
 //! The words of an object, and what each of them is.
+//!
+//! **Invariant:** how many bytes, objects and types are looked at is bounded.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,12 +13,13 @@ use sysak_memleak::to_report::types::object_type;
 use sysak_report::{Contents, Dump, Place, Word, WordKind};
 
 use crate::address::of_object;
+use crate::wording::{address_place, object_place};
 
 /// Bytes of an object that are shown.
 const SHOWN_BYTES: u64 = 4096;
-/// Objects behind one object that are shown.
+/// Objects that one object points to and that are shown.
 const MOST_NEXT: usize = 16;
-/// Objects that are shown at all.
+/// Objects that are shown altogether.
 const MOST_OBJECTS: usize = 200;
 /// `LIST_POISON1` and `LIST_POISON2` of x86-64 (include/linux/poison.h).
 const POISONS: [(u64, &str); 2] =
@@ -24,10 +27,10 @@ const POISONS: [(u64, &str); 2] =
 /// Error numbers as pointers.
 const ERRORS_FROM: u64 = u64::MAX - 4094;
 
-/// Objects whose type is looked for.
+/// Objects whose type is inferred.
 const MOST_TYPED: usize = 20;
 
-/// The words of an object; of those that they lead to as well, `depth` steps far. The `inferrer`
+/// The words of an object, and of the objects that they lead to, `depth` steps far. The `inferrer`
 /// names their types and fields.
 pub fn dump(
     resolver: &HolderResolver<'_, '_>,
@@ -37,14 +40,14 @@ pub fn dump(
     depth: u32,
 ) -> Dump {
     let mut shown = HashSet::from([object]);
-    let mut found = deeper(resolver, object, at, depth, &mut shown);
+    let mut found = dump_words(resolver, object, at, depth, &mut shown);
     let mut left = MOST_TYPED;
-    name(resolver, inferrer, &mut found, &mut left);
+    add_types(resolver, inferrer, &mut found, &mut left);
     found
 }
 
-/// Puts the names of the likeliest type's members beside the words.
-fn name(
+/// Adds the likeliest type of each object, and the names of its members to the words.
+fn add_types(
     resolver: &HolderResolver<'_, '_>,
     inferrer: &mut TypeInferrer<'_>,
     dump: &mut Dump,
@@ -54,30 +57,31 @@ fn name(
         return;
     }
     *left -= 1;
-    let object = dump.spot.start.and_then(|start| resolver.look().heap.find_object(start.0.0));
-    if let Some(guess) = object.and_then(|object| inferrer.of_object(object)) {
-        if guess.confidence >= LIKELY {
+    let object = dump.spot.start.and_then(|start| resolver.snapshot().heap.find_object(start.0.0));
+    if let Some(inferred) = object.and_then(|object| inferrer.of_object(object)) {
+        if inferred.confidence >= LIKELY {
             let fields: HashMap<u64, &String> =
-                guess.fields.iter().map(|(at, name)| (u64::from(*at), name)).collect();
+                inferred.fields.iter().map(|(at, name)| (u64::from(*at), name)).collect();
             for word in &mut dump.words {
                 word.field = fields.get(&word.offset.0).map(|name| name.as_str().into());
             }
         }
-        dump.object_type = object_type(std::slice::from_ref(&guess));
+        dump.object_type = object_type(std::slice::from_ref(&inferred));
     }
-    dump.leads_to.iter_mut().for_each(|next| name(resolver, inferrer, next, left));
+    dump.leads_to.iter_mut().for_each(|next| add_types(resolver, inferrer, next, left));
 }
 
-fn deeper(
+/// The words of an object and of what they lead to, without types.
+fn dump_words(
     resolver: &HolderResolver<'_, '_>,
     object: Object,
     at: Va,
     depth: u32,
     shown: &mut HashSet<Object>,
 ) -> Dump {
-    let heap = &resolver.look().heap;
+    let heap = &resolver.snapshot().heap;
     let (words, cut) = contents(resolver, object);
-    // Each link of a list that leads to itself is a field of its own.
+    // Both links of an empty list point to the list itself: equal words, but two fields.
     let typed = heap.cache_of(object).class == Class::Slab;
     let mut found = Dump { spot: of_object(resolver, object, at), cut, ..Dump::default() };
     let mut next = Vec::new();
@@ -99,18 +103,19 @@ fn deeper(
             next.push((other, Va(value)));
         }
     }
-    let below = next.into_iter().map(|(other, at)| deeper(resolver, other, at, depth - 1, shown));
+    let below =
+        next.into_iter().map(|(other, at)| dump_words(resolver, other, at, depth - 1, shown));
     found.leads_to = below.collect();
     found
 }
 
-/// The words, and whether there are more.
+/// The first words of an object, and whether there are more.
 fn contents(resolver: &HolderResolver<'_, '_>, object: Object) -> (Vec<u64>, bool) {
-    let (kernel, heap) = (resolver.kernel(), &resolver.look().heap);
+    let (kernel, heap) = (resolver.kernel(), &resolver.snapshot().heap);
     let cache = heap.cache_of(object);
     let (start, all) = match cache.class {
         Class::Slab => (heap.content_va(object), u64::from(cache.object_size)),
-        // Of the CPUs' copies the first.
+        // The first CPU's copy.
         Class::PerCpu => {
             (heap.content_va(object), heap.object_bytes(object) / kernel.cpus().max(1))
         }
@@ -139,7 +144,7 @@ fn meaning(
     object: Object,
     value: u64,
 ) -> (WordKind, Option<Place>) {
-    let heap = &resolver.look().heap;
+    let heap = &resolver.snapshot().heap;
     if value == 0 {
         return (WordKind::Zero, None);
     }
@@ -156,7 +161,7 @@ fn meaning(
     {
         let label = match other == object {
             true => Place::Itself(value.wrapping_sub(heap.object_va(object).0).into()),
-            false => Place::kernel(&resolver.object_label(other, Va(value))),
+            false => object_place(&resolver.object_step(other, Va(value)), heap.is_live(other)),
         };
         return (WordKind::Object, Some(label));
     }
@@ -167,19 +172,22 @@ fn meaning(
         return (WordKind::Text, Some(Place::Named(text)));
     }
     if value >= heap.page_offset().0 {
-        return (WordKind::Address, resolver.place_label(Va(value)).as_deref().map(Place::kernel));
+        return (WordKind::Address, address_place(resolver, Va(value)));
     }
-    let (low, high) = (value as u32, (value >> 32) as u32);
-    let number = match high {
-        0 => low.to_string(),
-        // Two counts in one word are more frequent than one number as big.
-        _ if high < 1 << 20 => format!("{low}, {high}"),
-        _ => return (WordKind::Number, None),
-    };
-    (WordKind::Number, Some(Place::Named(number)))
+    (WordKind::Number, numbers(value).map(Place::Named))
 }
 
-/// At least four letters, and nothing but zeros behind them.
+/// A small number, or two in one word: two counts are more frequent than one number as big.
+fn numbers(value: u64) -> Option<String> {
+    let (low, high) = (value as u32, (value >> 32) as u32);
+    match high {
+        0 => Some(low.to_string()),
+        _ if high < 1 << 20 => Some(format!("{low}, {high}")),
+        _ => None,
+    }
+}
+
+/// The text of a word: at least four letters, and only zeros behind them.
 fn letters(value: u64) -> Option<String> {
     let bytes = value.to_le_bytes();
     let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
@@ -194,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_are_told_from_numbers() {
+    fn text_and_numbers_are_distinguished() {
         assert_eq!(letters(u64::from_le_bytes(*b"eth0\0\0\0\0")).as_deref(), Some("eth0"));
         assert_eq!(letters(u64::from_le_bytes(*b"longname")).as_deref(), Some("longname"));
         assert_eq!(letters(0x41), None);

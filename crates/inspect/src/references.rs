@@ -1,22 +1,24 @@
-//! What points at an object, and by which ways it is held.
+//! What points at an object, and the retention paths that hold it.
+//!
+//! **Danger:** each step of the search upwards reads all memory that may hold references.
 
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::{Cancel, Va};
 use sysak_heap::marking::Roots;
 use sysak_heap::references::{From, Reference, find};
-use sysak_heap::reverse::{Limits, Path, search};
+use sysak_heap::reverse::{BestPaths, Limits, Path, search};
 use sysak_heap::{Object, ObjectSet};
-use sysak_holders::{HolderResolver, relatives};
+use sysak_holders::{HolderResolver, ReferenceKind, component_of};
 use sysak_report::{Place, RefPlace, Refs, Step};
 
 use crate::address::of_object;
-use sysak_memleak::to_report::holders::place;
+use crate::wording::place;
 
 /// Steps upwards.
 const DEPTH: u32 = 10;
-/// Ways that are shown.
-const MOST_WAYS: usize = 5;
+/// Retention paths that are shown.
+const MOST_PATHS: usize = 5;
 /// Kinds of places that are shown.
 const MOST_PLACES: usize = 30;
 
@@ -26,26 +28,27 @@ pub fn refs(resolver: &HolderResolver<'_, '_>, object: Object, at: Va, cancel: &
     Refs {
         spot: of_object(resolver, object, at),
         references: places.iter().map(|place| place.references).sum(),
-        ways: ways(resolver, object, cancel),
+        ways: retention_paths(resolver, object, cancel),
         places: places.into_iter().take(MOST_PLACES).collect(),
     }
 }
 
 /// Every place that a reference stands in, those of one kind together.
 fn places(resolver: &HolderResolver<'_, '_>, object: Object, cancel: &Cancel) -> Vec<RefPlace> {
-    let (kernel, look) = (resolver.kernel(), resolver.look());
-    let mut places: HashMap<(u64, bool), RefPlace> = HashMap::new();
-    look.with_roots(kernel, &mut |roots| {
-        let wanted = ObjectSet::new(&look.heap, [object]);
+    let (kernel, snapshot) = (resolver.kernel(), resolver.snapshot());
+    let mut places: HashMap<(ReferenceKind, bool), RefPlace> = HashMap::new();
+    snapshot.with_roots(kernel, &mut |roots| {
+        let wanted = ObjectSet::new(&snapshot.heap, [object]);
         find(resolver.space(), roots, &wanted, true, cancel, &mut |one| {
-            let lost = match one.from {
-                From::Object(from) => look.heap.is_white(from),
+            let unreachable = match one.from {
+                From::Object(from) => snapshot.heap.is_white(from),
                 From::Root | From::Register => false,
             };
-            let place = places.entry((resolver.kind(&one), lost)).or_insert_with(|| RefPlace {
-                name: step(resolver, &one),
+            let key = (resolver.kind(&one), unreachable);
+            let place = places.entry(key).or_insert_with(|| RefPlace {
+                name: resolver.step(&one).as_ref().map_or(Place::Unknown, place),
                 example: Some(one.at.into()),
-                unreachable: lost,
+                unreachable,
                 ..RefPlace::default()
             });
             place.references += 1;
@@ -56,71 +59,68 @@ fn places(resolver: &HolderResolver<'_, '_>, object: Object, cancel: &Cancel) ->
     places
 }
 
-/// The best way through each of the references from outside to the object, or to what it hangs
-/// together with: a list of thousands of objects is held by what points at one of them.
-fn ways(resolver: &HolderResolver<'_, '_>, object: Object, cancel: &Cancel) -> Vec<Vec<Step>> {
-    let (kernel, look) = (resolver.kernel(), resolver.look());
-    let Some(relatives) = relatives(resolver, object, cancel) else { return Vec::new() };
-    let from = |one: &Reference| match one.from {
-        From::Object(object) if resolver.rank(one).is_none() => Some(object),
-        _ => None,
-    };
-    let targets: Vec<Object> = relatives.outside.iter().filter_map(from).collect();
-    let ends = |object: Object| resolver.is_end(object);
-    let mut with = |each: &mut dyn FnMut(Roots<'_>)| look.with_roots(kernel, each);
-    let limits = Limits { depth: DEPTH };
-    let found = search(resolver.space(), &mut with, &targets, &ends, limits, cancel);
-    let best = found.best_paths(&|one| resolver.rank(one));
-    let mut ways: Vec<(u32, Path)> = Vec::new();
-    for one in &relatives.outside {
-        let (worth, further) = match (resolver.rank(one), one.from) {
-            (Some(rank), _) => (rank, Vec::new()),
-            (None, From::Object(from)) => match (best.distance(from), best.path(from)) {
-                (Some(worth), Some(way)) => (worth, way),
-                _ => continue,
-            },
-            (None, _) => continue,
-        };
-        ways.push((worth, [vec![*one], further].concat()));
-    }
-    ways.sort_by_key(|(worth, _)| *worth);
-    let mut told = HashSet::new();
-    let name = &look.heap.cache_of(object).name;
-    let among = |way: &Path| match way.first() {
-        Some(first) if first.to != object => {
-            let name = Place::Family { objects: relatives.objects, cache: name.as_str().into() };
-            Some(Step { name, address: Some(look.heap.object_va(first.to).into()) })
+/// The best path through each external reference to the object or to its component: a list of
+/// thousands of objects is held by what points at one of them.
+fn retention_paths(
+    resolver: &HolderResolver<'_, '_>,
+    object: Object,
+    cancel: &Cancel,
+) -> Vec<Vec<Step>> {
+    let heap = &resolver.snapshot().heap;
+    let Some(component) = component_of(resolver, object, cancel) else { return Vec::new() };
+    let best = best_paths(resolver, &component.external, cancel);
+    let through = |one: &Reference| {
+        if let Some(distance) = resolver.owner_distance(one) {
+            return Some((distance, vec![*one]));
         }
-        _ => None,
+        let From::Object(from) = one.from else { return None };
+        Some((best.distance(from)?, [vec![*one], best.path(from)?].concat()))
     };
-    let steps = ways.iter().map(|(_, way)| {
-        let mut steps = steps(resolver, way);
-        steps.extend(among(way));
+    let mut paths: Vec<(u32, Path)> = component.external.iter().filter_map(through).collect();
+    paths.sort_by_key(|(distance, _)| *distance);
+    // Where a path leads to another object of the component, the component is its last step.
+    let component_step = |path: &Path| {
+        let first = path.first().filter(|first| first.to != object)?;
+        let cache = heap.cache_of(object).name.as_str().into();
+        let name = Place::Family { objects: component.objects, cache };
+        Some(Step { name, address: Some(heap.object_va(first.to).into()) })
+    };
+    let steps = paths.iter().map(|(_, path)| {
+        let mut steps = steps(resolver, path);
+        steps.extend(component_step(path));
         steps
     });
-    let names = |way: &Vec<Step>| way.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
-    steps.filter(|way| told.insert(names(way))).take(MOST_WAYS).collect()
+    let names = |path: &Vec<Step>| path.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+    let mut shown = HashSet::new();
+    steps.filter(|path| shown.insert(names(path))).take(MOST_PATHS).collect()
+}
+
+/// The best paths to the objects that external references stand in.
+fn best_paths(
+    resolver: &HolderResolver<'_, '_>,
+    external: &[Reference],
+    cancel: &Cancel,
+) -> BestPaths {
+    let (kernel, snapshot) = (resolver.kernel(), resolver.snapshot());
+    let from = |one: &Reference| match one.from {
+        From::Object(object) if resolver.owner_distance(one).is_none() => Some(object),
+        _ => None,
+    };
+    let targets: Vec<Object> = external.iter().filter_map(from).collect();
+    let ends = |object: Object| resolver.has_owner(object);
+    let mut with = |each: &mut dyn FnMut(Roots<'_>)| snapshot.with_roots(kernel, each);
+    let limits = Limits { depth: DEPTH };
+    search(resolver.space(), &mut with, &targets, &ends, limits, cancel)
+        .best_paths(&|one| resolver.owner_distance(one))
 }
 
 /// From the holder downwards.
-fn steps(resolver: &HolderResolver<'_, '_>, way: &Path) -> Vec<Step> {
-    let last = way.len().saturating_sub(1);
-    let name = |(index, one): (usize, &Reference)| match resolver.holder(one) {
-        Some((kind, name)) if index == last => place(kind, &name),
-        _ => step(resolver, one),
+fn steps(resolver: &HolderResolver<'_, '_>, path: &Path) -> Vec<Step> {
+    let last = path.len().saturating_sub(1);
+    let step = |(index, one): (usize, &Reference)| {
+        let holder = resolver.holder(one).filter(|_| index == last).map(|(_, holder)| holder);
+        let step = holder.or_else(|| resolver.step(one));
+        Step { name: step.as_ref().map_or(Place::Unknown, place), address: Some(one.at.into()) }
     };
-    let steps =
-        way.iter().enumerate().map(|one| Step { name: name(one), address: Some(one.1.at.into()) });
-    let mut steps: Vec<Step> = steps.collect();
-    steps.reverse();
-    steps
-}
-
-/// What a reference stands in.
-fn step(resolver: &HolderResolver<'_, '_>, one: &Reference) -> Place {
-    match (one.from, resolver.holder(one)) {
-        (From::Object(_), _) => Place::kernel(&resolver.step(one)),
-        (_, Some((kind, name))) => place(kind, &name),
-        (_, None) => Place::Unknown,
-    }
+    path.iter().enumerate().map(step).rev().collect()
 }

@@ -1,13 +1,16 @@
-//! How many of the calls that were seen allocating are found in the kernel's text:
-//! `cargo run --release --example sites -- VMCORE SEEN`, with a line for each in SEEN: the return
-//! address in hexadecimal, and the bytes asked for. `docs/design/allocators.md` says how to get them.
+//! Lists the call sites in the kernel's text: `cargo run --release --example sites -- VMCORE`.
+//!
+//! With a second argument SEEN it says how many of the calls that were seen allocating are among
+//! them: SEEN has a line for each, with the return address in hexadecimal and the bytes asked for.
+//! `docs/design/allocators.md` says how to get them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, Va};
-use sysak_callsites::Site;
+use sysak_callsites::{CallSite, CallSites};
 use sysak_kernel::{Kernel, modules};
 use sysak_target::{Choice, Options};
 
@@ -19,8 +22,7 @@ const SHOWN: usize = 40;
 fn main() -> Result<()> {
     let mut words = std::env::args_os().skip(1);
     let vmcore = words.next().context("which crash dump?")?;
-    let seen = words.next().context("which calls were seen?")?;
-    let seen = std::fs::read_to_string(seen).context("cannot read what was seen")?;
+    let seen = words.next();
     let options = Options {
         reader: Choice::Auto,
         vmcore: Some(PathBuf::from(vmcore)),
@@ -32,8 +34,23 @@ fn main() -> Result<()> {
     modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
     let kernel =
         Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
+    let start = Instant::now();
     let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &cancel);
-    let by_return: HashMap<u64, &Site> =
+    let took = start.elapsed();
+    match seen {
+        Some(seen) => {
+            let seen = std::fs::read_to_string(seen).context("cannot read what was seen")?;
+            compare(&kernel, &sites, &seen)?;
+        }
+        None => sites.list.iter().for_each(|site| println!("{site:x?}")),
+    }
+    eprintln!("{} call sites in {took:?}", sites.list.len());
+    Ok(())
+}
+
+/// Prints how many of the calls in `seen` are among the call sites, and which are not.
+fn compare(kernel: &Kernel<'_>, sites: &CallSites, seen: &str) -> Result<()> {
+    let by_return: HashMap<u64, &CallSite> =
         sites.list.iter().map(|site| (site.at.0 + CALL, site)).collect();
     let mut asked: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for line in seen.lines() {

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use sysak_base::{Cancel, PAGE_SIZE};
 use sysak_callsites::{Matching, Subject, matching};
 use sysak_heap::Class;
-use sysak_holders::{HolderResolver, Holders, heaviest, held_by, weigh};
+use sysak_holders::{
+    HolderResolver, Holders, StructSource, find_holders, largest_holders, measure_retained,
+};
 use sysak_infer::{InferredType, TypeInferrer, Types, kernel_types};
 use sysak_kernel::Kernel;
 
@@ -59,10 +61,13 @@ pub(crate) fn explain(
         return found;
     }
     let resolver = HolderResolver::new(kernel, &observed.snapshot);
-    let closely = question.is_open();
-    let mut holders = held_by(&resolver, &mut inferrer, &held, closely, cancel);
-    let heavy = heaviest(&resolver, &held, &holders);
-    weigh(kernel, &mut observed.snapshot, &heavy, &mut holders, cancel);
+    let structs = match question.is_open() {
+        true => StructSource::Contents,
+        false => StructSource::Names,
+    };
+    let mut holders = find_holders(&resolver, &mut inferrer, &held, structs, cancel);
+    let largest = largest_holders(&resolver, &held, &holders);
+    measure_retained(kernel, &mut observed.snapshot, &largest, &mut holders, cancel);
     for (cache, holders) in held.into_iter().zip(holders) {
         found.entry(cache).or_default().holders = holders;
     }

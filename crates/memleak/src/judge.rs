@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use sysak_base::{Cancel, Progress, Stage};
 use sysak_heap::{Class, Object};
-use sysak_infer::content::{self, Alike, ContentSymbol};
+use sysak_infer::content::{self, ContentSymbol, FingerprintGroup};
 use sysak_kernel::Kernel;
 
 use crate::callers::{Caller, callers};
@@ -56,14 +56,18 @@ impl Case {
     }
 
     /// The biggest group of similar objects: of a leak, the lost ones.
-    pub fn first_group(&self) -> Option<Alike> {
+    pub fn first_group(&self) -> Option<FingerprintGroup> {
         let group = self.similarity.groups.first()?;
         Some(first_group(self.cache, group))
     }
 }
 
-fn first_group(cache: u16, group: &similarity::Group) -> Alike {
-    Alike { cache, fingerprint: group.fingerprint, only_unreachable: group.unreachable > 0 }
+fn first_group(cache: u16, group: &similarity::Group) -> FingerprintGroup {
+    FingerprintGroup {
+        cache,
+        fingerprint: group.fingerprint,
+        only_unreachable: group.unreachable > 0,
+    }
 }
 
 /// Judges the suspects and the biggest caches, worst first.

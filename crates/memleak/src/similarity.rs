@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use sysak_base::{Cancel, Memory, Progress, Stage, Va};
 use sysak_heap::{Heap, Object};
 
-use sysak_infer::fingerprint::{self, AsIs, Hitters};
+use sysak_infer::fingerprint::{self, FrequentValues, IdentityHash};
 
 /// sysAK's measure: alike from this many percent of equal bytes.
 pub const DEFAULT_SIMILARITY_PERCENT: u32 = 65;
@@ -57,10 +57,10 @@ pub struct Similarity {
 struct CacheCount {
     every: u64,
     slabs: u64,
-    live: Hitters<Object>,
-    white: Hitters<Object>,
+    live: FrequentValues<Object>,
+    white: FrequentValues<Object>,
     groups: Vec<Group>,
-    index: HashMap<u64, usize, AsIs>,
+    index: HashMap<u64, usize, IdentityHash>,
     template: Vec<u8>,
     similar: u64,
 }

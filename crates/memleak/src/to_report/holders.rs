@@ -1,9 +1,11 @@
 //! Who holds the objects, in the report's terms.
 
+use std::cmp::Reverse;
+
 use sysak_heap::Heap;
-use sysak_holders::{Holder, HolderKind, Holders};
+use sysak_holders::{Holder, HolderKind, Holders, Step, SymbolName};
 use sysak_report as report;
-use sysak_report::Place;
+use sysak_report::{Lang, Place, Symbolic};
 
 /// Holders of a cache that are reported.
 const MOST_HOLDERS: usize = 50;
@@ -11,45 +13,98 @@ const MOST_HOLDERS: usize = 50;
 /// Who holds the objects of a cache.
 pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
     let size = u64::from(heap.caches[usize::from(cache)].object_size);
-    let holder = |one: &Holder| {
-        let path = path(one);
-        report::Holder {
-            kind: kind(one.kind, path.first()),
-            path,
-            objects: one.objects,
-            bytes: one.objects * size,
-            retained_bytes: one.retained_bytes,
-        }
+    let holder = |one: &Holder| report::Holder {
+        path: one.path.iter().map(place).collect(),
+        objects: one.objects,
+        bytes: one.objects * size,
+        retained_bytes: one.retained_bytes,
+        kind: kind(one.kind),
     };
-    held.held_by.iter().take(MOST_HOLDERS).map(holder).collect()
+    let mut holders: Vec<report::Holder> = held.held_by.iter().map(holder).collect();
+    // Holders of as many objects in the order of their names.
+    holders.sort_by_cached_key(|one| {
+        let names: Vec<String> = one.path.iter().map(|step| step.name(Lang::En)).collect();
+        (Reverse(one.objects), names)
+    });
+    holders.truncate(MOST_HOLDERS);
+    holders
 }
 
-fn kind(kind: HolderKind, holder: Option<&Place>) -> report::HolderKind {
-    match (kind, holder) {
-        (_, Some(Place::Timer(_) | Place::DelayedWork(_))) => report::HolderKind::Timer,
-        (HolderKind::Process, _) => report::HolderKind::Process,
-        (HolderKind::Module, _) => report::HolderKind::Module,
-        (HolderKind::Cgroup, _) => report::HolderKind::Cgroup,
-        (HolderKind::Symbol, _) => report::HolderKind::Symbol,
-        (HolderKind::Kernel, _) => report::HolderKind::Unknown,
+fn kind(kind: HolderKind) -> report::HolderKind {
+    match kind {
+        HolderKind::Process => report::HolderKind::Process,
+        HolderKind::Module => report::HolderKind::Module,
+        HolderKind::Cgroup => report::HolderKind::Cgroup,
+        HolderKind::Symbol => report::HolderKind::Symbol,
+        HolderKind::Timer => report::HolderKind::Timer,
+        HolderKind::Kernel => report::HolderKind::Unknown,
     }
 }
 
-/// The way from a holder to the objects.
-fn path(one: &Holder) -> Vec<Place> {
-    let mut steps = one.path.iter();
-    let holder = steps.next().map(|name| place(one.kind, name));
-    holder.into_iter().chain(steps.map(|name| Place::kernel(name))).collect()
+/// A step of a retention path.
+pub fn place(step: &Step) -> Place {
+    match step {
+        Step::Symbol(symbol) => Place::Kernel(symbolic(symbol)),
+        Step::Module(name) => Place::Module(name.as_str().into()),
+        Step::Process { name, pid } => Place::Process { comm: name.clone(), pid: *pid },
+        Step::Stack { name, pid } => Place::StackOf { comm: name.clone(), pid: *pid },
+        Step::Cgroup { path, removed } => {
+            let path = path.clone().unwrap_or_else(|| "?".to_owned());
+            Place::Cgroup { path, removed: *removed }
+        }
+        Step::Cgroups { count, removed } => {
+            Place::Cgroups { count: *count as u64, removed: *removed }
+        }
+        Step::Timer { function, delayed } => {
+            let function = function.as_ref().map_or_else(|| "?".into(), symbolic);
+            if *delayed { Place::DelayedWork(function) } else { Place::Timer(function) }
+        }
+        Step::Member(name) => Place::Kernel(name.as_str().into()),
+        Step::Object { cache, offset: Some(offset) } => {
+            Place::Kernel(format!("{cache}+{offset:#x}").into())
+        }
+        Step::Object { cache, offset: None } => Place::Kernel(cache.as_str().into()),
+        Step::Register => Place::Register,
+        Step::KernelData => Place::KernelData,
+        Step::ModuleData => Place::ModuleData,
+        Step::PerCpuData => Place::Percpu,
+        Step::UnknownStack => Place::Stack,
+        Step::BootTable => Place::Table,
+        Step::VmallocArea => Place::VmallocArea,
+        Step::SlabStructPage => Place::SlabPages,
+        Step::StructPage => Place::StructPage,
+        Step::KernelPage => Place::KernelPage,
+        Step::UnknownMemory => Place::Unknown,
+        Step::PageBlock => Place::Kernel("page".into()),
+        Step::VmallocObject => Place::Kernel("vmalloc".into()),
+        Step::PerCpuObject => Place::Kernel("percpu".into()),
+    }
 }
 
-/// A holder by its kind and its name.
-pub fn place(kind: HolderKind, name: &str) -> Place {
-    match kind {
-        HolderKind::Symbol | HolderKind::Module | HolderKind::Kernel => Place::kernel(name),
-        HolderKind::Process => Place::parse(name),
-        HolderKind::Cgroup => match Place::parse(name) {
-            found @ (Place::Cgroup { .. } | Place::Cgroups { .. }) => found,
-            _ => Place::Cgroup { path: name.to_owned(), removed: false },
-        },
+/// `flow_table [mod]`
+fn symbolic(symbol: &SymbolName) -> Symbolic {
+    match &symbol.module {
+        Some(module) => format!("{} [{module}]", symbol.name).into(),
+        None => symbol.name.as_str().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_is_named_by_the_function_that_it_calls() {
+        let timer = |module: Option<&str>| Step::Timer {
+            function: Some(SymbolName {
+                name: "flow_timeout".to_owned(),
+                module: module.map(str::to_owned),
+            }),
+            delayed: true,
+        };
+        let name = |step: &Step| place(step).name(Lang::En);
+        assert_eq!(name(&timer(Some("flows"))), "delayed work flow_timeout [flows]");
+        assert_eq!(name(&timer(None)), "delayed work flow_timeout");
+        assert_eq!(name(&Step::Timer { function: None, delayed: false }), "timer ?");
     }
 }

@@ -1,102 +1,100 @@
-//! Which code may have allocated objects that nobody saw being allocated: of a leak that has
-//! stopped, and in a crash dump.
+//! Matches call sites with the objects of a cache: for leaks that have stopped, and for crash dumps.
 //!
-//! **Danger:** code that allocates such objects need not have allocated these. Only what more
-//! than the size links with them is named.
+//! **Danger:** code that allocates such objects need not have allocated these. Where many call
+//! sites are linked equally, none of them is named.
 
 use std::collections::HashSet;
 
 use sysak_base::Va;
 use sysak_heap::Heap;
-use sysak_infer::content::{self, Alike, ContentSymbol};
+use sysak_infer::content::{self, ContentSymbol, FingerprintGroup};
 use sysak_infer::object_types::modules_of;
 use sysak_infer::{Handling, InferredType, Types};
 use sysak_kernel::Kernel;
 
-use crate::{Ranked, Sites, Suspect, rank};
+use crate::{CallSites, LinkedSite, Traits, linked_sites};
 
 /// Functions that are named.
 const MOST: usize = 5;
-/// So many that are all linked alike say nothing.
-const MOST_ALIKE: usize = 10;
-/// What it is worth that a function gives back, or takes, a pointer to the likeliest type.
-const GIVES: u32 = 4;
+/// More functions that are linked about equally are not named at all.
+const MOST_EQUAL: usize = 10;
+/// The strength of the link where a function returns, or takes, a pointer to the likeliest type.
+const RETURNS: u32 = 4;
 const TAKES: u32 = 3;
 /// Objects whose words are compared.
 const SAMPLE: usize = 100;
-/// Of a hundred objects so many must hold the same word.
-const NEARLY_ALL: usize = 90;
-/// A type that is this likely says how many bytes were asked for.
+/// A word is a constant where this share of the objects has it.
+const CONSTANT_PERCENT: usize = 90;
+/// A type that is this likely says how many bytes were requested.
 const SURE: f64 = 0.6;
 /// A type that is less likely links no function with the objects.
 const LIKELY: f64 = 0.3;
-/// No longer part of an object is compared.
+/// Bytes of an object that are compared.
 const LONGEST: u64 = 4096;
 
-/// What the kernel's text tells about who may have allocated the objects.
+/// The call sites that match some objects.
 #[derive(Clone, Debug, Default)]
 pub struct Matching {
-    /// The calls that are worth naming, the strongest linked first, one of each function.
-    pub named: Vec<Ranked>,
-    /// Functions with a call that fits.
+    /// The call sites to report, the strongest linked first, one of each function.
+    pub named: Vec<LinkedSite>,
+    /// Functions with a call that fits the cache and the size.
     pub functions: u64,
 }
 
-/// Objects whose call sites are looked for.
+/// Objects whose call sites are searched.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'s> {
     /// Index of their cache in the heap's.
     pub cache: u16,
-    /// Those of them that are alike, where they were grouped.
-    pub group: Option<Alike>,
-    /// What these point to.
+    /// The group to match, where they were grouped by content.
+    pub group: Option<FingerprintGroup>,
+    /// The symbols that these lead to.
     pub content_symbols: &'s [ContentSymbol],
     /// The type that they most likely have.
     pub inferred: Option<&'s InferredType>,
 }
 
-/// The calls in the kernel's text that may have allocated some objects.
+/// The call sites in the kernel's text that may have allocated some objects.
 pub fn matching(
     kernel: &Kernel<'_>,
     heap: &Heap,
     types: &Types,
     subject: &Subject<'_>,
-    sites: &Sites,
+    sites: &CallSites,
 ) -> Matching {
     let info = &heap.caches[usize::from(subject.cache)];
-    let guess = subject.inferred.filter(|guess| guess.confidence >= LIKELY);
+    let inferred = subject.inferred.filter(|inferred| inferred.confidence >= LIKELY);
     let mut modules = modules_of(kernel, subject.content_symbols);
-    modules.extend(guess.and_then(|guess| guess.module.clone()));
-    let suspect = Suspect {
+    modules.extend(inferred.and_then(|inferred| inferred.module.clone()));
+    let traits = Traits {
         cache: info.va,
         sizes: kmalloc_sizes(heap, subject.cache),
-        exact_size: guess.filter(|one| one.confidence >= SURE).map(|one| one.bytes.into()),
+        exact_size: inferred.filter(|one| one.confidence >= SURE).map(|one| one.bytes.into()),
         constants: constants(kernel, heap, subject),
         modules,
     };
-    let handling = |function: Va| {
+    let declared = |function: Va| {
         let symbol = kernel.symbols.symbolize(function)?;
-        match types.handling(symbol.name.split('.').next()?, guess?.id)? {
-            Handling::Gives => Some(GIVES),
+        match types.handling(symbol.name.split('.').next()?, inferred?.id)? {
+            Handling::Returns => Some(RETURNS),
             Handling::Takes => Some(TAKES),
         }
     };
     let mut known = HashSet::new();
-    let mut ranked = rank(sites, kernel.symbols, &suspect, &handling);
-    ranked.retain(|one| known.insert(one.site.function));
-    let functions = ranked.len() as u64;
-    // What is linked much less strongly than the first would only be taken for guilty.
-    let strongest = ranked.first().map_or(0, |first| first.links);
-    ranked.retain(|one| one.links * 2 >= strongest);
-    // And so would a few of very many that are all alike.
-    if ranked.len() > MOST_ALIKE {
-        ranked.clear();
+    let mut linked = linked_sites(sites, kernel.symbols, &traits, &declared);
+    linked.retain(|one| known.insert(one.site.function));
+    let functions = linked.len() as u64;
+    // A much weaker link than the strongest is no reason to name a function.
+    let strongest = linked.first().map_or(0, |first| first.strength);
+    linked.retain(|one| one.strength * 2 >= strongest);
+    if linked.len() > MOST_EQUAL {
+        linked.clear();
     }
-    ranked.truncate(MOST);
-    Matching { named: ranked, functions }
+    linked.truncate(MOST);
+    Matching { named: linked, functions }
 }
 
-/// Words that nearly all objects of the first group share: offset and word.
+/// Words that nearly all objects of the group share: offset and word.
 fn constants(kernel: &Kernel<'_>, heap: &Heap, subject: &Subject<'_>) -> Vec<(u64, u64)> {
     let Some(group) = &subject.group else { return Vec::new() };
     let mut objects = content::sample(heap, kernel.memory, group);
@@ -115,12 +113,12 @@ fn constants(kernel: &Kernel<'_>, heap: &Heap, subject: &Subject<'_>) -> Vec<(u6
     let shared = offsets.filter_map(|at| {
         let value = word(first, at);
         let same = all.iter().filter(|raw| word(raw, at) == value).count();
-        (value != 0 && same * 100 >= all.len() * NEARLY_ALL).then_some((at as u64, value))
+        (value != 0 && same * 100 >= all.len() * CONSTANT_PERCENT).then_some((at as u64, value))
     });
     shared.collect()
 }
 
-/// Of a kmalloc cache, the sizes that it serves: more than the next smaller one's.
+/// The sizes that a kmalloc cache serves: more than the next smaller one does.
 fn kmalloc_sizes(heap: &Heap, cache: u16) -> Option<(u64, u64)> {
     let is_kmalloc = |name: &str| name.starts_with("kmalloc-") || name.starts_with("dma-kmalloc-");
     let info = &heap.caches[usize::from(cache)];

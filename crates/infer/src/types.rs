@@ -15,7 +15,7 @@ use crate::member::{Depth, is_open, member_at};
 /// A struct that is larger is no slab object.
 const MOST_BYTES: u32 = 1 << 20;
 /// Types that lie inside each other at one place.
-const MAX_DEPTH: usize = 16;
+pub(crate) const MAX_DEPTH: usize = 16;
 /// Members looked at to find one.
 const MAX_STEPS: usize = 1 << 14;
 
@@ -24,42 +24,33 @@ pub struct Types {
     tables: Vec<Table>,
     /// Where the kernel's own numbers end.
     kernel_end: u32,
-    /// (size, type) of what can be allocated, sorted.
+    /// (size, type) of types that can be allocated, sorted.
     by_size: Vec<(u32, TypeId)>,
     /// Structs that end in an array of no length.
     flexible: Vec<TypeId>,
     /// (hash of the name, type) of structs and unions, sorted.
     by_name: Vec<(u32, TypeId)>,
     /// (hash of the name, parameter list) of functions, sorted.
-    functions: Vec<(u32, TypeId)>,
+    pub(crate) functions: Vec<(u32, TypeId)>,
     /// Names that typedefs give to structs without one.
     typedefs: HashMap<TypeId, String>,
 }
 
-struct Table {
-    module: Option<String>,
-    info: TypeInfo,
+pub(crate) struct Table {
+    pub(crate) module: Option<String>,
+    pub(crate) info: TypeInfo,
     first: u32,
 }
 
-/// How a function handles objects of a type, by its declaration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handling {
-    /// It gives one back.
-    Gives,
-    /// It takes one.
-    Takes,
-}
-
-/// What is noted of a table in one pass over it.
+/// What one pass over the tables finds.
 #[derive(Default)]
-struct Noted {
+struct TableIndex {
     pointed: Vec<bool>,
     structs: Vec<(TypeId, u32)>,
 }
 
 impl Types {
-    /// Looks through the tables: the kernel's own, and those of modules by their names.
+    /// Indexes the tables: the kernel's own, and those of modules by their names.
     pub fn new(kernel: &TypeInfo, modules: Vec<(String, TypeInfo)>) -> Types {
         let kernel_end = kernel.own_ids().last().map_or(1, |last| last.0 + 1);
         let mut types = Types {
@@ -82,17 +73,17 @@ impl Types {
     }
 
     fn index(&mut self, end: u32) {
-        let mut noted = Noted { pointed: vec![false; end as usize], structs: Vec::new() };
+        let mut index = TableIndex { pointed: vec![false; end as usize], structs: Vec::new() };
         for table in 0..self.tables.len() {
-            self.look_through(table, &mut noted);
+            self.index_table(table, &mut index);
         }
-        for (id, bytes) in noted.structs {
+        for (id, bytes) in index.structs {
             let name = self.name(id);
             let (hash, is_named) = (TypeInfo::name_hash(name), !name.is_empty());
             if is_named {
                 self.by_name.push((hash, id));
             }
-            let is_pointed = noted.pointed.get(id.0 as usize) == Some(&true);
+            let is_pointed = index.pointed.get(id.0 as usize) == Some(&true);
             if is_pointed && is_named && (1..=MOST_BYTES).contains(&bytes) {
                 self.by_size.push((bytes, id));
                 if self.is_flexible(id) {
@@ -105,38 +96,40 @@ impl Types {
         self.functions.sort_unstable();
     }
 
-    /// What nothing points to by its type is never handled by address, and so never allocated.
-    fn look_through(&mut self, table: usize, noted: &mut Noted) {
+    /// Finds the structs of a table, and the types that pointers point to. A struct without any
+    /// pointer to it is never used by address, and so never allocated.
+    fn index_table(&mut self, table: usize, index: &mut TableIndex) {
         let Table { info, first, .. } = &self.tables[table];
-        let at_home = if table == 0 { 1 } else { self.kernel_end };
-        let far = |id: TypeId| match id.0 < self.kernel_end {
+        let first_local = if table == 0 { 1 } else { self.kernel_end };
+        let global = |id: TypeId| match id.0 < self.kernel_end {
             true => id,
-            false => TypeId(id.0 - at_home + first),
+            false => TypeId(id.0 - first_local + first),
         };
         for id in info.own_ids() {
             match info.shape(id) {
                 Some((at, Shape::Pointer(target))) if at == id => {
                     if let Some((target, _)) = info.shape(target)
-                        && let Some(place) = noted.pointed.get_mut(far(target).0 as usize)
+                        && let Some(place) = index.pointed.get_mut(global(target).0 as usize)
                     {
                         *place = true;
                     }
                 }
                 Some((at, Shape::Struct(bytes) | Shape::Union(bytes))) if at == id => {
-                    noted.structs.push((far(id), bytes));
+                    index.structs.push((global(id), bytes));
                 }
                 Some((at, Shape::Struct(_) | Shape::Union(_))) => {
                     let named = info.typedef_of(id).is_some() && info.own_name(at).is_empty();
                     if named {
                         let name = || info.own_name(id).to_owned();
-                        self.typedefs.entry(far(at)).or_insert_with(name);
+                        self.typedefs.entry(global(at)).or_insert_with(name);
                     }
                 }
                 _ => {}
             }
         }
         let functions = info.functions();
-        self.functions.extend(functions.map(|(name, list)| (TypeInfo::name_hash(name), far(list))));
+        self.functions
+            .extend(functions.map(|(name, list)| (TypeInfo::name_hash(name), global(list))));
     }
 
     fn is_flexible(&self, id: TypeId) -> bool {
@@ -144,55 +137,55 @@ impl Types {
         last.is_some_and(|last| is_open(self, last.type_id))
     }
 
-    /// The table that has a type, and the type's number in it.
-    fn home(&self, id: TypeId) -> (&Table, TypeId) {
+    /// The table that has a type, and the type's number in that table.
+    pub(crate) fn local(&self, id: TypeId) -> (&Table, TypeId) {
         let after = self.tables.partition_point(|table| table.first <= id.0);
         let table = &self.tables[after.saturating_sub(1)];
-        let at_home = if table.module.is_none() { 1 } else { self.kernel_end };
-        (table, TypeId(id.0.saturating_sub(table.first) + at_home.min(id.0)))
+        let first_local = if table.module.is_none() { 1 } else { self.kernel_end };
+        (table, TypeId(id.0.saturating_sub(table.first) + first_local.min(id.0)))
     }
 
-    /// The number that a type of a table has here.
-    fn far(&self, table: &Table, id: TypeId) -> TypeId {
+    /// The number among all types of a type of one table.
+    pub(crate) fn global(&self, table: &Table, id: TypeId) -> TypeId {
         match id.0 < self.kernel_end {
             true => id,
             false => TypeId(id.0 - self.kernel_end + table.first),
         }
     }
 
-    /// What a type is behind typedefs and qualifiers, and its number there. A struct of
-    /// which this table knows the name only is looked for in the others.
+    /// The shape of a type without typedefs and qualifiers, and its number. A struct that is only
+    /// declared in its table is searched in the others.
     pub fn shape(&self, id: TypeId) -> (TypeId, Shape) {
-        let (table, here) = self.home(id);
+        let (table, here) = self.local(id);
         let Some((at, shape)) = table.info.shape(here) else { return (id, Shape::Other) };
         let shape = match shape {
-            Shape::Pointer(target) => Shape::Pointer(self.far(table, target)),
-            Shape::Array(element, len) => Shape::Array(self.far(table, element), len),
-            Shape::Function(list) => Shape::Function(self.far(table, list)),
+            Shape::Pointer(target) => Shape::Pointer(self.global(table, target)),
+            Shape::Array(element, len) => Shape::Array(self.global(table, element), len),
+            Shape::Function(list) => Shape::Function(self.global(table, list)),
             Shape::Forward => {
                 let known = self.named(table.info.own_name(at)).next();
                 return match known.map(|known| (known, self.shape(known).1)) {
                     Some((known, shape @ (Shape::Struct(_) | Shape::Union(_)))) => (known, shape),
-                    _ => (self.far(table, at), Shape::Forward),
+                    _ => (self.global(table, at), Shape::Forward),
                 };
             }
             same => same,
         };
-        (self.far(table, at), shape)
+        (self.global(table, at), shape)
     }
 
     /// The members of a struct or union.
     pub fn members(&self, id: TypeId) -> impl Iterator<Item = MemberOf<'_>> {
-        let (table, here) = self.home(id);
+        let (table, here) = self.local(id);
         table
             .info
             .members(here)
-            .map(move |member| MemberOf { type_id: self.far(table, member.type_id), ..member })
+            .map(move |member| MemberOf { type_id: self.global(table, member.type_id), ..member })
     }
 
     /// A struct's own name, or the one that a typedef gives it; empty where there is none.
     pub fn name(&self, id: TypeId) -> &str {
-        let (table, here) = self.home(id);
+        let (table, here) = self.local(id);
         let own = table.info.own_name(here);
         if own.is_empty() { self.typedefs.get(&id).map_or("", String::as_str) } else { own }
     }
@@ -202,13 +195,13 @@ impl Types {
         if let Some(typedef) = self.typedefs.get(&id) {
             return typedef.clone();
         }
-        let (table, here) = self.home(id);
+        let (table, here) = self.local(id);
         table.info.c_name(here)
     }
 
     /// The module that a type is declared in; `None` is the kernel itself.
     pub fn module(&self, id: TypeId) -> Option<&str> {
-        self.home(id).0.module.as_deref()
+        self.local(id).0.module.as_deref()
     }
 
     /// Structs and unions of a name, the kernel's first.
@@ -222,7 +215,7 @@ impl Types {
             .filter(move |id| self.name(*id) == name)
     }
 
-    /// What can be allocated and has from `over` (not itself) to `up_to` bytes.
+    /// Types that can be allocated and have more than `over` and at most `up_to` bytes.
     pub fn sized(&self, over: u32, up_to: u32) -> impl Iterator<Item = TypeId> {
         let first = self.by_size.partition_point(|(bytes, _)| *bytes <= over);
         let sized = self.by_size[first..].iter();
@@ -258,11 +251,11 @@ impl Types {
         }
         let named = |shape| matches!(shape, Shape::Struct(_) | Shape::Union(_) | Shape::Forward);
         let name = self.name(one);
-        let alike = matches!(a, Shape::Forward) || matches!(b, Shape::Forward) || a == b;
-        named(a) && named(b) && alike && !name.is_empty() && name == self.name(other)
+        let is_compatible = matches!(a, Shape::Forward) || matches!(b, Shape::Forward) || a == b;
+        named(a) && named(b) && is_compatible && !name.is_empty() && name == self.name(other)
     }
 
-    /// Whether something of the type `wanted` begins `offset` bytes into the type `owner`.
+    /// Whether a member of the type `wanted`, or the type itself, begins `offset` bytes into the type `owner`.
     pub fn begins_at(&self, owner: TypeId, offset: u32, wanted: TypeId) -> bool {
         self.begins(owner, offset, wanted, MAX_DEPTH, &mut MAX_STEPS.clone())
     }
@@ -300,7 +293,7 @@ impl Types {
         }
     }
 
-    /// What the word at an offset of a type is called: `list.next`.
+    /// The name of the word at an offset of a type: `list.next`.
     pub fn field(&self, id: TypeId, offset: u32) -> Option<String> {
         member_at(self, id, offset, Depth { levels: MAX_DEPTH, words: true })
     }
@@ -311,70 +304,11 @@ impl Types {
         member_at(self, id, offset, Depth { levels: MAX_DEPTH, words: false })
     }
 
-    /// The parameter lists of the functions of a name.
-    pub fn functions_named(&self, name: &str) -> impl Iterator<Item = TypeId> {
-        let hash = TypeInfo::name_hash(name);
-        let first = self.functions.partition_point(|(key, _)| *key < hash);
-        let found = self.functions[first..].iter();
-        found.take_while(move |(key, _)| *key == hash).map(|(_, list)| *list)
-    }
-
-    /// How a function of this name handles objects of a type: gives one back, or takes one.
-    pub fn handling(&self, function: &str, id: TypeId) -> Option<Handling> {
-        let is_it = |pointer: TypeId| match self.shape(pointer).1 {
-            Shape::Pointer(target) => self.same(target, id),
-            _ => false,
-        };
-        let of = |list: TypeId| {
-            let (table, here) = self.home(list);
-            let (result, parameters) = table.info.signature(here)?;
-            if is_it(self.far(table, result)) {
-                return Some(Handling::Gives);
-            }
-            let mut parameters = parameters.into_iter().map(|one| self.far(table, one));
-            parameters.any(is_it).then_some(Handling::Takes)
-        };
-        self.functions_named(function).find_map(of)
-    }
-
-    /// What a function takes and gives back, as a number that is the same for like ones,
-    /// whatever their parameters are called.
-    pub fn signature(&self, list: TypeId) -> Option<u64> {
-        let (table, here) = self.home(list);
-        let (result, parameters) = table.info.signature(here)?;
-        let all = std::iter::once(result).chain(parameters);
-        Some(all.fold(0xcbf2_9ce4_8422_2325, |hash, id| self.mix(hash, self.far(table, id))))
-    }
-
-    /// Adds a parameter's type to a signature: of a struct its name, since tables have copies.
-    fn mix(&self, hash: u64, mut id: TypeId) -> u64 {
-        let mut hash = hash;
-        let mut add = |value: u64| hash = (hash ^ value).wrapping_mul(0x0000_0100_0000_01b3);
-        for _ in 0..MAX_DEPTH {
-            let (at, shape) = self.shape(id);
-            match shape {
-                Shape::Pointer(target) => {
-                    add(1);
-                    id = target;
-                    continue;
-                }
-                Shape::Void => add(2),
-                Shape::Int { bytes, .. } | Shape::Enum(bytes) => add(3 + u64::from(bytes)),
-                Shape::Struct(_) | Shape::Union(_) | Shape::Forward => {
-                    add(u64::from(TypeInfo::name_hash(self.name(at))) << 8);
-                }
-                _ => add(64),
-            }
-            break;
-        }
-        hash
-    }
-
     /// Variables whose type is known: the module, and where in which section.
     pub fn variables(&self) -> impl Iterator<Item = (Option<&str>, sysak_symbols::Variable<'_>)> {
         self.tables.iter().flat_map(move |table| {
             table.info.variables().map(move |variable| {
-                let type_id = self.far(table, variable.type_id);
+                let type_id = self.global(table, variable.type_id);
                 let module = table.module.as_deref();
                 (module, sysak_symbols::Variable { type_id, ..variable })
             })
@@ -383,7 +317,7 @@ impl Types {
 
     /// The lowest and the highest of an enum's numbers.
     pub fn enum_range(&self, id: TypeId) -> Option<(i64, i64)> {
-        let (table, here) = self.home(id);
+        let (table, here) = self.local(id);
         table.info.enum_range(here)
     }
 }

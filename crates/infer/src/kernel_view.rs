@@ -1,7 +1,6 @@
-//! What a word of an object is, before anybody says what it should be.
+//! The kernel as inference reads it: its memory, and what kind of word each word is.
 //!
-//! **Invariant:** a word is looked up, never trusted: what it leads to is read with an
-//! error for an answer, and in pieces of bounded size.
+//! **Invariant:** a word is never trusted: reading what it points to may fail, and is bounded.
 
 use std::ops::Range;
 
@@ -11,9 +10,9 @@ use sysak_symbols::Kallsyms;
 
 use crate::Types;
 
-/// The kernel whose objects are looked at.
+/// A kernel's memory, objects, symbols and types.
 #[derive(Clone, Copy)]
-pub struct World<'a> {
+pub struct KernelView<'a> {
     /// Its memory.
     pub memory: &'a dyn Memory,
     /// Everything that was allocated.
@@ -24,7 +23,7 @@ pub struct World<'a> {
     pub types: &'a Types,
     /// Where the array of `struct page` lies.
     pub memmap: (Va, Va),
-    /// What to add to a per-CPU pointer, for each CPU.
+    /// The offset of each CPU's copy from a per-CPU pointer.
     pub per_cpu: &'a [u64],
     /// The kernel's image, if that is known.
     pub image: Option<(Va, Va)>,
@@ -48,7 +47,7 @@ pub enum Word {
     Half,
     /// A number just below zero: an error, or -1.
     Negative,
-    /// What a list's links become when it is taken off.
+    /// The poisoned link of an object that was taken off a list.
     Poison,
     /// An address of user space.
     User,
@@ -82,7 +81,7 @@ const ERRORS_FROM: u64 = u64::MAX - 4095;
 /// No program has anything mapped below, and none above with four-level page tables.
 const USER: Range<u64> = 0x1_0000_0000..0x8000_0000_0000;
 
-impl<'a> World<'a> {
+impl<'a> KernelView<'a> {
     /// What a word is.
     pub fn word(&self, word: u64) -> Word {
         match word {
@@ -143,7 +142,7 @@ impl<'a> World<'a> {
                 () => Word::Other,
             };
         };
-        // What has a parameter list is a function; of a module, so is what lies in one.
+        // Functions have a parameter list in the type information.
         let is_function = self.types.functions_named(base_name(symbol.name)).next().is_some();
         if is_function || self.is_kernel_text(word) { Word::Text } else { Word::Data }
     }
