@@ -23,6 +23,8 @@ mod never_followed;
 mod non_slab;
 mod object_set;
 mod page_set;
+#[cfg(test)]
+mod properties;
 pub mod references;
 pub mod retained;
 pub mod reverse;

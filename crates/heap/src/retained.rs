@@ -27,15 +27,17 @@ pub fn retained(
     let found = heap.states();
     heap.whiten();
     let all = holders.iter().flat_map(Ranges::iter).collect::<Ranges>();
-    let mut interrupted = false;
+    let (mut interrupted, mut never_counted) = (false, Ranges::new());
     with_roots(&mut |roots| {
+        never_counted = roots.left_out.clone();
         let left_out = roots.left_out.union(&all);
         let roots = Roots { left_out: &left_out, ..roots };
         interrupted |= mark(heap, roots, context).interrupted;
     });
     let without = heap.states();
     let mut add = |heap: &mut Heap, holders: Ranges| {
-        let roots = Roots::of_ranges(holders.iter());
+        let ranges = Box::new(holders.iter());
+        let roots = Roots { ranges, left_out: &never_counted, ..Roots::none() };
         interrupted |= mark(heap, roots, context).interrupted;
     };
     add(heap, all);
