@@ -1,12 +1,16 @@
-//! What a heap has besides slabs: blocks of pages, vmalloc areas, per-CPU allocations.
+//! Non-slab objects: blocks of pages, vmalloc areas, per-CPU allocations.
 //!
 //! A block is found from its direct-map address and from its `struct page`, an area from its
 //! own addresses, a per-CPU allocation from its per-CPU pointer. A `struct page` of a slab leads
-//! to no object: it does not say which. A page of an area does not lead to the area either: who
-//! is to free an area must know its address.
+//! to no object: it does not say which. A page of an area does not lead to the area either: code that
+//! frees an area must know its address.
 
-use crate::{AddressFilter, Cache, Class, Heap, Object, PageSet};
+use crate::{Cache, Class, Heap, Object, PageSet};
 use sysak_base::{PAGE_SHIFT, Pfn, Va, VaRange};
+
+mod lookup;
+
+pub(crate) use lookup::Lookup;
 
 /// A block of pages straight from the buddy allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub struct PerCpuObject {
     pub bytes: u32,
 }
 
-/// Everything that a heap has besides slabs; each list ascends.
+/// All non-slab objects; each list ascends.
 #[derive(Clone, Debug, Default)]
 pub struct NonSlab {
     /// Blocks of pages.
@@ -52,80 +56,59 @@ pub struct NonSlab {
     pub cpus: u64,
 }
 
-/// Where the kernel's image and its modules are mapped, at the end of the address space.
-const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
 /// Objects of a slab that stands for per-CPU allocations.
 const PER_CPU_OBJECTS: usize = 1 << 15;
 /// Above every page number of the address space: slabs of per-CPU allocations have no pages.
 const NO_PAGES: u64 = 1 << 60;
-/// Areas have no more pages together: 16 TiB.
-const MOST_PAGES: usize = u32::MAX as usize;
-
-/// Finds them.
-#[derive(Debug, Default)]
-pub(crate) struct Lookup {
-    memmap: u64,
-    memmap_bytes: u64,
-    struct_page_bytes: u64,
-    /// Start and end of each area, and where its pages begin in `area_frames`.
-    areas: Vec<(u64, u64, u32)>,
-    first_area: u32,
-    /// Pages of blocks.
-    pages: PageSet,
-    area_frames: Vec<Pfn>,
-    per_cpu: Vec<PerCpuObject>,
-    cpus: u64,
-    first_per_cpu: u32,
-    /// Addresses of the direct map, most areas and the array of `struct page` lie in the first
-    /// of these windows, modules in the second, per-CPU pointers in the others; start and bytes.
-    /// The kernel's own text, to which much points, is in none.
-    pub(crate) address_filter: AddressFilter,
-}
-
 impl Heap {
-    pub(crate) fn add_non_slab(&mut self, others: NonSlab) {
+    pub(crate) fn add_non_slab(&mut self, non_slab: NonSlab) {
+        let NonSlab { blocks, areas, per_cpu, memmap, struct_page_bytes, cpus } = non_slab;
         let frames = self.span >> PAGE_SHIFT;
         let cache = self.caches.len() as u16;
         self.caches.extend([Class::Page, Class::Vmalloc, Class::PerCpu].map(Cache::of_class));
-        let mut others_pages = PageSet::new(frames);
-        for Block { pfn, pages } in others.blocks {
-            let free = (pfn.0..pfn.0 + u64::from(pages)).all(|page| !self.is_slab_page(Pfn(page)));
-            if free && pfn.0 + u64::from(pages) <= frames {
-                self.heads.insert(pfn);
-                for page in (pfn.0..pfn.0 + u64::from(pages)).map(Pfn) {
-                    self.pages.insert(page);
-                    others_pages.insert(page);
-                }
-                self.add(pfn, pages, cache, 1);
-            }
-        }
+        let pages = self.add_blocks(&blocks, cache);
         self.slabs.sort_unstable_by_key(|slab| slab.pfn);
-        let mut found = Lookup {
-            memmap: others.memmap.0,
-            memmap_bytes: frames.saturating_mul(others.struct_page_bytes),
-            struct_page_bytes: others.struct_page_bytes.max(1),
-            cpus: others.cpus,
+        let mut lookup = Lookup {
+            memmap: VaRange::new(memmap, frames.saturating_mul(struct_page_bytes)),
+            struct_page_bytes: struct_page_bytes.max(1),
+            cpus,
             first_area: self.slabs.len() as u32,
-            pages: others_pages,
+            pages,
             ..Lookup::default()
         };
-        for area in &others.areas {
-            if found.area_frames.len() + area.pages.len() < MOST_PAGES && found.add_area(area) {
-                self.add(Pfn(area.address.0 >> PAGE_SHIFT), area.pages.len() as u32, cache + 1, 1);
-            }
+        for area in areas.iter().filter(|area| lookup.add_area(area)) {
+            self.add(Pfn(area.address.0 >> PAGE_SHIFT), area.pages.len() as u32, cache + 1, 1);
         }
-        found.first_per_cpu = self.slabs.len() as u32;
-        for (index, objects) in others.per_cpu.chunks(PER_CPU_OBJECTS).enumerate() {
+        lookup.first_per_cpu = self.slabs.len() as u32;
+        for (index, objects) in per_cpu.chunks(PER_CPU_OBJECTS).enumerate() {
             self.add(Pfn(NO_PAGES + index as u64), 0, cache + 2, objects.len() as u16);
         }
-        found.per_cpu = others.per_cpu;
-        found.address_filter =
-            AddressFilter::new(found.address_bounds(self.page_offset.0, self.span));
-        self.non_slab = found;
+        lookup.per_cpu = per_cpu;
+        lookup.set_address_filter(VaRange::new(self.page_offset, self.span));
+        self.non_slab = lookup;
         self.index();
     }
 
-    /// What has this address outside of the direct map, or this `struct page`, or is this pointer.
+    /// Adds those blocks that overlap neither a slab nor each other; returns their pages.
+    fn add_blocks(&mut self, blocks: &[Block], cache: u16) -> PageSet {
+        let frames = self.span >> PAGE_SHIFT;
+        let mut added = PageSet::new(frames);
+        for Block { pfn, pages } in blocks {
+            let own = pfn.0..pfn.0.saturating_add(u64::from(*pages));
+            if own.end > frames || own.clone().any(|page| self.is_slab_page(Pfn(page))) {
+                continue;
+            }
+            self.heads.insert(*pfn);
+            for page in own.map(Pfn) {
+                self.pages.insert(page);
+                added.insert(page);
+            }
+            self.add(*pfn, *pages, cache, 1);
+        }
+        added
+    }
+
+    /// The non-slab object at an address outside of the direct map, of a `struct page`, or of a per-CPU pointer.
     #[inline]
     pub(crate) fn find_non_slab(&self, address: u64) -> Option<Object> {
         if self.may_be_non_slab(address) { self.non_slab_at(address) } else { None }
@@ -133,25 +116,24 @@ impl Heap {
 
     /// The same, where [`Heap::may_be_non_slab`] was asked already.
     pub(crate) fn non_slab_at(&self, address: u64) -> Option<Object> {
-        let others = &self.non_slab;
-        let in_memmap = address.wrapping_sub(others.memmap);
-        if in_memmap < others.memmap_bytes {
-            return self.block_of(Pfn(others.page_of(in_memmap)));
+        let lookup = &self.non_slab;
+        if lookup.memmap.contains(Va(address)) {
+            return self.block_of(Pfn(lookup.page_of(address - lookup.memmap.start().0)));
         }
         // Since Linux v6.15 per-CPU pointers look like addresses of the kernel's image, with
         // areas on both sides.
-        others.area_at(address).or_else(|| others.per_cpu_at(address))
+        lookup.area_at(Va(address)).or_else(|| lookup.per_cpu_at(address))
     }
 
-    /// Whether a word outside of the direct map may lead to any; told without a branch. Most `struct
-    /// page`s are of programs' and files' pages, and lead nowhere.
+    /// Whether a word outside of the direct map may lead to a non-slab object, without a branch. Most
+    /// `struct page`s are of programs' and files' pages, and lead nowhere.
     #[inline]
     pub(crate) fn may_be_non_slab(&self, word: u64) -> bool {
-        let others = &self.non_slab;
-        let in_memmap = word.wrapping_sub(others.memmap);
-        let is_memmap = in_memmap < others.memmap_bytes;
-        let page = Pfn(others.page_of(if is_memmap { in_memmap } else { 0 }));
-        others.address_filter.contain(word) & (!is_memmap | others.pages.contains(page))
+        let lookup = &self.non_slab;
+        let is_memmap = lookup.memmap.contains(Va(word));
+        let offset = if is_memmap { word.wrapping_sub(lookup.memmap.start().0) } else { 0 };
+        let page = Pfn(lookup.page_of(offset));
+        lookup.address_filter.contains(word) & (!is_memmap | lookup.pages.contains(page))
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<Object> {
@@ -183,9 +165,8 @@ impl Heap {
         pieces.collect()
     }
 
-    /// Where the contents of a slab's objects start that are looked at when objects are
-    /// compared, and how many bytes they are: all of a slab, else the first page. Per-CPU
-    /// allocations have many copies and are not compared.
+    /// What is read to compare the contents of a slab's objects, as start and bytes: all of a slab, of
+    /// non-slab objects the first page. Per-CPU allocations have many copies and are not compared.
     pub fn contents(&self, slab: u32) -> Option<(Va, usize)> {
         let place = &self.slabs[slab as usize];
         let class = self.caches[usize::from(place.cache)].class;
@@ -219,103 +200,14 @@ impl Heap {
     /// Where the `struct page`s of some pages lie.
     pub fn struct_pages(&self, pfn: Pfn, pages: u64) -> VaRange {
         let bytes = self.non_slab.struct_page_bytes;
-        VaRange::new(
-            Va(self.non_slab.memmap).at(pfn.0.wrapping_mul(bytes)),
-            pages.saturating_mul(bytes),
-        )
+        let start = self.non_slab.memmap.start().at(pfn.0.wrapping_mul(bytes));
+        VaRange::new(start, pages.saturating_mul(bytes))
     }
 
     /// The per-CPU allocation that an object is.
     pub(crate) fn per_cpu_object(&self, object: Object) -> Option<PerCpuObject> {
         let chunk = object.slab.checked_sub(self.non_slab.first_per_cpu)? as usize;
         self.non_slab.per_cpu.get(chunk * PER_CPU_OBJECTS + usize::from(object.index)).copied()
-    }
-}
-
-impl Lookup {
-    /// None of them: slabs alone have addresses.
-    pub(crate) fn of_slabs(page_offset: Va, frames: u64) -> Lookup {
-        let kernel = (page_offset.0, frames << PAGE_SHIFT);
-        let filter = AddressFilter::new([kernel, (0, 0), (0, 0), (0, 0)]);
-        Lookup { address_filter: filter, ..Lookup::default() }
-    }
-
-    fn add_area(&mut self, area: &AreaPages) -> bool {
-        let bytes = (area.pages.len() as u64) << PAGE_SHIFT;
-        let after = self.areas.last().is_none_or(|(_, end, _)| *end <= area.address.0);
-        let end = area.address.0.checked_add(bytes);
-        let (true, Some(end)) = (after && bytes > 0, end) else { return false };
-        self.areas.push((area.address.0, end, self.area_frames.len() as u32));
-        self.area_frames.extend(&area.pages);
-        true
-    }
-
-    fn frames_of(&self, slab: u32) -> &[Pfn] {
-        let index = slab.checked_sub(self.first_area).map(|index| index as usize);
-        let Some(area) = index.and_then(|index| self.areas.get(index)) else { return &[] };
-        let next = index.and_then(|index| self.areas.get(index + 1));
-        let end = next.map_or(self.area_frames.len(), |next| next.2 as usize);
-        &self.area_frames[area.2 as usize..end]
-    }
-
-    /// The page whose `struct page` has a byte at this offset. They are 64 bytes on most
-    /// kernels, and this is asked for every page on a list: a shift is ten divisions' worth.
-    #[inline]
-    fn page_of(&self, offset: u64) -> u64 {
-        match self.struct_page_bytes {
-            64 => offset >> 6,
-            bytes => offset / bytes.max(1),
-        }
-    }
-
-    fn area_at(&self, address: u64) -> Option<Object> {
-        let index = self.areas.partition_point(|(start, _, _)| *start <= address).checked_sub(1)?;
-        let found = address < self.areas[index].1;
-        found.then_some(Object { slab: self.first_area + index as u32, index: 0 })
-    }
-
-    fn per_cpu_at(&self, address: u64) -> Option<Object> {
-        let [_, _, near, far] = *self.address_filter.all();
-        let may_be = address.wrapping_sub(near.0) < near.1 || address.wrapping_sub(far.0) < far.1;
-        if !may_be {
-            return None;
-        }
-        let after = self.per_cpu.partition_point(|object| object.pointer <= address);
-        let index = after.checked_sub(1)?;
-        let object = &self.per_cpu[index];
-        let place = (index / PER_CPU_OBJECTS, index % PER_CPU_OBJECTS);
-        (address - object.pointer < u64::from(object.bytes))
-            .then_some(Object { slab: self.first_per_cpu + place.0 as u32, index: place.1 as u16 })
-    }
-
-    fn address_bounds(&self, page_offset: u64, span: u64) -> [(u64, u64); 4] {
-        let modules = self.areas.partition_point(|area| area.0 < IMAGE_FROM);
-        let (areas, modules) = self.areas.split_at(modules);
-        let ends = |areas: &[(u64, u64, u32)]| Some((areas.first()?.0, areas.last()?.1));
-        let (areas, modules) = (ends(areas), ends(modules).unwrap_or((0, 0)));
-        let memmap = (self.memmap_bytes > 0)
-            .then(|| (self.memmap, self.memmap.saturating_add(self.memmap_bytes)));
-        let all = [Some((page_offset, page_offset.saturating_add(span))), areas, memmap];
-        let all = || all.iter().flatten();
-        let low = all().map(|(start, _)| *start).min().unwrap_or(0);
-        let high = all().map(|(_, end)| *end).max().unwrap_or(0);
-        // The first chunk's pointers lie far from the others': cut at the widest gap.
-        let gap = |index: &usize| self.per_cpu[*index].pointer - self.per_cpu[index - 1].pointer;
-        let cut = (1..self.per_cpu.len()).max_by_key(gap).unwrap_or(self.per_cpu.len());
-        let window = |objects: &[PerCpuObject]| match (objects.first(), objects.last()) {
-            (Some(first), Some(last)) => {
-                let end = last.pointer.saturating_add(last.bytes.into());
-                (first.pointer, end - first.pointer)
-            }
-            _ => (0, 0),
-        };
-        let (near, far) = self.per_cpu.split_at(cut);
-        [(low, high - low), (modules.0, modules.1 - modules.0), window(near), window(far)]
-    }
-
-    pub(crate) fn footprint_bytes(&self) -> u64 {
-        let tables = self.area_frames.len() * 8 + self.areas.len() * 24;
-        (tables + self.per_cpu.len() * size_of::<PerCpuObject>()) as u64 + self.pages.bytes()
     }
 }
 
@@ -392,10 +284,12 @@ pub(crate) mod tests {
         assert_eq!(heap.object_bytes(far), 4 * 8, "one for each CPU");
         assert_eq!(heap.object_va(far), Va(0x607f_0000_0000));
         assert!(
-            heap.address_filter().contain(0x3_0000)
-                && heap.address_filter().contain(0x607f_0000_0004)
+            heap.address_filter().contains(0x3_0000)
+                && heap.address_filter().contains(0x607f_0000_0004)
         );
-        assert!(heap.address_filter().contain(AREA.0) && !heap.address_filter().contain(0x4_0000));
+        assert!(
+            heap.address_filter().contains(AREA.0) && !heap.address_filter().contains(0x4_0000)
+        );
     }
 
     #[test]

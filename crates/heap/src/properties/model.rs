@@ -292,8 +292,8 @@ impl Model {
         reached
     }
 
-    /// All references to an object from roots and from these objects.
-    pub fn references(&self, to: Object, sources: &BTreeSet<Object>) -> Vec<Reference> {
+    /// All references from roots and from these objects.
+    pub fn references(&self, sources: &BTreeSet<Object>) -> Vec<Reference> {
         let root = self.words(&Model::root_memory(), &self.left_out);
         let mut all: Vec<_> = root.into_iter().map(|(at, word)| (From::Root, at, word)).collect();
         all.extend(self.registers.iter().map(|word| (From::Register, Va(0), *word)));
@@ -302,8 +302,8 @@ impl Model {
             all.extend(words.into_iter().map(|(at, word)| (From::Object(*object), at, word)));
         }
         let leads = |(from, at, word): (From, Va, u64)| {
-            let found = self.find(word).filter(|found| *found == to && from != From::Object(to));
-            found.map(|to| Reference { from, at, word, to })
+            let to = self.find(word).filter(|to| from != From::Object(*to))?;
+            Some(Reference { from, at, word, to })
         };
         all.into_iter().filter_map(leads).collect()
     }
