@@ -1,29 +1,30 @@
-//! Which words may be the address of an object: told for many at once.
+//! The address filter: finds the words that may be the address of an object, many at once.
 //!
 //! Most of memory is zeros, small numbers and text. Where the addresses lie is known, and the halves
-//! of words, cut down to 16 bits, are compared eight at a time, with what every x86-64 has.
+//! of words, cut down to 16 bits, are compared eight at a time, with instructions that every x86-64 has.
 //!
 //! **Invariant:** no word that is an address of an object is passed over.
 
+use sysak_base::{Va, VaRange};
 use wide::{i8x16, i16x8, i16x16, i32x4, i32x8};
 
 /// Turns the order of unsigned numbers into that of signed ones.
 const SIGN: i16 = i16::MIN;
-/// Words that one mask tells.
+/// Words that one mask covers.
 const WORDS: usize = 32;
 
 /// Parts of the address space that the addresses of objects lie in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AddressFilter {
-    /// Start and bytes of each.
-    all: [(u64, u64); 4],
+    all: [VaRange; 4],
     lanes: Lanes,
 }
 
 impl AddressFilter {
-    /// Of these, by start and bytes.
-    pub(crate) fn new(all: [(u64, u64); 4]) -> AddressFilter {
-        let used = all.iter().filter(|one| one.1 > 0).map(|one| (one.0, one.0 + (one.1 - 1)));
+    /// The filter for these parts of the address space.
+    pub(crate) fn new(all: [VaRange; 4]) -> AddressFilter {
+        let used = all.iter().filter(|one| !one.is_empty());
+        let used = used.map(|one| (one.start().0, one.end().0 - 1));
         let (mut near, mut far, mut kernel) = (None, None, None);
         for (first, last) in used {
             let half = |bits: u64| (bits as u32).cast_signed();
@@ -44,17 +45,16 @@ impl AddressFilter {
 
     /// Whether an address lies in any.
     #[inline(always)]
-    pub fn contain(&self, word: u64) -> bool {
-        let [a, b, c, d] = self.all.map(|(start, bytes)| word.wrapping_sub(start) < bytes);
+    pub fn contains(&self, word: u64) -> bool {
+        let [a, b, c, d] = self.all.map(|range| range.contains(Va(word)));
         a | b | c | d
     }
 
-    /// Start and bytes of each.
-    pub(crate) fn all(&self) -> &[(u64, u64); 4] {
+    pub(crate) fn all(&self) -> &[VaRange; 4] {
         &self.all
     }
 
-    /// Calls `each` with every aligned word that lies in a window, and its place; and with some
+    /// Calls `each` with every aligned word that lies in one of the parts, and its place; and with some
     /// that lie in none.
     #[inline(always)]
     pub fn for_each_within(&self, bytes: &[u8], mut each: impl FnMut(usize, u64)) {
@@ -167,19 +167,23 @@ impl Lanes {
 mod tests {
     use super::*;
 
-    /// The words of some memory that are told.
-    fn told(filter: &AddressFilter, words: &[u64]) -> Vec<u64> {
+    fn filter(all: [(u64, u64); 4]) -> AddressFilter {
+        AddressFilter::new(all.map(|(start, bytes)| VaRange::new(Va(start), bytes)))
+    }
+
+    /// The words of some memory that pass.
+    fn passed(filter: &AddressFilter, words: &[u64]) -> Vec<u64> {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let mut told = Vec::new();
+        let mut passed = Vec::new();
         filter.for_each_within(&bytes, |at, word| {
             assert_eq!(words[at / 8], word, "where it stands");
-            told.push(word);
+            passed.push(word);
         });
-        told
+        passed
     }
 
     #[test]
-    fn all_words_within_are_told_in_order_wherever_they_stand() {
+    fn all_words_within_pass_in_order_wherever_they_stand() {
         let kernel = (0xffff_8880_0000_0000, 1 << 40);
         let image = (0xffff_ffff_c000_0000, 0x1000);
         let near = (0x3_0000, 0x8000);
@@ -201,7 +205,7 @@ mod tests {
             [(u64::MAX - 8, 8), near, none, none],
             [none; 4],
         ] {
-            let filter = AddressFilter::new(all);
+            let filter = filter(all);
             let around = |at: u64| [at.wrapping_sub(1), at, at.wrapping_add(1)];
             let edges = all.iter().flat_map(|one| [one.0, one.0.wrapping_add(one.1)]);
             let edges: Vec<u64> = edges.flat_map(around).chain([1 << 31, 1 << 32, 7]).collect();
@@ -211,10 +215,10 @@ mod tests {
                     words[shift % len] = *edge;
                     words[len - 1] = edges[(shift + 1) % edges.len()];
                     let within: Vec<u64> =
-                        words.iter().copied().filter(|word| filter.contain(*word)).collect();
-                    let mut told = told(&filter, &words);
-                    told.retain(|word| filter.contain(*word));
-                    assert_eq!(told, within, "{all:x?} {words:x?}");
+                        words.iter().copied().filter(|word| filter.contains(*word)).collect();
+                    let mut passed = passed(&filter, &words);
+                    passed.retain(|word| filter.contains(*word));
+                    assert_eq!(passed, within, "{all:x?} {words:x?}");
                 }
             }
         }
@@ -236,10 +240,10 @@ mod tests {
         let program = [0x7ffc_1234_5678, 0x55d0_1234_5678, 0x1234_0000_5678, 3 << 32 | 7];
         let words = [0, 17, 0x2_f000, 0x3_9000, 0xffff_ffff, 0x1_0000_0000, text, 1 << 47];
         let other = [code, 0xcccc_cccc_cccc_cccc, 0xdead_0000_0000_0100, u64::from(u32::MAX) << 31];
-        // Two whole lines: of a shorter one all words are told.
+        // Two whole lines: of a shorter one all words pass.
         let words = [&words[..], &program, &other].concat();
         for all in [four, far, five, newer] {
-            assert_eq!(told(&AddressFilter::new(all), &words), [], "{all:x?}");
+            assert_eq!(passed(&filter(all), &words), [], "{all:x?}");
         }
     }
 }

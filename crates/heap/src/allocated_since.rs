@@ -1,4 +1,4 @@
-//! Objects that were allocated while a live kernel was being looked at.
+//! Objects that a live kernel has allocated since the object graph was made.
 //!
 //! Marking passes over what was free when the slabs were walked, and with it over
 //! everything that only such an object leads to: the rest of a list whose newest element,

@@ -117,6 +117,8 @@ fn mask(many: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn a_word_across_a_boundary_keeps_its_order() {
@@ -134,5 +136,74 @@ mod tests {
         assert_eq!(bits.word(100, 40), 0b1000_0000_0101 << 20);
         bits.set_word(139, 1);
         assert_eq!(bits.next_set(132), Some(139));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_row_of_bits_is_a_list_of_booleans(
+            parts in vec((0..150u64, any::<bool>()), 1..5),
+            changes in vec((any::<u16>(), any::<u64>(), 0..4u8), 0..20),
+            asked in vec((any::<u16>(), 0..=64u64), 10),
+        ) {
+            let (mut bits, mut list) = (Bits::default(), Vec::new());
+            for (many, value) in parts {
+                bits.grow(many, value);
+                list.resize(list.len() + many as usize, value);
+            }
+            let len = list.len();
+            prop_assume!(len > 0);
+            for (at, word, kind) in changes {
+                let at = usize::from(at) % len;
+                let many = (len - at).min(64);
+                match kind {
+                    0 => {
+                        bits.set(at as u64);
+                        list[at] = true;
+                    }
+                    1 => {
+                        bits.clear(at as u64);
+                        list[at] = false;
+                    }
+                    _ => {
+                        let word = word & mask(many as u64);
+                        bits.set_word(at as u64, word);
+                        (0..many).for_each(|bit| list[at + bit] |= word >> bit & 1 != 0);
+                    }
+                }
+            }
+            let all: Vec<bool> = (0..len as u64).map(|bit| bits.test(bit)).collect();
+            prop_assert_eq!(&all, &list);
+            for (at, many) in asked {
+                let at = usize::from(at) % len;
+                let many = many.min((len - at) as u64);
+                let bit = |bit: usize| u64::from(list[at + bit]) << bit;
+                let word = (0..many as usize).map(bit).sum::<u64>();
+                prop_assert_eq!(bits.word(at as u64, many), word);
+                let next = (at..len).find(|bit| list[*bit]).map(|bit| bit as u64);
+                prop_assert_eq!(bits.next_set(at as u64), next);
+            }
+        }
+
+        #[test]
+        fn two_rows_are_joined_and_parted_bit_by_bit(pairs in vec(any::<(bool, bool)>(), 1..200)) {
+            let row = |of: &dyn Fn(&(bool, bool)) -> bool| {
+                let mut bits = Bits::default();
+                pairs.iter().for_each(|pair| bits.grow(1, of(pair)));
+                bits
+            };
+            let (mut low, mut high) = (row(&|pair| pair.0), row(&|pair| pair.1));
+            let mut both = low.clone();
+            both.union_with(&high);
+            low.take_exclusive(&mut high);
+            for (at, (was_low, was_high)) in (0..).zip(&pairs) {
+                prop_assert_eq!(both.test(at), *was_low || *was_high);
+                let is_both = *was_low && *was_high;
+                prop_assert_eq!((low.test(at), high.test(at)), (*was_low || *was_high, is_both));
+            }
+            both.clear_all();
+            prop_assert_eq!((both.next_set(0), both.len()), (None, pairs.len() as u64));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What objects are objects of.
+//! Slab caches, and what stands for them in other classes of memory.
 
 use sysak_base::{PAGE_SIZE, Va};
 

@@ -1,4 +1,4 @@
-//! Marking what many words lead to at once.
+//! Looks up and marks the objects of many words at once.
 //!
 //! A look-up goes through five tables, each entry found by the one before, and most words lead to
 //! what was marked already. One word after the other, a core waits for each table and guesses each
@@ -59,8 +59,8 @@ impl Hits {
 }
 
 impl Heap {
-    /// Marks every white object that one of the words leads to, and forgets the words; `each` is
-    /// told the object's slab, more than once where several words lead to it.
+    /// Marks every white object that one of the words leads to, and forgets the words. Calls `each` with
+    /// the object's slab, more than once where several words lead to it.
     pub fn mark_all(&mut self, hits: &mut Hits, mut each: impl FnMut(u32)) {
         let Hits { words, many, elsewhere, linear, slabs, whites } = hits;
         let (mut others, mut inside) = (0, 0);
@@ -143,10 +143,10 @@ mod tests {
         let words = [0, 1, BASE.0 - 1, u64::MAX];
         let all = || memory.clone().chain(areas.clone()).chain(pages.clone()).chain(words);
         let mut hits = Hits::default();
-        let (mut told, mut expected) = (Vec::new(), Vec::new());
+        let (mut touched, mut expected) = (Vec::new(), Vec::new());
         for word in all().filter(|word| word % 3 > 0) {
             if !hits.push(word) {
-                together.mark_all(&mut hits, |slab| told.push(slab));
+                together.mark_all(&mut hits, |slab| touched.push(slab));
                 assert!(hits.push(word));
             }
             if let Some(object) = alone.find_object(word)
@@ -155,17 +155,17 @@ mod tests {
                 expected.push(object.slab);
             }
         }
-        together.mark_all(&mut hits, |slab| told.push(slab));
+        together.mark_all(&mut hits, |slab| touched.push(slab));
         together.mark_all(&mut hits, |_| panic!("they were forgotten"));
         for place in &alone.slabs {
             let white = |heap: &Heap| heap.white_word(place, 0);
             assert_eq!(white(&together), white(&alone), "{place:?}");
         }
-        told.sort_unstable();
-        told.dedup();
+        touched.sort_unstable();
+        touched.dedup();
         expected.sort_unstable();
         expected.dedup();
-        assert_eq!(told, expected);
-        assert!(told.len() == alone.slabs.len() && !alone.is_live(Object { slab: 0, index: 7 }));
+        assert_eq!(touched, expected);
+        assert!(touched.len() == alone.slabs.len() && !alone.is_live(Object { slab: 0, index: 7 }));
     }
 }

@@ -1,8 +1,8 @@
 //! The object graph of a kernel: its allocated objects, what points to what, and what is reachable.
 //!
-//! A walk of the kernel's slabs fills a [`HeapBuilder`]. [`marking`] follows every pointer from the roots through what
-//! that becomes, and gives a [`Heap`]. [`references`] and [`reverse`] go the other way, from an object to what holds it,
-//! and [`retained`] measures what only one holder keeps.
+//! A walk of the kernel's slabs fills a [`HeapBuilder`]; non-slab objects are added when it is sealed.
+//! [`marking`] follows every pointer from the roots and gives the marked [`Heap`]. [`references`] and [`reverse`] go
+//! the other way, from an object to its holders, and [`retained`] measures what only one holder keeps.
 //!
 //! Made for 400 million objects on a machine that is short of memory: two bits an object, 24 bytes a slab, no array of
 //! addresses and no stored edges. An object is found from an address by a rank over page bitmaps.
@@ -25,6 +25,8 @@ mod non_slab_index;
 mod object;
 mod object_set;
 mod page_set;
+#[cfg(test)]
+mod properties;
 pub mod references;
 pub mod retained;
 pub mod reverse;

@@ -27,21 +27,21 @@ pub use stages::{Excused, FromRoots, Marking};
 
 use queue::Queue;
 
-/// Where marking reads, whom it tells how far it is, and who may end it.
+/// The memory that marking reads, and how it reports progress and is ended early.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The kernel's memory.
     pub memory: &'a dyn Memory,
-    /// Told now and then.
+    /// Gets the progress.
     pub progress: &'a dyn Progress,
-    /// Asked now and then.
+    /// Ends it early.
     pub cancel: &'a Cancel,
 }
 
 /// What marking did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marked {
-    /// Bytes of root pages and objects whose words were looked at.
+    /// Bytes of roots and objects that were scanned.
     pub bytes_scanned: u64,
     /// Root pages and slabs that could not be read.
     pub unreadable: u64,
@@ -195,7 +195,7 @@ impl Marker<'_> {
         }
     }
 
-    /// Takes the next waiting slab of some off the queue, going round from `from`: the more of a
+    /// Takes the next waiting slab in a range off the queue, going round from `from`: the more of a
     /// slab's objects wait, the less often it is read.
     fn next_waiting(&mut self, slabs: Range<u32>, from: u32) -> Option<u32> {
         let next = self.queue.next(from..slabs.end).or_else(|| {
@@ -251,7 +251,7 @@ impl Marker<'_> {
         }
     }
 
-    /// Takes in every aligned word that may be the address of an object.
+    /// Collects every aligned word that may be the address of an object.
     #[inline]
     fn scan(&mut self, bytes: &[u8]) {
         self.done.bytes_scanned += bytes.len() as u64;
@@ -259,7 +259,7 @@ impl Marker<'_> {
         filter.for_each_within(bytes, |_, word| take(word, hits, heap, queue));
     }
 
-    /// Marks what the words that were taken in lead to.
+    /// Marks the objects that the collected words lead to.
     fn follow(&mut self) {
         follow(&mut self.hits, self.heap, &mut self.queue);
     }

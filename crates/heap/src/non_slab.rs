@@ -1,11 +1,10 @@
 //! Blocks of pages, vmalloc areas and per-CPU allocations as objects of the heap.
 //!
-//! A `struct page` of a slab leads to no object: it does not say which. A page of an area does not
-//! lead to the area either: who is to free an area must know its address.
+//! A `struct page` of a slab leads to no object: it does not say which. A page of an area does not lead to the area either: code that
+//! frees an area must know its address.
 
 use sysak_base::{PAGE_SHIFT, Pfn, Va, VaRange};
 
-use crate::address_filter::AddressFilter;
 use crate::cache::{Cache, Class};
 use crate::non_slab_index::{Block, Lookup, NonSlab, PER_CPU_OBJECTS, PerCpuObject};
 use crate::object::Object;
@@ -14,53 +13,55 @@ use crate::slabs::Heap;
 
 /// Above every page number of the address space: slabs of per-CPU allocations have no pages.
 const NO_PAGES: u64 = 1 << 60;
-/// Areas have no more pages together: 16 TiB.
-const MOST_PAGES: usize = u32::MAX as usize;
-
 impl Heap {
-    pub(crate) fn add_non_slab(&mut self, others: NonSlab) {
+    pub(crate) fn add_non_slab(&mut self, non_slab: NonSlab) {
+        let NonSlab { blocks, areas, per_cpu, memmap, struct_page_bytes, cpus } = non_slab;
         let frames = self.span >> PAGE_SHIFT;
         let cache = self.caches.len() as u16;
         self.caches.extend([Class::Page, Class::Vmalloc, Class::PerCpu].map(Cache::of_class));
-        let mut others_pages = PageSet::new(frames);
-        for Block { pfn, pages } in others.blocks {
-            let free = (pfn.0..pfn.0 + u64::from(pages)).all(|page| !self.is_slab_page(Pfn(page)));
-            if free && pfn.0 + u64::from(pages) <= frames {
-                self.heads.insert(pfn);
-                for page in (pfn.0..pfn.0 + u64::from(pages)).map(Pfn) {
-                    self.pages.insert(page);
-                    others_pages.insert(page);
-                }
-                self.add(pfn, pages, cache, 1);
-            }
-        }
+        let pages = self.add_blocks(&blocks, cache);
         self.slabs.sort_unstable_by_key(|slab| slab.pfn);
-        let mut found = Lookup {
-            memmap: others.memmap.0,
-            memmap_bytes: frames.saturating_mul(others.struct_page_bytes),
-            struct_page_bytes: others.struct_page_bytes.max(1),
-            cpus: others.cpus,
+        let mut lookup = Lookup {
+            memmap: VaRange::new(memmap, frames.saturating_mul(struct_page_bytes)),
+            struct_page_bytes: struct_page_bytes.max(1),
+            cpus,
             first_area: self.slabs.len() as u32,
-            pages: others_pages,
+            pages,
             ..Lookup::default()
         };
-        for area in &others.areas {
-            if found.area_frames.len() + area.pages.len() < MOST_PAGES && found.add_area(area) {
-                self.add(Pfn(area.address.0 >> PAGE_SHIFT), area.pages.len() as u32, cache + 1, 1);
-            }
+        for area in areas.iter().filter(|area| lookup.add_area(area)) {
+            self.add(Pfn(area.address.0 >> PAGE_SHIFT), area.pages.len() as u32, cache + 1, 1);
         }
-        found.first_per_cpu = self.slabs.len() as u32;
-        for (index, objects) in others.per_cpu.chunks(PER_CPU_OBJECTS).enumerate() {
+        lookup.first_per_cpu = self.slabs.len() as u32;
+        for (index, objects) in per_cpu.chunks(PER_CPU_OBJECTS).enumerate() {
             self.add(Pfn(NO_PAGES + index as u64), 0, cache + 2, objects.len() as u16);
         }
-        found.per_cpu = others.per_cpu;
-        found.address_filter =
-            AddressFilter::new(found.address_bounds(self.page_offset.0, self.span));
-        self.non_slab = found;
+        lookup.per_cpu = per_cpu;
+        lookup.set_address_filter(VaRange::new(self.page_offset, self.span));
+        self.non_slab = lookup;
         self.index();
     }
 
-    /// What has this address outside of the direct map, or this `struct page`, or is this pointer.
+    /// Adds those blocks that overlap neither a slab nor each other; returns their pages.
+    fn add_blocks(&mut self, blocks: &[Block], cache: u16) -> PageSet {
+        let frames = self.span >> PAGE_SHIFT;
+        let mut added = PageSet::new(frames);
+        for Block { pfn, pages } in blocks {
+            let own = pfn.0..pfn.0.saturating_add(u64::from(*pages));
+            if own.end > frames || own.clone().any(|page| self.is_slab_page(Pfn(page))) {
+                continue;
+            }
+            self.heads.insert(*pfn);
+            for page in own.map(Pfn) {
+                self.pages.insert(page);
+                added.insert(page);
+            }
+            self.add(*pfn, *pages, cache, 1);
+        }
+        added
+    }
+
+    /// The non-slab object at an address outside of the direct map, of a `struct page`, or of a per-CPU pointer.
     #[inline]
     pub(crate) fn find_non_slab(&self, address: u64) -> Option<Object> {
         if self.may_be_non_slab(address) { self.non_slab_at(address) } else { None }
@@ -68,25 +69,24 @@ impl Heap {
 
     /// The same, where [`Heap::may_be_non_slab`] was asked already.
     pub(crate) fn non_slab_at(&self, address: u64) -> Option<Object> {
-        let others = &self.non_slab;
-        let in_memmap = address.wrapping_sub(others.memmap);
-        if in_memmap < others.memmap_bytes {
-            return self.block_of(Pfn(others.page_of(in_memmap)));
+        let lookup = &self.non_slab;
+        if lookup.memmap.contains(Va(address)) {
+            return self.block_of(Pfn(lookup.page_of(address - lookup.memmap.start().0)));
         }
         // Since Linux v6.15 per-CPU pointers look like addresses of the kernel's image, with
         // areas on both sides.
-        others.area_at(address).or_else(|| others.per_cpu_at(address))
+        lookup.area_at(Va(address)).or_else(|| lookup.per_cpu_at(address))
     }
 
-    /// Whether a word outside of the direct map may lead to any; told without a branch. Most `struct
-    /// page`s are of programs' and files' pages, and lead nowhere.
+    /// Whether a word outside of the direct map may lead to a non-slab object, without a branch. Most
+    /// `struct page`s are of programs' and files' pages, and lead nowhere.
     #[inline]
     pub(crate) fn may_be_non_slab(&self, word: u64) -> bool {
-        let others = &self.non_slab;
-        let in_memmap = word.wrapping_sub(others.memmap);
-        let is_memmap = in_memmap < others.memmap_bytes;
-        let page = Pfn(others.page_of(if is_memmap { in_memmap } else { 0 }));
-        others.address_filter.contain(word) & (!is_memmap | others.pages.contains(page))
+        let lookup = &self.non_slab;
+        let is_memmap = lookup.memmap.contains(Va(word));
+        let offset = if is_memmap { word.wrapping_sub(lookup.memmap.start().0) } else { 0 };
+        let page = Pfn(lookup.page_of(offset));
+        lookup.address_filter.contains(word) & (!is_memmap | lookup.pages.contains(page))
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<Object> {
@@ -118,9 +118,8 @@ impl Heap {
         pieces.collect()
     }
 
-    /// Where the contents of a slab's objects start that are looked at when objects are
-    /// compared, and how many bytes they are: all of a slab, else the first page. Per-CPU
-    /// allocations have many copies and are not compared.
+    /// What is read to compare the contents of a slab's objects, as start and bytes: all of a slab, of
+    /// non-slab objects the first page. Per-CPU allocations have many copies and are not compared.
     pub fn contents(&self, slab: u32) -> Option<(Va, usize)> {
         let place = &self.slabs[slab as usize];
         let class = self.caches[usize::from(place.cache)].class;
@@ -154,10 +153,8 @@ impl Heap {
     /// Where the `struct page`s of some pages lie.
     pub fn struct_pages(&self, pfn: Pfn, pages: u64) -> VaRange {
         let bytes = self.non_slab.struct_page_bytes;
-        VaRange::new(
-            Va(self.non_slab.memmap).at(pfn.0.wrapping_mul(bytes)),
-            pages.saturating_mul(bytes),
-        )
+        let start = self.non_slab.memmap.start().at(pfn.0.wrapping_mul(bytes));
+        VaRange::new(start, pages.saturating_mul(bytes))
     }
 
     /// The per-CPU allocation that an object is.
@@ -241,10 +238,12 @@ pub(crate) mod tests {
         assert_eq!(heap.object_bytes(far), 4 * 8, "one for each CPU");
         assert_eq!(heap.object_va(far), Va(0x607f_0000_0000));
         assert!(
-            heap.address_filter().contain(0x3_0000)
-                && heap.address_filter().contain(0x607f_0000_0004)
+            heap.address_filter().contains(0x3_0000)
+                && heap.address_filter().contains(0x607f_0000_0004)
         );
-        assert!(heap.address_filter().contain(AREA.0) && !heap.address_filter().contain(0x4_0000));
+        assert!(
+            heap.address_filter().contains(AREA.0) && !heap.address_filter().contains(0x4_0000)
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! What a heap has besides slabs, and how it is found by its addresses.
+//! Non-slab objects, and how they are found by address.
 //!
-//! A block is found from its direct-map address and from its `struct page`, an area from its own
-//! addresses, a per-CPU allocation from its per-CPU pointer.
+//! A block is found from its direct-map address and from its `struct page`, an area from its own addresses, a per-CPU allocation from
+//! its per-CPU pointer.
 
-use sysak_base::{PAGE_SHIFT, Pfn, Va};
+use sysak_arch::x86_64::IMAGE_MAP;
+use sysak_base::{PAGE_SHIFT, Pfn, Va, VaRange};
 
 use crate::address_filter::AddressFilter;
 use crate::object::Object;
@@ -36,7 +37,7 @@ pub struct PerCpuObject {
     pub bytes: u32,
 }
 
-/// Everything that a heap has besides slabs; each list ascends.
+/// All non-slab objects; each list ascends.
 #[derive(Clone, Debug, Default)]
 pub struct NonSlab {
     /// Blocks of pages.
@@ -53,19 +54,18 @@ pub struct NonSlab {
     pub cpus: u64,
 }
 
-/// Where the kernel's image and its modules are mapped, at the end of the address space.
-const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
 /// Objects of a slab that stands for per-CPU allocations.
 pub(crate) const PER_CPU_OBJECTS: usize = 1 << 15;
+/// Areas have no more pages together: 16 TiB.
+const MOST_PAGES: usize = u32::MAX as usize;
 
-/// Finds what is no slab by its addresses.
+/// What finds non-slab objects.
 #[derive(Debug, Default)]
 pub(crate) struct Lookup {
-    pub(crate) memmap: u64,
-    pub(crate) memmap_bytes: u64,
+    /// The array of `struct page`.
+    pub(crate) memmap: VaRange,
     pub(crate) struct_page_bytes: u64,
-    /// Start and end of each area, and where its pages begin in `area_frames`.
-    pub(crate) areas: Vec<(u64, u64, u32)>,
+    pub(crate) areas: Vec<Area>,
     pub(crate) first_area: u32,
     /// Pages of blocks.
     pub(crate) pages: PageSet,
@@ -73,40 +73,56 @@ pub(crate) struct Lookup {
     pub(crate) per_cpu: Vec<PerCpuObject>,
     pub(crate) cpus: u64,
     pub(crate) first_per_cpu: u32,
-    /// Addresses of the direct map, most areas and the array of `struct page` lie in the first
-    /// of these windows, modules in the second, per-CPU pointers in the others; start and bytes.
-    /// The kernel's own text, to which much points, is in none.
+    /// The direct map, most areas and the array of `struct page` lie in the first range of the filter,
+    /// modules in the second, per-CPU pointers in the others. The kernel's own text, to which much points,
+    /// is in none.
     pub(crate) address_filter: AddressFilter,
 }
 
+/// A vmalloc area.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Area {
+    range: VaRange,
+    /// Where its pages begin in `area_frames`.
+    first_frame: u32,
+}
+
 impl Lookup {
-    /// None of them: slabs alone have addresses.
+    /// No non-slab object at all: slabs alone have addresses.
     pub(crate) fn of_slabs(page_offset: Va, frames: u64) -> Lookup {
-        let kernel = (page_offset.0, frames << PAGE_SHIFT);
-        let filter = AddressFilter::new([kernel, (0, 0), (0, 0), (0, 0)]);
-        Lookup { address_filter: filter, ..Lookup::default() }
+        let mut lookup = Lookup::default();
+        lookup.set_address_filter(VaRange::new(page_offset, frames << PAGE_SHIFT));
+        lookup
     }
 
+    /// Takes an area in; false where it is empty, out of order or beyond the address space.
     pub(crate) fn add_area(&mut self, area: &AreaPages) -> bool {
         let bytes = (area.pages.len() as u64) << PAGE_SHIFT;
-        let after = self.areas.last().is_none_or(|(_, end, _)| *end <= area.address.0);
-        let end = area.address.0.checked_add(bytes);
-        let (true, Some(end)) = (after && bytes > 0, end) else { return false };
-        self.areas.push((area.address.0, end, self.area_frames.len() as u32));
-        self.area_frames.extend(&area.pages);
-        true
+        let range = VaRange::new(area.address, bytes);
+        let is_after = self.areas.last().is_none_or(|last| last.range.end() <= range.start());
+        let is_whole = bytes > 0 && range.bytes() == bytes;
+        let fits = self.area_frames.len() + area.pages.len() < MOST_PAGES;
+        let is_added = is_after && is_whole && fits;
+        if is_added {
+            self.areas.push(Area { range, first_frame: self.area_frames.len() as u32 });
+            self.area_frames.extend(&area.pages);
+        }
+        is_added
     }
 
+    /// The pages of an area; none of another slab.
     pub(crate) fn frames_of(&self, slab: u32) -> &[Pfn] {
         let index = slab.checked_sub(self.first_area).map(|index| index as usize);
-        let Some(area) = index.and_then(|index| self.areas.get(index)) else { return &[] };
-        let next = index.and_then(|index| self.areas.get(index + 1));
-        let end = next.map_or(self.area_frames.len(), |next| next.2 as usize);
-        &self.area_frames[area.2 as usize..end]
+        let Some((index, area)) = index.and_then(|at| Some((at, self.areas.get(at)?))) else {
+            return &[];
+        };
+        let next = self.areas.get(index + 1);
+        let end = next.map_or(self.area_frames.len(), |next| next.first_frame as usize);
+        &self.area_frames[area.first_frame as usize..end]
     }
 
     /// The page whose `struct page` has a byte at this offset. They are 64 bytes on most
-    /// kernels, and this is asked for every page on a list: a shift is ten divisions' worth.
+    /// kernels, and this is asked for every page on a list: a shift is ten times as fast as a division.
     #[inline]
     pub(crate) fn page_of(&self, offset: u64) -> u64 {
         match self.struct_page_bytes {
@@ -115,55 +131,60 @@ impl Lookup {
         }
     }
 
-    #[inline]
-    pub(crate) fn area_at(&self, address: u64) -> Option<Object> {
-        let index = self.areas.partition_point(|(start, _, _)| *start <= address).checked_sub(1)?;
-        let found = address < self.areas[index].1;
+    pub(crate) fn area_at(&self, address: Va) -> Option<Object> {
+        let after = self.areas.partition_point(|area| area.range.start() <= address);
+        let index = after.checked_sub(1)?;
+        let found = self.areas[index].range.contains(address);
         found.then_some(Object { slab: self.first_area + index as u32, index: 0 })
     }
 
-    #[inline]
     pub(crate) fn per_cpu_at(&self, address: u64) -> Option<Object> {
-        let [_, _, near, far] = *self.address_filter.all();
-        let may_be = address.wrapping_sub(near.0) < near.1 || address.wrapping_sub(far.0) < far.1;
-        if !may_be {
+        let [_, _, near, far] = self.address_filter.all();
+        if !near.contains(Va(address)) && !far.contains(Va(address)) {
             return None;
         }
         let after = self.per_cpu.partition_point(|object| object.pointer <= address);
         let index = after.checked_sub(1)?;
         let object = &self.per_cpu[index];
-        let place = (index / PER_CPU_OBJECTS, index % PER_CPU_OBJECTS);
-        (address - object.pointer < u64::from(object.bytes))
-            .then_some(Object { slab: self.first_per_cpu + place.0 as u32, index: place.1 as u16 })
+        let chunk = self.first_per_cpu + (index / PER_CPU_OBJECTS) as u32;
+        let is_inside = address - object.pointer < u64::from(object.bytes);
+        is_inside.then_some(Object { slab: chunk, index: (index % PER_CPU_OBJECTS) as u16 })
     }
 
-    pub(crate) fn address_bounds(&self, page_offset: u64, span: u64) -> [(u64, u64); 4] {
-        let modules = self.areas.partition_point(|area| area.0 < IMAGE_FROM);
+    /// Ends the filling.
+    pub(crate) fn set_address_filter(&mut self, direct_map: VaRange) {
+        let modules = self.areas.partition_point(|area| area.range.start().0 < IMAGE_MAP);
         let (areas, modules) = self.areas.split_at(modules);
-        let ends = |areas: &[(u64, u64, u32)]| Some((areas.first()?.0, areas.last()?.1));
-        let (areas, modules) = (ends(areas), ends(modules).unwrap_or((0, 0)));
-        let memmap = (self.memmap_bytes > 0)
-            .then(|| (self.memmap, self.memmap.saturating_add(self.memmap_bytes)));
-        let all = [Some((page_offset, page_offset.saturating_add(span))), areas, memmap];
-        let all = || all.iter().flatten();
-        let low = all().map(|(start, _)| *start).min().unwrap_or(0);
-        let high = all().map(|(_, end)| *end).max().unwrap_or(0);
-        // The first chunk's pointers lie far from the others': cut at the widest gap.
-        let gap = |index: &usize| self.per_cpu[*index].pointer - self.per_cpu[index - 1].pointer;
-        let cut = (1..self.per_cpu.len()).max_by_key(gap).unwrap_or(self.per_cpu.len());
-        let window = |objects: &[PerCpuObject]| match (objects.first(), objects.last()) {
+        let over = |areas: &[Area]| match (areas.first(), areas.last()) {
+            (Some(first), Some(last)) => VaRange::between(first.range.start(), last.range.end()),
+            _ => VaRange::default(),
+        };
+        let all = [direct_map, over(areas), self.memmap];
+        let used = || all.iter().filter(|range| !range.is_empty());
+        let low = used().map(|range| range.start()).min().unwrap_or_default();
+        let high = used().map(|range| range.end()).max().unwrap_or_default();
+        let (near, far) = self.per_cpu.split_at(self.widest_gap());
+        let pointers = |objects: &[PerCpuObject]| match (objects.first(), objects.last()) {
             (Some(first), Some(last)) => {
                 let end = last.pointer.saturating_add(last.bytes.into());
-                (first.pointer, end - first.pointer)
+                VaRange::between(Va(first.pointer), Va(end))
             }
-            _ => (0, 0),
+            _ => VaRange::default(),
         };
-        let (near, far) = self.per_cpu.split_at(cut);
-        [(low, high - low), (modules.0, modules.1 - modules.0), window(near), window(far)]
+        let kernel = VaRange::between(low, high);
+        let ranges = [kernel, over(modules), pointers(near), pointers(far)];
+        self.address_filter = AddressFilter::new(ranges);
+    }
+
+    /// The first chunk's pointers lie far from the others': the first one behind the widest gap.
+    fn widest_gap(&self) -> usize {
+        let gap = |index: &usize| self.per_cpu[*index].pointer - self.per_cpu[index - 1].pointer;
+        (1..self.per_cpu.len()).max_by_key(gap).unwrap_or(self.per_cpu.len())
     }
 
     pub(crate) fn footprint_bytes(&self) -> u64 {
-        let tables = self.area_frames.len() * 8 + self.areas.len() * 24;
+        let tables =
+            self.area_frames.len() * size_of::<Pfn>() + self.areas.len() * size_of::<Area>();
         (tables + self.per_cpu.len() * size_of::<PerCpuObject>()) as u64 + self.pages.bytes()
     }
 }

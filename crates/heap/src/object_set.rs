@@ -1,7 +1,7 @@
-//! A set of objects, to be asked which of many words lead to them.
+//! A set of objects that finds the words which lead to one of them.
 //!
-//! Most words lead to none, and of most the page tells: one look at a bitmap, before all that
-//! it takes to find an object.
+//! Most words lead to none, and most of these lie on a page that has none: one test in a bitmap,
+//! before all that it takes to find an object.
 //!
 //! **Invariant:** finds the same objects as looking up each word and asking for its object.
 

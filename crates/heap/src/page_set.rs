@@ -110,6 +110,9 @@ impl PageSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn runs_join_across_words_and_end_at_gaps() {
@@ -134,5 +137,42 @@ mod tests {
             [rank(0), rank(62), rank(63), rank(64), rank(129), rank(199)],
             [1, 1, 2, 3, 3, 4]
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_set_of_pages_is_a_sorted_list_of_numbers(
+            pages in 1..300u64,
+            changes in vec((0..320u64, any::<bool>()), 0..100),
+            others in vec(0..320u64, 0..40),
+        ) {
+            let (mut set, mut list) = (PageSet::new(pages), BTreeSet::new());
+            let room = pages.div_ceil(64) * 64;
+            for (page, is_added) in changes {
+                if is_added && page < room {
+                    list.insert(page);
+                } else if !is_added {
+                    list.remove(&page);
+                }
+                if is_added { set.insert(Pfn(page)) } else { set.remove(Pfn(page)) }
+            }
+            let ranks = set.ranks();
+            for page in 0..room {
+                prop_assert_eq!(set.contains(Pfn(page)), list.contains(&page));
+                prop_assert_eq!(set.rank(&ranks, Pfn(page)) as usize, list.range(..=page).count());
+            }
+            prop_assert_eq!((set.len(), set.is_empty()), (list.len() as u64, list.is_empty()));
+            let members = |set: &PageSet| -> Vec<u64> {
+                set.runs().flat_map(|(first, pages)| first.0..first.0 + pages).collect()
+            };
+            prop_assert_eq!(members(&set), list.iter().copied().collect::<Vec<_>>());
+            prop_assert!(set.runs().is_sorted_by(|a, b| a.0.0 + a.1 < b.0.0), "runs do not touch");
+            let mut other = PageSet::new(64);
+            others.iter().for_each(|page| other.insert(Pfn(*page)));
+            let left = list.iter().copied().filter(|page| *page >= 64 || !others.contains(page));
+            prop_assert_eq!(members(&set.without(&other)), left.collect::<Vec<_>>());
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Who points at an object: every word of memory that leads to one of some objects.
+//! References: every word of memory that leads to one of the wanted objects.
 //!
-//! Marking forgets by which word it came; that keeps it small. Here the same memory is read once
-//! more, and only words that lead to what is asked for are kept.
+//! Marking does not store which word led to an object; that keeps it small. Here the same memory is read
+//! once more, and only words that lead to wanted objects are kept.
 //!
 //! **Invariant:** a word of a root or of a reachable object counts here exactly if it counted for marking: not in
 //! memory that is left out, and not in objects that are never followed. Objects that were cleared of suspicion after
@@ -18,7 +18,7 @@ const WORD: u64 = 8;
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum From {
-    /// In memory that is in use whatever leads to it.
+    /// In a root.
     Root,
     /// In an object.
     Object(Object),
@@ -53,7 +53,7 @@ pub struct SearchSpace<'a> {
     pub heap: &'a Heap,
     /// Where it is read.
     pub memory: &'a dyn Memory,
-    /// What of the roots is part of objects.
+    /// Knows the objects among the roots.
     pub root_objects: &'a dyn RootObjects,
 }
 
@@ -256,10 +256,10 @@ pub(crate) mod tests {
         let heap = ram.builder(&[(4, 0), (8, 1)]).seal();
         let object = |slab, index| Object { slab, index };
         let (target, middle, lost) = (object(0, 6), object(1, 2), object(1, 5));
-        let [to, way, gone] = [target, middle, lost].map(|one| heap.object_va(one));
-        ram.put(0x10, way.0);
+        let [to, held, gone] = [target, middle, lost].map(|one| heap.object_va(one));
+        ram.put(0x10, held.0);
         ram.put(0x20, to.0 + 8);
-        ram.put_va(way.0 + 24, to.0);
+        ram.put_va(held.0 + 24, to.0);
         ram.put_va(gone.0 + 16, to.0);
         ram.put_va(to.0, to.0);
         let heap = ram.mark(heap, &[0]);
@@ -269,7 +269,7 @@ pub(crate) mod tests {
             found.iter().map(|one| (one.from, one.at, one.word - to.0)).collect()
         };
         let root = (From::Root, BASE.at(0x20), 8);
-        let reached = (From::Object(middle), way.at(24), 0);
+        let reached = (From::Object(middle), held.at(24), 0);
         let none = || Part(None);
         assert_eq!(
             found(false, none(), &nothing),

@@ -1,8 +1,8 @@
-//! How much memory only one holder keeps: what nothing would lead to if it let go.
+//! Retained size: the memory that only one holder keeps, and that nothing would lead to without it.
 //!
-//! Marked once with the words of all holders asked about left out, then from those of all but
-//! one: what all together lead to and all others do not is that one's. What two of them lead to
-//! is neither's.
+//! Marking is made once with the words of all holders left out. Then, for each holder, it goes on from those of all
+//! other holders: objects that are reached from all together, and not without this one, are retained by it. What two
+//! holders lead to is retained by neither.
 //!
 //! **Invariant:** every object is left in the state that it was found in.
 
@@ -13,7 +13,7 @@ use crate::reverse::WithRoots;
 use crate::states::States;
 use crate::{Heap, Object};
 
-/// Bytes that only each of the holders keeps; `None` when cancelled.
+/// The retained size of each holder in bytes; `None` when cancelled.
 ///
 /// A holder is the memory that its references stand in, by addresses of the direct map.
 pub fn retained(
@@ -27,15 +27,17 @@ pub fn retained(
     let found = heap.states();
     heap.whiten();
     let all = holders.iter().flat_map(Ranges::iter).collect::<Ranges>();
-    let mut interrupted = false;
+    let (mut interrupted, mut never_counted) = (false, Ranges::new());
     with_roots(&mut |roots| {
+        never_counted = roots.left_out.clone();
         let left_out = roots.left_out.union(&all);
         let roots = Roots { left_out: &left_out, ..roots };
         interrupted |= mark(heap, roots, context).interrupted;
     });
     let without = heap.states();
     let mut add = |heap: &mut Heap, holders: Ranges| {
-        let roots = Roots::of_ranges(holders.iter());
+        let ranges = Box::new(holders.iter());
+        let roots = Roots { ranges, left_out: &never_counted, ..Roots::none() };
         interrupted |= mark(heap, roots, context).interrupted;
     };
     add(heap, all);
@@ -51,7 +53,7 @@ pub fn retained(
     (!interrupted).then_some(bytes)
 }
 
-/// Bytes of what is white now and was not in these states.
+/// Bytes of the objects that are white now and were not in these states.
 fn white_since(heap: &Heap, states: &States) -> u64 {
     let mut bytes = 0;
     for slab in 0..heap.slabs.len() as u32 {
@@ -70,7 +72,7 @@ mod tests {
     use sysak_base::{Va, VaRange};
 
     #[test]
-    fn what_two_holders_lead_to_is_neithers_and_states_stay() {
+    fn what_two_holders_lead_to_is_retained_by_neither_and_states_stay() {
         let mut ram = Ram::new(16);
         let heap = ram.builder(&[(4, 0), (8, 1)]).seal();
         let at = |slab, index| heap.object_va(Object { slab, index }).0;

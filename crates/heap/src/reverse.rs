@@ -1,9 +1,9 @@
-//! By which way objects are held: up from them, reference by reference, to what holds them.
+//! The reverse search: retention paths, from objects up to what holds them, reference by reference.
 //!
-//! All objects asked about climb at once: a step up is one search through memory, however many
-//! they are. Of what points at an object only a few references are kept.
+//! All targets go up together: a step is one search through memory, however many
+//! they are. Only a few references to each object are kept.
 //!
-//! **Invariant:** the climb ends: no object is asked about twice, and depth and width are bounded.
+//! **Invariant:** the search ends: no object is searched for twice, and depth and width are bounded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,34 +16,34 @@ use crate::references::{self, From, Reference, SearchSpace};
 /// References kept for each object, and of these, from the same field of objects of one cache.
 const KEPT: usize = 8;
 const SAME: usize = 2;
-/// Objects that one step asks about.
+/// Objects that one step searches for.
 const WIDEST: usize = 1 << 14;
 
-/// What a step is worth: ends of the same distance differ by less.
+/// What a step adds to a path's length. Ranks of ends that are preferred among equally near ones are less.
 pub const STEP: u32 = 4;
 
-/// How far to climb.
+/// How far to go up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Steps.
     pub depth: u32,
 }
 
-/// Gives its argument what marking started from.
+/// Calls its argument with the roots that marking started from.
 pub type WithRoots<'a> = dyn FnMut(&mut dyn FnMut(Roots<'_>)) + 'a;
 
-/// A way to an object: the references, from the object upwards. The last one stands in a root, in
-/// a register, or in an object that ends a way.
+/// A retention path: the references, from the object upwards. The last one stands in a root, in
+/// a register, or in an object that ends a path.
 pub type Path = Vec<Reference>;
 
-/// What was found on the way up.
+/// The references that were found.
 #[derive(Debug, Default)]
 pub struct ReverseSearch {
     up: HashMap<Object, Vec<(Place, Reference)>>,
 }
 
-/// Climbs from `targets`; `ends` says at which objects a way may end, `roots` makes the roots
-/// anew for each step.
+/// Searches upwards from `targets`; `ends` says at which objects a path may end, `with_roots` makes the
+/// roots anew for each step.
 pub fn search(
     space: SearchSpace<'_>,
     with_roots: &mut WithRoots<'_>,
@@ -70,7 +70,7 @@ pub fn search(
             From::Object(object) if !place.ends && !asked.contains(&object) => Some(object),
             _ => None,
         };
-        // Of too many always the same ones.
+        // Where there are too many, the choice does not depend on the order of a hash table.
         frontier = found.values().flatten().filter_map(above).collect();
         frontier.sort_unstable_by_key(|object| (object.slab, object.index));
         frontier.dedup();
@@ -82,7 +82,7 @@ pub fn search(
 }
 
 /// Keeps a few references, from different places: a thousand children that point back to their
-/// parent must not hide who leads to it. What ends a way comes first.
+/// parent must not hide what leads to it. References that end a path are kept first.
 fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
     if kept.iter().filter(|other| other.0 == one.0).count() >= SAME {
         return;
@@ -99,7 +99,7 @@ fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
 /// What a reference stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    /// Whether a way ends there.
+    /// Whether a path ends there.
     ends: bool,
     /// The cache of the object, and where in that.
     field: Option<(u16, u64)>,
@@ -119,8 +119,8 @@ impl Place {
 }
 
 impl ReverseSearch {
-    /// The best way to every object: the shortest, after so much more as the `rank` of what it
-    /// ends in says, by [`STEP`]; `None` is no end.
+    /// The best path to every object: the shortest one, where the `rank` of a path's end counts as more
+    /// length, [`STEP`] for each reference. `None` is no end.
     pub fn best_paths(&self, rank: &dyn Fn(&Reference) -> Option<u32>) -> BestPaths {
         let mut below: HashMap<Object, Vec<Reference>> = HashMap::new();
         let mut steps: BTreeMap<u32, Vec<(bool, Reference)>> = BTreeMap::new();
@@ -134,49 +134,49 @@ impl ReverseSearch {
             }
         }
         let mut paths = BestPaths::default();
-        while let Some((worth, mut references)) = steps.pop_first() {
-            // Of ways that are worth the same always the same one.
+        while let Some((length, mut references)) = steps.pop_first() {
+            // Among paths of equal length the choice does not depend on the order of a hash table.
             references.sort_unstable_by_key(|(_, one)| (one.at, one.word));
             for (ends, reference) in references {
                 if paths.best.contains_key(&reference.to) {
                     continue;
                 }
-                paths.best.insert(reference.to, (worth, reference));
+                paths.best.insert(reference.to, (length, reference));
                 if ends {
                     paths.ends.insert(reference.to);
                 }
                 let next = below.get(&reference.to).into_iter().flatten();
-                steps.entry(worth + STEP).or_default().extend(next.map(|one| (false, *one)));
+                steps.entry(length + STEP).or_default().extend(next.map(|one| (false, *one)));
             }
         }
         paths
     }
 }
 
-/// The best way to every object that one was found to.
+/// The best path to each object that has one.
 #[derive(Debug, Default)]
 pub struct BestPaths {
     best: HashMap<Object, (u32, Reference)>,
-    /// Those of which the best reference ends the way.
+    /// Those whose best reference ends the path.
     ends: HashSet<Object>,
 }
 
 impl BestPaths {
-    /// How far the end of the way to an object is.
+    /// The length of the path to an object, its end's rank included.
     pub fn distance(&self, target: Object) -> Option<u32> {
-        self.best.get(&target).map(|(worth, _)| *worth)
+        self.best.get(&target).map(|(length, _)| *length)
     }
 
-    /// The way to an object.
+    /// The path to an object.
     pub fn path(&self, target: Object) -> Option<Path> {
-        let (mut worth, mut reference) = *self.best.get(&target)?;
+        let (mut length, mut reference) = *self.best.get(&target)?;
         let mut path = vec![reference];
         // Each step is nearer to the end than the one before; the end itself has none.
         while let From::Object(next) = reference.from
             && !self.ends.contains(&reference.to)
-            && let Some((nearer, further)) = self.best.get(&next).filter(|best| best.0 < worth)
+            && let Some((nearer, further)) = self.best.get(&next).filter(|best| best.0 < length)
         {
-            (worth, reference) = (*nearer, *further);
+            (length, reference) = (*nearer, *further);
             path.push(reference);
         }
         Some(path)
@@ -190,7 +190,7 @@ mod tests {
     use crate::testing::{BASE, Ram, page_set};
 
     #[test]
-    fn a_way_leads_through_rings_to_the_best_end() {
+    fn a_path_leads_through_rings_to_the_best_end() {
         let mut ram = Ram::new(16);
         let heap = ram.builder(&[(4, 0), (8, 1)]).seal();
         let object = |slab, index| Object { slab, index };
@@ -219,14 +219,14 @@ mod tests {
             From::Root => Some(STEP),
             _ => None,
         };
-        let way = |rank: &dyn Fn(&Reference) -> Option<u32>| -> Vec<From> {
+        let path = |rank: &dyn Fn(&Reference) -> Option<u32>| -> Vec<From> {
             found.best_paths(rank).path(target).unwrap().iter().map(|step| step.from).collect()
         };
-        assert_eq!(way(&owned), [From::Object(b), From::Object(owner)]);
+        assert_eq!(path(&owned), [From::Object(b), From::Object(owner)]);
         let root_only = |one: &Reference| (one.from == From::Root).then_some(0);
-        assert_eq!(way(&root_only), [From::Object(b), From::Object(a), From::Root]);
+        assert_eq!(path(&root_only), [From::Object(b), From::Object(a), From::Root]);
         let first = found.best_paths(&root_only).path(target).unwrap().last().unwrap().at;
-        assert_eq!(first, BASE.at(0x10), "of ways that are worth the same always the same one");
+        assert_eq!(first, BASE.at(0x10), "of paths of equal length always the same one");
         assert_eq!(found.best_paths(&owned).path(object(0, 9)), None);
     }
 }

@@ -64,7 +64,7 @@ pub fn take_inventory(
         true => slub::Slabs::none(kernel),
         false => slub::walk(kernel, &census.slabs, &mut coverage, progress, cancel)?,
     };
-    // What looks like a slab and is none holds references like any kernel page.
+    // Slab pages that are none of SLUB's hold references like any kernel page.
     for (first, pages) in &slabs.foreign {
         for page in first.0..first.0 + pages {
             census.roots.insert(Pfn(page));

@@ -18,7 +18,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// Counts an earlier look's times in.
+    /// Adds the times of an earlier snapshot.
     pub fn add(&mut self, earlier: Times) {
         self.census += earlier.census;
         self.walk += earlier.walk;

@@ -32,11 +32,6 @@ impl<'a> Roots<'a> {
         Roots { pages, ..Roots::none() }
     }
 
-    /// Ranges alone.
-    pub fn of_ranges(ranges: impl Iterator<Item = VaRange> + 'a) -> Roots<'a> {
-        Roots { ranges: Box::new(ranges), ..Roots::none() }
-    }
-
     /// All of the memory, pages first.
     pub(crate) fn memory(self, page_offset: Va) -> impl Iterator<Item = VaRange> + 'a {
         let pages = self.pages.runs().map(move |(pfn, pages)| {

@@ -2,8 +2,8 @@
 
 use super::*;
 use sysak_base::{Pfn, Va};
-use sysak_heap::{Cache, HeapBuilder};
 use sysak_heap::references::From;
+use sysak_heap::{Cache, HeapBuilder};
 
 /// A page of kmalloc-64 and one of kmalloc-128.
 fn heap() -> Heap {
