@@ -102,7 +102,7 @@ impl FreePages {
         }
     }
 
-    fn add_list(&mut self, kernel: &Kernel<'_>, list: List, coverage: &mut Coverage) {
+    fn add_list(&mut self, kernel: &Kernel<'_>, list: FreeList, coverage: &mut Coverage) {
         let walk = walk_list(kernel.memory, list.head, LONGEST_LIST);
         if let Some(stop) = walk.stopped {
             coverage.skip(Omitted::PerCpuPageList, Reason::Stopped(stop));
@@ -124,7 +124,7 @@ impl FreePages {
 
 /// A list of free blocks of one size, by its head.
 #[derive(Clone, Copy, Debug)]
-struct List {
+struct FreeList {
     head: Va,
     order: u64,
 }
@@ -154,14 +154,14 @@ fn zones(kernel: &Kernel<'_>, node: Va) -> impl Iterator<Item = Va> + use<> {
 }
 
 /// The per-CPU lists of a zone.
-fn per_cpu_lists<'k>(kernel: &'k Kernel<'_>, zone: Va) -> impl Iterator<Item = List> + use<'k> {
+fn per_cpu_lists<'k>(kernel: &'k Kernel<'_>, zone: Va) -> impl Iterator<Item = FreeList> + use<'k> {
     let shape = &kernel.shape.zone;
     let pageset = kernel.memory.read_u64(zone.at(shape.pageset)).ok().filter(|at| *at != 0);
     pageset.into_iter().flat_map(move |pageset| {
         let lists = move |set: Va| {
             let head = move |list| set.at(shape.lists.at + list * 16);
             (0..shape.lists.len)
-                .map(move |list| List { head: head(list), order: shape.order_of_list(list) })
+                .map(move |list| FreeList { head: head(list), order: shape.order_of_list(list) })
         };
         kernel.per_cpu(pageset).flat_map(lists)
     })
@@ -196,11 +196,11 @@ fn is_listed(kernel: &Kernel<'_>, nodes: &[Va], pfn: Pfn) -> bool {
         let first = Pfn(pfn.0 >> order << order);
         let is_block = kernel.is_ram(first) && is_unused(kernel, first);
         let head = is_block.then(|| list_head(kernel, first))??;
-        Some(List { head, order })
+        Some(FreeList { head, order })
     });
-    let heads: Vec<List> = heads.collect();
+    let heads: Vec<FreeList> = heads.collect();
     nodes.iter().flat_map(|node| zones(kernel, *node)).any(|zone| {
-        let is_one = |list: List| {
+        let is_one = |list: FreeList| {
             heads.iter().any(|known| (known.head, known.order) == (list.head, list.order))
         };
         let has_page = |block: &FreeBlock| {

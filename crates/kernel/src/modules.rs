@@ -14,8 +14,8 @@ use sysak_symbols::{Kallsyms, TypeInfo};
 use crate::list::{Stop, Walk, walk_list};
 use crate::read::{half, text, word};
 use crate::shape::{
-    Array, BtfShape, Field, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape, find_btf_table,
-    find_modules,
+    ArrayPlace, BtfShape, FieldPlace, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape,
+    find_btf_table, find_modules,
 };
 
 /// A large machine has some 500.
@@ -142,7 +142,7 @@ fn read_symbols(
             }
             let name = string(
                 &strings,
-                Field { at: half(entry, shape.name).into(), bytes: MAX_NAME_BYTES as u64 },
+                FieldPlace { at: half(entry, shape.name).into(), bytes: MAX_NAME_BYTES as u64 },
             );
             (!name.is_empty()).then(|| (name, at, word(entry, shape.size)))
         })
@@ -218,7 +218,7 @@ fn read_btf(memory: &dyn Memory, shape: &BtfShape, at: Va) -> Option<ModuleBtf> 
 ///
 /// An entry whose low bits are 10 is a node (include/linux/xarray.h), and one whose
 /// bit 0 is set a number; what lies below a page is a mark of the array itself.
-fn walk_xarray(memory: &dyn Memory, head: u64, slots: Array) -> Vec<Va> {
+fn walk_xarray(memory: &dyn Memory, head: u64, slots: ArrayPlace) -> Vec<Va> {
     const NODE: u64 = 2;
     let mut found = Vec::new();
     let mut todo = vec![head];
@@ -241,7 +241,7 @@ fn walk_xarray(memory: &dyn Memory, head: u64, slots: Array) -> Vec<Va> {
 }
 
 /// A zero-terminated string inside bytes already read.
-fn string(bytes: &[u8], field: Field) -> String {
+fn string(bytes: &[u8], field: FieldPlace) -> String {
     String::from_utf8_lossy(text(bytes, field.at, field.bytes)).into_owned()
 }
 

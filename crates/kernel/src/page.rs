@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** doubt means kernel memory, which is a root.
 
-mod counter;
+mod classifier;
 mod single;
 mod user;
 
@@ -15,7 +15,7 @@ use sysak_base::{Cancel, Pfn, PfnRange, Progress, Stage};
 use sysak_heap::{Block, PageSet};
 
 use crate::{Coverage, FreePages, Kernel, Omitted, Reason};
-use counter::Counter;
+use classifier::Classifier;
 pub use single::owner_of;
 pub use user::{Charged, FilePages, UserPages};
 
@@ -265,7 +265,7 @@ impl Census {
         cancel: &Cancel,
     ) -> Census {
         let end = kernel.end_pfn().0;
-        let mut counter = Counter {
+        let mut classifier = Classifier {
             kernel,
             free,
             own: kernel.own_pages.iter().copied().collect(),
@@ -284,20 +284,20 @@ impl Census {
             let mut at = run.start;
             while at < run.end {
                 if cancel.is_set() {
-                    counter.census.interrupted = true;
+                    classifier.census.interrupted = true;
                     break;
                 }
-                let next = counter.window(at, run.end);
+                let next = classifier.window(at, run.end);
                 done += next.0 - at.0;
                 at = next;
                 progress.tell(Stage::Census, done, total);
             }
         }
-        counter.census.user.flush();
-        if counter.unreadable > 0 {
-            coverage.skip(Omitted::Pages(counter.unreadable), Reason::NoStructPage);
+        classifier.census.user.flush();
+        if classifier.unreadable > 0 {
+            coverage.skip(Omitted::Pages(classifier.unreadable), Reason::NoStructPage);
         }
-        counter.census
+        classifier.census
     }
 }
 

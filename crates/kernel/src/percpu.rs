@@ -9,7 +9,7 @@
 
 mod allocations;
 mod boot;
-mod places;
+mod unit_map;
 
 use std::collections::HashMap;
 

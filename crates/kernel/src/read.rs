@@ -1,9 +1,10 @@
 //! Reads structures of the target: many small ones at once, and numbers and strings inside them.
 //!
-//! [`gather`] is for thousands of objects of a cache: neighbours come with one read. [`word`] and
-//! [`half`] take numbers out of the bytes; past the end of the bytes they are 0.
+//! [`gather`] is for thousands of objects of a cache: neighbours come with one read. [`word`],
+//! [`half`] and [`text`] take numbers and strings out of bytes that were read.
 //!
-//! **Invariant:** only pages that hold a wanted byte are read, and no content makes a read fail.
+//! **Invariant:** only pages with a wanted byte are read. What lies past the end of the bytes is 0 or
+//! empty, so that a short or forged structure cannot stop a walk.
 
 use sysak_base::{Memory, PAGE_SHIFT, Va};
 

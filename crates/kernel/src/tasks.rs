@@ -140,7 +140,7 @@ mod tests {
     use sysak_heap::{Cache, HeapBuilder};
     use sysak_symbols::{Kallsyms, TypeInfo};
 
-    use crate::shape::{Field, TaskShape};
+    use crate::shape::{FieldPlace, TaskShape};
 
     const DIRECT: Va = Va(0xffff_8880_0000_0000);
     const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
@@ -151,7 +151,7 @@ mod tests {
         stack_pointer: 16,
         on_cpu: 24,
         process: 28,
-        name: Field { at: 32, bytes: 16 },
+        name: FieldPlace { at: 32, bytes: 16 },
     };
 
     struct Ram(Vec<u8>);

@@ -13,7 +13,7 @@ use sysak_base::{Memory, Va};
 use crate::Kernel;
 use crate::list::walk_tree;
 use crate::read::word;
-use crate::shape::{Array, PreciseShape, TimerShape, find_delayed, find_wheels};
+use crate::shape::{ArrayPlace, PreciseShape, TimerShape, find_delayed, find_wheels};
 
 /// No machine has more.
 const MOST_TIMERS: usize = 1 << 20;
@@ -84,7 +84,7 @@ impl Timers {
         base: Va,
         delayed: Option<Va>,
     ) {
-        let Array { at: first, len: many } = shape.vectors;
+        let ArrayPlace { at: first, len: many } = shape.vectors;
         let mut scratch = Vec::new();
         let Ok(vectors) = memory.view(base.at(first), many as usize * 8, &mut scratch) else {
             return;
@@ -139,7 +139,7 @@ mod tests {
 
     const SHAPE: TimerShape = TimerShape {
         base_bytes: 0x40,
-        vectors: Array { at: 0x10, len: 3 },
+        vectors: ArrayPlace { at: 0x10, len: 3 },
         entry: 0,
         function: 0x18,
         delayed: Some(DelayedShape { timer: 0x20, function: 0x18 }),
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn precise_timers_are_found_in_their_tree() {
         let shape = PreciseShape {
-            clocks: Array { at: 0, len: 1 },
+            clocks: ArrayPlace { at: 0, len: 1 },
             clock_bytes: 0x40,
             root: 0,
             sides: [8, 16],

@@ -135,9 +135,9 @@ fn an_xarray_that_holds_itself_comes_to_an_end() {
     image.put(HEAD + 16, HEAD + 2, 8);
     image.put(HEAD + 24, 0x31, 8);
     image.put(HEAD + 32, HEAD + 0x500, 8);
-    assert_eq!(walk_xarray(&image, HEAD + 2, Array { at: 8, len: 3 }), []);
-    assert_eq!(walk_xarray(&image, MODULE, Array { at: 8, len: 4 }), [Va(MODULE)]);
-    assert_eq!(walk_xarray(&image, 0, Array { at: 8, len: 4 }), []);
+    assert_eq!(walk_xarray(&image, HEAD + 2, ArrayPlace { at: 8, len: 3 }), []);
+    assert_eq!(walk_xarray(&image, MODULE, ArrayPlace { at: 8, len: 4 }), [Va(MODULE)]);
+    assert_eq!(walk_xarray(&image, 0, ArrayPlace { at: 8, len: 4 }), []);
 }
 
 #[test]

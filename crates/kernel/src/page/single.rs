@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use sysak_base::{Pfn, Va};
 
-use super::counter::Counter;
+use super::classifier::Classifier;
 use super::{Census, Owner};
 use crate::read::{half, word};
 use crate::shape::PageKind;
@@ -33,7 +33,7 @@ fn owner(kernel: &Kernel<'_>, pfn: Pfn) -> Owner {
     if is_in_free_block(kernel, pfn) {
         return Owner::Free;
     }
-    let mut counter = Counter {
+    let mut classifier = Classifier {
         kernel,
         free: &FreePages::find_one(kernel, first),
         own: kernel.own_pages.iter().copied().collect(),
@@ -41,7 +41,7 @@ fn owner(kernel: &Kernel<'_>, pfn: Pfn) -> Owner {
         census: Census::none(0),
         unreadable: 0,
     };
-    counter.classify(first, &raw).0
+    classifier.classify(first, &raw).0
 }
 
 /// A `struct page` and the one behind it.

@@ -56,12 +56,12 @@ pub struct UserPages {
     groups: HashMap<u64, Charged>,
     forgot: bool,
     most: usize,
-    run: Option<Run>,
+    run: Option<PageRun>,
 }
 
 /// A run of pages with the same owner; neighbours mostly have the same.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct PageRun {
     owner: Owner,
     mapping: u64,
     group: u64,
@@ -111,14 +111,14 @@ impl UserPages {
             }
             _ => {
                 self.flush();
-                self.run = Some(Run { owner, mapping, group, pages });
+                self.run = Some(PageRun { owner, mapping, group, pages });
             }
         }
     }
 
     /// Ends the counting.
     pub(super) fn flush(&mut self) {
-        let Some(Run { owner, mapping, group, pages }) = self.run.take() else { return };
+        let Some(PageRun { owner, mapping, group, pages }) = self.run.take() else { return };
         let known = self.groups.len() < MOST_GROUPS || self.groups.contains_key(&group);
         if group != 0 && known {
             let charged = self.groups.entry(group).or_default();

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 
-use super::places::{Part, Places};
+use super::unit_map::{UnitMap, UnitPart};
 use super::{Chunk, Origin, boot};
 use crate::read::word;
 use crate::shape::{GRAIN_BYTES, PerCpuShape};
@@ -76,7 +76,7 @@ pub struct Allocations {
     /// Pages of a unit of boot time: static variables and what follows, to the end of the
     /// first chunk.
     pub boot_pages: u64,
-    places: Places,
+    unit_map: UnitMap,
 }
 
 /// Every allocation in the chunks that [`super::claim`] found.
@@ -109,8 +109,8 @@ pub fn allocations(kernel: &Kernel<'_>, chunks: &[Chunk], coverage: &mut Coverag
     }
     found.list.sort_unstable_by_key(|allocation| allocation.pointer);
     found.boot_pages = (first.base.0 + first.unit_bytes()).saturating_sub(unit.0) >> PAGE_SHIFT;
-    let boot = Part { pointer: start, bytes: found.boot_pages << PAGE_SHIFT };
-    found.places = Places::new(chunks, &found.uses, boot, &kernel.per_cpu_offsets);
+    let boot = UnitPart { pointer: start, bytes: found.boot_pages << PAGE_SHIFT };
+    found.unit_map = UnitMap::new(chunks, &found.uses, boot, &kernel.per_cpu_offsets);
     found
 }
 
@@ -125,7 +125,7 @@ impl Allocations {
 
     /// The allocation that an address of some CPU's copy lies in; an index of the list.
     pub fn of_address(&self, at: Va) -> Option<usize> {
-        self.of_pointer(self.places.pointer(at)?)
+        self.of_pointer(self.unit_map.pointer(at)?)
     }
 
     /// Where an allocation begins in its chunk, in bytes of a unit.

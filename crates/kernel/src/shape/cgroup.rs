@@ -3,7 +3,7 @@
 use sysak_base::Va;
 use sysak_symbols::Kallsyms;
 
-use super::{Array, Names};
+use super::{ArrayPlace, Names};
 
 /// The cache whose objects the files and directories of kernfs are.
 pub const NODE_CACHE: &str = "kernfs_node_cache";
@@ -18,7 +18,7 @@ pub struct CgroupShape {
     /// `cgroup.self`: the state that belongs to no controller.
     pub own_state: u64,
     /// `cgroup.subsys`: a state for each controller.
-    pub states: Array,
+    pub states: ArrayPlace,
     /// `cgroup.kn`
     pub node: u64,
     /// Bytes of a state, as far as these walks read it.
@@ -54,7 +54,7 @@ impl CgroupShape {
             root_link: root("root_list")?,
             root_group: root("cgrp")?,
             own_state: group("self")?,
-            states: Array { len: states.len.min(64), ..states },
+            states: ArrayPlace { len: states.len.min(64), ..states },
             node: group("kn")?,
             state_bytes: names.find_size("cgroup_subsys_state")?.min(1 << 12),
             group: state("cgroup")?,

@@ -1,6 +1,6 @@
 //! Files as the page cache knows them: address space, inode, name, file system, mount.
 
-use super::{Field, Names};
+use super::{FieldPlace, Names};
 
 /// Offsets on the way from a page of a file to the file's name.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ pub struct SystemShape {
     /// `file_system_type.name`
     pub kind_name: u64,
     /// `s_id`
-    pub id: Field,
+    pub id: FieldPlace,
     /// `s_mounts`
     pub mounts: u64,
     /// `s_fs_info`
@@ -126,7 +126,7 @@ impl FileShape {
             system: SystemShape {
                 kind: names.find("super_block", "s_type")?,
                 kind_name: names.find("file_system_type", "name")?,
-                id: Field {
+                id: FieldPlace {
                     at: names.find("super_block", "s_id")?,
                     bytes: names.find_len("super_block", "s_id")?,
                 },

@@ -55,7 +55,7 @@ pub struct Missing(pub String);
 
 /// A field of a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
+pub struct FieldPlace {
     /// Its offset.
     pub at: u64,
     /// Its length.
@@ -64,7 +64,7 @@ pub struct Field {
 
 /// An array inside a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Array {
+pub struct ArrayPlace {
     /// Its offset.
     pub at: u64,
     /// How many elements it has.
@@ -140,8 +140,8 @@ impl Names<'_> {
         self.0.find_enumerator(enumerator).and_then(|value| u64::try_from(value).ok())
     }
 
-    fn find_array(self, owner: &str, path: &str) -> Option<Array> {
-        Some(Array { at: self.find(owner, path)?, len: self.find_len(owner, path)? })
+    fn find_array(self, owner: &str, path: &str) -> Option<ArrayPlace> {
+        Some(ArrayPlace { at: self.find(owner, path)?, len: self.find_len(owner, path)? })
     }
 
     fn find_len(self, owner: &str, path: &str) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use sysak_symbols::{Kallsyms, TypeInfo};
 
-use super::{Array, Field, Missing, Names};
+use super::{ArrayPlace, FieldPlace, Missing, Names};
 use sysak_base::Va;
 
 /// Offsets inside `struct module` and what hangs on it.
@@ -13,7 +13,7 @@ pub struct ModuleShape {
     /// `list`
     pub list: u64,
     /// `name`
-    pub name: Field,
+    pub name: FieldPlace,
     /// `state`
     pub state: u64,
     /// The state of a module that is not laid out yet.
@@ -73,13 +73,13 @@ pub struct BtfShape {
     /// `data_size`, 32 bits wide.
     pub data_size: u64,
     /// `name`
-    pub name: Field,
+    pub name: FieldPlace,
     /// `kernel_btf`
     pub is_kernels: u64,
     /// `idr.idr_rt.xa_head`
     pub head: u64,
     /// `xa_node.slots`
-    pub slots: Array,
+    pub slots: ArrayPlace,
 }
 
 impl ModuleShape {
@@ -172,8 +172,8 @@ pub fn find_btf_table(symbols: &Kallsyms) -> Option<Va> {
 /// The name under which the kernel's own BTF is in that table.
 pub const KERNEL_BTF_NAME: &str = "vmlinux";
 
-fn text(names: Names<'_>, owner: &str) -> Option<Field> {
-    Some(Field { at: names.find(owner, "name")?, bytes: names.find_len(owner, "name")? })
+fn text(names: Names<'_>, owner: &str) -> Option<FieldPlace> {
+    Some(FieldPlace { at: names.find(owner, "name")?, bytes: names.find_len(owner, "name")? })
 }
 
 #[cfg(test)]

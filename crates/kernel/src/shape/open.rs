@@ -1,6 +1,6 @@
 //! What a process has open: its table of files, pipes and sockets.
 
-use super::{Array, Names};
+use super::{ArrayPlace, Names};
 
 /// From a table of files to pipes and sockets.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct PipeShape {
     /// `ring_size`, 32 bits wide.
     pub slots: u64,
     /// `tmp_page`: pages kept for the next write.
-    pub spare: Array,
+    pub spare: ArrayPlace,
 }
 
 /// `struct socket`, `struct sock`, and the packets that wait.
@@ -93,7 +93,7 @@ impl PipeShape {
             head: pipe("head")?,
             tail: pipe("tail")?,
             slots: pipe("ring_size")?,
-            spare: Array { at: spare, len: spares.min(8) },
+            spare: ArrayPlace { at: spare, len: spares.min(8) },
         })
     }
 }

@@ -1,18 +1,18 @@
 //! Processes: number, name, open files, and the counters of their address spaces.
 
-use super::{Field, Names};
+use super::{FieldPlace, Names};
 
 /// `struct task_struct` and the `struct mm_struct` that it leads to.
 #[derive(Clone, Debug)]
 pub struct ProcessShape {
     /// The part of a `task_struct` that is read here; the offsets below count from its start.
-    pub read: Field,
+    pub read: FieldPlace,
     /// `task_struct.pid`, 32 bits wide.
     pub thread: u64,
     /// `task_struct.tgid`, 32 bits wide.
     pub process: u64,
     /// `task_struct.comm`
-    pub name: Field,
+    pub name: FieldPlace,
     /// `task_struct.mm`
     pub address_space: u64,
     /// `task_struct.files`
@@ -58,10 +58,10 @@ impl ProcessShape {
         let [thread, process, name, memory, files] = fields.map(|at| at - first);
         let end = [thread, process, name + name_len, memory, files].into_iter().fold(0, u64::max);
         Some(ProcessShape {
-            read: Field { at: first, bytes: end + 8 },
+            read: FieldPlace { at: first, bytes: end + 8 },
             thread,
             process,
-            name: Field { at: name, bytes: name_len },
+            name: FieldPlace { at: name, bytes: name_len },
             address_space: memory,
             files,
             address_space_bytes: names.find_size("mm_struct")?.min(1 << 14),

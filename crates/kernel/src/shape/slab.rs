@@ -3,7 +3,7 @@
 use sysak_base::Va;
 use sysak_symbols::Kallsyms;
 
-use super::{Field, Missing, Names};
+use super::{FieldPlace, Missing, Names};
 
 /// A slab's bookkeeping, which overlays its first `struct page`.
 ///
@@ -169,7 +169,7 @@ pub struct KernfsShape {
     /// `kernfs_node.name`
     pub name: u64,
     /// `kernfs_node.flags`
-    pub flags: Field,
+    pub flags: FieldPlace,
     /// `kernfs_node.rb`
     pub rb: u64,
     /// `kernfs_node.dir.children`
@@ -188,7 +188,7 @@ impl KernfsShape {
             directory: names.find("kmem_cache", "kobj.sd")?,
             parent: node("parent").or_else(|| node("__parent"))?,
             name: node("name")?,
-            flags: Field { at: flags.offset_bytes, bytes: flags.size_bytes },
+            flags: FieldPlace { at: flags.offset_bytes, bytes: flags.size_bytes },
             rb: node("rb")?,
             children: node("dir.children")?,
             target: node("symlink.target_kn")?,

@@ -1,6 +1,6 @@
 //! `struct task_struct`: its stack, and how much of it is in use.
 
-use super::{Field, Names};
+use super::{FieldPlace, Names};
 
 /// The cache whose objects the tasks are.
 pub const TASK_CACHE: &str = "task_struct";
@@ -20,7 +20,7 @@ pub struct TaskShape {
     /// `tgid`, 32 bits wide: the number of its process.
     pub process: u64,
     /// `comm`: its name.
-    pub name: Field,
+    pub name: FieldPlace,
 }
 
 impl TaskShape {
@@ -31,7 +31,7 @@ impl TaskShape {
             stack_pointer: task("thread.sp")?,
             on_cpu: task("on_cpu")?,
             process: task("tgid")?,
-            name: Field { at: task("comm")?, bytes: NAME_BYTES },
+            name: FieldPlace { at: task("comm")?, bytes: NAME_BYTES },
         })
     }
 }

@@ -3,7 +3,7 @@
 use sysak_base::Va;
 use sysak_symbols::Kallsyms;
 
-use super::{Array, Names};
+use super::{ArrayPlace, Names};
 
 /// The per-CPU variables that lead to pending timers.
 pub const WHEELS: [&str; 2] = ["timer_bases", "hrtimer_bases"];
@@ -14,7 +14,7 @@ pub struct TimerShape {
     /// Bytes of a `struct timer_base`.
     pub base_bytes: u64,
     /// `timer_base.vectors`
-    pub vectors: Array,
+    pub vectors: ArrayPlace,
     /// `timer_list.entry`
     pub entry: u64,
     /// `timer_list.function`
@@ -38,7 +38,7 @@ pub struct DelayedShape {
 #[derive(Clone, Copy, Debug)]
 pub struct PreciseShape {
     /// `hrtimer_cpu_base.clock_base`
-    pub clocks: Array,
+    pub clocks: ArrayPlace,
     /// Bytes of a `struct hrtimer_clock_base`.
     pub clock_bytes: u64,
     /// The top of a clock's tree.
@@ -60,7 +60,7 @@ impl TimerShape {
         };
         Some(TimerShape {
             base_bytes: names.find_size("timer_base").filter(|bytes| *bytes > 0)?,
-            vectors: Array { len: vectors.len.min(1 << 12), ..vectors },
+            vectors: ArrayPlace { len: vectors.len.min(1 << 12), ..vectors },
             entry: names.find("timer_list", "entry")?,
             function: names.find("timer_list", "function")?,
             delayed: delayed(),
@@ -73,7 +73,7 @@ impl PreciseShape {
     fn find(names: Names<'_>) -> Option<PreciseShape> {
         let clocks = names.find_array("hrtimer_cpu_base", "clock_base")?;
         Some(PreciseShape {
-            clocks: Array { len: clocks.len.min(64), ..clocks },
+            clocks: ArrayPlace { len: clocks.len.min(64), ..clocks },
             clock_bytes: names.find_size("hrtimer_clock_base")?,
             root: names.find("hrtimer_clock_base", "active.rb_root.rb_root.rb_node")?,
             sides: [names.find("rb_node", "rb_left")?, names.find("rb_node", "rb_right")?],

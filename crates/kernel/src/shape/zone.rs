@@ -3,7 +3,7 @@
 use sysak_base::Va;
 use sysak_symbols::Kallsyms;
 
-use super::{Array, Missing, Names};
+use super::{ArrayPlace, Missing, Names};
 
 /// Offsets inside `struct pglist_data`, `struct zone` and the per-CPU page lists.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct ZoneShape {
     /// The zone's per-CPU lists: a per-CPU pointer.
     pub pageset: u64,
     /// The array of lists inside what `pageset` points to.
-    pub lists: Array,
+    pub lists: ArrayPlace,
     /// `zone.free_area`
     pub free_area: u64,
     /// Number of orders.
@@ -109,7 +109,7 @@ impl ZoneShape {
             first_deferred: names.find("pglist_data", "first_deferred_pfn"),
             pgdat: zone("zone_pgdat")?,
             pageset,
-            lists: Array { at: lists, len: len("per_cpu_pages", "lists", 256) },
+            lists: ArrayPlace { at: lists, len: len("per_cpu_pages", "lists", 256) },
             free_area: zone("free_area")?,
             orders: len("zone", "free_area", 32),
             free_area_bytes: names.need_size("free_area")?,

@@ -123,10 +123,10 @@ struct Head {
 impl Walker<'_, '_> {
     fn all(&mut self, heads: &PageSet, progress: &dyn Progress, cancel: &Cancel) {
         let (total, mut done) = (heads.len(), 0);
-        let mut window = Window::default();
+        let mut memmap = StructPages::default();
         for (start, pages) in heads.runs() {
             for pfn in (start.0..start.0 + pages).map(Pfn) {
-                let bytes = window.struct_page(self.kernel, pfn);
+                let bytes = memmap.struct_page(self.kernel, pfn);
                 self.slab(pfn, bytes);
                 done += 1;
                 if done & 0x3ff == 0 {
@@ -220,12 +220,12 @@ impl Walker<'_, '_> {
 
 /// The `struct page`s around the one asked for, read in large pieces.
 #[derive(Default)]
-struct Window {
+struct StructPages {
     start: u64,
     bytes: Vec<u8>,
 }
 
-impl Window {
+impl StructPages {
     /// The `struct page` of a frame and the one behind it; zeroes where unreadable.
     fn struct_page(&mut self, kernel: &Kernel<'_>, pfn: Pfn) -> &[u8] {
         let size = kernel.shape.page.size;

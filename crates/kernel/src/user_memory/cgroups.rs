@@ -12,7 +12,7 @@ use sysak_heap::Heap;
 use crate::Kernel;
 use crate::list::walk_list;
 use crate::read::{gather, half, read_string, word};
-use crate::shape::{Array, CgroupShape, NODE_CACHE, find_hierarchies};
+use crate::shape::{ArrayPlace, CgroupShape, NODE_CACHE, find_hierarchies};
 use crate::slub::live_objects;
 
 /// Hierarchies: one, and one for each controller of the old kind.
@@ -67,7 +67,7 @@ impl Cgroups {
         let mut indexes: HashMap<Va, usize> = HashMap::new();
         let mut next: Vec<Va> = Vec::new();
         for root in roots {
-            let Array { at: first, len: many } = shape.states;
+            let ArrayPlace { at: first, len: many } = shape.states;
             let states = (0..many).filter_map(|nth| memory.read_u64(root.at(first + nth * 8)).ok());
             next.extend(states.filter(|state| *state != 0).map(Va));
             next.push(root.at(shape.own_state));
@@ -176,7 +176,7 @@ mod tests {
         root_link: 0x100,
         root_group: 0x10,
         own_state: 0,
-        states: Array { at: 0x80, len: 2 },
+        states: ArrayPlace { at: 0x80, len: 2 },
         node: 0x70,
         state_bytes: 0x40,
         group: 0,

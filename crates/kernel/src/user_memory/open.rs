@@ -11,7 +11,7 @@ use sysak_base::{Cancel, PAGE_SIZE, Va};
 
 use super::Process;
 use crate::read::{gather, half, word};
-use crate::shape::{Array, OpenShape, PipeShape, SocketShape};
+use crate::shape::{ArrayPlace, OpenShape, PipeShape, SocketShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// Open files that are looked at.
@@ -51,7 +51,7 @@ pub struct Opener {
 
 /// A deleted file that is still open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deleted {
+pub struct DeletedFile {
     /// Its inode.
     pub inode: Va,
     /// Bytes that it takes on its device or in memory.
@@ -65,13 +65,13 @@ pub struct Opened {
     pub unread: HashMap<usize, Unread>,
     /// By inode.
     pub openers: HashMap<Va, Opener>,
-    /// Deleted files, each once.
-    pub deleted: Vec<Deleted>,
+    /// DeletedFile files, each once.
+    pub deleted: Vec<DeletedFile>,
 }
 
 /// An open file.
 #[derive(Clone, Copy, Debug)]
-struct File {
+struct OpenFile {
     at: Va,
     opener: Opener,
     inode: Va,
@@ -159,14 +159,14 @@ fn slots(kernel: &Kernel<'_>, shape: &OpenShape, table: Va, mut each: impl FnMut
 }
 
 /// Each file once, with its inode.
-fn files(kernel: &Kernel<'_>, shape: &OpenShape, mut open: Vec<(Va, usize)>) -> Vec<File> {
+fn files(kernel: &Kernel<'_>, shape: &OpenShape, mut open: Vec<(Va, usize)>) -> Vec<OpenFile> {
     open.sort_unstable();
     open.dedup();
-    let mut files = Vec::<File>::new();
+    let mut files = Vec::<OpenFile>::new();
     for (at, process) in open {
         match files.last_mut().filter(|last| last.at == at) {
             Some(last) => last.opener.processes += 1,
-            None => files.push(File {
+            None => files.push(OpenFile {
                 at,
                 opener: Opener { process, processes: 1 },
                 inode: Va(0),
@@ -189,7 +189,11 @@ fn files(kernel: &Kernel<'_>, shape: &OpenShape, mut open: Vec<(Va, usize)>) -> 
 }
 
 /// Pipes and sockets; deleted files and openers are noted.
-fn sort(kernel: &Kernel<'_>, files: &[File], opened: &mut Opened) -> (Vec<Channel>, Vec<Channel>) {
+fn sort(
+    kernel: &Kernel<'_>,
+    files: &[OpenFile],
+    opened: &mut Opened,
+) -> (Vec<Channel>, Vec<Channel>) {
     const KIND: u32 = 0o170_000;
     const FIFO: u32 = 0o010_000;
     const REGULAR: u32 = 0o100_000;
@@ -216,7 +220,7 @@ fn sort(kernel: &Kernel<'_>, files: &[File], opened: &mut Opened) -> (Vec<Channe
             SOCKET => sockets.push(channel(file.private)),
             REGULAR if half(raw, shape.links) == 0 => {
                 let bytes = word(raw, shape.blocks).saturating_mul(512);
-                opened.deleted.push(Deleted { inode: file.inode, bytes });
+                opened.deleted.push(DeletedFile { inode: file.inode, bytes });
             }
             _ => {}
         }
@@ -237,7 +241,7 @@ fn pipes(kernel: &Kernel<'_>, shape: &PipeShape, pipes: Vec<Channel>, opened: &m
         if used == 0 || used > half(raw, shape.slots) {
             return;
         }
-        let Array { at: spare, len: many } = shape.spare;
+        let ArrayPlace { at: spare, len: many } = shape.spare;
         let spares = (0..many).filter(|slot| word(raw, spare + slot * 8) != 0).count() as u64;
         let unread = opened.unread.entry(pipes[index].process).or_default();
         unread.pipes += 1;

@@ -10,7 +10,7 @@ use sysak_heap::Heap;
 
 use crate::Kernel;
 use crate::read::{gather, half, text, word};
-use crate::shape::{CountPlace, Field, TASK_CACHE};
+use crate::shape::{CountPlace, FieldPlace, TASK_CACHE};
 use crate::slub::live_objects;
 
 /// More threads than `pid_max` allows.
@@ -103,7 +103,7 @@ pub fn address_space(kernel: &Kernel<'_>, at: Va) -> Option<AddressSpace> {
 }
 
 /// Gives `each` the fields of every live task that are read here.
-fn each_task(kernel: &Kernel<'_>, heap: &Heap, read: Field, mut each: impl FnMut(&[u8])) {
+fn each_task(kernel: &Kernel<'_>, heap: &Heap, read: FieldPlace, mut each: impl FnMut(&[u8])) {
     let mut at = live_objects(heap, TASK_CACHE);
     at.truncate(MOST_THREADS);
     let at: Vec<Va> = at.into_iter().map(|task| task.at(read.at)).collect();

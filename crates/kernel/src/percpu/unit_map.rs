@@ -12,7 +12,7 @@ const MOST_RUNS: usize = 1 << 22;
 
 /// Units of one chunk, one behind the other.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct UnitRun {
     start: u64,
     end: u64,
     /// From the per-CPU pointer to the first unit's copy.
@@ -21,7 +21,7 @@ struct Run {
 
 /// What one CPU's unit has of a chunk.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(super) struct UnitPart {
     /// The per-CPU pointer to its first byte.
     pub(super) pointer: u64,
     /// Its length.
@@ -30,16 +30,21 @@ pub(super) struct Part {
 
 /// Where every chunk's units lie.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct UnitMap {
     /// Ascending.
-    runs: Vec<Run>,
+    runs: Vec<UnitRun>,
     /// From a unit to the next one.
     unit_bytes: u64,
 }
 
-impl Places {
+impl UnitMap {
     /// `boot` begins at the first static variable and ends with the first chunk.
-    pub(super) fn new(chunks: &[Chunk], uses: &[ChunkUse], boot: Part, offsets: &[u64]) -> Places {
+    pub(super) fn new(
+        chunks: &[Chunk],
+        uses: &[ChunkUse],
+        boot: UnitPart,
+        offsets: &[u64],
+    ) -> UnitMap {
         let mut offsets = offsets.to_vec();
         offsets.sort_unstable();
         offsets.dedup();
@@ -56,19 +61,19 @@ impl Places {
             }
         }
         let of_areas = chunks.iter().zip(uses).filter(|(chunk, _)| chunk.origin == Origin::Areas);
-        let of_areas =
-            of_areas.map(|(chunk, used)| Part { pointer: used.pointer, bytes: chunk.unit_bytes() });
-        let run = |part: Part, (offset, many): (u64, u64)| {
+        let of_areas = of_areas
+            .map(|(chunk, used)| UnitPart { pointer: used.pointer, bytes: chunk.unit_bytes() });
+        let run = |part: UnitPart, (offset, many): (u64, u64)| {
             let start = part.pointer.wrapping_add(offset);
             let last = start.checked_add((many - 1).checked_mul(unit_bytes)?)?;
             let end = last.checked_add(part.bytes)?;
-            Some(Run { start, end, offset })
+            Some(UnitRun { start, end, offset })
         };
         let runs = std::iter::once(boot).chain(of_areas);
         let runs = runs.flat_map(|part| groups.iter().filter_map(move |group| run(part, *group)));
         let mut runs: Vec<_> = runs.take(MOST_RUNS).collect();
         runs.sort_unstable_by_key(|run| run.start);
-        Places { runs, unit_bytes }
+        UnitMap { runs, unit_bytes }
     }
 
     /// The per-CPU pointer of which an address is some CPU's copy; it may lie in no allocation.

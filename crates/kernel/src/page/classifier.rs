@@ -13,7 +13,7 @@ use crate::{FreePages, Kernel};
 const WINDOW_PAGES: u64 = 4096;
 
 /// A census in progress.
-pub(super) struct Counter<'a, 'k> {
+pub(super) struct Classifier<'a, 'k> {
     pub(super) kernel: &'a Kernel<'k>,
     pub(super) free: &'a FreePages,
     pub(super) own: HashSet<Pfn>,
@@ -22,7 +22,7 @@ pub(super) struct Counter<'a, 'k> {
     pub(super) unreadable: u64,
 }
 
-impl Counter<'_, '_> {
+impl Classifier<'_, '_> {
     /// Classifies one window of pages; returns where the next one starts.
     pub(super) fn window(&mut self, start: Pfn, end: Pfn) -> Pfn {
         let stop = Pfn(end.0.min(start.0 + WINDOW_PAGES));
