@@ -1,4 +1,5 @@
-//! drgn as an independent judge of the slab walk and of the test modules: fetches what it needs, and runs it on a vmcore.
+//! drgn as an independent judge of the slab walk and of the test modules: fetches what it needs, and runs it on a
+//! vmcore.
 //!
 //! It needs the kernel's DWARF, about 1 GB to download for each kernel, so only `--drgn` asks for it.
 

@@ -14,7 +14,7 @@
 use std::ops::Range;
 
 use crate::{AddressFilter, Class, Heap, Hits};
-use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Ranges, Stage, Va, VaRange};
+use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Ranges, Va, VaRange};
 
 mod queue;
 mod roots;
@@ -93,7 +93,7 @@ impl Marker<'_> {
         for range in ranges {
             for piece in range.pieces(most) {
                 self.piece(piece, &mut scratch);
-                self.context.progress.tell(Stage::Reach, self.done.bytes_scanned, total);
+                self.context.progress.tell(self.done.bytes_scanned, total);
                 if self.context.cancel.is_set() {
                     self.done.interrupted = true;
                     return;
@@ -131,7 +131,7 @@ impl Marker<'_> {
             batches += 1;
             if batches & 0x3f == 0 {
                 let done = self.done.bytes_scanned;
-                self.context.progress.tell(Stage::Reach, done, done.max(roots_bytes));
+                self.context.progress.tell(done, done.max(roots_bytes));
                 self.done.interrupted = self.context.cancel.is_set();
             }
         }

@@ -1,7 +1,7 @@
 //! Blocks of pages, vmalloc areas and per-CPU allocations as objects of the heap.
 //!
-//! A `struct page` of a slab leads to no object: it does not say which. A page of an area does not lead to the area either: code that
-//! frees an area must know its address.
+//! A `struct page` of a slab leads to no object: it does not say which. A page of an area does not lead to the
+//! area either: code that frees an area must know its address.
 
 use sysak_base::{PAGE_SHIFT, Pfn, Va, VaRange};
 

@@ -1,7 +1,7 @@
 //! Non-slab objects, and how they are found by address.
 //!
-//! A block is found from its direct-map address and from its `struct page`, an area from its own addresses, a per-CPU allocation from
-//! its per-CPU pointer.
+//! A block is found from its direct-map address and from its `struct page`, an area from its own addresses, a
+//! per-CPU allocation from its per-CPU pointer.
 
 use sysak_arch::x86_64::IMAGE_MAP;
 use sysak_base::{PAGE_SHIFT, Pfn, Va, VaRange};

@@ -5,8 +5,8 @@
 use sysak_heap::references::{From, Reference};
 use sysak_heap::reverse::STEP;
 
-use crate::owner::Owner;
 use crate::place::Place;
+use crate::resolver::Owner;
 use crate::{HolderKind, HolderResolver};
 
 /// A module's variable is there for the objects. A process has much else in its memory, so it

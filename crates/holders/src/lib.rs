@@ -12,7 +12,6 @@ mod component;
 mod distance;
 mod holder;
 mod member_names;
-mod owner;
 pub mod place;
 mod reference_kind;
 mod resolver;

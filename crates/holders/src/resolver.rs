@@ -5,6 +5,8 @@
 //! **Invariant:** memory is named only by a symbol that it lies inside of, or by what the kernel's
 //! own structures say of it; all else is unknown.
 
+mod owner;
+
 use std::collections::HashMap;
 
 use sysak_base::Va;
@@ -18,11 +20,12 @@ use sysak_kernel::vmalloc::{Area, area_at};
 use sysak_snapshot::Snapshot;
 use sysak_symbols::Symbol;
 
-use crate::owner::Owner;
 use crate::place::{Place, Places};
 use crate::reference_kind::RootNames;
 use crate::retention_path::{PathObject, RetentionPath};
 use crate::{HolderKind, ReferenceKind, Step, SymbolName};
+
+pub(crate) use owner::Owner;
 
 /// Resolves references to what they stand in, and to holders.
 pub struct HolderResolver<'a, 'k> {

@@ -3,9 +3,9 @@
 //! **Danger:** on a live machine a list may change between two reads: a link that does not close is
 //! no proof.
 
+use crate::building_blocks::Block;
 use crate::evidence::EvidenceKind;
 use crate::kernel_view::Word;
-use crate::names::Block;
 use crate::score::Scorer;
 
 impl Scorer<'_, '_> {

@@ -7,7 +7,7 @@
 use sysak_symbols::{IntKind, Shape, TypeId};
 
 use crate::Types;
-use crate::names::{self, Block};
+use crate::building_blocks::{self, Block};
 
 const MOST_PARTS: usize = 4096;
 const MAX_DEPTH: usize = 14;
@@ -92,7 +92,7 @@ impl Flat<'_> {
                 (target, _) => push(8, Kind::Pointer(target)),
             },
             Shape::Array(element, len) => self.array(element, len, at, depth, parts),
-            Shape::Struct(bytes) => match names::block(self.types.name(id)) {
+            Shape::Struct(bytes) => match building_blocks::block(self.types.name(id)) {
                 Some(block) => push(bytes, Kind::Block(block)),
                 None => self.members(id, at, depth, parts),
             },

@@ -8,6 +8,7 @@
 //! **Invariant:** type information is untrusted: depth, steps and lengths are bounded.
 
 mod blocks;
+mod building_blocks;
 pub mod content;
 mod evidence;
 pub mod fingerprint;
@@ -15,7 +16,6 @@ mod inference;
 mod kernel_view;
 mod known;
 mod layout;
-mod member;
 mod names;
 pub mod object_types;
 mod pointers;

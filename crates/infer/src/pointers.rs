@@ -9,12 +9,12 @@ use sysak_base::Va;
 use sysak_heap::Object;
 use sysak_symbols::{Shape, TypeId};
 
+use crate::building_blocks::Block;
 use crate::evidence::Sample;
 use crate::inference::{Inference, LONGEST};
 use crate::kernel_view::{Word, word_at};
 use crate::known::{KnownType, TypedPointer, typed};
 use crate::layout::Kind;
-use crate::names::Block;
 use crate::score::score;
 
 /// Where BTF has the per-CPU variables.

@@ -10,6 +10,7 @@ use sysak_base::Va;
 use sysak_heap::Object;
 use sysak_symbols::{IntKind, Shape, TypeId};
 
+use crate::building_blocks;
 use crate::evidence::{Evidence, EvidenceKind, Sample, Sum};
 use crate::kernel_view::{KernelView, Word, text_len, word_at};
 use crate::known::KnownTypes;
@@ -136,7 +137,9 @@ impl Scorer<'_, '_> {
                 false => 0.3,
             },
             Word::Data => 0.8,
-            Word::Page if names::is_page(name()) => self.add_evidence(at, 5.0, EvidenceKind::Page),
+            Word::Page if building_blocks::is_page(name()) => {
+                self.add_evidence(at, 5.0, EvidenceKind::Page)
+            }
             Word::Page if is_plain => -1.0,
             Word::Page => -5.0,
             Word::Text if is_plain => -0.5,

@@ -6,11 +6,13 @@
 //! **Invariant:** following types into each other is bounded by depth, whatever a forged
 //! table says; and a type that a table does not have is void.
 
+mod member;
+
 use std::collections::HashMap;
 
 use sysak_symbols::{MemberOf, Shape, TypeId, TypeInfo};
 
-use crate::member::{Depth, is_open, member_at};
+use member::{Depth, is_open, member_at};
 
 /// A struct that is larger is no slab object.
 const MOST_BYTES: u32 = 1 << 20;

@@ -141,7 +141,8 @@ fn object(slab: u32, index: u16) -> Object {
 fn infer(ram: &Ram, heap: &Heap, hidden: &[u16], slab: u32) -> Vec<(String, f64)> {
     let types = types();
     let symbols = Kallsyms::parse_proc(
-        b"ffffffff81000000 T _stext\nffffffff81800000 T _etext\nffffffff82000040 D main_event_ops\nffffffff82000080 D end\n",
+        b"ffffffff81000000 T _stext\nffffffff81800000 T _etext\n\
+          ffffffff82000040 D main_event_ops\nffffffff82000080 D end\n",
     )
     .unwrap();
     let image = Some((Va(0xffff_ffff_8100_0000), Va(0xffff_ffff_8300_0000)));

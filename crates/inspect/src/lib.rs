@@ -26,7 +26,7 @@ pub fn document(
     report::Inspection {
         tool: tool(),
         target,
-        interrupted: seen.interrupted.map(Into::into),
+        interrupted: seen.interrupted,
         subject,
         timings: report::Timings {
             census_s: Some(rounded(seen.times.census)),

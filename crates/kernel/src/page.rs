@@ -11,7 +11,7 @@ mod user;
 
 use std::collections::HashMap;
 
-use sysak_base::{Cancel, Pfn, PfnRange, Progress, Stage};
+use sysak_base::{Cancel, Pfn, PfnRange, Progress};
 use sysak_heap::{Block, PageSet};
 
 use crate::{Coverage, FreePages, Kernel, Omitted, Reason};
@@ -290,7 +290,7 @@ impl Census {
                 let next = classifier.window(at, run.end);
                 done += next.0 - at.0;
                 at = next;
-                progress.tell(Stage::Census, done, total);
+                progress.tell(done, total);
             }
         }
         classifier.census.user.flush();

@@ -7,12 +7,13 @@ mod user_memory;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sysak_base::{PAGE_SIZE, Stage};
+use sysak_base::PAGE_SIZE;
 use sysak_heap::{Tally, tally};
 use sysak_kernel::Kernel;
 use sysak_kernel::percpu::ChunkUse;
 use sysak_kernel::vmalloc::AreaKind;
 use sysak_report as report;
+use sysak_report::Stage;
 use sysak_snapshot::to_report::{cache_totals, census, rounded, seconds, skipped, tool};
 use sysak_snapshot::{Inventory, Times};
 
@@ -42,7 +43,7 @@ pub fn graph(
     report::MemGraph {
         tool: tool(),
         target,
-        interrupted: seen.interrupted.map(Into::into),
+        interrupted: seen.interrupted,
         census: match seen.interrupted {
             Some(Stage::Census) => report::Census::default(),
             _ => census(&seen.census, seen.slab_pages()),

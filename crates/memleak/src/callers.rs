@@ -22,8 +22,8 @@ pub struct Caller {
     pub grew_bytes: Option<u64>,
 }
 
-/// Everybody who asked for areas, the most lost bytes first. `before` has each caller's bytes in the first snapshot; without it
-/// nobody is said to grow.
+/// Everybody who asked for areas, the most lost bytes first. `before` has each caller's bytes in the first
+/// snapshot; without it nobody is said to grow.
 pub(crate) fn callers(
     heap: &Heap,
     areas: &[Area],

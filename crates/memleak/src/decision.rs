@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sysak_base::Stage;
+use sysak_report::Stage;
 
 use crate::rank::PROVED_OBJECTS;
 
@@ -142,7 +142,8 @@ pub struct Rounds {
 impl Rounds {
     /// The machine, and what its first round waits for.
     ///
-    /// `is_suspect`: the first snapshot found a group above the noise. `is_noted`: the kernel itself notes who asked for all of it.
+    /// `is_suspect`: the first snapshot found a group above the noise. `is_noted`: the kernel itself notes who
+    /// asked for all of it.
     pub fn start(is_suspect: bool, is_noted: bool, limit: Duration) -> (Rounds, Until) {
         let until = match is_noted {
             true => Until::exactly(DRAIN.min(limit)),

@@ -6,19 +6,21 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use sysak_base::{Cancel, Progress, Stage};
+use sysak_base::Cancel;
 use sysak_heap::{Class, Tally, tally};
 use sysak_kernel::{Kernel, KernelError};
-use sysak_snapshot::Snapshot;
+use sysak_report::Stage;
+use sysak_snapshot::{Snapshot, Stages};
 
 use crate::confirm::Suspects;
 use crate::decision::{End, FirstFacts, Next};
 use crate::explain::{Explanation, explain};
 use crate::judge::{Case, judge};
+use crate::observed::Observed;
 use crate::plan::{Plan, Scope, WatchPlan};
 use crate::suspects::{sift, suspects, wait};
 use crate::watch::Watch;
-use crate::watch::rounds::{self, Start, Watched};
+use crate::watch::rounds::{self, Start};
 
 /// The tracer follows no more caches by name.
 const MOST_FOLLOWED: usize = 8;
@@ -49,22 +51,6 @@ pub struct Diagnosis<'a> {
     pub explanations: HashMap<u16, Explanation>,
 }
 
-/// What the snapshots and the watch saw, before anything is judged.
-pub struct Observed<'a> {
-    /// The snapshot that counts: the last one.
-    pub snapshot: Snapshot,
-    /// Objects of each cache.
-    pub tallies: Vec<Tally>,
-    /// How many snapshots were taken.
-    pub snapshots: u32,
-    /// What watching allocations showed; `None` where nothing was watched.
-    pub watched: Option<Watched<'a>>,
-    /// Why nothing was watched although it was wanted.
-    pub refused: Option<String>,
-    /// The step in which it was ended early.
-    pub interrupted: Option<Stage>,
-}
-
 impl Diagnosis<'_> {
     /// Whether anything leaks.
     pub fn leaks(&self) -> bool {
@@ -81,11 +67,11 @@ impl Diagnosis<'_> {
 pub fn diagnose<'a>(
     kernel: &mut Kernel<'a>,
     plan: &Plan,
-    progress: &dyn Progress,
+    stages: &dyn Stages,
     cancel: &Cancel,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
-    let run = Run { plan, progress, cancel };
-    let snapshot = Snapshot::take(kernel, progress, cancel)?;
+    let run = Run { plan, stages, cancel };
+    let snapshot = Snapshot::take(kernel, stages, cancel)?;
     let scope = match (&plan.only_cache, plan.only_class) {
         (Some(name), _) => Scope::Cache(find_cache(&snapshot, name)?),
         (None, Some(class)) => Scope::Class(class),
@@ -101,7 +87,7 @@ pub fn diagnose<'a>(
     let (mut cases, mut explanations) = (Vec::new(), HashMap::new());
     if is_judged {
         let start = Instant::now();
-        cases = judge(kernel, &mut observed, plan, scope, progress, cancel);
+        cases = judge(kernel, &mut observed, plan, scope, stages, cancel);
         observed.snapshot.times.similarity += start.elapsed();
     }
     if is_judged && observed.interrupted.is_none() {
@@ -123,7 +109,7 @@ struct First {
 /// What every step is handed on.
 struct Run<'r> {
     plan: &'r Plan,
-    progress: &'r dyn Progress,
+    stages: &'r dyn Stages,
     cancel: &'r Cancel,
 }
 
@@ -192,13 +178,13 @@ fn confirm<'a>(
     (snapshot, tallies): (Snapshot, Vec<Tally>),
     suspects: Suspects,
 ) -> Result<Observed<'a>, DiagnoseError> {
-    if !wait(settle, run.progress, run.cancel) {
+    if !wait(settle, run.stages, run.cancel) {
         return Ok(Observed::of(snapshot, tallies, 1, Some(Stage::Settle)));
     }
     let before = snapshot.times;
     // The first snapshot's memory is given back before the second needs as much.
     drop(snapshot);
-    let mut snapshot = Snapshot::take(kernel, run.progress, run.cancel)?;
+    let mut snapshot = Snapshot::take(kernel, run.stages, run.cancel)?;
     snapshot.times.add(before);
     suspects.confirm(&mut snapshot.heap, kernel.memory);
     let (tallies, interrupted) = (tally(&snapshot.heap), snapshot.interrupted);
@@ -270,7 +256,7 @@ fn watched<'a>(
         is_suspect,
         is_noted,
     };
-    let rounds = rounds::run(watch, start, run.progress, run.cancel)?;
+    let rounds = rounds::run(watch, start, run.stages, run.cancel)?;
     let interrupted = match rounds.snapshot.interrupted {
         // Nothing has confirmed the suspects.
         None if is_suspect && rounds.snapshots == 0 => Some(Stage::Settle),
@@ -278,17 +264,6 @@ fn watched<'a>(
     };
     let observed = Observed::of(rounds.snapshot, rounds.tallies, 1 + rounds.snapshots, interrupted);
     Ok(Observed { watched: Some(rounds.watched), ..observed })
-}
-
-impl Observed<'_> {
-    fn of(
-        snapshot: Snapshot,
-        tallies: Vec<Tally>,
-        snapshots: u32,
-        interrupted: Option<Stage>,
-    ) -> Self {
-        Observed { snapshot, tallies, snapshots, watched: None, refused: None, interrupted }
-    }
 }
 
 fn find_cache(snapshot: &Snapshot, name: &str) -> Result<u16, DiagnoseError> {

@@ -13,8 +13,8 @@ use sysak_holders::{
 use sysak_infer::{InferredType, TypeInferrer, Types, kernel_types};
 use sysak_kernel::Kernel;
 
-use crate::diagnose::Observed;
 use crate::judge::Case;
+use crate::observed::Observed;
 use crate::plan::Scope;
 use crate::rank::PROVED_OBJECTS;
 
@@ -108,7 +108,8 @@ impl Question<'_, '_> {
         wanted.filter_map(infer).collect()
     }
 
-    /// Code is looked for that may have allocated what leaks or grows, or was asked for, and that nobody saw being allocated.
+    /// Code is looked for that may have allocated what leaks or grows, or was asked for, and that nobody saw
+    /// being allocated.
     fn wants_call_sites(&self, case: &Case) -> bool {
         let first = case.functions.first();
         let is_proved = first.is_some_and(|first| first.unreachable >= PROVED_OBJECTS);

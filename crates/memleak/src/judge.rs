@@ -5,14 +5,16 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use sysak_base::{Cancel, Progress, Stage};
+use sysak_base::Cancel;
 use sysak_heap::{Class, Object};
 use sysak_infer::content::{self, ContentSymbol, FingerprintGroup};
 use sysak_kernel::Kernel;
+use sysak_report::Stage;
+use sysak_snapshot::{InStage, Stages};
 
 use crate::callers::{Caller, callers};
-use crate::diagnose::Observed;
 use crate::lost;
+use crate::observed::Observed;
 use crate::plan::{Plan, Scope};
 use crate::rank::{self, Ranked};
 use crate::similarity::{self, Chosen, Similarity};
@@ -76,7 +78,7 @@ pub(crate) fn judge(
     observed: &mut Observed<'_>,
     plan: &Plan,
     scope: Scope,
-    progress: &dyn Progress,
+    stages: &dyn Stages,
     cancel: &Cancel,
 ) -> Vec<Case> {
     if observed.interrupted == Some(Stage::Reach) {
@@ -96,7 +98,14 @@ pub(crate) fn judge(
     let depths: Vec<_> = chosen.iter().map(|cache| judge.depth(*cache)).collect();
     let heap = &judge.observed.snapshot.heap;
     let percent = plan.similarity_percent;
-    let mut groups = similarity::group(heap, kernel.memory, &depths, percent, progress, cancel);
+    let mut groups = similarity::group(
+        heap,
+        kernel.memory,
+        &depths,
+        percent,
+        &InStage(stages, Stage::Similarity),
+        cancel,
+    );
     let mut functions = judge.functions(&groups);
     let case = |cache: &u16| {
         let similarity = groups.remove(cache).unwrap_or_default();
@@ -107,7 +116,7 @@ pub(crate) fn judge(
     judge.sort(&mut cases);
     let cut_short = cases.iter().any(|case| case.similarity.interrupted);
     if observed.interrupted.is_none() && cut_short {
-        observed.interrupted = Some(Stage::Alike);
+        observed.interrupted = Some(Stage::Similarity);
     }
     cases
 }

@@ -1,7 +1,8 @@
-//! The diagnosis behind `sysak memleak`: is kernel memory lost, which function loses it, and if none is lost, who uses it.
+//! The diagnosis behind `sysak memleak`: is kernel memory lost, which function loses it, and if none is lost, who
+//! uses it?
 //!
-//! [`diagnose`] takes a snapshot, watches a live machine between snapshots, judges every cache that is worth a word, and explains what it
-//! found; [`to_report`] turns the result into the report.
+//! [`diagnose`] takes snapshots, watches a live machine between them, judges every cache that is worth a word,
+//! and explains what it found; [`to_report`] turns the result into the report.
 
 pub mod blame;
 pub mod callers;
@@ -11,6 +12,7 @@ pub mod diagnose;
 pub mod explain;
 pub mod judge;
 pub mod lost;
+pub mod observed;
 pub mod plan;
 pub mod rank;
 pub mod similarity;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use sysak_base::{Cancel, Memory, Progress, Stage, Va};
+use sysak_base::{Cancel, Memory, Progress, Va};
 use sysak_heap::{Heap, Object};
 
 use sysak_infer::fingerprint::{self, FrequentValues, IdentityHash};
@@ -160,7 +160,7 @@ impl Pass<'_> {
         for (index, slab) in self.heap.slabs.iter().enumerate() {
             self.done += 1;
             if self.done & 0xff == 0 {
-                self.progress.tell(Stage::Alike, self.done, self.total);
+                self.progress.tell(self.done, self.total);
                 if self.cancel.is_set() {
                     return false;
                 }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use crate::confirm::Suspects;
 use crate::similarity::{self, Chosen, Similarity};
 use crate::verdict;
-use sysak_base::{Cancel, Progress, Quiet, Stage};
+use sysak_base::{Cancel, Quiet};
 use sysak_heap::{Tally, tally};
 use sysak_kernel::Kernel;
 
 use crate::plan::{Plan, Scope};
-use sysak_snapshot::Snapshot;
+use sysak_report::Stage;
+use sysak_snapshot::{Snapshot, Stages};
 
 /// What is written to within this time is in use, however torn the list that it is on.
 const GLANCE: Duration = Duration::from_millis(300);
@@ -71,14 +72,14 @@ pub fn suspects(seen: &Snapshot, tallies: &[Tally], scope: Scope) -> impl Iterat
 }
 
 /// Waits, telling progress; false when cancelled.
-pub fn wait(settle: Duration, progress: &dyn Progress, cancel: &Cancel) -> bool {
+pub fn wait(settle: Duration, stages: &dyn Stages, cancel: &Cancel) -> bool {
     let start = Instant::now();
     while start.elapsed() < settle {
         if cancel.is_set() {
             return false;
         }
         let (done, total) = (start.elapsed().as_millis() as u64, settle.as_millis() as u64);
-        progress.tell(Stage::Settle, done, total);
+        stages.tell(Stage::Settle, done, total);
         std::thread::sleep(Duration::from_millis(50).min(settle));
     }
     !cancel.is_set()

@@ -7,11 +7,12 @@ mod watched;
 
 use std::time::Duration;
 
-use sysak_base::{PAGE_SIZE, Stage};
+use sysak_base::PAGE_SIZE;
 use sysak_heap::Class;
 use sysak_infer::content::ContentSymbol;
 use sysak_kernel::Kernel;
 use sysak_report as report;
+use sysak_report::Stage;
 use sysak_snapshot::to_report::{cache_totals, census, rounded, seconds, skipped, strings, tool};
 
 use crate::diagnose::Diagnosis;
@@ -31,7 +32,7 @@ pub fn report(
         tool: tool(),
         target,
         verdict: verdict(diagnosis),
-        interrupted: diagnosis.observed.interrupted.map(Into::into),
+        interrupted: diagnosis.observed.interrupted,
         method: report::Method {
             looks: diagnosis.observed.snapshots,
             settle_s: settle(diagnosis, plan),

@@ -276,31 +276,14 @@ pub enum Stage {
     Walk,
     /// Marking from the roots.
     Reach,
-    /// Groups of like content.
-    #[serde(rename = "similarity")]
-    Alike,
+    /// Groups of similar content.
+    Similarity,
     /// Watching allocations and frees.
     Collect,
     /// Watching frees only, so that what is in flight drains.
     Drain,
-    /// Waiting for the second look.
+    /// Waiting for the second snapshot.
     Settle,
-    /// The second look.
+    /// The second snapshot.
     SecondLook,
-}
-
-impl From<sysak_base::Stage> for Stage {
-    fn from(stage: sysak_base::Stage) -> Stage {
-        match stage {
-            sysak_base::Stage::Open => Stage::Open,
-            sysak_base::Stage::Census => Stage::Census,
-            sysak_base::Stage::Walk => Stage::Walk,
-            sysak_base::Stage::Reach => Stage::Reach,
-            sysak_base::Stage::Alike => Stage::Alike,
-            sysak_base::Stage::Collect => Stage::Collect,
-            sysak_base::Stage::Drain => Stage::Drain,
-            sysak_base::Stage::Settle => Stage::Settle,
-            sysak_base::Stage::SecondLook => Stage::SecondLook,
-        }
-    }
 }

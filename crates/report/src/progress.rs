@@ -10,7 +10,7 @@ pub fn stage_name(lang: Lang, stage: Stage) -> String {
         Stage::Census => say::stage_census(lang),
         Stage::Walk => say::stage_walk(lang),
         Stage::Reach => say::stage_reach(lang),
-        Stage::Alike => say::stage_alike(lang),
+        Stage::Similarity => say::stage_alike(lang),
         Stage::Settle => say::stage_settle(lang),
         Stage::Collect => say::stage_collect(lang),
         Stage::Drain => say::stage_drain(lang),

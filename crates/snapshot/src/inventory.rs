@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Progress, Stage};
+use sysak_base::{Cancel, PAGE_SHIFT, Pfn};
 use sysak_heap::{Class, Heap, NonSlab, PageSet, PerCpuObject, UnmarkedHeap};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::tasks::Stacks;
@@ -13,7 +13,9 @@ use sysak_kernel::{
     Coverage, FreePages, Kernel, KernelError, percpu, slub, tables, tasks, vmalloc,
 };
 
-use crate::Times;
+use sysak_report::Stage;
+
+use crate::{InStage, Stages, Times};
 
 /// What is known before any pointer is followed.
 pub struct Inventory {
@@ -47,7 +49,7 @@ impl Inventory {
 /// Gives every page an owner, and finds every allocated object.
 pub fn take_inventory(
     kernel: &Kernel<'_>,
-    progress: &dyn Progress,
+    stages: &dyn Stages,
     cancel: &Cancel,
 ) -> Result<Inventory, KernelError> {
     let mut coverage = Coverage::default();
@@ -55,14 +57,17 @@ pub fn take_inventory(
 
     let start = Instant::now();
     let free = FreePages::find(kernel, &mut coverage);
-    let mut census = Census::take(kernel, &free, &mut coverage, progress, cancel);
+    let mut census =
+        Census::take(kernel, &free, &mut coverage, &InStage(stages, Stage::Census), cancel);
     drop(free);
     times.census = start.elapsed();
 
     let start = Instant::now();
     let slabs = match census.interrupted {
         true => slub::Slabs::none(kernel),
-        false => slub::walk(kernel, &census.slabs, &mut coverage, progress, cancel)?,
+        false => {
+            slub::walk(kernel, &census.slabs, &mut coverage, &InStage(stages, Stage::Walk), cancel)?
+        }
     };
     // Slab pages that are none of SLUB's hold references like any kernel page.
     for (first, pages) in &slabs.foreign {

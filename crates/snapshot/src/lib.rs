@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use sysak_base::{Cancel, Progress, Ranges, Stage, VaRange};
+use sysak_base::{Cancel, Ranges, VaRange};
 use sysak_heap::marking::{Context, Excused, Marked, Marking, Roots};
 use sysak_heap::reverse::WithRoots;
 use sysak_heap::{Heap, Object, PageSet, allocated_since, tally};
@@ -13,12 +13,15 @@ use sysak_kernel::page::Census;
 use sysak_kernel::tasks::Stacks;
 use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{Coverage, Kernel, KernelError, Omitted, Reason, own_buffers, percpu, vmalloc};
+use sysak_report::Stage;
 
 mod inventory;
+mod stages;
 mod times;
 pub mod to_report;
 
 pub use inventory::{Inventory, SlabPages, take_inventory};
+pub use stages::{InStage, Stages, Watching};
 pub use times::Times;
 
 use inventory::slab_pages;
@@ -51,16 +54,17 @@ impl Snapshot {
     /// Takes an inventory and marks what is reachable.
     pub fn take(
         kernel: &Kernel<'_>,
-        progress: &dyn Progress,
+        stages: &dyn Stages,
         cancel: &Cancel,
     ) -> Result<Snapshot, KernelError> {
-        let inventory = take_inventory(kernel, progress, cancel)?;
+        let inventory = take_inventory(kernel, stages, cancel)?;
         let Inventory { census, heap, non_slab, areas, percpu, stacks, .. } = inventory;
         let (mut coverage, mut times) = (inventory.coverage, inventory.times);
         let heap = heap.adopt(non_slab);
         let bookkeeping = Bookkeeping::find(kernel, &heap, &areas);
         let start = Instant::now();
-        let context = Context { memory: kernel.memory, progress, cancel };
+        let progress = InStage(stages, Stage::Reach);
+        let context = Context { memory: kernel.memory, progress: &progress, cancel };
         let marking = Marking::start(heap, bookkeeping.never_followed, context);
         let (heap, marked) = if inventory.interrupted.is_some() {
             marking.skip()
@@ -68,7 +72,7 @@ impl Snapshot {
             let left_out = left_out(kernel, &stacks);
             let marking = marking.from_roots(roots(kernel, &census, &stacks, &left_out));
             let marking = marking.excuse(bookkeeping.excused);
-            catch_up(kernel, &census, marking, context)?.finish()
+            catch_up(kernel, &census, marking, stages, cancel)?.finish()
         };
         times.reach = start.elapsed();
         coverage.bytes_scanned = marked.bytes_scanned;
@@ -169,12 +173,13 @@ fn catch_up<'a>(
     kernel: &Kernel<'_>,
     before: &Census,
     marking: Excused<'a>,
-    context: Context<'_>,
+    stages: &dyn Stages,
+    cancel: &Cancel,
 ) -> Result<Excused<'a>, KernelError> {
     if marking.is_interrupted() || !is_worth_it(kernel, marking.heap()) {
         return Ok(marking);
     }
-    let again = take_inventory(kernel, context.progress, context.cancel)?;
+    let again = take_inventory(kernel, stages, cancel)?;
     if again.interrupted.is_some() {
         return Ok(marking);
     }

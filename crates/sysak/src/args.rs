@@ -40,7 +40,7 @@ bad usage, or no privilege (the reason is on stderr).";
 pub struct Memleak {
     /// Kind of memory to judge
     #[arg(short = 't', long = "type", value_name = "KIND", default_value = "auto")]
-    pub kind: Kind,
+    pub kind: MemoryKind,
 
     /// Judge this slab cache only (a name of /proc/slabinfo, or of a cache merged into it);
     /// "all" judges every cache, and watches the allocations of every cache
@@ -75,7 +75,7 @@ pub struct Memleak {
     pub similarity: u32,
 
     #[command(flatten)]
-    pub shape: Shape,
+    pub output: Output,
 
     /// List the totals of every slab cache too
     #[arg(long)]
@@ -110,7 +110,7 @@ pub struct Memgraph {
     pub source: Source,
 
     #[command(flatten)]
-    pub shape: Shape,
+    pub output: Output,
 }
 
 const INSPECT_NOTES: &str = "\
@@ -132,7 +132,7 @@ pub struct Inspect {
     pub source: Source,
 
     #[command(flatten)]
-    pub shape: Shape,
+    pub output: Output,
 }
 
 /// What `sysak inspect` shows.
@@ -213,9 +213,9 @@ pub struct Source {
     pub kallsyms: Option<PathBuf>,
 }
 
-/// How to tell it.
+/// How to print it.
 #[derive(Args, Debug)]
-pub struct Shape {
+pub struct Output {
     /// Shape of the report
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
@@ -240,7 +240,7 @@ fn percent(text: &str) -> Result<f64, String> {
 
 /// Kinds of kernel memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub enum MemoryKind {
     /// Whatever leaks
     Auto,
     /// Slab objects

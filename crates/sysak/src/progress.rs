@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sysak_base::{Progress, Stage, Watching};
-use sysak_report::{Lang, stage_name, watching};
+use sysak_report::{Lang, Stage, stage_name, watching};
+use sysak_snapshot::{Stages, Watching};
 
 /// The line on the terminal.
 pub struct Line {
@@ -38,7 +38,7 @@ impl Line {
     }
 }
 
-impl Progress for Line {
+impl Stages for Line {
     fn tell(&self, stage: Stage, done: u64, total: u64) {
         let mut last = self.last.borrow_mut();
         if last.is_some_and(|(before, when)| before == stage && when.elapsed() < EVERY) {
@@ -47,14 +47,14 @@ impl Progress for Line {
         *last = Some((stage, Instant::now()));
         // What watching has seen follows at once.
         if stage != Stage::Collect {
-            self.bar.set_message(stage_name(self.lang, stage.into()));
+            self.bar.set_message(stage_name(self.lang, stage));
         }
         self.bar.set_length(total.max(1));
         self.bar.set_position(done.min(total));
     }
 
     fn watching(&self, seen: &Watching<'_>) {
-        let stage = stage_name(self.lang, Stage::Collect.into());
+        let stage = stage_name(self.lang, Stage::Collect);
         let said = watching(self.lang, seen.events, seen.outstanding, seen.front_runner);
         self.bar.set_message(format!("{stage}: {said}"));
     }

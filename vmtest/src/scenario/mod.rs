@@ -1,8 +1,8 @@
 //! What is tried on one kernel, each of these in a boot of its own:
 //! looks at memory alone, at a busy guest without leaks, modules that hold objects, modules that lose
 //! them, both readers, the kernel's own counts, the vmcore, and whose the memory is; the same for memory
-//! that is no slab object; whose the memory is, under more loads of user space; watching allocations where nothing is lost;
-//! watching modules that go on losing slab objects; and such that go on losing other memory.
+//! that is no slab object; whose the memory is, under more loads of user space; watching allocations where
+//! nothing is lost; watching modules that go on losing slab objects; and such that go on losing other memory.
 
 mod classes;
 mod counts;

@@ -69,7 +69,7 @@ mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
 
-    use sysak_base::{Anchors, Cancel, Fault, Memory, PfnRange, Progress, Stage};
+    use sysak_base::{Anchors, Cancel, Fault, Memory, PfnRange, Progress};
     use sysak_symbols::{Kallsyms, TypeInfo};
 
     use crate::Coverage;
@@ -133,7 +133,7 @@ mod tests {
     struct Silent;
 
     impl Progress for Silent {
-        fn tell(&self, _: Stage, _: u64, _: u64) {}
+        fn tell(&self, _: u64, _: u64) {}
     }
 
     /// Gives `look` a kernel whose node has one zone, with per-CPU lists of free pages.

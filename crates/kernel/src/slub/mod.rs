@@ -14,7 +14,7 @@ mod totals;
 pub use caches::Caches;
 pub use totals::object_totals;
 
-use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Stage, Va};
+use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Va};
 use sysak_heap::{Heap, HeapBuilder, Object, PageSet, UnmarkedHeap};
 
 use crate::read::word;
@@ -130,7 +130,7 @@ impl Walker<'_, '_> {
                 self.slab(pfn, bytes);
                 done += 1;
                 if done & 0x3ff == 0 {
-                    progress.tell(Stage::Walk, done, total);
+                    progress.tell(done, total);
                     if cancel.is_set() {
                         self.interrupted = true;
                         return;

@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 use sysak_alloctrace::{
     Events, Follow, Followed, Kind, Mode, OtherMemory, Record, TraceError, Tracer,
 };
-use sysak_base::{Cancel, Progress, Stage, Va, Watching};
+use sysak_base::{Cancel, Va};
 use sysak_heap::{Cache, Class, Heap, Object};
 use sysak_kernel::Kernel;
 use sysak_kernel::shape::EventShape;
+use sysak_report::Stage;
+use sysak_snapshot::{Stages, Watching};
 
 use crate::decision::{DRAIN, Until};
 
@@ -146,7 +148,7 @@ impl<'a> Watch<'a> {
         &mut self,
         kernel: &Kernel<'_>,
         until: Until,
-        progress: &dyn Progress,
+        stages: &dyn Stages,
         cancel: &Cancel,
     ) -> bool {
         self.pace.begin(&self.tracer, self.tracer.seen());
@@ -159,8 +161,8 @@ impl<'a> Watch<'a> {
         };
         while !cancel.is_set() && start.elapsed() < until.most && !is_enough(self) {
             let total = until.most.as_millis() as u64;
-            progress.tell(Stage::Collect, start.elapsed().as_millis() as u64, total);
-            self.tick(kernel, progress);
+            stages.tell(Stage::Collect, start.elapsed().as_millis() as u64, total);
+            self.tick(kernel, stages);
             std::thread::sleep(TICK.min(until.most.saturating_sub(start.elapsed())));
         }
         self.collected += start.elapsed();
@@ -174,20 +176,20 @@ impl<'a> Watch<'a> {
     }
 
     /// Lets what is in flight drain; false when cancelled.
-    pub fn drain(&mut self, kernel: &Kernel<'_>, progress: &dyn Progress, cancel: &Cancel) -> bool {
+    pub fn drain(&mut self, kernel: &Kernel<'_>, stages: &dyn Stages, cancel: &Cancel) -> bool {
         self.tracer.set_mode(Mode::Drain);
         let start = Instant::now();
         while !cancel.is_set() && start.elapsed() < DRAIN {
             let total = DRAIN.as_millis() as u64;
-            progress.tell(Stage::Drain, start.elapsed().as_millis() as u64, total);
-            self.tick(kernel, progress);
+            stages.tell(Stage::Drain, start.elapsed().as_millis() as u64, total);
+            self.tick(kernel, stages);
             std::thread::sleep(TICK);
         }
         self.drained += start.elapsed();
         !cancel.is_set()
     }
 
-    fn tick(&mut self, kernel: &Kernel<'_>, progress: &dyn Progress) {
+    fn tick(&mut self, kernel: &Kernel<'_>, stages: &dyn Stages) {
         let seen = self.tracer.seen();
         let passed = self.last_tick.elapsed().as_nanos() as u64;
         self.last_tick = Instant::now();
@@ -198,7 +200,7 @@ impl<'a> Watch<'a> {
             self.count();
         }
         let front = self.front.map(|(id, _)| self.names.name(id));
-        progress.watching(&Watching {
+        stages.watching(&Watching {
             events: seen.allocs + seen.frees,
             outstanding: self.tracer.outstanding(),
             front_runner: front,

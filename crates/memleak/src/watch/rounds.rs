@@ -7,10 +7,11 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use sysak_alloctrace::Seen;
-use sysak_base::{Cancel, Memory, Progress, Stage, Va};
+use sysak_base::{Cancel, Memory, Va};
 use sysak_heap::{Class, Tally, tally};
 use sysak_kernel::{Kernel, KernelError, user_memory};
-use sysak_snapshot::Snapshot;
+use sysak_report::Stage;
+use sysak_snapshot::{Snapshot, Stages};
 
 use super::{Counted, FunctionId, Traced, Watch};
 use crate::confirm::Suspects;
@@ -94,7 +95,7 @@ type Counts = HashMap<(u16, FunctionId), u64>;
 pub fn run<'a>(
     mut watch: Watch<'a>,
     start: Start<'a, '_>,
-    progress: &dyn Progress,
+    stages: &dyn Stages,
     cancel: &Cancel,
 ) -> Result<Rounds<'a>, KernelError> {
     let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, .. } = start;
@@ -108,13 +109,13 @@ pub fn run<'a>(
     let (mut machine, mut until) = Decisions::start(is_suspect, start.is_noted, limit);
     loop {
         let going =
-            watch.collect(kernel, until, progress, cancel) && watch.drain(kernel, progress, cancel);
+            watch.collect(kernel, until, stages, cancel) && watch.drain(kernel, stages, cancel);
         let between_looks = ended.elapsed();
         if going {
             let before = seen.times;
             // The last look's memory is given back before the next needs as much.
             drop(seen);
-            seen = Snapshot::take(kernel, progress, cancel)?;
+            seen = Snapshot::take(kernel, stages, cancel)?;
             seen.times.add(before);
             snapshots += 1;
             ended = Instant::now();

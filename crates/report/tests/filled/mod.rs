@@ -82,7 +82,7 @@ pub fn report(m: &Marks) -> Report {
         summary: String::new(),
         notice: String::new(),
         reason: Some(m.secret("reason")),
-        interrupted: Some(Stage::Alike),
+        interrupted: Some(Stage::Similarity),
         redacted: false,
         method: Method {
             looks: 2,

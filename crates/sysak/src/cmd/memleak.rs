@@ -3,12 +3,10 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sysak_base::Stage;
 use sysak_heap::{Class, Heap, Object};
-use sysak_kernel::Kernel;
 use sysak_kernel::shape::EventShape;
 use sysak_kernel::user_memory::{self, Wanted};
 use sysak_memleak::diagnose::{Diagnosis, diagnose};
@@ -18,9 +16,8 @@ use sysak_report::document::Detail;
 use sysak_snapshot::Snapshot;
 use sysak_symbols::TypeInfo;
 
-use super::session;
-use crate::args::{Kind, Memleak};
-use crate::progress::Line;
+use super::session::Session;
+use crate::args::{Memleak, MemoryKind};
 
 /// Caches that are described where nothing leaks.
 const BIGGEST: usize = 10;
@@ -29,30 +26,32 @@ const HOLDERS: usize = 5;
 
 /// Runs the command; the result is the exit status.
 pub fn run(args: &Memleak) -> Result<u8> {
-    let start = Instant::now();
     refuse_contradictions(args)?;
-    let cancel = session::cancel_on_signals()?;
-    if args.source.vmcore.is_none() {
-        session::stay_out_of_the_way();
-    }
-    let line = Line::new(session::language(args.shape.lang));
-    let progress: &dyn sysak_base::Progress = &line;
-    progress.tell(Stage::Open, 0, 1);
-    let mut target = sysak_target::open(&session::options(&args.source), &cancel)?;
-    session::complete_symbols(&mut target);
-    let mut kernel =
-        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
-    let plan = plan(args, target.identity.live, &target.types);
-    let mut diagnosis = diagnose(&mut kernel, &plan, progress, &cancel)?;
+    let session = Session::open(&args.source, &args.output)?;
+    let mut kernel = session.kernel()?;
+    let plan = plan(args, session.is_live(), &session.target.types);
+    let mut diagnosis = diagnose(&mut kernel, &plan, session.stages(), &session.cancel)?;
     let user = tells_user_memory(&plan, &diagnosis).then(|| {
-        let own = session::own_process(target.identity.live);
+        let own_pid = session.own_process();
         let Snapshot { heap, census, coverage, .. } = &mut diagnosis.observed.snapshot;
-        let wanted = Wanted { top: HOLDERS, own_pid: own };
-        let found = user_memory::find(&kernel, heap, census, wanted, coverage, &cancel);
-        sysak_memgraph::holders(found, HOLDERS, own)
+        let wanted = Wanted { top: HOLDERS, own_pid };
+        let found = user_memory::find(&kernel, heap, census, wanted, coverage, &session.cancel);
+        sysak_memgraph::holders(found, HOLDERS, own_pid)
     });
-    line.clear();
-    let heap = &diagnosis.observed.snapshot.heap;
+    dump_lists(args, &diagnosis.observed.snapshot.heap)?;
+    let target = session.target_report();
+    let mut report = to_report::report(target, &kernel, &diagnosis, &plan, session.elapsed());
+    report.findings.extend(user.map(|user| sysak_memgraph::finding(&user, &report.census)));
+    if args.all_caches {
+        report.caches = to_report::all_caches(&diagnosis);
+    }
+    let verdict = report.verdict;
+    session.print(report, Detail { stacks: args.stacks })?;
+    Ok(verdict.exit_status())
+}
+
+/// Writes the lists of objects that were asked for.
+fn dump_lists(args: &Memleak, heap: &Heap) -> Result<()> {
     if let Some(file) = &args.dump_objects {
         let is_slab = |class| class == Class::Slab;
         dump(heap, file, &is_slab, |slab, each| heap.for_each_live(slab, each))?;
@@ -60,20 +59,7 @@ pub fn run(args: &Memleak) -> Result<u8> {
     if let Some(file) = &args.dump_lost {
         dump(heap, file, &|_| true, |slab, each| heap.for_each_white(slab, each))?;
     }
-    let mut report = to_report::report(
-        session::target(&target.identity),
-        &kernel,
-        &diagnosis,
-        &plan,
-        start.elapsed(),
-    );
-    report.findings.extend(user.map(|user| sysak_memgraph::finding(&user, &report.census)));
-    if args.all_caches {
-        report.caches = to_report::all_caches(&diagnosis);
-    }
-    let verdict = report.verdict;
-    session::print(report, &args.shape, Detail { stacks: args.stacks })?;
-    Ok(verdict.exit_status())
+    Ok(())
 }
 
 /// Whether the question is about all memory, and an answer is known.
@@ -111,18 +97,18 @@ fn plan(args: &Memleak, live: bool, types: &TypeInfo) -> Plan {
     }
 }
 
-fn only_class(kind: Kind) -> Option<Class> {
+fn only_class(kind: MemoryKind) -> Option<Class> {
     match kind {
-        Kind::Auto => None,
-        Kind::Slab => Some(Class::Slab),
-        Kind::Page => Some(Class::Page),
-        Kind::Vmalloc => Some(Class::Vmalloc),
-        Kind::Percpu => Some(Class::PerCpu),
+        MemoryKind::Auto => None,
+        MemoryKind::Slab => Some(Class::Slab),
+        MemoryKind::Page => Some(Class::Page),
+        MemoryKind::Vmalloc => Some(Class::Vmalloc),
+        MemoryKind::Percpu => Some(Class::PerCpu),
     }
 }
 
 fn refuse_contradictions(args: &Memleak) -> Result<()> {
-    let other = matches!(args.kind, Kind::Page | Kind::Vmalloc | Kind::Percpu);
+    let other = matches!(args.kind, MemoryKind::Page | MemoryKind::Vmalloc | MemoryKind::Percpu);
     match &args.name {
         Some(name) if other && name != ALL => {
             bail!("-n {name} names a slab cache: use it with -t slab or without -t")

@@ -3,4 +3,5 @@
 pub mod inspect;
 pub mod memgraph;
 pub mod memleak;
+mod output;
 mod session;

@@ -4,8 +4,8 @@
 
 use sysak_symbols::{MemberOf, Shape, TypeId};
 
-use crate::Types;
-use crate::names::{self, Block};
+use super::Types;
+use crate::building_blocks::{self, Block};
 
 /// How far to look into a type.
 #[derive(Clone, Copy)]
@@ -56,5 +56,5 @@ pub(crate) fn is_open(types: &Types, id: TypeId) -> bool {
 }
 
 fn is_link(types: &Types, id: TypeId) -> bool {
-    matches!(names::block(types.name(id)), Some(Block::List | Block::Chain | Block::Tree))
+    matches!(building_blocks::block(types.name(id)), Some(Block::List | Block::Chain | Block::Tree))
 }

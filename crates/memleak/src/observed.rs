@@ -1,0 +1,35 @@
+//! What was observed of a kernel, before anything is judged.
+
+use sysak_heap::Tally;
+use sysak_report::Stage;
+use sysak_snapshot::Snapshot;
+
+use crate::watch::rounds::Watched;
+
+/// What the snapshots and the watch saw, before anything is judged.
+pub struct Observed<'a> {
+    /// The snapshot that counts: the last one.
+    pub snapshot: Snapshot,
+    /// Objects of each cache.
+    pub tallies: Vec<Tally>,
+    /// How many snapshots were taken.
+    pub snapshots: u32,
+    /// What watching allocations showed; `None` where nothing was watched.
+    pub watched: Option<Watched<'a>>,
+    /// Why nothing was watched although it was wanted.
+    pub refused: Option<String>,
+    /// The step in which it was ended early.
+    pub interrupted: Option<Stage>,
+}
+
+impl Observed<'_> {
+    /// Without a watch.
+    pub(crate) fn of(
+        snapshot: Snapshot,
+        tallies: Vec<Tally>,
+        snapshots: u32,
+        interrupted: Option<Stage>,
+    ) -> Self {
+        Observed { snapshot, tallies, snapshots, watched: None, refused: None, interrupted }
+    }
+}
