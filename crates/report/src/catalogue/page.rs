@@ -116,6 +116,8 @@ messages! {
     head_points() { "contents or holder", "内容或持有者" }
     held_by(name) { "held by {name}", "由 {name} 持有" }
     share_held_by(share, name) { "{share} held by {name}", "{share} 由 {name} 持有" }
+    merged_contents(contents) { "{contents} and others (merged)", "{contents}等（已合并）" }
+    share_leads_to(share, symbol) { "{share} lead to {symbol}", "{share} 指向 {symbol}" }
     yes() { "yes", "是" }
     no() { "no", "否" }
     census_title(total) { "Where the memory is: {total} in all", "内存去向：共 {total}" }
