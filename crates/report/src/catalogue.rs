@@ -16,6 +16,7 @@ macro_rules! messages {
     )*};
 }
 
+mod caches;
 mod inspect;
 mod memgraph;
 mod page;
@@ -25,6 +26,7 @@ mod skipped;
 mod verdict;
 mod watch;
 
+pub(crate) use caches::cache_contents;
 pub(crate) use inspect::*;
 pub(crate) use memgraph::*;
 pub(crate) use page::*;

@@ -10,6 +10,7 @@ mod census;
 mod finding;
 mod foot;
 mod functions;
+mod held;
 mod holders;
 mod inspect;
 mod memgraph;

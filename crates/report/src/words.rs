@@ -210,9 +210,12 @@ mod tests {
             text.contains("grew by 2.1 MiB an hour, measured over 14 s; at this rate"),
             "{text}"
         );
-        assert!(text.contains("full in 41 days.") && text.ends_with("rough figure."), "{text}");
+        assert!(
+            text.contains("out of memory in 41 days.") && text.ends_with("rough figure."),
+            "{text}"
+        );
         seen.full_in_s = Some(f64::INFINITY);
-        assert!(!trend(&seen, 4096, Lang::En).unwrap().contains("full in"));
+        assert!(!trend(&seen, 4096, Lang::En).unwrap().contains("out of memory"));
         seen.unreclaimable_bytes_per_s = Some(10.0);
         assert_eq!(trend(&seen, 4096, Lang::En), None);
     }

@@ -17,13 +17,13 @@ pub struct Cli {
 /// The tools of the toolbox.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tells whether the kernel leaks memory, and if not, where the memory is.
+    /// Finds kernel memory leaks; where there is none, shows what uses the memory.
     #[command(after_help = MEMLEAK_NOTES)]
     Memleak(Box<Memleak>),
-    /// Shows where the memory is: the kernel's, the file cache's, and whose programs'.
+    /// Shows what uses the memory: the kernel, the file cache, and which programs.
     #[command(after_help = MEMGRAPH_NOTES)]
     Memgraph(Memgraph),
-    /// Shows what an expert asks next: an address, an object, what points at it, a slab cache.
+    /// Shows details for experts: an address, an object, what points to it, a slab cache.
     #[command(after_help = INSPECT_NOTES)]
     Inspect(Inspect),
 }
@@ -32,7 +32,7 @@ const MEMLEAK_NOTES: &str = "\
 Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
 and nothing but read permission for a crash dump.
 
-Exit status: 0 no leak; 1 a leak, or memory that grows without bound; 2 could not tell,
+Exit status: 0 no leak; 1 a leak, or memory that grows without bound; 2 could not determine,
 bad usage, or no privilege (the reason is on stderr).";
 
 /// Options of `sysak memleak`.
@@ -47,7 +47,7 @@ pub struct Memleak {
     #[arg(short = 'n', long, value_name = "CACHE", add = ArgValueCandidates::new(cache_names))]
     pub name: Option<String>,
 
-    /// Check only: judge from looks at memory, watch no allocations
+    /// Only check memory as it is (two snapshots); watch no allocations
     #[arg(short = 'c', long)]
     pub check: bool,
 
@@ -55,21 +55,21 @@ pub struct Memleak {
     #[arg(short = 's', long)]
     pub stacks: bool,
 
-    /// Watch a live machine for so many seconds at most [default: 200]; with --check, seconds
-    /// between the look that finds suspects and the one that confirms them [default: 5]
+    /// Longest time to watch a live machine, in seconds [default: 200]; with --check, seconds
+    /// between the snapshot that finds suspects and the one that confirms them [default: 5]
     #[arg(short = 'i', long, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(5..=86400))]
     pub interval: Option<u64>,
 
-    /// Percent of one CPU that watching may cost; above it stacks are thinned first, then
-    /// records
+    /// Percent of one CPU that watching may use; above it fewer call stacks are recorded, then
+    /// fewer allocations
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
     pub max_overhead: f64,
 
     #[command(flatten)]
     pub source: Source,
 
-    /// Objects are alike from this many percent of equal bytes
+    /// Objects are similar if at least this percentage of their bytes is equal
     #[arg(long, value_name = "PERCENT", default_value_t = 65,
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub similarity: u32,
@@ -77,7 +77,7 @@ pub struct Memleak {
     #[command(flatten)]
     pub output: Output,
 
-    /// List the totals of every slab cache too
+    /// Also list the totals of every slab cache
     #[arg(long)]
     pub all_caches: bool,
 
@@ -85,7 +85,7 @@ pub struct Memleak {
     #[arg(long, value_name = "FILE")]
     pub dump_objects: Option<PathBuf>,
 
-    /// Write the cache (or page, vmalloc, percpu) and address of all that is unreachable to this
+    /// Write the cache (or page, vmalloc, percpu) and address of everything unreachable to this
     /// file
     #[arg(long, value_name = "FILE")]
     pub dump_lost: Option<PathBuf>,
@@ -94,7 +94,7 @@ pub struct Memleak {
 const MEMGRAPH_NOTES: &str = "\
 Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
 and nothing but read permission for a crash dump. Memory of programs is shown, never judged:
-use `sysak memleak` to find out whether the kernel loses memory.
+use `sysak memleak` to find out whether the kernel leaks memory.
 
 Exit status: 0; 2 bad usage, no privilege, or a kernel that cannot be read (the reason is on
 stderr).";
@@ -115,8 +115,8 @@ pub struct Memgraph {
 
 const INSPECT_NOTES: &str = "\
 Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
-and nothing but read permission for a crash dump. What a live machine shows changes while it
-is read: a crash dump does not.
+and nothing but read permission for a crash dump. A live machine changes while it is read; a
+crash dump does not.
 
 Exit status: 0; 2 bad usage, no privilege, a name or an address that the target does not have,
 or a kernel that cannot be read (the reason is on stderr).";
@@ -138,7 +138,7 @@ pub struct Inspect {
 /// What `sysak inspect` shows.
 #[derive(Debug, Subcommand)]
 pub enum Inspected {
-    /// A slab cache: its objects by content, what they lead to, and who holds them
+    /// A slab cache: its objects by content, what they point to, and who holds them
     Cache {
         /// A name of /proc/slabinfo, or of a cache merged into it
         #[arg(value_name = "NAME", add = ArgValueCandidates::new(cache_names))]
@@ -149,12 +149,12 @@ pub enum Inspected {
         /// An address in the object
         #[arg(value_name = "ADDRESS", value_parser = address)]
         address: u64,
-        /// Show the objects that its words lead to as well, so many steps far
+        /// Also show the objects that its words point to, this many steps deep
         #[arg(long, value_name = "N", default_value_t = 0,
               value_parser = clap::value_parser!(u32).range(0..=8))]
         depth: u32,
     },
-    /// What points at an object, and by which ways it is held
+    /// What points to an object, and how it is held (retention paths)
     Refs {
         /// An address in the object
         #[arg(value_name = "ADDRESS", value_parser = address)]
@@ -199,7 +199,7 @@ pub struct Source {
     )]
     pub reader: Reader,
 
-    /// Snapshot at this crash dump (ELF vmcore) instead of the live machine
+    /// Analyse this crash dump (ELF vmcore) instead of the live machine
     #[arg(long, global = true, value_name = "FILE")]
     pub vmcore: Option<PathBuf>,
 
@@ -216,7 +216,7 @@ pub struct Source {
 /// How to print it.
 #[derive(Args, Debug)]
 pub struct Output {
-    /// Shape of the report
+    /// Format of the report
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
@@ -225,7 +225,7 @@ pub struct Output {
     pub lang: Option<Lang>,
 
     /// Replace kernel addresses, memory contents and the names of processes, files and the like
-    /// by hashes
+    /// with hashes
     #[arg(long, global = true)]
     pub redact: bool,
 }
@@ -245,7 +245,7 @@ pub enum MemoryKind {
     Auto,
     /// Slab objects
     Slab,
-    /// Pages straight from the buddy allocator
+    /// Pages directly from the page allocator
     Page,
     /// vmalloc areas
     Vmalloc,

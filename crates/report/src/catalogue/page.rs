@@ -13,8 +13,8 @@ messages! {
     read_kcore() { "Read live through /proc/kcore", "读取方式：在线，/proc/kcore" }
     read_bpf() { "Read live through BPF", "读取方式：在线，BPF" }
     read_elf() { "Read from a crash dump (ELF)", "读取方式：崩溃转储（ELF）" }
-    one_look() { ", one look", "，检查一次" }
-    two_looks(seconds) { ", two looks {seconds} s apart", "，间隔 {seconds} 秒检查两次" }
+    one_look() { ", one snapshot", "，一次快照" }
+    two_looks(seconds) { ", two snapshots {seconds} s apart", "，间隔 {seconds} 秒的两次快照" }
     cache_title(cache, size) {
         "Slab cache {cache} (a pool of kernel objects of {size} bytes each)",
         "slab 缓存 {cache}（每个对象 {size} 字节的内核对象池）"
@@ -24,8 +24,7 @@ messages! {
     class_percpu() { "Per-CPU memory", "每 CPU 内存" }
     class_user() { "User memory", "用户内存" }
     merged(aliases) {
-        "The kernel keeps these in the same cache: {aliases}",
-        "内核把以下缓存合并在一起：{aliases}"
+        "The kernel merged these caches into it: {aliases}", "内核已将以下缓存与它合并：{aliases}"
     }
     outstanding_title() { "Outstanding allocations", "未释放内存汇总" }
     head_count() { "count", "次数" }
@@ -44,60 +43,57 @@ messages! {
     growing_function(function) { "growing function: {function}", "增长来源函数: {function}" }
     allocating_function(function) { "allocated by: {function}", "分配函数: {function}" }
     possible_title() {
-        "Code that allocates such objects (found in the kernel's text, not seen doing it):",
-        "会分配这类对象的代码（从内核代码中找到，并未观察到实际分配）："
+        "Code that may have allocated these objects (found by searching the kernel's code, not seen running):",
+        "可能分配了这些 object 的代码（由搜索内核代码得到，并未观察到实际分配）："
     }
-    asks_for(size) { "asks for {size} bytes", "申请 {size} 字节" }
-    possible_others(count) {
-        "and {count} other places that only the size links with them", "另有 {count} 处仅大小相符"
-    }
+    asks_for(size) { "requests {size} bytes", "申请 {size} 字节" }
+    possible_others(count) { "{count} other call sites match by size only", "另有 {count} 处调用点仅大小相符" }
     possible_too_many(count) {
-        "In the kernel's text {count} places allocate objects of this cache and size; nothing else links any of them with these objects.",
-        "内核代码中有 {count} 处会分配该缓存、该大小的对象，除此之外没有发现它们与这些对象的联系。"
+        "In the kernel's code {count} call sites allocate objects of this cache and size; nothing else connects any of them with these objects.",
+        "内核代码中有 {count} 处调用点会分配该缓存、该大小的对象，除此之外没有线索将其中任何一处与这些对象联系起来。"
     }
-    ways_title() { "How they are allocated:", "分配途径：" }
-    called_through(site) {
-        "called the allocator through {site}", "经由 {site} 调用分配器"
-    }
-    for_processes(list) { "allocated by: {list}", "分配者：{list}" }
-    stack_line() { "stack:", "调用栈：" }
-    stack_line_of(count) { "stack of {count}:", "调用栈（{count} 次）：" }
+    ways_title() { "How they are allocated:", "分配路径：" }
+    called_through(site) { "calls the allocator through {site}", "经由 {site} 调用分配器" }
+    for_processes(list) { "by process: {list}", "按进程：{list}" }
+    stack_line() { "call stack:", "调用栈：" }
+    stack_line_of(count) { "call stack of {count}:", "调用栈（{count} 次）：" }
     stayed_title(span) {
-        "Who allocated what stayed, in the {span} that were watched (not a leak)",
-        "观察的 {span}内新分配且未释放的内存来自哪里（不是泄漏）"
+        "Allocated in the {span} of watching and not freed, by function (not a leak)",
+        "观察的 {span}内新分配且未释放的内存，按函数统计（不是泄漏）"
     }
     stayed_title_ever() {
-        "Who allocated what stayed (not a leak)", "新分配且未释放的内存来自哪里（不是泄漏）"
+        "Allocated and not freed, by function (not a leak)", "新分配且未释放的内存，按函数统计（不是泄漏）"
     }
     about(name, said) { "{name}: {said}", "{name}：{said}" }
     space() { " ", "" }
     unknown_function() { "unknown", "未知" }
-    head_process() { "most for process", "主要进程" }
+    head_process() { "main process", "主要进程" }
     type_line(name, percent) {
-        "These objects look like {name} ({percent}), by what stands in them:",
-        "这些 object 看起来是 {name}（{percent}），依据其内容："
+        "These objects look like {name} (confidence {percent}), inferred from their contents:",
+        "根据内容推断，这些 object 应为 {name}（置信度 {percent}）："
     }
     type_unsure() {
-        "What struct these objects are is not clear; closest come:", "无法确定这些 object 的结构类型，最接近的是："
+        "The struct of these objects is not certain; the closest matches:",
+        "无法确定这些 object 的结构体类型，最接近的是："
     }
     type_linked(place) { "{place}: linked into a list", "{place}：在链表中" }
-    type_unlinked(place) { "{place}: taken off a list", "{place}：已从链表移除" }
+    type_unlinked(place) { "{place}: removed from a list", "{place}：已从链表移除" }
     type_page(place) { "{place} → a page", "{place} → 页" }
     content_title() {
-        "What these objects point to (names in the kernel that tell whose they are):",
-        "这些 object 指向哪里（内核中的名字，可据此判断归属）："
+        "What these objects point to (kernel symbols that hint at their owner):",
+        "这些 object 指向的内核符号（可据此推断归属）："
     }
     content_line(way, objects) { "offset {way}, in {objects}", "偏移 {way}，涉及 {objects}" }
     n_objects(objects) { "{objects} objects", "{objects} 个 object" }
     of_n_objects(objects, sampled) {
         "{objects} of {sampled} objects", "{sampled} 个 object 中的 {objects} 个"
     }
-    groups_title() { "Objects of like content:", "内容相似的 object：" }
+    groups_title() { "Objects with similar content:", "内容相似的 object：" }
     group_line(objects, lost, sample) {
-        "{objects} alike, {lost} of them lost, for example {sample}",
+        "{objects} similar, {lost} of them unreachable, for example {sample}",
         "{objects} 个，其中 {lost} 个不可达，例如 {sample}"
     }
-    holders_title() { "Who holds them:", "由谁持有：" }
+    holders_title() { "Who holds them:", "持有者：" }
     head_objects() { "objects", "对象数" }
     advice_title() { "What to do:", "建议：" }
     biggest_title() {
@@ -108,18 +104,20 @@ messages! {
     head_memory() { "memory", "内存" }
     head_frees() { "would free", "可释放" }
     frees_means() {
-        "\"would free\": what nothing else leads to, of all memory, if that holder let go.",
-        "“可释放”：如果该持有者放手，再没有其他指针可达的全部内存。"
+        "\"would free\": all memory that only this holder keeps in use; freed if it lets go.",
+        "“可释放”：仅因该持有者而保留的全部内存，它释放引用后即可回收。"
     }
     head_grew() { "grew by", "增长" }
     head_used() { "objects in use", "在用对象" }
-    head_room() { "room for", "容量" }
+    head_room() { "capacity", "容量" }
     head_freeable() { "freed if needed", "可回收" }
     head_size() { "object bytes", "对象字节数" }
     head_cache() { "cache", "缓存" }
-    head_points() { "whose they are", "归属线索" }
-    held_by(name) { "held by {name}", "持有者 {name}" }
+    head_points() { "contents or holder", "内容或持有者" }
+    held_by(name) { "held by {name}", "由 {name} 持有" }
     share_held_by(share, name) { "{share} held by {name}", "{share} 由 {name} 持有" }
+    merged_contents(contents) { "{contents} and others (merged)", "{contents}等（已合并）" }
+    share_leads_to(share, symbol) { "{share} lead to {symbol}", "{share} 指向 {symbol}" }
     yes() { "yes", "是" }
     no() { "no", "否" }
     census_title(total) { "Where the memory is: {total} in all", "内存去向：共 {total}" }
@@ -128,10 +126,10 @@ messages! {
     leaf_files() { "file cache", "文件缓存" }
     leaf_slab() { "kernel objects (slab)", "内核对象（slab）" }
     leaf_kernel() { "rest of the kernel", "内核其他部分" }
-    leaf_reserved() { "set aside at boot", "启动时保留" }
+    leaf_reserved() { "reserved at boot", "启动时保留" }
     leaf_unaccounted() { "unaccounted for", "去向不明" }
     looked_at(walked, total, objects, scanned) {
-        "Looked at {walked} of {total} slabs with {objects} objects in use; searched {scanned} for pointers.",
+        "Checked {walked} of {total} slabs, with {objects} objects in use; searched {scanned} for pointers.",
         "共检查 {total} 个 slab 中的 {walked} 个，其中在用对象 {objects} 个；在 {scanned} 内存中查找了指针。"
     }
     unknown_number() { "an unknown number", "未知数量" }
@@ -143,15 +141,15 @@ messages! {
     part_census(time) { "page owners {time} s", "页面归属 {time} 秒" }
     part_walk(time) { "slabs {time} s", "遍历 slab {time} 秒" }
     part_reach(time) { "pointers {time} s", "查找指针 {time} 秒" }
-    part_similarity(time) { "likeness {time} s", "比较内容 {time} 秒" }
-    part_explain(time) { "explaining {time} s", "解释 {time} 秒" }
+    part_similarity(time) { "similarity {time} s", "比较内容 {time} 秒" }
+    part_explain(time) { "attribution {time} s", "归因 {time} 秒" }
     part_trace(time) { "tracing {time} s", "跟踪 {time} 秒" }
     notice() {
-        "This report shows kernel addresses and memory contents; before giving it away, --redact hashes them.",
+        "This report shows kernel addresses and memory contents; use --redact to hash them before you share it.",
         "本报告包含内核地址和内存内容；对外提供之前，可用 --redact 将其替换为散列值。"
     }
     notice_redacted() {
-        "Kernel addresses, memory contents and the names of processes, files and the like are replaced by hashes in this report.",
+        "Kernel addresses, memory contents and the names of processes, files and the like are replaced with hashes in this report.",
         "本报告中的内核地址、内存内容以及进程名、文件名等名称已替换为散列值。"
     }
 }

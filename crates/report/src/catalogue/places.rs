@@ -28,7 +28,7 @@ messages! {
     place_cgroups(count) { "{count} cgroups", "{count} 个 cgroup" }
     place_removed_cgroups(count) { "{count} removed cgroups", "{count} 个已删除的 cgroup" }
     place_family(objects, cache) {
-        "{objects} objects of {cache} that hang together", "{objects} 个相互关联的 {cache} 对象"
+        "{objects} linked objects of {cache}", "{objects} 个相互关联的 {cache} 对象"
     }
     place_itself(offset) { "itself+{offset}", "自身+{offset}" }
     place_unread() { "pipes+sockets", "管道和套接字" }

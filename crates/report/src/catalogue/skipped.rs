@@ -30,50 +30,43 @@ messages! {
 // Why.
 messages! {
     why_no_type_info() {
-        "the kernel's type information does not tell where they are", "内核的类型信息中没有其位置"
+        "the kernel's type information does not say where they are", "内核的类型信息中没有其位置"
     }
-    why_not_found() {
-        "they were not found; they are among the other pages", "未找到，计入其他页"
-    }
+    why_not_found() { "they were not found; they count as other pages", "未找到，计入其他页" }
     why_no_per_cpu_areas() { "the per-CPU areas were not found", "未找到每 CPU 区域" }
     why_no_nodes() { "the memory nodes were not found", "未找到内存节点" }
     why_no_first_chunk() {
-        "the first chunk was not found; it is among the reserved pages", "未找到第一块，计入保留页"
+        "the first chunk was not found; it counts as reserved pages", "未找到第一块，计入保留页"
     }
     why_no_kernel_tables() {
-        "the kernel's own were not found; they are among the other pages",
-        "未找到内核自身的页表，计入其他页"
+        "the kernel's own were not found; they count as other pages", "未找到内核自身的页表，计入其他页"
     }
     why_no_process_tables() {
-        "those of processes were not found; they are among the other pages",
-        "未找到进程的页表，计入其他页"
+        "those of processes were not found; they count as other pages", "未找到进程的页表，计入其他页"
     }
     why_changed() { "they changed while they were read", "读取时发生了变化" }
     why_changed_or_damaged() {
         "their maps changed while they were read, or are damaged",
         "位图在读取时发生了变化，或者已损坏"
     }
-    why_given_back() { "they were given back meanwhile", "期间已被归还" }
-    why_implausible() { "it makes no sense", "内容不合理" }
+    why_given_back() { "they were freed meanwhile", "期间已被释放" }
+    why_implausible() { "its contents are not plausible", "内容不合理" }
     why_foreign() {
-        "not cut up as SLUB does (KFENCE); taken as roots",
-        "不按 SLUB 方式划分（KFENCE），作为根处理"
+        "not laid out as SLUB does (KFENCE); taken as roots", "不按 SLUB 方式划分（KFENCE），作为根处理"
     }
     why_unreadable() { "the reader could not read them", "无法读取" }
     why_no_struct_page() {
         "their struct page cannot be read", "对应的 struct page 无法读取"
     }
     why_tables_unreadable(count) {
-        "{count} that lead to others cannot be read", "其中 {count} 个上级页表无法读取"
+        "{count} tables above others cannot be read", "其中 {count} 个上级页表无法读取"
     }
     why_too_many() { "there are too many of them", "数量过多" }
     why_more_than(limit) { "there are more than {limit}", "超过 {limit} 个" }
     why_list_unreadable(address) {
         "memory at {address} is not readable", "地址 {address} 处的内存无法读取"
     }
-    why_list_circle(address) {
-        "the list runs in a circle at {address}", "链表在 {address} 处成环"
-    }
+    why_list_circle(address) { "the list loops at {address}", "链表在 {address} 处成环" }
     why_list_too_long(limit) {
         "the list is longer than {limit} elements", "链表超过 {limit} 个元素"
     }

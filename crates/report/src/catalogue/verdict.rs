@@ -6,12 +6,12 @@ messages! {
     this_machine() { "This machine", "本机" }
     dumped_machine() { "The machine in this dump", "该转储中的机器" }
     leak(machine, what, size) {
-        "{machine} leaks kernel memory: {what} ({size}) are allocated but nothing in the kernel leads to them any more.",
-        "{machine}存在内核内存泄漏：{what}（共 {size}）已分配，但内核中已经没有任何指针能找到它们。"
+        "{machine} leaks kernel memory: {what} ({size}) are allocated but unreachable: nothing in the kernel leads to them any more.",
+        "{machine}存在内核内存泄漏：{what}（共 {size}）已分配但不可达，内核中已没有任何指针能到达它们。"
     }
     leak_by(machine, function, things, lost, size) {
-        "{machine} leaks kernel memory: {function} loses {things}; {lost} are lost ({size})",
-        "{machine}存在内核内存泄漏：{function} 分配的 {things}不断丢失，已丢失 {lost} 个（{size}）"
+        "{machine} leaks kernel memory: {function} leaks {things}; {lost} are unreachable ({size})",
+        "{machine}存在内核内存泄漏：{function} 分配的 {things}不断泄漏，已有 {lost} 个不可达（{size}）"
     }
     n_objects_of(count, cache) {
         "{count} objects of slab cache {cache}", "slab 缓存 {cache} 中有 {count} 个对象"
@@ -25,44 +25,43 @@ messages! {
     areas() { "vmalloc areas", "vmalloc 区域" }
     percpu() { "per-CPU allocations", "每 CPU 分配" }
     leak_goes_on(rate) { ", {rate}", "，{rate}" }
-    leak_too(things) { " The machine loses {things} too.", "同样在泄漏的还有：{things}。" }
+    leak_too(things) { " The machine also leaks {things}.", "同样在泄漏的还有：{things}。" }
     suspected(machine, what, size) {
-        "{machine} probably leaks kernel memory: {what} ({size}) only ever grows, although something in the kernel still leads to all of it.",
-        "{machine}疑似存在内核内存泄漏：{what}（{size}）只增不减，尽管内核中仍有指针能找到它们。"
+        "{machine} probably leaks kernel memory: {what} ({size}) keeps growing and never shrinks, although something in the kernel still leads to all of it.",
+        "{machine}疑似存在内核内存泄漏：{what}（{size}）只增不减，尽管它们全部仍然可达。"
     }
     suspected_grew(machine, what, size, rate, span) {
-        "{machine} probably leaks kernel memory: {what} ({size}) grew by {rate} and never shrank in the {span} that it was watched, although something in the kernel still leads to all of it.",
-        "{machine}疑似存在内核内存泄漏：{what}（{size}）在观察的 {span}内只增不减，{rate}，尽管内核中仍有指针能找到它们。"
+        "{machine} probably leaks kernel memory: {what} ({size}) grew by {rate} and never shrank in the {span} of watching, although something in the kernel still leads to all of it.",
+        "{machine}疑似存在内核内存泄漏：{what}（{size}）在观察的 {span}内只增不减，{rate}，尽管它们全部仍然可达。"
     }
     suspected_by(function) {
-        " Of what is added, {function} allocates the most.", "新增的部分中，{function} 分配得最多。"
+        " {function} allocates the largest part of the growth.", "新增的内存中，由 {function} 分配的最多。"
     }
     grew_explained(what, counted) {
         " While the machine was watched, {what} grew, and the number of {counted} explains it.",
         "观察期间有所增长的是{what}，原因是{counted}增多。"
     }
     no_leak(lost, objects) {
-        "No kernel memory leak found: something in the kernel still leads to all but {lost} of its {objects} objects",
-        "未发现内核内存泄漏：内核的 {objects} 个对象中，除 {lost} 个以外都仍能被找到"
+        "No kernel memory leak found: all but {lost} of the kernel's {objects} objects can still be reached",
+        "未发现内核内存泄漏：内核的 {objects} 个对象中，除 {lost} 个以外全部可达"
     }
     no_leak_at_all(objects) {
-        "No kernel memory leak found: something in the kernel still leads to every one of its {objects} objects",
-        "未发现内核内存泄漏：内核的 {objects} 个对象全部仍能被找到"
+        "No kernel memory leak found: all of the kernel's {objects} objects can still be reached",
+        "未发现内核内存泄漏：内核的 {objects} 个对象全部可达"
     }
     no_leak_walked(objects) {
         "No kernel memory leak found: {objects} kernel objects were checked",
         "未发现内核内存泄漏：共检查了 {objects} 个内核对象"
     }
     no_leak_in(cache, lost, objects) {
-        "Slab cache {cache} does not leak: something in the kernel still leads to all but {lost} of its {objects} objects.",
-        "slab 缓存 {cache} 没有泄漏：它的 {objects} 个对象中，除 {lost} 个以外都仍能被找到。"
+        "Slab cache {cache} does not leak: all but {lost} of its {objects} objects can still be reached.",
+        "slab 缓存 {cache} 没有泄漏：它的 {objects} 个对象中，除 {lost} 个以外全部可达。"
     }
     no_leak_in_empty(cache) {
-        "Slab cache {cache} does not leak: it holds nothing.",
-        "slab 缓存 {cache} 没有泄漏：其中没有对象。"
+        "Slab cache {cache} does not leak: it is empty.", "slab 缓存 {cache} 没有泄漏：其中没有对象。"
     }
     biggest(what, size) {
-        "; apart from the kernel's own code and data, the biggest known user of kernel memory is {what} ({size}).",
+        "; apart from the kernel's own code and data, the largest known use of kernel memory is {what} ({size}).",
         "；除内核自身的代码和数据外，已知占用内核内存最多的是{what}（{size}）。"
     }
     full_stop() { ".", "。" }
@@ -72,15 +71,14 @@ messages! {
     the_page_tables() { "the page tables", "页表" }
     the_vmalloc_areas() { "vmalloc areas", " vmalloc 区域" }
     the_percpu_memory() { "per-CPU memory", "每 CPU 内存" }
-    the_pages() { "memory taken page by page", "直接分配的页" }
-    the_kernel_stacks() { "the stacks of tasks", "任务的内核栈" }
+    the_pages() { "pages allocated directly", "直接分配的页" }
+    the_kernel_stacks() { "kernel stacks", "内核栈" }
     undetermined(reason) {
-        "Could not find out whether kernel memory leaks: {reason}.",
-        "无法判断内核内存是否泄漏：{reason}。"
+        "Could not determine whether kernel memory leaks: {reason}.", "无法判断内核内存是否泄漏：{reason}。"
     }
     reason_unknown() { "too little of the memory could be read", "能读取的内存太少" }
     stopped_undetermined(stage) {
-        "Stopped before the end, while {stage}: whether kernel memory leaks is not known; what is known so far follows.",
+        "Stopped before the end, while {stage}: it is not known whether kernel memory leaks; the results so far follow.",
         "提前终止（当时正在{stage}）：尚不能判断内核内存是否泄漏，以下是目前已知的情况。"
     }
     stopped_known(stage) {
@@ -94,6 +92,6 @@ messages! {
     stage_alike() { "comparing contents", "比较对象内容" }
     stage_settle() { "waiting to confirm suspects", "等待复查可疑对象" }
     stage_collect() { "watching allocations", "跟踪内存分配" }
-    stage_drain() { "letting short-lived objects drain away", "等待短期对象释放" }
-    stage_second_look() { "looking a second time", "复查" }
+    stage_drain() { "waiting for short-lived objects to be freed", "等待短期对象释放" }
+    stage_second_look() { "taking the second snapshot", "获取第二次快照" }
 }

@@ -1,14 +1,11 @@
-//! One finding at length, and the table of those that are no leak.
+//! One finding at length.
 
 use super::functions;
 use super::{Block, Detail, Document, Lead, Lean, Level, Paint, SHOWN};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::words::path;
-use crate::{
-    Class, ContentSymbol, EvidenceKind, Finding, FindingVerdict, Holder, HolderKind, Lang,
-    ObjectType, Place, TypeReasonKind,
-};
+use crate::{Class, ContentSymbol, Finding, FindingVerdict, Lang, ObjectType, TypeReasonKind};
 
 /// A type that is less likely than this is one of several.
 const LIKELY: f64 = 0.5;
@@ -54,7 +51,7 @@ fn title(found: &Finding, lang: Lang) -> String {
 }
 
 /// The cache, or what a class is called that is no cache's.
-fn name(found: &Finding, lang: Lang) -> String {
+pub(super) fn name(found: &Finding, lang: Lang) -> String {
     found.cache.as_ref().map_or_else(|| title(found, lang), ToString::to_string)
 }
 
@@ -193,91 +190,4 @@ fn advice(doc: &mut Document, found: &Finding, lang: Lang) {
     for advice in &found.advice {
         doc.sentence(Paint::Plain, Lead::Bullet, &**advice);
     }
-}
-
-/// A holder of less than this part of the objects does not speak for the cache.
-const MUCH: u64 = 4;
-/// Names on a way from a process that is as good as its own.
-const NEAR: usize = 3;
-
-/// The biggest caches, a line each.
-pub(super) fn held(doc: &mut Document, held: &[&Finding], lang: Lang) {
-    doc.title(Level::Section, say::biggest_title(lang));
-    let head = vec![
-        say::head_memory(lang),
-        say::head_used(lang),
-        say::head_room(lang),
-        say::head_freeable(lang),
-        say::head_cache(lang),
-        say::head_points(lang),
-    ];
-    let known = |number: Option<u64>, show: fn(u64) -> String| number.map_or("?".into(), show);
-    let rows = held.iter().map(|found| {
-        vec![
-            known(found.slab_bytes.or(found.allocated_bytes), bytes),
-            known(found.allocated_objects, count),
-            known(found.total_objects, count),
-            match found.reclaimable {
-                Some(true) => say::yes(lang),
-                Some(false) => say::no(lang),
-                None => "?".to_owned(),
-            },
-            name(found, lang),
-            told(found, lang),
-        ]
-    });
-    let right = Lean::Right;
-    doc.table(&[right, right, right, Lean::Left, Lean::Left, Lean::Left], head, rows.collect());
-}
-
-/// Why what grew is no leak: a cache each.
-pub(super) fn explained(doc: &mut Document, held: &[&Finding], lang: Lang) {
-    let mut advised: Vec<&str> = Vec::new();
-    for found in held.iter().filter(|found| found.explained_by.is_some()) {
-        let growth = found.evidence.iter().filter(|one| one.kind == EvidenceKind::Growth);
-        // Two caches that grow with the same files need the advice once.
-        let advice: Vec<&str> =
-            found.advice.iter().map(String::as_str).filter(|one| !advised.contains(one)).collect();
-        advised.extend(&advice);
-        let said: Vec<&str> = growth.map(|one| one.text.as_str()).chain(advice).collect();
-        let name = name(found, lang);
-        let said = said.join(&say::space(lang));
-        doc.sentence(Paint::Plain, Lead::Bullet, say::about(lang, &name, &said));
-    }
-}
-
-/// What is known of a cache's objects, in one cell: who holds much of them, where that is known,
-/// else what they point to.
-fn told(found: &Finding, lang: Lang) -> String {
-    let all = found.allocated_objects.unwrap_or(0);
-    let is_owner = |holder: &&Holder| {
-        let is_near = match holder.kind {
-            HolderKind::Module => true,
-            // From a process or a control group much can be reached that is not its own.
-            HolderKind::Process | HolderKind::Cgroup => holder.path.len() <= NEAR,
-            // A module's timer is the module's.
-            HolderKind::Timer => holder.path.first().is_some_and(Place::is_of_module),
-            HolderKind::Symbol | HolderKind::File | HolderKind::Unknown => false,
-        };
-        is_near && holder.objects >= all.div_ceil(MUCH)
-    };
-    let owner = found.holders.iter().take(2).find(is_owner);
-    if let Some((holder, name)) = owner.and_then(|one| Some((one, one.path.first()?))) {
-        let share = holder.objects as f64 * 100.0 / all.max(1) as f64;
-        return match holder.objects >= all {
-            true => say::held_by(lang, &name.name(lang)),
-            false => say::share_held_by(lang, &format!("{share:.0} %"), &name.name(lang)),
-        };
-    }
-    // A cache of its own says what its objects are: what they point to leads to others (every dentry
-    // to its disk's timer). And the same name at three offsets says no more than once.
-    let steps = usize::from(found.cache.as_ref().is_some_and(|name| name.contains("kmalloc-")));
-    let tells = |held: &&ContentSymbol| held.path.len() <= steps || held.symbol.ends_with(']');
-    let mut names: Vec<&str> = Vec::new();
-    for held in found.content_symbols.iter().filter(tells) {
-        if names.len() < 2 && !names.contains(&&*held.symbol) {
-            names.push(&held.symbol);
-        }
-    }
-    names.join(", ")
 }

@@ -1,7 +1,9 @@
 //! The report for a person who knows nothing of memory management: the verdict in one
 //! sentence, the figures behind it, what to do, and where the memory is.
 
-use super::{Detail, Document, Lead, Paint, census, finding, foot, functions, holders, watch};
+use super::{
+    Detail, Document, Lead, Paint, census, finding, foot, functions, held, holders, watch,
+};
 use crate::{Class, FindingVerdict, Lang, Report, Verdict};
 
 /// The report for a person; its sentences are there already.
@@ -53,12 +55,12 @@ fn findings(doc: &mut Document, report: &Report, lang: Lang, detail: Detail) {
         }
         held => {
             doc.gap();
-            finding::held(doc, held, lang);
+            held::held(doc, held, lang);
             // Beside a leak these would only be taken for guilty.
             if report.verdict == Verdict::NoLeak {
                 functions::stayed(doc, report, held, lang);
             }
-            finding::explained(doc, held, lang);
+            held::explained(doc, held, lang);
         }
     }
     for found in user {

@@ -83,7 +83,7 @@ pub enum Place {
         /// Whether they were removed.
         removed: bool,
     },
-    /// Objects that hang together.
+    /// Objects that are linked to each other.
     Family {
         /// How many.
         objects: u64,
@@ -265,7 +265,7 @@ fn process(text: &str) -> Option<(String, u32)> {
     Some((comm.to_owned(), pid.parse().ok()?))
 }
 
-/// `30 objects of kmalloc-64 that hang together`
+/// `30 linked objects of kmalloc-64`
 fn family(text: &str) -> Option<Place> {
     let pattern = say::place_family(Lang::En, "\0", "\0");
     let mut parts = pattern.split('\0').skip(1);

@@ -400,7 +400,7 @@ mod tests {
         let written = serde_json::to_value(skipped).unwrap();
         let expected = serde_json::json!({
             "what": "12 slabs",
-            "why": "the list runs in a circle at 0xffff888003605e80",
+            "why": "the list loops at 0xffff888003605e80",
             "kind": "slabs",
             "count": 12,
             "reason": "list_circle",

@@ -160,7 +160,7 @@ pub fn refs() -> Inspection {
         ways: vec![
             vec![
                 step("flow_table [bonding]", 0xffff_ffff_c040_2000),
-                step("30 objects of kmalloc-64 that hang together", 0xffff_8880_0412_4480),
+                step("30 linked objects of kmalloc-64", 0xffff_8880_0412_4480),
             ],
             vec![
                 step("dnsmasq (812)", 0xffff_8880_0800_0018),
