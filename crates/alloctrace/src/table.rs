@@ -64,7 +64,7 @@ pub enum Kind {
     /// A block of pages, by its first `struct page`.
     Pages {
         /// log2 of the pages that were allocated. Those behind the first may have been freed one
-        /// by one since, and be another's: a look must find them to be of one block still.
+        /// by one since, and be another's: a snapshot must find them to be of one block still.
         order: u32,
     },
     /// Per-CPU memory, by its per-CPU pointer.

@@ -5,9 +5,10 @@
 //! put in front a moment ago, was not there yet. A second walk finds these objects; they
 //! count as roots.
 
+use sysak_base::VaRange;
+
 use crate::never_followed::{NeverFollowed, has};
 use crate::{Class, Heap, Object, Slab};
-use sysak_base::VaRange;
 
 /// The memory of every object that is allocated in `after` and was not in `before`, but of those that
 /// are never followed; of pages and areas, of their `struct page`s too.

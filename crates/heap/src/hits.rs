@@ -7,8 +7,9 @@
 //!
 //! **Invariant:** marks the same objects as looking up and marking each word alone.
 
-use crate::Heap;
 use sysak_base::{PAGE_SHIFT, Pfn};
+
+use crate::Heap;
 
 /// Words that go through the tables together: their interim results stay in the nearest cache.
 const AT_ONCE: usize = 256;

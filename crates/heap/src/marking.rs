@@ -13,8 +13,9 @@
 
 use std::ops::Range;
 
-use crate::{AddressFilter, Class, Heap, Hits};
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Ranges, Va, VaRange};
+
+use crate::{AddressFilter, Class, Heap, Hits};
 
 mod queue;
 mod roots;

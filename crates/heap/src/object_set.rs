@@ -5,8 +5,9 @@
 //!
 //! **Invariant:** finds the same objects as looking up each word and asking for its object.
 
-use crate::{Bits, Class, Heap, Object, PageSet};
 use sysak_base::{PAGE_SHIFT, Pfn};
+
+use crate::{Bits, Class, Heap, Object, PageSet};
 
 /// A set of objects of one heap.
 #[derive(Debug)]

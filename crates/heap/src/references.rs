@@ -7,8 +7,9 @@
 //! memory that is left out, and not in objects that are never followed. Objects that were cleared of suspicion after
 //! marking count as reachable. Memory that was allocated while a live kernel was looked at is not searched.
 
-use crate::{Class, Heap, Object, ObjectSet, never_followed};
 use sysak_base::{Cancel, Memory, PAGE_SIZE, Ranges, Va, VaRange};
+
+use crate::{Class, Heap, Object, ObjectSet, never_followed};
 
 pub use crate::marking::Roots;
 

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::{Heap, Object, ObjectSet};
 use sysak_base::Cancel;
 
 use crate::marking::Roots;
 use crate::references::{self, From, Reference, SearchSpace};
+use crate::{Heap, Object, ObjectSet};
 
 /// References kept for each object, and of these, from the same field of objects of one cache.
 const KEPT: usize = 8;

@@ -15,7 +15,9 @@ use sysak_base::{Cancel, Pfn, PfnRange, Progress};
 use sysak_heap::{Block, PageSet};
 
 use crate::{Coverage, FreePages, Kernel, Omitted, Reason};
+
 use classifier::Classifier;
+
 pub use single::owner_of;
 pub use user::{Charged, FilePages, UserPages};
 

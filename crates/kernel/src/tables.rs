@@ -22,6 +22,7 @@ use crate::page::{Census, Owner};
 use crate::read::{half, word};
 use crate::shape::find_firmware_tables;
 use crate::{Coverage, Kernel, Omitted, Reason};
+
 use proof::{next_table, prove};
 use spaces::{proved, spaces};
 

@@ -19,7 +19,7 @@ use sysak_snapshot::{Inventory, Times};
 
 pub use user_memory::{finding, holders};
 
-/// Functions that asked for vmalloc areas that are told at least.
+/// Functions that asked for vmalloc areas that are reported at least.
 const CALLERS: usize = 5;
 
 /// The memory graph of what was seen, with the biggest `caches`.

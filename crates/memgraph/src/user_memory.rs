@@ -85,16 +85,16 @@ fn biggest<T>(
     tell: impl Fn(&ProcessUse) -> T,
     size: impl Fn(&T) -> u64,
 ) -> Vec<T> {
-    let mut told: Vec<(u64, u32, T)> = processes
+    let mut reported: Vec<(u64, u32, T)> = processes
         .iter()
         .filter(|one| one.pid != own)
         .map(|one| (one.pid, tell(one)))
-        .map(|(pid, told)| (size(&told), pid, told))
+        .map(|(pid, reported)| (size(&reported), pid, reported))
         .filter(|(size, ..)| *size > 0)
         .collect();
-    told.sort_by_key(|(size, pid, _)| (Reverse(*size), *pid));
-    told.truncate(top);
-    told.into_iter().map(|(_, _, told)| told).collect()
+    reported.sort_by_key(|(size, pid, _)| (Reverse(*size), *pid));
+    reported.truncate(top);
+    reported.into_iter().map(|(_, _, reported)| reported).collect()
 }
 
 fn unread(one: &ProcessUse) -> report::UnreadData {

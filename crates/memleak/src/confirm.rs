@@ -1,8 +1,8 @@
-//! Two looks: what was a suspect in the first and is one in the second.
+//! Two snapshots: what was a suspect in the first and is one in the second.
 //!
 //! On a live machine an object in flight looks unreachable for a moment: its
 //! only pointer is in a register, or between two stores. A long list that is cut
-//! and joined while it is followed loses its tail in every look. So only what is
+//! and joined while it is followed loses its tail in every snapshot. So only what is
 //! still allocated, still unreachable and *unchanged* seconds later counts: nobody
 //! can write to an object that is lost.
 
@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use sysak_base::{Memory, Va};
 use sysak_heap::{Bits, Class, Heap, Object, Slab};
 
-/// The unreached objects of one look: a bit for each object of the slabs that have any.
+/// The unreachable objects of one snapshot: a bit for each object of the slabs that have any.
 ///
 /// Some 24 bytes a slab and a bit an object, so that a leak of hundreds of millions of
 /// objects can be confirmed on a machine that it has left short of memory.
@@ -33,7 +33,7 @@ pub struct Suspects {
 const MOST_HASHES: usize = 8 << 20;
 
 impl Suspects {
-    /// Takes down every unreached object.
+    /// Takes down every unreachable object.
     pub fn of(heap: &Heap, memory: &dyn Memory) -> Suspects {
         let caches = heap.caches.iter().map(|cache| cache.va).collect();
         let mut suspects = Suspects { caches, ..Suspects::default() };
@@ -65,7 +65,7 @@ impl Suspects {
         suspects
     }
 
-    /// Clears the suspicion of every unreached object of `heap` that was no suspect before,
+    /// Clears the suspicion of every unreachable object of `heap` that was no suspect before,
     /// or whose content has changed since.
     pub fn confirm(&self, heap: &mut Heap, memory: &dyn Memory) {
         let (mut cleared, mut buffer) = (Vec::new(), Vec::new());
@@ -122,7 +122,7 @@ impl Suspects {
         self.hashes.get(rank as usize).is_none_or(|hash| *hash == now.hash(object))
     }
 
-    /// Whether a slab of the first look is still there, of the same cache.
+    /// Whether a slab of the first snapshot is still there, of the same cache.
     fn is_same(&self, old: &Slab, slab: &Slab, heap: &Heap) -> bool {
         let cache = heap.caches[usize::from(slab.cache)].va;
         old.pfn == slab.pfn
@@ -131,7 +131,7 @@ impl Suspects {
     }
 }
 
-/// What stands in the objects of one slab.
+/// The contents of one slab's objects.
 struct Contents<'a> {
     bytes: &'a [u8],
     stride: usize,
@@ -238,7 +238,7 @@ mod tests {
         let mut second = ram.heap(&[(3, 0), (4, 0), (6, 0), (7, 0)]);
         suspects.confirm(&mut second, &ram);
         assert_eq!(whites(&second, 0), [] as [u16; 0], "a new slab of the same cache");
-        assert_eq!(whites(&second, 1), [] as [u16; 0], "reached in the first look");
+        assert_eq!(whites(&second, 1), [] as [u16; 0], "reached in the first snapshot");
         let expected: Vec<u16> = (10..64).filter(|index| *index != 20).collect();
         assert_eq!(whites(&second, 2), expected);
         let expected: Vec<u16> = (0..64).filter(|index| *index != 5).collect();
@@ -314,7 +314,7 @@ mod tests {
         let mut second = with(&[0x080, 0x100, 0x200, 0x300]);
         mark(&mut second, 2, [3]);
         suspects.confirm(&mut second, &ram);
-        assert_eq!(whites(&second, 2), [2], "0x200: lost in both looks, third in its row now");
+        assert_eq!(whites(&second, 2), [2], "0x200: lost in both snapshots, third in its row now");
         assert_eq!((whites(&second, 0), whites(&second, 1)), (vec![], vec![0]));
     }
 
@@ -333,8 +333,8 @@ mod tests {
         assert!(white(0, 0) && white(0, 63));
         assert!(!white(0, 40), "somebody wrote to it");
         assert!(white(0, 39) && white(0, 41));
-        assert!(!white(0, 1), "reached in the first look");
-        assert!(!white(0, 2), "reached in the second look");
+        assert!(!white(0, 1), "reached in the first snapshot");
+        assert!(!white(0, 2), "reached in the second snapshot");
         assert!(!white(1, 0), "a slab that was not there");
         assert!(!white(2, 0), "the page belongs to another cache now");
     }

@@ -18,7 +18,7 @@ use crate::explain::{Explanation, explain};
 use crate::judge::{Case, judge};
 use crate::observed::Observed;
 use crate::plan::{Plan, Scope, WatchPlan};
-use crate::suspects::{sift, suspects, wait};
+use crate::suspects::{find_suspects, suspects, wait};
 use crate::watch::Watch;
 use crate::watch::rounds::{self, Start};
 
@@ -126,7 +126,7 @@ fn observe<'a>(
         let interrupted = snapshot.interrupted;
         return Ok(Observed::of(snapshot, tallies, 1, interrupted));
     };
-    let suspects = sift(&mut snapshot, &mut tallies, kernel, plan, scope, run.cancel);
+    let suspects = find_suspects(&mut snapshot, &mut tallies, kernel, plan, scope, run.cancel);
     let first = First { snapshot, tallies, suspects, scope };
     let facts = first.facts(plan);
     let (next, refused) = match (facts.next(), &plan.watch) {

@@ -1,6 +1,6 @@
 //! Judges every cache worth a word: groups its objects by content, and says whether its unreachable ones are a leak.
 //!
-//! **Invariant:** a judged case never changes; what is explained later stands beside it.
+//! **Invariant:** a judged case never changes; explanations are values beside it.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};

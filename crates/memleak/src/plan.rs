@@ -12,13 +12,13 @@ pub struct Plan {
     pub only_cache: Option<String>,
     /// Only memory of this class is judged.
     pub only_class: Option<Class>,
-    /// From how many percent of equal bytes two objects are alike.
+    /// From how many percent of equal bytes two objects are similar.
     pub similarity_percent: u32,
-    /// How long after the first look the second one comes; `None` where time stands still.
+    /// How long after the first snapshot the second one comes; `None` for a crash dump.
     pub settle: Option<Duration>,
     /// How many of the biggest caches are described where nothing leaks.
     pub biggest: usize,
-    /// How to watch allocations; `None` to judge from looks alone.
+    /// How to watch allocations; `None` to judge from snapshots alone.
     pub watch: Option<WatchPlan>,
 }
 

@@ -18,7 +18,7 @@ use top::Top;
 /// So many objects of one function, allocated while it was watched and unreachable after the
 /// drain, prove that it leaks.
 ///
-/// A look at a clean machine finds at most a few dozen objects of a cache that only look lost
+/// A snapshot of a clean machine shows at most a few dozen objects of a cache that only look lost
 /// (see [`crate::verdict::LEAK_OBJECTS`]): of several functions, and most of them older than
 /// the watch. Twenty of one function and of one short watch are not among them; and
 /// a leak of one object a second is proved within half a minute.
@@ -42,7 +42,7 @@ pub struct Outstanding<K> {
     pub bytes: u64,
     /// Nothing leads to it.
     pub unreachable: bool,
-    /// Its content is alike to the suspects'.
+    /// Its content is similar to the suspects' content.
     pub marked: bool,
     /// The process that allocated it.
     pub pid: u32,
@@ -72,7 +72,7 @@ pub struct Ranked<K> {
     pub outstanding: u64,
     /// Bytes that they take.
     pub bytes: u64,
-    /// Those of them that are alike to the suspects.
+    /// Those of them that are similar to the suspects.
     pub marked: u64,
     /// Those of them that nothing leads to.
     pub unreachable: u64,

@@ -1,17 +1,16 @@
 //! Similarity: the groups of objects of one cache with like content, biggest first.
 //!
 //! Linear: one pass fingerprints every live object and keeps the most frequent
-//! ones, one more counts those exactly and counts what is byte-alike to the
+//! ones, one more counts those exactly and counts what is similar by bytes to the
 //! winner's first object, the template.
 
 use std::collections::HashMap;
 
 use sysak_base::{Cancel, Memory, Progress, Va};
 use sysak_heap::{Heap, Object};
-
 use sysak_infer::fingerprint::{self, FrequentValues, IdentityHash};
 
-/// sysAK's measure: alike from this many percent of equal bytes.
+/// sysAK's measure: similar from this many percent of equal bytes.
 pub const DEFAULT_SIMILARITY_PERCENT: u32 = 65;
 /// Groups reported per cache.
 const GROUPS: usize = 5;
@@ -45,9 +44,9 @@ pub struct Group {
 pub struct Similarity {
     /// The biggest groups: by lost objects where there are any, else by objects.
     pub groups: Vec<Group>,
-    /// Objects byte-alike to the first group's sample.
+    /// Objects similar by bytes to the first group's sample.
     pub similar: u64,
-    /// Whether only some of the slabs were looked at: what stands here is of those.
+    /// Whether only some of the slabs were looked at: the counts here are of those.
     pub sampled: bool,
     /// Whether it was ended early.
     pub interrupted: bool,
@@ -186,7 +185,7 @@ impl Pass<'_> {
 }
 
 /// sysAK's measure: of the bytes that are no fill in one of the two, at least this
-/// percentage are equal. Two objects of nothing but fill are alike when equal.
+/// percentage are equal. Two objects of nothing but fill are similar when equal.
 pub fn is_similar(template: &[u8], bytes: &[u8], percent: u32) -> bool {
     if template.len() != bytes.len() {
         return false;

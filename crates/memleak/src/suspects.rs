@@ -1,26 +1,25 @@
-//! Suspects: caches with more unreached objects than noise, and what a second look leaves of them.
+//! Suspects: caches with more unreachable objects than noise, and what a second snapshot leaves of them.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::confirm::Suspects;
-use crate::similarity::{self, Chosen, Similarity};
-use crate::verdict;
 use sysak_base::{Cancel, Quiet};
 use sysak_heap::{Tally, tally};
 use sysak_kernel::Kernel;
-
-use crate::plan::{Plan, Scope};
 use sysak_report::Stage;
 use sysak_snapshot::{Snapshot, Stages};
 
-/// What is written to within this time is in use, however torn the list that it is on.
-const GLANCE: Duration = Duration::from_millis(300);
+use crate::confirm::Suspects;
+use crate::plan::{Plan, Scope};
+use crate::similarity::{self, Chosen, Similarity};
+use crate::verdict;
 
-/// The suspects of the first look, if a group of them is above the noise. What somebody
-/// writes to at this very moment is none; and objects unlike each other are no leak in
-/// any look.
-pub fn sift(
+/// What is written to within this time is in use, however torn the list that it is on.
+const WRITE_WAIT: Duration = Duration::from_millis(300);
+
+/// The suspects of the first snapshot, if a group of them is above the noise. An object that somebody writes to at this
+/// moment is none, and objects unlike each other are no leak in any snapshot.
+pub fn find_suspects(
     seen: &mut Snapshot,
     tallies: &mut Vec<Tally>,
     kernel: &Kernel<'_>,
@@ -29,21 +28,21 @@ pub fn sift(
     cancel: &Cancel,
 ) -> Option<Suspects> {
     suspects(seen, tallies, scope).next()?;
-    let found = glance(seen, kernel);
+    let found = clear_written(seen, kernel);
     *tallies = tally(&seen.heap);
     let leaking = leaking_caches(seen, tallies, kernel, plan, scope, cancel);
     (!leaking.is_empty()).then_some(found)
 }
 
-/// Every unreached object, and clears of suspicion those that are written to meanwhile.
-pub fn glance(seen: &mut Snapshot, kernel: &Kernel<'_>) -> Suspects {
+/// Takes down every unreachable object, and clears those of suspicion that are written to meanwhile.
+pub fn clear_written(seen: &mut Snapshot, kernel: &Kernel<'_>) -> Suspects {
     let found = Suspects::of(&seen.heap, kernel.memory);
-    std::thread::sleep(GLANCE);
+    std::thread::sleep(WRITE_WAIT);
     found.confirm(&mut seen.heap, kernel.memory);
     found
 }
 
-/// Caches that leak by their unreached objects alone.
+/// Caches that leak by their unreachable objects alone.
 pub fn leaking_caches(
     seen: &Snapshot,
     tallies: &[Tally],
@@ -63,7 +62,7 @@ pub fn leaking_caches(
     groups.into_iter().filter_map(is_leak).collect()
 }
 
-/// Caches with more unreached objects than noise.
+/// Caches with more unreachable objects than noise.
 pub fn suspects(seen: &Snapshot, tallies: &[Tally], scope: Scope) -> impl Iterator<Item = u16> {
     let caches = (0..seen.heap.caches.len() as u16).zip(tallies);
     caches.filter_map(move |(index, tally)| {

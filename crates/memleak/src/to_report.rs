@@ -69,7 +69,7 @@ fn verdict(diagnosis: &Diagnosis<'_>) -> report::Verdict {
     }
 }
 
-/// Seconds between the last two looks.
+/// Seconds between the last two snapshots.
 fn settle(diagnosis: &Diagnosis<'_>, plan: &Plan) -> Option<u64> {
     let between = match &diagnosis.observed.watched {
         Some(watched) => watched.between_looks,

@@ -1,34 +1,34 @@
 //! When lost objects are a leak.
 
+use sysak_heap::Tally;
 use sysak_heap::{Cache, Class};
 
 use crate::similarity::Similarity;
-use sysak_heap::Tally;
 
-/// So many alike objects that nothing leads to are a leak.
+/// So many similar objects that nothing leads to are a leak.
 ///
 /// Clean guests (5.10, 6.1, 6.12, and a live 6.18) show at most a few dozen
 /// unreachable objects per cache, unlike each other: objects known only by physical
 /// address, or by an encoding that hides the pointer.
 pub const LEAK_OBJECTS: u64 = 1000;
-/// So many bytes of alike objects are a leak, however few objects they are.
+/// So many bytes of similar objects are a leak, however few objects they are.
 pub const LEAK_BYTES: u64 = 1 << 20;
 
-/// Whether a cache's unreached objects are worth a second look.
+/// Whether a cache's unreachable objects are worth a second snapshot.
 pub fn is_suspect(tally: &Tally) -> bool {
     tally.unreachable >= LEAK_OBJECTS || tally.unreachable_bytes >= LEAK_BYTES
 }
 
-/// Whether the biggest group of alike objects that nothing leads to is a leak. Outside of
+/// Whether the biggest group of similar objects that nothing leads to is a leak. Outside of
 /// slabs, where so few are unreached on clean machines, all of them count.
 pub fn is_leak(tally: &Tally, similarity: &Similarity, cache: &Cache) -> bool {
     if cache.class != Class::Slab {
         return is_suspect(tally);
     }
-    let alike = similarity.groups.iter().map(|group| group.unreachable).max().unwrap_or(0);
-    // A leak of many kinds of content is told by its share of the whole cache.
+    let similar = similarity.groups.iter().map(|group| group.unreachable).max().unwrap_or(0);
+    // A leak of many kinds of content is recognised by its share of the whole cache.
     let most = tally.live > 0 && tally.unreachable * 2 >= tally.live;
-    let counted = if most { tally.unreachable } else { alike };
+    let counted = if most { tally.unreachable } else { similar };
     counted >= LEAK_OBJECTS || counted * u64::from(cache.stride) >= LEAK_BYTES
 }
 

@@ -12,7 +12,6 @@ use sysak_kernel::vmalloc::Area;
 use sysak_kernel::{
     Coverage, FreePages, Kernel, KernelError, percpu, slub, tables, tasks, vmalloc,
 };
-
 use sysak_report::Stage;
 
 use crate::{InStage, Stages, Times};

@@ -1,9 +1,9 @@
 //! Loadable modules: where they lie, their symbols, and the objects that keep their BTF.
 
+use sysak_base::Va;
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use super::{ArrayPlace, FieldPlace, Missing, Names};
-use sysak_base::Va;
 
 /// Offsets inside `struct module` and what hangs on it.
 #[derive(Clone, Debug)]

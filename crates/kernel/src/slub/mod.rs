@@ -20,6 +20,7 @@ use sysak_heap::{Heap, HeapBuilder, Object, PageSet, UnmarkedHeap};
 use crate::read::word;
 use crate::shape::PageKind;
 use crate::{Coverage, Kernel, KernelError, Omitted, Reason};
+
 use caches::FreePointer;
 
 /// How often a torn slab is read again.

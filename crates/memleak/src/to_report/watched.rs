@@ -1,4 +1,4 @@
-//! What watching allocations told, in the report's terms.
+//! Results of watching allocations, in the report's terms.
 
 use std::collections::HashMap;
 
@@ -16,9 +16,9 @@ use crate::trend;
 use crate::watch::rounds::Watched;
 use crate::watch::{FunctionId, Known};
 
-/// Functions of a cache that are told.
+/// Functions of a cache that are reported.
 const MOST_FUNCTIONS: usize = 50;
-/// Stacks and processes of a function that are told.
+/// Stacks and processes of a function that are reported.
 const MOST_WAYS: usize = 5;
 
 /// How allocations were watched; `None` where nobody wanted that.
@@ -122,32 +122,33 @@ pub fn functions(
 /// Who asked for areas, as the kernel notes it; and how, where that was watched.
 fn callers(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> Vec<report::Function> {
     let judged = diagnosis.observed.interrupted.is_none();
-    let is_told = |caller: &&Caller| match case.is_suspected() {
+    let is_reported = |caller: &&Caller| match case.is_suspected() {
         true => caller.lost > 0 || caller.grew_bytes.is_some_and(|bytes| bytes > 0),
         false => caller.lost > 0,
     };
-    let told = case.callers.iter().filter(is_told).take(MOST_FUNCTIONS);
-    told.map(|caller| {
-        let noted = report::Function {
-            source: report::FunctionSource::Content,
-            outstanding: Some(caller.areas),
-            unreachable: judged.then_some(caller.lost),
-            unreachable_bytes: judged.then_some(caller.lost_bytes),
-            grew_bytes: caller.grew_bytes,
-            ..named(kernel, caller.at)
-        };
-        let seen = diagnosis.observed.watched.as_ref().and_then(|watched| {
-            let passes = |ranked: &&Ranked<FunctionId>| passes(watched, ranked, caller.at);
-            Some(function(kernel, watched, case.functions.iter().find(passes)?))
-        });
-        match seen {
-            Some(report::Function { stack, stacks, processes, .. }) => {
-                report::Function { stack, stacks, processes, ..noted }
+    let reported = case.callers.iter().filter(is_reported).take(MOST_FUNCTIONS);
+    reported
+        .map(|caller| {
+            let noted = report::Function {
+                source: report::FunctionSource::Content,
+                outstanding: Some(caller.areas),
+                unreachable: judged.then_some(caller.lost),
+                unreachable_bytes: judged.then_some(caller.lost_bytes),
+                grew_bytes: caller.grew_bytes,
+                ..named(kernel, caller.at)
+            };
+            let seen = diagnosis.observed.watched.as_ref().and_then(|watched| {
+                let passes = |ranked: &&Ranked<FunctionId>| passes(watched, ranked, caller.at);
+                Some(function(kernel, watched, case.functions.iter().find(passes)?))
+            });
+            match seen {
+                Some(report::Function { stack, stacks, processes, .. }) => {
+                    report::Function { stack, stacks, processes, ..noted }
+                }
+                None => noted,
             }
-            None => noted,
-        }
-    })
-    .collect()
+        })
+        .collect()
 }
 
 /// Whether a way to allocations of a function leads through the function that goes on at `at`.

@@ -1,11 +1,11 @@
 //! How one cache grew while it was watched, and whether a count that user space sees explains it.
 
-use crate::trend;
 use sysak_base::PAGE_SIZE;
 use sysak_heap::Class;
 use sysak_target::Pulse;
 
 use super::{Samples, Watch};
+use crate::trend;
 
 /// Counts that user space sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Watches a live machine: records allocations, lets the short-lived drain, samples growth.
 //!
-//! **Invariant:** a record proves nothing by itself. It counts when a look that was
+//! **Invariant:** a record proves nothing by itself. It counts when a snapshot that was
 //! taken after the drain finds its object allocated, and accuses when nothing leads there.
 
 mod growth;
@@ -29,7 +29,7 @@ pub use names::{Blamed, FunctionId, Names};
 pub use pace::Pace;
 pub use samples::{Sample, Samples};
 
-/// From one look at the records to the next.
+/// From one count of the records to the next.
 const TICK: Duration = Duration::from_millis(250);
 /// What is older than this is not in flight any more, most of it.
 const AGED: Duration = Duration::from_secs(3);
@@ -222,7 +222,7 @@ impl<'a> Watch<'a> {
         self.front = counts.into_iter().max_by_key(|(id, count)| (*count, std::cmp::Reverse(*id)));
     }
 
-    /// The records whose objects a look found allocated, in the cache that they say; and how
+    /// The records whose objects a snapshot found allocated, in the cache that they say; and how
     /// many records there were, and how many of them were damaged.
     pub fn traced(&mut self, heap: &Heap) -> (Vec<Traced>, Counted) {
         let mut records = Vec::new();
@@ -248,17 +248,17 @@ impl<'a> Watch<'a> {
     fn functions(&mut self, records: &[Record]) -> Vec<FunctionId> {
         let own = records.iter().map(|record| self.names.of(&self.tracer, record));
         let own: Vec<FunctionId> = own.collect();
-        let mut ways: HashMap<(Va, u32), HashMap<FunctionId, u64>> = HashMap::new();
+        let mut by_caller: HashMap<(Va, u32), HashMap<FunctionId, u64>> = HashMap::new();
         for (record, function) in records.iter().zip(&own) {
             if record.stack.is_some() {
-                let way = ways.entry((record.site, record.pid)).or_default();
-                *way.entry(*function).or_insert(0) += 1;
+                let functions = by_caller.entry((record.site, record.pid)).or_default();
+                *functions.entry(*function).or_insert(0) += 1;
             }
         }
         let only = |record: &Record| {
-            let mut way = ways.get(&(record.site, record.pid))?.iter();
-            let (function, many) = way.next()?;
-            (way.next().is_none() && *many >= UNANIMOUS).then_some(*function)
+            let mut functions = by_caller.get(&(record.site, record.pid))?.iter();
+            let (function, many) = functions.next()?;
+            (functions.next().is_none() && *many >= UNANIMOUS).then_some(*function)
         };
         let of = |(record, own): (&Record, &FunctionId)| match record.stack {
             None if self.names.function(*own).is_wrapper => only(record).unwrap_or(*own),

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::blame;
 use sysak_alloctrace::{Record, Tracer};
 use sysak_base::Va;
 use sysak_symbols::Kallsyms;
+
+use crate::blame;
 
 /// Numbers the functions that were blamed.
 pub type FunctionId = u32;
@@ -88,7 +89,7 @@ impl<'a> Names<'a> {
     }
 
     fn blame(&self, site: Va, stack: &[Va]) -> Blamed {
-        // Above the call site lie the allocator and the tracer itself; where it is not told,
+        // Above the call site lie the allocator and the tracer itself; where no call site is known,
         // the allocator is the first that allocates for others.
         let allocates = |frame: &Va| {
             let name = self.symbols.symbolize_return(*frame).map_or("", |symbol| symbol.name);

@@ -1,7 +1,7 @@
-//! Watch, let drain, look again: until more of it would not change the answer.
+//! Rounds of watching: record, let drain, take a snapshot, until more of it would not change the answer.
 //!
-//! An object is called unreachable only when two looks at least [`DRAIN`](crate::decision::DRAIN) apart say so, or
-//! when one look says so and its cache is a leak already by two looks.
+//! An object is called unreachable only when two snapshots at least [`DRAIN`](crate::decision::DRAIN) apart say so, or
+//! when one snapshot says so and its cache is a leak already by two snapshots.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::confirm::Suspects;
 use crate::decision::{AfterRound, End, RoundFacts, Rounds as Decisions};
 use crate::plan::{Plan, Scope};
 use crate::rank::PROVED_OBJECTS;
-use crate::suspects::{glance, leaking_caches};
+use crate::suspects::{clear_written, leaking_caches};
 
 /// A record whose object is allocated still, and whether nothing leads to it.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ pub struct Watched<'a> {
     pub wait_more: Option<Duration>,
     /// Caches that were followed; empty for all.
     pub followed: Vec<u16>,
-    /// Between the last two looks.
+    /// Between the last two snapshots.
     pub between_looks: Duration,
     /// By how much the data that waits in pipes and sockets grew; `None` where nobody looked again.
     pub unread_growth_bytes: Option<u64>,
@@ -77,13 +77,13 @@ pub struct Start<'a, 'k> {
     pub limit: Duration,
     /// What is judged.
     pub scope: Scope,
-    /// The first look.
+    /// The first snapshot.
     pub first: Snapshot,
     /// What it found unreached.
     pub suspects: Suspects,
     /// Caches that are followed; empty for all.
     pub followed: Vec<u16>,
-    /// Whether the first look found a group above the noise.
+    /// Whether the first snapshot found a group above the noise.
     pub is_suspect: bool,
     /// Whether all that is suspect has a note of who asked for it: that needs no proof.
     pub is_noted: bool,
@@ -101,7 +101,7 @@ pub fn run<'a>(
     let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, .. } = start;
     let is_suspect = start.is_suspect;
     let areas_before = area_bytes(&first);
-    let unread = |look: &Snapshot| user_memory::unread_bytes(kernel, &look.heap, cancel);
+    let unread = |snapshot: &Snapshot| user_memory::unread_bytes(kernel, &snapshot.heap, cancel);
     let unread_before = unread(&first);
     let mut seen = first;
     let mut snapshots = 0;
@@ -113,7 +113,7 @@ pub fn run<'a>(
         let between_looks = ended.elapsed();
         if going {
             let before = seen.times;
-            // The last look's memory is given back before the next needs as much.
+            // The last snapshot's memory is given back before the next needs as much.
             drop(seen);
             seen = Snapshot::take(kernel, stages, cancel)?;
             seen.times.add(before);
@@ -123,7 +123,7 @@ pub fn run<'a>(
         if !going || seen.interrupted.is_some() {
             return Ok(interrupted(watch, seen, snapshots, followed));
         }
-        let now = glance(&mut seen, kernel);
+        let now = clear_written(&mut seen, kernel);
         let judged = judge(
             &mut watch,
             &mut seen,
@@ -191,7 +191,7 @@ struct Judged {
     leaks: bool,
     /// Whether only vmalloc areas do.
     is_noted: bool,
-    /// The most objects of one function that this look found unreachable, confirmed or not.
+    /// The most objects of one function that this snapshot found unreachable, confirmed or not.
     seen_once: u64,
 }
 
