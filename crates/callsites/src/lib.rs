@@ -28,7 +28,7 @@ use sysak_base::Va;
 pub struct CallSite {
     /// Where the call stands.
     pub at: Va,
-    /// First instruction of the function that it stands in.
+    /// First instruction of the function that it lies in.
     pub function: Va,
     /// The allocator that is called.
     pub allocator: &'static str,

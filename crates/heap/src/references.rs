@@ -58,8 +58,8 @@ pub struct SearchSpace<'a> {
     pub root_objects: &'a dyn RootObjects,
 }
 
-/// Gives `each` every reference to a wanted object that stands in roots or in objects that are
-/// reached; with `lost` also those that stand in lost objects. False when cancelled.
+/// Gives `each` every reference to a wanted object that lies in roots or in objects that are
+/// reached; with `lost` also those that lie in lost objects. False when cancelled.
 pub fn find(
     space: SearchSpace<'_>,
     roots: Roots<'_>,

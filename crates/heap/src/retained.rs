@@ -15,7 +15,7 @@ use crate::{Heap, Object};
 
 /// The retained size of each holder in bytes; `None` when cancelled.
 ///
-/// A holder is the memory that its references stand in, by addresses of the direct map.
+/// A holder is the memory that its references lie in, by addresses of the direct map.
 pub fn retained(
     heap: &mut Heap,
     memory: &dyn Memory,

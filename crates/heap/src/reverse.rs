@@ -32,7 +32,7 @@ pub struct Limits {
 /// Calls its argument with the roots that marking started from.
 pub type WithRoots<'a> = dyn FnMut(&mut dyn FnMut(Roots<'_>)) + 'a;
 
-/// A retention path: the references, from the object upwards. The last one stands in a root, in
+/// A retention path: the references, from the object upwards. The last one lies in a root, in
 /// a register, or in an object that ends a path.
 pub type Path = Vec<Reference>;
 
@@ -96,7 +96,7 @@ fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
     }
 }
 
-/// What a reference stands in.
+/// What a reference lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     /// Whether a path ends there.

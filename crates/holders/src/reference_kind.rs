@@ -15,9 +15,9 @@ use crate::{HolderKind, Step};
 pub enum ReferenceKind {
     /// They belong to timers with one function.
     Timer(Timer),
-    /// They stand in registers.
+    /// They lie in registers.
     Register,
-    /// They stand in roots of one name: a variable, a stack.
+    /// They lie in roots of one name: a variable, a stack.
     Root(RootName),
     /// They stand at one offset in objects of one slab cache.
     Field {
@@ -28,7 +28,7 @@ pub enum ReferenceKind {
         /// Bytes from the object's start.
         offset: u64,
     },
-    /// They stand in one object that is no slab object.
+    /// They lie in one object that is no slab object.
     NonSlab(Object),
 }
 

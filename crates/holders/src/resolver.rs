@@ -1,4 +1,4 @@
-//! The resolver of holders: what a reference stands in, and who holds what it leads to.
+//! The resolver of holders: what a reference lies in, and who holds what it leads to.
 //!
 //! **Danger:** names come out of the kernel's memory and may hold anything.
 //!
@@ -27,7 +27,7 @@ use crate::{HolderKind, ReferenceKind, Step, SymbolName};
 
 pub(crate) use owner::Owner;
 
-/// Resolves references to what they stand in, and to holders.
+/// Resolves references to what they lie in, and to holders.
 pub struct HolderResolver<'a, 'k> {
     pub(crate) kernel: &'a Kernel<'k>,
     pub(crate) snapshot: &'a Snapshot,
@@ -208,7 +208,7 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         is_inside.then(|| symbol.into())
     }
 
-    /// What a reference stands in.
+    /// What a reference lies in.
     pub fn step(&self, reference: &Reference) -> Option<Step> {
         match reference.from {
             From::Object(object) => Some(self.object_step(object, reference.at)),
@@ -247,7 +247,7 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         Some(RetentionPath { kind, holder, removed_cgroup, holders, steps, objects, anchor })
     }
 
-    /// Whether the control group that a reference stands in was removed; `None` for no group.
+    /// Whether the control group that a reference lies in was removed; `None` for no group.
     fn removed_cgroup(&self, anchor: &Reference) -> Option<bool> {
         let From::Object(object) = anchor.from else { return None };
         self.cgroup(object).map(|index| self.cgroups.all[index].removed)

@@ -29,11 +29,11 @@ struct LargeHolder {
     cache: usize,
     /// Its position among the holders of this cache.
     holder: usize,
-    /// The memory that its references stand in.
+    /// The memory that its references lie in.
     memory: Ranges,
 }
 
-/// The largest holders, and the memory that their references stand in.
+/// The largest holders, and the memory that their references lie in.
 #[derive(Debug, Default)]
 pub struct LargestHolders(Vec<LargeHolder>);
 
@@ -97,7 +97,7 @@ pub fn measure_retained(
 }
 
 impl HolderResolver<'_, '_> {
-    /// The memory that a holder's references stand in, by one of them: its variable, the open
+    /// The memory that a holder's references lie in, by one of them: its variable, the open
     /// files, the address space and the thread of a process, or a control group with its files.
     fn memory_of(&self, anchor: &Reference) -> Option<Ranges> {
         if self.is_timer(anchor) {

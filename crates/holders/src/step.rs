@@ -90,7 +90,7 @@ pub enum Step {
     Object {
         /// The cache.
         cache: String,
-        /// Where the reference stands in the object; `None` for several places.
+        /// Where the reference lies in the object; `None` for several places.
         offset: Option<u64>,
     },
     /// A block of pages.

@@ -27,7 +27,7 @@ pub struct TypedPointer {
     pub offset: u32,
     /// What it points to, by its own type.
     pub target: TypeId,
-    /// The type that the pointer stands in.
+    /// The type that the pointer lies in.
     pub owner: TypeId,
     /// The pointer's offset in that.
     pub at: u32,

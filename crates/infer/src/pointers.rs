@@ -34,13 +34,13 @@ struct Words<'r> {
 /// A pointer in words of a known type.
 #[derive(Clone, Copy)]
 struct Pointer {
-    /// The type that it stands in, and where.
+    /// The type that it lies in, and where.
     owner: TypeId,
     at: u32,
     /// The type that it points into, and how far.
     target: TypeId,
     inside: u32,
-    /// The object that it stands in.
+    /// The object that it lies in.
     from: Option<Object>,
     /// The address.
     value: u64,

@@ -33,7 +33,7 @@ pub fn refs(resolver: &HolderResolver<'_, '_>, object: Object, at: Va, cancel: &
     }
 }
 
-/// Every place that a reference stands in, those of one kind together.
+/// Every place that a reference lies in, those of one kind together.
 fn places(resolver: &HolderResolver<'_, '_>, object: Object, cancel: &Cancel) -> Vec<RefPlace> {
     let (kernel, snapshot) = (resolver.kernel(), resolver.snapshot());
     let mut places: HashMap<(ReferenceKind, bool), RefPlace> = HashMap::new();
@@ -95,7 +95,7 @@ fn retention_paths(
     steps.filter(|path| shown.insert(names(path))).take(MOST_PATHS).collect()
 }
 
-/// The best paths to the objects that external references stand in.
+/// The best paths to the objects that external references lie in.
 fn best_paths(
     resolver: &HolderResolver<'_, '_>,
     external: &[Reference],

@@ -225,7 +225,7 @@ mod tests {
         let mut file = header(62, 4);
         file[32..40].copy_from_slice(&128u64.to_le_bytes());
         file[40..48].copy_from_slice(&64u64.to_le_bytes());
-        // PN_XNUM: the count stands in the first section header, as QEMU writes it.
+        // PN_XNUM: the count lies in the first section header, as QEMU writes it.
         file[56..58].copy_from_slice(&0xffffu16.to_le_bytes());
         file[58] = 64;
         file[60] = 1;

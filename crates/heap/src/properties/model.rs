@@ -190,7 +190,7 @@ impl Model {
         }
     }
 
-    /// The memory that an object's words stand in.
+    /// The memory that an object's words lie in.
     fn memory(&self, object: Object) -> Vec<VaRange> {
         let cache = self.places.cache_of(object);
         let page = |pfn: u64| VaRange::new(BASE.at(pfn << 12), 4096);

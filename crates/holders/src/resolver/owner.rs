@@ -109,7 +109,7 @@ impl HolderResolver<'_, '_> {
         own.map(|(at, _)| *at).chain(self.places.tasks_of(pid))
     }
 
-    /// The pending timer that a reference belongs to: the reference stands in the timer wheel, or
+    /// The pending timer that a reference belongs to: the reference lies in the timer wheel, or
     /// in another timer that is linked into it.
     pub(crate) fn timer(&self, reference: &Reference) -> Option<Timer> {
         let timer = self.timers.behind(reference.word)?;
@@ -129,7 +129,7 @@ impl HolderResolver<'_, '_> {
         self.timer(reference).is_some()
     }
 
-    /// A link of the timer wheel as a reference from a root. The link may stand in an object, but
+    /// A link of the timer wheel as a reference from a root. The link may lie in an object, but
     /// that object does not hold its neighbour in the wheel.
     pub(crate) fn timer_link_as_root(&self, reference: Reference) -> Reference {
         match self.is_timer(&reference) {

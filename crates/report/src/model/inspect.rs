@@ -182,7 +182,7 @@ pub struct Dump {
 pub struct Word {
     /// Offset of the first one.
     pub offset: Hex,
-    /// What stands there.
+    /// What is there.
     pub value: Contents,
     /// How many equal words follow each other.
     pub count: u64,
@@ -230,7 +230,7 @@ pub struct Refs {
     pub ways: Vec<Vec<Step>>,
 }
 
-/// A place that references stand in.
+/// A place that references lie in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefPlace {
     /// `kmalloc-64+0x10`, a symbol, a stack.
