@@ -190,9 +190,9 @@ impl Stage<'_> {
         let Some(found) = report.finding(&truth.cache) else { return };
         let part = if truth.name == "bulk" { "event" } else { "lose" };
         let wanted = format!("{module}_{part} [{module}]");
-        let makers = found.functions.iter().filter(|one| one.source == "static");
-        let makers: Vec<String> = makers.take(3).map(Function::title).collect();
-        let (got, ok) = (makers.join(", "), makers.contains(&wanted));
+        let call_sites = found.functions.iter().filter(|one| one.source == "static");
+        let call_sites: Vec<String> = call_sites.take(3).map(Function::title).collect();
+        let (got, ok) = (call_sites.join(", "), call_sites.contains(&wanted));
         self.check(scenario, "who may have allocated them", &wanted, &got, ok);
         // Modules have no types before v5.11.
         if truth.name == "bulk" && self.kernel.name != "5.10" {

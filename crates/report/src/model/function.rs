@@ -8,7 +8,7 @@ use crate::lang::Lang;
 
 use super::{Finding, FindingVerdict, Hex, Plain, Symbolic};
 
-/// So many lost objects of one function are proof; the same number as in `analysis::rank`.
+/// So many lost objects of one function are proof; the same number as in `memleak::rank`.
 const PROOF_OBJECTS: u64 = 20;
 
 /// A function that allocates the objects.
