@@ -132,7 +132,7 @@ messages! {
         "Checked {walked} of {total} slabs, with {objects} objects in use; searched {scanned} for pointers.",
         "共检查 {total} 个 slab 中的 {walked} 个，其中在用对象 {objects} 个；在 {scanned} 内存中查找了指针。"
     }
-    unknown_number() { "an unknown number", "未知数量" }
+    unknown_number() { "an unknown number of", "未知数量" }
     left_out(list) { "Left out: {list}.", "未检查：{list}。" }
     left_out_item(what, why) { "{what} ({why})", "{what}（{why}）" }
     semicolon() { "; ", "；" }
