@@ -10,7 +10,7 @@ use sysak_heap::Heap;
 use sysak_infer::content::{self, ContentSymbol, FingerprintGroup};
 use sysak_infer::object_types::modules_of;
 use sysak_infer::{Handling, InferredType, Types};
-use sysak_kernel::Kernel;
+use sysak_kernel::{Kernel, read};
 
 use crate::{CallSites, LinkedSite, Traits, linked_sites};
 
@@ -106,14 +106,10 @@ fn constants(kernel: &Kernel<'_>, heap: &Heap, subject: &Subject<'_>) -> Vec<(u6
     };
     let all: Vec<Vec<u8>> = objects.iter().filter_map(read).collect();
     let Some(first) = all.first() else { return Vec::new() };
-    let word = |raw: &[u8], at: usize| {
-        raw[at..at + 8].iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte))
-    };
-    let offsets = (0..first.len() / 8 * 8).step_by(8);
-    let shared = offsets.filter_map(|at| {
-        let value = word(first, at);
-        let same = all.iter().filter(|raw| word(raw, at) == value).count();
-        (value != 0 && same * 100 >= all.len() * CONSTANT_PERCENT).then_some((at as u64, value))
+    let offsets = (0u64..).step_by(8);
+    let shared = offsets.zip(read::words(first)).filter(|&(at, value)| {
+        let same = all.iter().filter(|raw| read::word(raw, at) == value).count();
+        value != 0 && same * 100 >= all.len() * CONSTANT_PERCENT
     });
     shared.collect()
 }

@@ -80,6 +80,12 @@ pub fn word(bytes: &[u8], offset: u64) -> u64 {
     }
 }
 
+/// All whole little-endian words of bytes already read.
+#[inline]
+pub fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks_exact(8).map(|bytes| word(bytes, 0))
+}
+
 /// A little-endian 32-bit number inside bytes already read; 0 past their end.
 #[inline]
 pub fn half(bytes: &[u8], offset: u64) -> u32 {
