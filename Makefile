@@ -1,5 +1,5 @@
-# Each target installs what it needs (as root, on Debian and Ubuntu; on the Fedora family it
-# is written, but untested) and costs nothing where everything is there already.
+# Each target first installs what it needs, as root, and skips that if everything is installed.
+# Debian and Ubuntu are tested; support for the Fedora family is written, but untested.
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test vmtest fuzz fuzz-replay miri mutants bench lint clean

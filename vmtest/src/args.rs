@@ -23,6 +23,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        going-on   watching lost pages, areas and per-CPU memory: pages, pages2,
                                   vmleak, pcpuleak and two (pages and vmleak at once)
                      Each name in the lists is a part, too; `all` means all of them
+  --jobs N           kernels that are tested at the same time (default: one for each CPU)
   --clean-runs N     looks at the busy clean guest (default 2)
   --memory MIB       the guest's memory (default 2048)
   --la57             give the guest five-level page tables
@@ -56,6 +57,7 @@ pub struct Args {
     pub kernels: Vec<String>,
     pub sysak: Option<PathBuf>,
     only: Vec<String>,
+    pub jobs: usize,
     pub clean_runs: u32,
     pub memory_mib: u64,
     pub la57: bool,
@@ -72,6 +74,7 @@ impl Args {
             kernels: Vec::new(),
             sysak: None,
             only: Vec::new(),
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
             clean_runs: 2,
             memory_mib: 2048,
             la57: false,
@@ -87,6 +90,7 @@ impl Args {
                 "--kernel" => args.kernels.push(value()?),
                 "--sysak" => args.sysak = Some(value()?.into()),
                 "--only" => args.only.push(part(value()?)?),
+                "--jobs" => args.jobs = value()?.parse::<usize>().context("--jobs")?.max(1),
                 "--clean-runs" => args.clean_runs = value()?.parse().context("--clean-runs")?,
                 "--memory" => args.memory_mib = value()?.parse().context("--memory")?,
                 "--la57" => args.la57 = true,

@@ -27,12 +27,14 @@ mod truth;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::args::{Args, Mode};
 use crate::checks::Checks;
+use crate::distro::Kernel;
 use crate::guest::Guest;
 
 fn main() -> ExitCode {
@@ -61,9 +63,7 @@ fn run() -> Result<ExitCode> {
 /// Downloads and builds what the tests need, and runs nothing.
 fn fetch(args: &Args) -> Result<ExitCode> {
     for name in &args.kernels {
-        let kernel = distro::kernel(name)?;
-        build::modules(&kernel)?;
-        println!("{name}: {}", kernel.release);
+        println!("{name}: {}", prepare(name)?.release);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -86,22 +86,38 @@ fn quick_guest(args: &Args, kernel: &str, command: &str) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(output.code).unwrap_or(1)))
 }
 
-/// Runs every scenario on every kernel asked for and prints the table of checks.
+/// Runs every scenario on every kernel asked for, a few kernels at once, and prints the table of checks.
 fn test(args: &Args) -> Result<ExitCode> {
-    let mut checks = Checks::default();
-    for name in &args.kernels {
-        let tested = distro::kernel(name)
-            .and_then(|kernel| scenario::run(&kernel, args, &mut checks))
-            .with_context(|| format!("kernel {name}"));
-        if let Err(error) = tested {
-            checks.check(
-                name,
-                "the scenarios run to their end",
-                "yes",
-                &format!("{error:#}"),
-                false,
-            );
+    let checks = Checks::default();
+    // Downloads and builds come first, one after the other: they share files.
+    let kernels: Vec<Kernel> =
+        args.kernels.iter().filter_map(|name| noted(&checks, name, prepare(name))).collect();
+    let waiting = Mutex::new(kernels.iter());
+    let next = || waiting.lock().ok().and_then(|mut kernels| kernels.next());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs {
+            scope.spawn(|| {
+                while let Some(kernel) = next() {
+                    noted(&checks, &kernel.name, scenario::run(kernel, args, &checks));
+                }
+            });
         }
-    }
+    });
     Ok(checks.finish())
+}
+
+fn prepare(name: &str) -> Result<Kernel> {
+    let kernel = distro::kernel(name)?;
+    build::modules(&kernel)?;
+    Ok(kernel)
+}
+
+/// An error ends one kernel's scenarios and is a failed check.
+fn noted<T>(checks: &Checks, name: &str, result: Result<T>) -> Option<T> {
+    result
+        .inspect_err(|error| {
+            let got = format!("{error:#}");
+            checks.check(name, "the scenarios run to their end", "yes", &got, false);
+        })
+        .ok()
 }

@@ -72,15 +72,15 @@ pub(crate) enum Operation {
     Load { to: Register, from: Address },
     /// Stores four or eight bytes.
     Store { to: Address, value: Source },
-    /// Calls a function, where that is known.
+    /// Calls a function; `None` if its address is not known.
     Call { target: Option<u64> },
-    /// Goes on elsewhere.
+    /// Always continues at `target`.
     Jump { target: u64 },
-    /// Goes on elsewhere or here.
+    /// Continues at `target` or with the next instruction.
     Branch { target: u64 },
-    /// Goes on nowhere that is known: a return, a trap, a jump through a table.
+    /// Ends what can be followed: a return, a trap, a jump through a table.
     End,
-    /// Changes registers to what is not followed.
+    /// Overwrites registers with values that are not tracked.
     Clobber(RegisterSet),
 }
 

@@ -32,7 +32,7 @@ const HOLDING: [&str; 6] = ["hash", "xarray", "rbtree", "percpu", "vmarray", "ti
 const LOSING: [&str; 3] = ["bulk", "own", "ring"];
 
 /// Runs everything on one kernel. `Err` is for what keeps the scenarios from going on.
-pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
+pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     if args.wants("static") {
         boot(kernel, args, checks, Threads::Two, by_looks)?;
     }
@@ -61,7 +61,7 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &mut Checks) -> Result<()> {
 fn boot(
     kernel: &Kernel,
     args: &Args,
-    checks: &mut Checks,
+    checks: &Checks,
     threads: Threads,
     scenarios: fn(&mut Stage) -> Result<()>,
 ) -> Result<()> {
@@ -87,7 +87,7 @@ fn by_looks(stage: &mut Stage) -> Result<()> {
 struct Stage<'a> {
     kernel: &'a Kernel,
     args: &'a Args,
-    checks: &'a mut Checks,
+    checks: &'a Checks,
     guest: &'a mut Guest,
 }
 

@@ -68,7 +68,7 @@ mod tests {
     use crate::x86_64::{LARGE, LOWEST_DIRECT_MAPS};
     use sysak_base::{Fault, Pfn};
 
-    /// Every table is this one and every entry leads to it: all of the kernel's half is mapped.
+    /// A page table whose entries all point back to it, so that the kernel's whole half seems to be mapped.
     struct Mirror;
 
     impl Memory for Mirror {

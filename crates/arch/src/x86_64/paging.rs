@@ -99,8 +99,8 @@ impl Paging {
         Paging { address: ADDRESS & !mask, encryption: ADDRESS & mask, ..self }
     }
 
-    /// Tables whose addresses lie below `ram_end`. The one bit above that a sound `entry` has set
-    /// is the mark of encrypted memory; `None` where it has several.
+    /// Page tables in RAM that ends at `ram_end`. `entry` is one valid entry: an address bit above the RAM that it
+    /// has set is the encryption bit. `None` if it has more than one.
     pub fn of_ram(levels: u32, ram_end: Pa, entry: u64) -> Option<Paging> {
         let address = ram_end.0.checked_next_power_of_two()?.wrapping_sub(1) & ADDRESS;
         let encryption = entry & ADDRESS & !address;
