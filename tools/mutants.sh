@@ -18,6 +18,6 @@ files=()
 for module in "${modules[@]}"; do
     files+=(--file "$folder/$module")
 done
-# The tree is copied; nothing in it is changed.
+# The tree is copied; nothing in it is changed. Only the unit tests are built: they are what must notice.
 exec "$tools/bin/cargo-mutants" mutants --package "$package" "${files[@]}" \
-    --jobs 1 --timeout 60 --output target/mutants "$@"
+    --jobs 1 --timeout 60 --cargo-arg=--lib --output target/mutants "$@"
