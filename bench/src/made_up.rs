@@ -180,11 +180,11 @@ impl MadeUp {
             }
         } else if page < self.first_slab {
             // Set aside at boot: a root, whoever leads to it.
-            put(shape.flags, 1 << shape.bits.reserved, 8);
-        } else {
+            put(shape.flags, 1 << shape.bits.reserved.unwrap_or(0), 8);
+        } else if let Some(user) = shape.user {
             // The rest of the machine belongs to user space.
-            put(shape.flags, 1 << shape.bits.lru | 1 << shape.bits.swapbacked, 8);
-            put(shape.mapping, DIRECT_MAP + 1, 8);
+            put(shape.flags, 1 << user.lru | 1 << user.swapbacked, 8);
+            put(user.mapping, DIRECT_MAP + 1, 8);
         }
     }
 }

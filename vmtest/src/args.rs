@@ -11,7 +11,8 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
        vmtest --quick-guest NAME --run COMMAND [options]    run one command in a guest
        vmtest --fetch [--kernel NAME]...                    download and build only
 
-  --kernel NAME      5.10, 6.1, 6.12, trixie or sid (default: 6.1 and 6.12)
+  --kernel NAME      5.10, 6.1, 6.12, 7.2, 7.3, or the newest of trixie, backports (trixie's) or
+                     sid (default: 6.1 and 6.12)
   --sysak FILE       the static binary to test; /bin/sysak in the guest
   --only NAME        one part, may be given several times. Run by default:
                        static     looks at memory, live and from the vmcore: slab leaks

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache;
 use crate::distro::Kernel;
+use crate::toolchain::Toolchain;
 
 /// The folder with the built `*.ko` for this kernel.
 pub fn modules(kernel: &Kernel) -> Result<PathBuf> {
@@ -55,14 +56,16 @@ fn compile(kernel: &Kernel, files: &[PathBuf], scratch: &Path) -> Result<()> {
     }
     eprintln!("vmtest: building the test modules for {}", kernel.release);
     // The compiler that built the kernel may be another one than this machine's.
+    let toolchain = Toolchain::find(kernel)?;
     cache::run(
-        Command::new("make")
-            .args(["-s", "-j2", "CC=gcc", "CONFIG_GCC_PLUGINS=", "modules"])
+        toolchain
+            .make()?
+            .args(["-s", "-j2", "CONFIG_GCC_PLUGINS=", "modules"])
             .arg("-C")
             .arg(&kernel.headers)
             .arg(format!("M={}", work.display())),
     )?;
-    let types = base_types(kernel, scratch)?;
+    let types = if toolchain.adds_types() { None } else { base_types(kernel, scratch)? };
     for module in cache::find(&work, &|name| name.ends_with(".ko")) {
         if let Some(name) = module.file_name() {
             if let Some(types) = &types {

@@ -1,7 +1,8 @@
 //! Kernels from the distribution's packages: image, modules and headers, unpacked into the cache.
 //!
 //! Debian's other suites are reached with a sources list of our own, whose mirror is the one that
-//! this machine is set up with. Nothing is installed.
+//! this machine is set up with. Nothing is installed. A kernel is the newest one of a suite, or the
+//! newest of a version where a suite has several.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,9 +33,7 @@ pub struct Apt {
 pub fn kernel(name: &str) -> Result<Kernel> {
     let root = cache::root()?.join("kernels").join(name);
     cache::folder(&root, |scratch| download(name, scratch, &root))?;
-    let image = newest(&root.join("boot"), "vmlinuz-")?;
-    let file = image.file_name().and_then(|f| f.to_str()).unwrap_or_default();
-    let release = file.trim_start_matches("vmlinuz-").to_owned();
+    let (image, release) = image(&root)?;
     let headers = root.join("usr/src").join(format!("linux-headers-{release}"));
     Ok(Kernel { name: name.into(), release, image, root, headers })
 }
@@ -49,11 +48,15 @@ fn download(name: &str, scratch: &Path, final_root: &Path) -> Result<()> {
     } else {
         ("linux-image-amd64", "linux-headers-amd64")
     };
-    let mut wanted = apt.depends(image, &["linux-image-"])?;
+    let (mut wanted, versioned) = match Source::of(name)?.version {
+        Some(version) => apt.newest_of(version)?,
+        None => {
+            (apt.depends(image, &["linux-image-"])?, apt.depends(headers, &["linux-headers-"])?)
+        }
+    };
     for package in wanted.clone() {
-        wanted.extend(apt.depends(&package, &["linux-modules-"])?);
+        wanted.extend(apt.depends(&package, &["linux-modules-", "linux-binary-"])?);
     }
-    let versioned = apt.depends(headers, &["linux-headers-"])?;
     for package in &versioned {
         wanted.extend(apt.depends(package, &["linux-headers-", "linux-kbuild-"])?);
     }
@@ -72,7 +75,12 @@ pub fn apt(name: &str) -> Result<Apt> {
         // Untested. Ubuntu has one kernel per release: whatever name was asked for, it is that.
         return Ok(Apt { options: Vec::new() });
     }
-    Apt::debian(suite(name)?)
+    Apt::debian(Source::of(name)?.suite)
+}
+
+/// The suite that has the kernel called `name`.
+pub fn suite_of(name: &str) -> Result<&'static str> {
+    Ok(Source::of(name)?.suite)
 }
 
 fn is_ubuntu() -> bool {
@@ -84,17 +92,29 @@ fn system_says(line: &str) -> bool {
     fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|l| l == line))
 }
 
-/// The Debian suite that has the kernel asked for.
-fn suite(name: &str) -> Result<&'static str> {
-    Ok(match name {
-        "5.10" => "bullseye",
-        "6.1" => "bookworm",
-        // The headers bring programs, which need the C library of their suite or an older one.
-        "6.12" if system_says("VERSION_CODENAME=bookworm") => "bookworm-backports",
-        "6.12" | "trixie" => "trixie",
-        "sid" => "sid",
-        _ => bail!("unknown kernel {name}: 5.10, 6.1, 6.12, trixie or sid"),
-    })
+/// Where Debian has a kernel.
+struct Source {
+    suite: &'static str,
+    /// The version to take the newest of, where the suite has several.
+    version: Option<&'static str>,
+}
+
+impl Source {
+    fn of(name: &str) -> Result<Source> {
+        let newest = |suite| Source { suite, version: None };
+        Ok(match name {
+            "5.10" => newest("bullseye"),
+            "6.1" => newest("bookworm"),
+            // The headers bring programs, which need the C library of their suite or an older one.
+            "6.12" if system_says("VERSION_CODENAME=bookworm") => newest("bookworm-backports"),
+            "6.12" | "trixie" => newest("trixie"),
+            "7.2" => Source { suite: "trixie-backports", version: Some("7.2") },
+            "7.3" => Source { suite: "trixie-backports", version: Some("7.3") },
+            "backports" => newest("trixie-backports"),
+            "sid" => newest("sid"),
+            _ => bail!("unknown kernel {name} (see --help)"),
+        })
+    }
 }
 
 impl Apt {
@@ -111,13 +131,19 @@ impl Apt {
             String::new()
         };
         let list = folder.join("sources.list");
-        fs::write(&list, format!("deb {signed}{} {suite} main\n", mirror()?))?;
+        let mirror = mirror()?;
+        // Backports lack what their suite has in the same version.
+        let below = suite.strip_suffix("-backports");
+        let suites = [below, Some(suite)].into_iter().flatten();
+        let lines = suites.map(|suite| format!("deb {signed}{mirror} {suite} main\n"));
+        fs::write(&list, lines.collect::<String>())?;
         let apt = Apt {
             options: vec![
                 format!("Dir::Etc::sourcelist={}", list.display()),
                 "Dir::Etc::sourceparts=/dev/null".into(),
                 format!("Dir::State::lists={}", folder.join("lists").display()),
                 format!("Dir::Cache={}", folder.join("cache").display()),
+                format!("APT::Default-Release={suite}"),
                 "APT::Sandbox::User=root".into(),
                 "Acquire::Languages=none".into(),
                 "Acquire::Retries=3".into(),
@@ -131,6 +157,21 @@ impl Apt {
         let mut command = Command::new(program);
         command.env("LC_ALL", "C").args(self.options.iter().flat_map(|o| ["-o", o]));
         command
+    }
+
+    /// The packages of the newest kernel of a version: image and headers.
+    fn newest_of(&self, version: &str) -> Result<(Vec<String>, Vec<String>)> {
+        let prefix = format!("linux-headers-{version}.");
+        let listing = cache::run(self.command("apt-cache").args(["pkgnames", &prefix]))?;
+        // Other builds of it (cloud, real time) have a word more.
+        let patch = |name: &str| {
+            let rest = name.strip_prefix(&prefix)?.strip_suffix("-amd64")?;
+            let (patch, suffix) = rest.split_once('+').unwrap_or((rest, ""));
+            patch.parse::<u32>().ok().filter(|_| !suffix.contains('-'))
+        };
+        let newest = listing.lines().filter_map(|name| Some((patch(name)?, name))).max();
+        let (_, headers) = newest.with_context(|| format!("no headers of kernel {version}"))?;
+        Ok((vec![headers.replace("-headers-", "-image-")], vec![headers.to_owned()]))
     }
 
     /// The direct dependencies of `package` whose names begin with one of `prefixes`.
@@ -180,7 +221,16 @@ fn relocate_headers(scratch: &Path, final_root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn newest(folder: &Path, prefix: &str) -> Result<PathBuf> {
-    let found = cache::find(folder, &|name| name.starts_with(prefix));
-    found.last().cloned().with_context(|| format!("no {prefix}* in {}", folder.display()))
+/// The newest kernel image of some unpacked packages, and its release: in `boot`, or beside the
+/// modules, as packages have it since v7.1.
+fn image(root: &Path) -> Result<(PathBuf, String)> {
+    let in_boot = cache::find(&root.join("boot"), &|name| name.starts_with("vmlinuz-"));
+    if let Some(image) = in_boot.last() {
+        let file = image.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        return Ok((image.clone(), file.trim_start_matches("vmlinuz-").to_owned()));
+    }
+    let beside = cache::find(&root.join("usr/lib/modules"), &|name| name == "vmlinuz");
+    let image = beside.last().with_context(|| format!("no kernel image in {}", root.display()))?;
+    let folder = image.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    Ok((image.clone(), folder.unwrap_or_default().to_owned()))
 }

@@ -23,6 +23,7 @@ mod scenario;
 mod slabinfo;
 mod sysak;
 mod text;
+mod toolchain;
 mod truth;
 
 use std::io::Write;

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Ranges, Va, VaRange};
 
-use crate::{AddressFilter, Class, Heap, Hits};
+use crate::{AddressFilter, Class, Heap, Hits, Object};
 
 mod queue;
 mod roots;
@@ -71,6 +71,9 @@ pub(crate) fn mark(heap: &mut Heap, roots: Roots<'_>, context: Context<'_>) -> M
     for word in roots.words {
         take(*word, &mut marker.hits, marker.heap, &mut marker.queue);
     }
+    if roots.slab_objects {
+        marker.all_slab_objects();
+    }
     let memory = roots.memory(marker.heap.page_offset());
     marker.roots(memory, total_bytes);
     marker.drain(total_bytes);
@@ -88,6 +91,20 @@ struct Marker<'a> {
 }
 
 impl Marker<'_> {
+    /// Marks every object of every slab.
+    fn all_slab_objects(&mut self) {
+        for slab in 0..self.heap.slabs.len() as u32 {
+            if self.class(slab) != Class::Slab {
+                continue;
+            }
+            let mut all = Vec::new();
+            self.heap.for_each_live(slab, |index| all.push(Object { slab, index }));
+            for object in all {
+                take(self.heap.object_va(object).0, &mut self.hits, self.heap, &mut self.queue);
+            }
+        }
+    }
+
     fn roots(&mut self, ranges: impl Iterator<Item = VaRange>, total: u64) {
         let most = self.context.memory.best_read_bytes() as u64;
         let mut scratch = Vec::new();

@@ -86,5 +86,6 @@ fn pointed_pages(kernel: &Kernel<'_>) -> Vec<Start> {
 fn is_reserved(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
     let shape = &kernel.shape.page;
     let flags = kernel.memory.read_u64(kernel.struct_page(pfn).at(shape.flags));
-    flags.is_ok_and(|flags| flags >> shape.bits.reserved & 1 != 0)
+    let Some(bit) = shape.bits.reserved else { return false };
+    flags.is_ok_and(|flags| flags >> bit & 1 != 0)
 }

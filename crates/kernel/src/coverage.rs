@@ -72,6 +72,26 @@ pub enum Omitted {
     OpenFilesOf(u64),
     /// Some of the memory cgroups.
     SomeCgroups,
+    /// Which slab objects are free: all of them count as in use.
+    SlabObjects,
+    /// Blocks of pages that nobody claims: all of them count as in use.
+    PageBlocks,
+    /// User memory, or some of it: it counts as the kernel's.
+    UserPages,
+    /// Dead parts of stacks: they count as live.
+    IdleStacks,
+    /// Timers, or some of them.
+    Timers,
+    /// Names of files, or where they are mounted or mapped.
+    FileNames,
+    /// What is in pipes or sockets.
+    SomeOpenFiles,
+    /// Processes.
+    Processes,
+    /// Pools of huge pages.
+    HugePages,
+    /// Names, kinds or counters of slab caches.
+    SlabDetails,
     /// So many pieces of memory that were to be searched for pointers.
     Memory(u64),
 }

@@ -13,7 +13,7 @@ use sysak_heap::PageSet;
 
 use crate::list::walk_list;
 use crate::read::word;
-use crate::shape::{CounterShape, PageKind, find_node_table, find_only_node};
+use crate::shape::{CounterShape, PageKind, ZoneShape, find_node_table, find_only_node};
 use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// No per-CPU list is longer (`pcp->high` is a fraction of a zone).
@@ -42,42 +42,47 @@ pub struct FreePages {
 impl FreePages {
     /// Finds the nodes and walks their per-CPU lists.
     pub fn find(kernel: &Kernel<'_>, coverage: &mut Coverage) -> FreePages {
-        let nodes = find_nodes(kernel);
-        let mut free = FreePages {
-            per_cpu: PageSet::new(kernel.end_pfn().0),
-            deferred: Vec::new(),
-            present_pages: None,
-            unreclaimable_pages: None,
-            secondary_table_pages: None,
+        let mut free = FreePages::none(kernel.end_pfn().0);
+        let Some(zone) = &kernel.shape.zone else {
+            coverage.skip(Omitted::PerCpuFreePages, Reason::NoTypeInfo);
+            return free;
         };
+        let nodes = find_nodes(kernel, zone);
         if nodes.is_empty() {
             coverage.skip(Omitted::PerCpuFreePages, Reason::NoNodes);
             return free;
         }
-        if let Some(shape) = kernel.shape.zone.counters {
+        if let Some(shape) = zone.counters {
             free.unreclaimable_pages = count(kernel, &nodes, shape, shape.slab_unreclaimable);
             let secondary = shape.secondary_tables;
             free.secondary_table_pages =
                 secondary.and_then(|which| count(kernel, &nodes, shape, which));
         }
         for node in nodes {
-            free.add_node(kernel, node, coverage);
+            free.add_node(kernel, zone, node, coverage);
         }
         free
+    }
+
+    /// No page below `end` is known to be free.
+    fn none(end: u64) -> FreePages {
+        FreePages {
+            per_cpu: PageSet::new(end),
+            deferred: Vec::new(),
+            present_pages: None,
+            unreclaimable_pages: None,
+            secondary_table_pages: None,
+        }
     }
 
     /// Whether one page is free, as [`FreePages::find`] would answer, by following only the list that
     /// the page is on. The counters are left out.
     pub(crate) fn find_one(kernel: &Kernel<'_>, pfn: Pfn) -> FreePages {
-        let nodes = find_nodes(kernel);
-        let mut free = FreePages {
-            per_cpu: PageSet::new(pfn.0 + 1),
-            deferred: nodes.iter().filter_map(|node| deferred(kernel, *node)).collect(),
-            present_pages: None,
-            unreclaimable_pages: None,
-            secondary_table_pages: None,
-        };
-        if !free.is_deferred(pfn) && is_listed(kernel, &nodes, pfn) {
+        let mut free = FreePages::none(pfn.0 + 1);
+        let Some(zone) = &kernel.shape.zone else { return free };
+        let nodes = find_nodes(kernel, zone);
+        free.deferred = nodes.iter().filter_map(|node| deferred(kernel, zone, *node)).collect();
+        if !free.is_deferred(pfn) && is_listed(kernel, zone, &nodes, pfn) {
             free.per_cpu.insert(pfn);
         }
         free
@@ -88,26 +93,38 @@ impl FreePages {
         self.deferred.iter().any(|run| run.contains(pfn))
     }
 
-    fn add_node(&mut self, kernel: &Kernel<'_>, node: Va, coverage: &mut Coverage) {
-        let present = kernel.memory.read_u64(node.at(kernel.shape.zone.present_pages));
+    fn add_node(
+        &mut self,
+        kernel: &Kernel<'_>,
+        shape: &ZoneShape,
+        node: Va,
+        coverage: &mut Coverage,
+    ) {
+        let present = kernel.memory.read_u64(node.at(shape.present_pages));
         *self.present_pages.get_or_insert(0) += present.unwrap_or(0);
-        self.deferred.extend(deferred(kernel, node));
-        for zone in zones(kernel, node) {
-            for list in per_cpu_lists(kernel, zone) {
-                self.add_list(kernel, list, coverage);
+        self.deferred.extend(deferred(kernel, shape, node));
+        for zone in zones(shape, node) {
+            for list in per_cpu_lists(kernel, shape, zone) {
+                self.add_list(kernel, shape, list, coverage);
             }
-            for block in waiting_blocks(kernel, zone) {
+            for block in waiting_blocks(kernel, shape, zone) {
                 self.add_block(block);
             }
         }
     }
 
-    fn add_list(&mut self, kernel: &Kernel<'_>, list: FreeList, coverage: &mut Coverage) {
+    fn add_list(
+        &mut self,
+        kernel: &Kernel<'_>,
+        shape: &ZoneShape,
+        list: FreeList,
+        coverage: &mut Coverage,
+    ) {
         let walk = walk_list(kernel.memory, list.head, LONGEST_LIST);
         if let Some(stop) = walk.stopped {
             coverage.skip(Omitted::PerCpuPageList, Reason::Stopped(stop));
         }
-        let link = kernel.shape.page.lru;
+        let link = shape.block.link;
         for at in walk.seen {
             if let Some(first) = kernel.page_of(Va(at.0.wrapping_sub(link))) {
                 self.add_block(FreeBlock { first, order: list.order });
@@ -137,8 +154,7 @@ struct FreeBlock {
 }
 
 /// The pages of a node that the kernel has not initialised yet.
-fn deferred(kernel: &Kernel<'_>, node: Va) -> Option<PfnRange> {
-    let shape = &kernel.shape.zone;
+fn deferred(kernel: &Kernel<'_>, shape: &ZoneShape, node: Va) -> Option<PfnRange> {
     let word = |offset| kernel.memory.read_u64(node.at(offset)).unwrap_or(0);
     let start = word(shape.start_pfn);
     let end = start.saturating_add(word(shape.spanned_pages));
@@ -147,15 +163,17 @@ fn deferred(kernel: &Kernel<'_>, node: Va) -> Option<PfnRange> {
 }
 
 /// The zones of a node.
-fn zones(kernel: &Kernel<'_>, node: Va) -> impl Iterator<Item = Va> + use<> {
-    let shape = &kernel.shape.zone;
+fn zones(shape: &ZoneShape, node: Va) -> impl Iterator<Item = Va> + use<> {
     let (first, bytes) = (node.at(shape.zones), shape.zone_bytes);
     (0..shape.zones_len).map(move |zone| first.at(zone * bytes))
 }
 
 /// The per-CPU lists of a zone.
-fn per_cpu_lists<'k>(kernel: &'k Kernel<'_>, zone: Va) -> impl Iterator<Item = FreeList> + use<'k> {
-    let shape = &kernel.shape.zone;
+fn per_cpu_lists<'k>(
+    kernel: &'k Kernel<'_>,
+    shape: &'k ZoneShape,
+    zone: Va,
+) -> impl Iterator<Item = FreeList> + use<'k> {
     let pageset = kernel.memory.read_u64(zone.at(shape.pageset)).ok().filter(|at| *at != 0);
     pageset.into_iter().flat_map(move |pageset| {
         let lists = move |set: Va| {
@@ -168,15 +186,15 @@ fn per_cpu_lists<'k>(kernel: &'k Kernel<'_>, zone: Va) -> impl Iterator<Item = F
 }
 
 /// Blocks that wait for the lock of their zone.
-fn waiting_blocks(kernel: &Kernel<'_>, zone: Va) -> Vec<FreeBlock> {
-    let (memory, shape) = (kernel.memory, &kernel.shape.zone);
+fn waiting_blocks(kernel: &Kernel<'_>, shape: &ZoneShape, zone: Va) -> Vec<FreeBlock> {
+    let memory = kernel.memory;
     let first = shape.waiting.and_then(|at| memory.read_u64(zone.at(at)).ok());
     let mut at = Va(first.unwrap_or(0));
     let mut blocks = Vec::new();
     for _ in 0..LONGEST_LIST {
-        let link = kernel.shape.page.lru;
+        let link = shape.block.link;
         let Some(first) = kernel.page_of(Va(at.0.wrapping_sub(link))) else { break };
-        let order = memory.read_u64(kernel.struct_page(first).at(kernel.shape.page.private));
+        let order = memory.read_u64(kernel.struct_page(first).at(shape.block.order));
         let order = order.ok().filter(|order| *order < shape.orders).unwrap_or(0);
         blocks.push(FreeBlock { first, order });
         at = Va(memory.read_u64(at).unwrap_or(0));
@@ -185,29 +203,28 @@ fn waiting_blocks(kernel: &Kernel<'_>, zone: Va) -> Vec<FreeBlock> {
 }
 
 /// Whether the block of a page is on a per-CPU list, or on a list of blocks that wait.
-fn is_listed(kernel: &Kernel<'_>, nodes: &[Va], pfn: Pfn) -> bool {
+fn is_listed(kernel: &Kernel<'_>, shape: &ZoneShape, nodes: &[Va], pfn: Pfn) -> bool {
     if !is_unused(kernel, pfn) {
         return false;
     }
-    let shape = &kernel.shape.zone;
     let orders: BTreeSet<u64> =
         (0..shape.lists.len).map(|list| shape.order_of_list(list)).collect();
     let heads = orders.into_iter().filter_map(|order| {
         let first = Pfn(pfn.0 >> order << order);
         let is_block = kernel.is_ram(first) && is_unused(kernel, first);
-        let head = is_block.then(|| list_head(kernel, first))??;
+        let head = is_block.then(|| list_head(kernel, shape, first))??;
         Some(FreeList { head, order })
     });
     let heads: Vec<FreeList> = heads.collect();
-    nodes.iter().flat_map(|node| zones(kernel, *node)).any(|zone| {
+    nodes.iter().flat_map(|node| zones(shape, *node)).any(|zone| {
         let is_one = |list: FreeList| {
             heads.iter().any(|known| (known.head, known.order) == (list.head, list.order))
         };
         let has_page = |block: &FreeBlock| {
             (block.first.0..block.first.0 + (1 << block.order)).contains(&pfn.0)
         };
-        !heads.is_empty() && per_cpu_lists(kernel, zone).any(is_one)
-            || waiting_blocks(kernel, zone).iter().any(has_page)
+        !heads.is_empty() && per_cpu_lists(kernel, shape, zone).any(is_one)
+            || waiting_blocks(kernel, shape, zone).iter().any(has_page)
     })
 }
 
@@ -221,8 +238,8 @@ fn is_unused(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
 
 /// The head of the list that a page is on. The walk goes backwards, and checks that each link before
 /// points to the one behind it: so a walk from the head would meet the page.
-fn list_head(kernel: &Kernel<'_>, pfn: Pfn) -> Option<Va> {
-    let lru = kernel.shape.page.lru;
+fn list_head(kernel: &Kernel<'_>, shape: &ZoneShape, pfn: Pfn) -> Option<Va> {
+    let lru = shape.block.link;
     let mut link = kernel.struct_page(pfn).at(lru);
     for _ in 0..LONGEST_LIST {
         let before = Va(kernel.memory.read_u64(link.at(8)).ok()?);
@@ -254,10 +271,11 @@ fn count(kernel: &Kernel<'_>, nodes: &[Va], shape: CounterShape, which: u64) -> 
 }
 
 /// The nodes (`struct pglist_data`), by their symbol, else through the list of a free block.
-fn find_nodes(kernel: &Kernel<'_>) -> Vec<Va> {
-    let plausible = |node: &Va| is_node(kernel, *node);
+fn find_nodes(kernel: &Kernel<'_>, shape: &ZoneShape) -> Vec<Va> {
+    let plausible = |node: &Va| is_node(kernel, shape, *node);
     if let Some(table) = find_node_table(kernel.symbols) {
-        let most = (kernel.shape.cache.nodes as usize).min(MOST_NODES);
+        let nodes = kernel.shape.cache.nodes.map_or(1, |nodes| nodes.len);
+        let most = (nodes as usize).min(MOST_NODES);
         // Node numbers may have gaps; a hole in the table is a null pointer.
         let nodes = read_words(kernel, table, most).into_iter().map(Va);
         let nodes: Vec<_> = nodes.filter(plausible).collect();
@@ -268,7 +286,7 @@ fn find_nodes(kernel: &Kernel<'_>) -> Vec<Va> {
     if let Some(node) = find_only_node(kernel.symbols).filter(plausible) {
         return vec![node];
     }
-    nodes_of_free_blocks(kernel)
+    nodes_of_free_blocks(kernel, shape)
 }
 
 /// Up to `many` words from an address on; fewer where the memory ends before.
@@ -284,14 +302,13 @@ fn read_words(kernel: &Kernel<'_>, at: Va, many: usize) -> Vec<u64> {
 }
 
 /// Whether a node's first zone points back at it.
-fn is_node(kernel: &Kernel<'_>, node: Va) -> bool {
-    let shape = &kernel.shape.zone;
+fn is_node(kernel: &Kernel<'_>, shape: &ZoneShape, node: Va) -> bool {
     let zone = node.at(shape.zones);
     node != Va(0) && kernel.memory.read_u64(zone.at(shape.pgdat)) == Ok(node.0)
 }
 
 /// A free block's list leads to its zone, and the zone to its node.
-fn nodes_of_free_blocks(kernel: &Kernel<'_>) -> Vec<Va> {
+fn nodes_of_free_blocks(kernel: &Kernel<'_>, zone: &ZoneShape) -> Vec<Va> {
     let shape = &kernel.shape.page;
     let mut nodes = BTreeSet::new();
     for run in &kernel.ram {
@@ -302,7 +319,7 @@ fn nodes_of_free_blocks(kernel: &Kernel<'_>) -> Vec<Va> {
             let page = kernel.struct_page(pfn);
             let kind = kernel.memory.read_u32(page.at(shape.page_type));
             if kind.map(|word| shape.types.kind(word)) == Ok(PageKind::Buddy)
-                && let Some(node) = node_of_block(kernel, page)
+                && let Some(node) = node_of_block(kernel, zone, page)
             {
                 nodes.insert(node);
                 break;
@@ -313,16 +330,15 @@ fn nodes_of_free_blocks(kernel: &Kernel<'_>) -> Vec<Va> {
     nodes.into_iter().collect()
 }
 
-fn node_of_block(kernel: &Kernel<'_>, page: Va) -> Option<Va> {
-    let (shape, zone) = (&kernel.shape.page, &kernel.shape.zone);
-    let order = kernel.memory.read_u64(page.at(shape.private)).ok()?;
+fn node_of_block(kernel: &Kernel<'_>, zone: &ZoneShape, page: Va) -> Option<Va> {
+    let order = kernel.memory.read_u64(page.at(zone.block.order)).ok()?;
     if order >= zone.orders {
         return None;
     }
-    let mut link = page.at(shape.lru);
+    let mut link = page.at(zone.block.link);
     for _ in 0..LONGEST_LIST {
         link = Va(kernel.memory.read_u64(link).ok()?);
-        if kernel.page_of(Va(link.0.wrapping_sub(shape.lru))).is_some() {
+        if kernel.page_of(Va(link.0.wrapping_sub(zone.block.link))).is_some() {
             continue;
         }
         // The head of the list, inside the zone. Which of the lists of this order it is follows from
@@ -331,7 +347,7 @@ fn node_of_block(kernel: &Kernel<'_>, page: Va) -> Option<Va> {
         let candidates = (0..zone.migrate_types).map(|kind| link.0.wrapping_sub(area + kind * 16));
         return candidates.map(Va).find_map(|candidate| {
             let node = Va(kernel.memory.read_u64(candidate.at(zone.pgdat)).ok()?);
-            is_node(kernel, node).then_some(node)
+            is_node(kernel, zone, node).then_some(node)
         });
     }
     None

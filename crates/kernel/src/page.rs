@@ -11,7 +11,7 @@ mod user;
 
 use std::collections::HashMap;
 
-use sysak_base::{Cancel, Pfn, PfnRange, Progress};
+use sysak_base::{Cancel, Pfn, PfnRange, Progress, Va};
 use sysak_heap::{Block, PageSet};
 
 use crate::{Coverage, FreePages, Kernel, Omitted, Reason};
@@ -189,10 +189,11 @@ impl Census {
     /// A block that is not a compound page has a reference count in its first page only. The pages
     /// up to the next such page belong to it, if together they are a block of the buddy allocator;
     /// if not, all of them stay roots. A block that was split up (`alloc_pages_exact`) stays a root
-    /// too: its owner keeps only the address of its first page.
-    pub fn take_blocks(&mut self) -> Vec<Block> {
+    /// too: its owner keeps only the address of its first page. Where `tells_blocks` is false, only
+    /// blocks whose `struct page` has their length become objects.
+    pub fn take_blocks(&mut self, tells_blocks: bool) -> Vec<Block> {
         let mut blocks = std::mem::take(&mut self.sized);
-        let runs: Vec<_> = self.heads.runs().collect();
+        let runs: Vec<_> = self.heads.runs().filter(|_| tells_blocks).collect();
         for pfn in runs.into_iter().flat_map(|(first, many)| first.0..first.0 + many) {
             let is_rest = |page: &u64| {
                 self.unclaimed.contains(Pfn(*page)) && !self.heads.contains(Pfn(*page))
@@ -296,6 +297,10 @@ impl Census {
             }
         }
         classifier.census.user.flush();
+        if let Some(place) = kernel.shape.page.charged_group {
+            let group_of = |at: Va| kernel.memory.read_u64(at.at(place)).ok().map(Va);
+            classifier.census.user.resolve_groups(group_of);
+        }
         if classifier.unreadable > 0 {
             coverage.skip(Omitted::Pages(classifier.unreadable), Reason::NoStructPage);
         }
@@ -311,7 +316,7 @@ mod tests {
         let mut census = Census::of_kernel_pages(pages.map(Pfn));
         heads.iter().for_each(|pfn| census.heads.insert(Pfn(*pfn)));
         split.iter().for_each(|pfn| census.split.insert(Pfn(*pfn)));
-        let found = census.take_blocks();
+        let found = census.take_blocks(true);
         for block in &found {
             assert!(!census.roots.contains(block.pfn), "an object is no root");
         }

@@ -164,9 +164,9 @@ impl Walker<'_, '_> {
         let shape = &self.kernel.shape.page;
         let mut page = vec![0; shape.size as usize];
         self.kernel.memory.read(self.kernel.struct_page(pfn), &mut page).ok()?;
-        let head = self.kernel.struct_page(first).0 | 1;
+        let head = shape.head_of(self.kernel.struct_page(pfn), &page);
         // Only the first page of a block that is not a compound one counts its users.
-        let is_rest = word(&page, shape.compound_head) == head
+        let is_rest = head == Some(self.kernel.struct_page(first))
             || half(&page, shape.refcount) == 0 && self.census.unclaimed.contains(pfn);
         let second = self.read(self.kernel.page_va(pfn)).filter(|_| is_rest)?;
         let address = |raw: &[u8], entry| word(raw, entry * 8) & ADDRESS;

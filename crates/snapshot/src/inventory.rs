@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use sysak_base::{Cancel, PAGE_SHIFT, Pfn};
+use sysak_base::{Cancel, PAGE_SHIFT, Pfn, Va};
 use sysak_heap::{Class, Heap, NonSlab, PageSet, PerCpuObject, UnmarkedHeap};
 use sysak_kernel::page::{Census, Owner};
 use sysak_kernel::tasks::Stacks;
@@ -26,6 +26,10 @@ pub struct Inventory {
     pub non_slab: NonSlab,
     /// Areas of the vmalloc address space, by address.
     pub areas: Vec<Area>,
+    /// Whether free slab objects can be told from allocated ones; otherwise none may be called lost.
+    pub tells_free_objects: bool,
+    /// Arrays of free objects, which are never followed.
+    pub sheaves: Vec<Va>,
     /// Per-CPU memory.
     pub percpu: percpu::Allocations,
     /// Live parts of kernel stacks.
@@ -53,6 +57,7 @@ pub fn take_inventory(
 ) -> Result<Inventory, KernelError> {
     let mut coverage = Coverage::default();
     let mut times = Times::default();
+    kernel.shape.note_losses(&mut coverage);
 
     let start = Instant::now();
     let free = FreePages::find(kernel, &mut coverage);
@@ -99,7 +104,7 @@ pub fn take_inventory(
             bytes: found.bytes,
         };
         non_slab.per_cpu = percpu.list.iter().map(object).collect();
-        non_slab.blocks = census.take_blocks();
+        non_slab.blocks = census.take_blocks(kernel.shape.tells_blocks());
     }
     times.census += start.elapsed();
     let interrupted = match () {
@@ -107,8 +112,21 @@ pub fn take_inventory(
         () if slabs.interrupted => Some(Stage::Walk),
         () => None,
     };
-    let heap = slabs.heap;
-    Ok(Inventory { census, heap, non_slab, areas, percpu, stacks, coverage, times, interrupted })
+    let tells_free_objects = slabs.tells_free_objects(kernel);
+    let slub::Slabs { heap, sheaves, .. } = slabs;
+    Ok(Inventory {
+        census,
+        heap,
+        non_slab,
+        areas,
+        tells_free_objects,
+        sheaves,
+        percpu,
+        stacks,
+        coverage,
+        times,
+        interrupted,
+    })
 }
 
 /// Pages of slabs.

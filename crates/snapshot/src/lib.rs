@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use sysak_base::{Cancel, Ranges, VaRange};
+use sysak_base::{Cancel, Ranges, Va, VaRange};
 use sysak_heap::marking::{Context, Excused, Marked, Marking, Roots};
 use sysak_heap::reverse::WithRoots;
 use sysak_heap::{Heap, Object, PageSet, allocated_since, tally};
@@ -58,10 +58,10 @@ impl Snapshot {
         cancel: &Cancel,
     ) -> Result<Snapshot, KernelError> {
         let inventory = take_inventory(kernel, stages, cancel)?;
-        let Inventory { census, heap, non_slab, areas, percpu, stacks, .. } = inventory;
+        let Inventory { census, heap, non_slab, areas, sheaves, percpu, stacks, .. } = inventory;
         let (mut coverage, mut times) = (inventory.coverage, inventory.times);
         let heap = heap.adopt(non_slab);
-        let bookkeeping = Bookkeeping::find(kernel, &heap, &areas);
+        let bookkeeping = Bookkeeping::find(kernel, &heap, &areas, &sheaves);
         let start = Instant::now();
         let progress = InStage(stages, Stage::Reach);
         let context = Context { memory: kernel.memory, progress: &progress, cancel };
@@ -70,7 +70,9 @@ impl Snapshot {
             marking.skip()
         } else {
             let left_out = left_out(kernel, &stacks);
-            let marking = marking.from_roots(roots(kernel, &census, &stacks, &left_out));
+            let slab_objects = !inventory.tells_free_objects;
+            let roots = roots(kernel, &census, &stacks, &left_out);
+            let marking = marking.from_roots(Roots { slab_objects, ..roots });
             let marking = marking.excuse(bookkeeping.excused);
             catch_up(kernel, &census, marking, stages, cancel)?.finish()
         };
@@ -125,10 +127,11 @@ struct Bookkeeping {
 }
 
 impl Bookkeeping {
-    fn find(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area]) -> Bookkeeping {
+    fn find(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], sheaves: &[Va]) -> Bookkeeping {
         let notes = vmalloc::notes(kernel, heap, areas);
         let own = own_buffers::find(kernel, heap);
-        let never_followed = notes.unfollowed.into_iter().chain(own).collect();
+        let sheaves = sheaves.iter().filter_map(|at| heap.find_object(at.0));
+        let never_followed = notes.unfollowed.into_iter().chain(own).chain(sheaves).collect();
         Bookkeeping { never_followed, excused: notes.areas }
     }
 }
@@ -146,7 +149,8 @@ fn roots<'a>(
     left_out: &'a Ranges,
 ) -> Roots<'a> {
     let ranges = struct_pages(kernel, &census.in_use).chain(stacks.live.iter());
-    Roots { pages: &census.roots, ranges: Box::new(ranges), words: &kernel.registers, left_out }
+    let ranges = Box::new(ranges);
+    Roots { pages: &census.roots, ranges, words: &kernel.registers, left_out, ..Roots::none() }
 }
 
 fn struct_pages<'a>(
@@ -183,9 +187,10 @@ fn catch_up<'a>(
     if again.interrupted.is_some() {
         return Ok(marking);
     }
-    let Inventory { census: after, heap, non_slab, areas, stacks, .. } = again;
+    let Inventory { census: after, heap, non_slab, areas, sheaves, stacks, .. } = again;
     let heap = heap.adopt(non_slab);
-    let Bookkeeping { mut never_followed, excused } = Bookkeeping::find(kernel, &heap, &areas);
+    let bookkeeping = Bookkeeping::find(kernel, &heap, &areas, &sheaves);
+    let Bookkeeping { mut never_followed, excused } = bookkeeping;
     never_followed.extend(excused);
     let objects = allocated_since::ranges(marking.heap(), &heap, never_followed);
     drop(heap);
@@ -193,6 +198,6 @@ fn catch_up<'a>(
     let in_use = after.in_use.without(&before.in_use);
     let ranges = struct_pages(kernel, &in_use).chain(stacks.live.iter()).chain(objects);
     let ranges = Box::new(ranges);
-    let roots = Roots { pages: &pages, ranges, words: &[], left_out: &stacks.stale };
+    let roots = Roots { pages: &pages, ranges, left_out: &stacks.stale, ..Roots::none() };
     Ok(marking.from_later_allocations(roots))
 }

@@ -12,6 +12,8 @@ pub struct Roots<'a> {
     pub ranges: Box<dyn Iterator<Item = VaRange> + 'a>,
     /// Words that stand nowhere in memory: registers.
     pub words: &'a [u64],
+    /// Whether every slab object is in use whatever leads to it: where it is not known which are free.
+    pub slab_objects: bool,
     /// Memory whose words do not count, in roots or in objects. A word that lies there in part does
     /// not count either.
     pub left_out: &'a Ranges,
@@ -24,7 +26,7 @@ impl<'a> Roots<'a> {
     /// No memory at all.
     pub fn none() -> Roots<'static> {
         let ranges = Box::new(std::iter::empty());
-        Roots { pages: &NO_PAGES, ranges, words: &[], left_out: &NOTHING }
+        Roots { pages: &NO_PAGES, ranges, words: &[], slab_objects: false, left_out: &NOTHING }
     }
 
     /// Pages alone.

@@ -68,6 +68,27 @@ fn memory_outside_of_the_root_pages_can_be_a_root_too() {
 }
 
 #[test]
+fn where_free_objects_are_not_known_every_slab_object_is_a_root_and_free_ones_lead_nowhere() {
+    let mut ram = Ram::new(16);
+    let mut heap = ram.builder(&[(4, 0), (8, 1)]);
+    let (free, before) = (ram_object(0, 5), ram_object(1, 2));
+    heap.set_free(free);
+    let heap = heap.seal();
+    let before_va = heap.object_va(before).0;
+    ram.put_va(heap.object_va(free).0, before_va);
+    let cancel = Cancel::default();
+    let context = Context { memory: &ram, progress: &Quiet, cancel: &cancel };
+    let roots = Roots { slab_objects: true, ..Roots::none() };
+    let marking = Marking::start(heap, Vec::new(), context).from_roots(roots);
+    let (heap, done) = marking.excuse(Vec::new()).finish();
+    for slab in 0..2 {
+        heap.for_each_live(slab, |index| assert!(!heap.is_white(Object { slab, index })));
+    }
+    // The words of all live objects were read.
+    assert_eq!(done.bytes_scanned, 2 * 4096 - 64);
+}
+
+#[test]
 fn a_register_is_a_root() {
     let ram = Ram::new(16);
     let heap = ram.builder(&[(4, 0)]).seal();

@@ -6,7 +6,7 @@ use sysak_base::{Pfn, Va};
 
 use super::{Census, Owner, Part};
 use crate::read::{half, word};
-use crate::shape::PageKind;
+use crate::shape::{PageKind, UserPageShape};
 use crate::{FreePages, Kernel};
 
 /// Pages whose `struct page`s are read at once.
@@ -50,7 +50,8 @@ impl Classifier<'_, '_> {
             if matches!(owner, Owner::Anon | Owner::File | Owner::Shmem | Owner::Hugetlb) {
                 let shape = &self.kernel.shape.page;
                 let charged = shape.charged.map_or(0, |at| word(head, at));
-                self.census.user.add(owner, word(head, shape.mapping), charged, pages);
+                let mapping = shape.user.map_or(0, |user| word(head, user.mapping));
+                self.census.user.add(owner, mapping, charged, pages);
             }
             pfn = Pfn(pfn.0 + pages);
         }
@@ -75,7 +76,8 @@ impl Classifier<'_, '_> {
         }
         let flags = word(head, shape.flags);
         let has = |bit: u32| flags >> bit & 1 != 0;
-        if self.free.is_deferred(pfn) && !(has(shape.bits.reserved) && self.is_fresh(pfn, head)) {
+        let reserved = shape.bits.reserved.is_some_and(has);
+        if self.free.is_deferred(pfn) && !(reserved && self.is_fresh(pfn, head)) {
             return (Owner::Free, 1);
         }
         if shape.bits.hwpoison.is_some_and(has) {
@@ -88,8 +90,8 @@ impl Classifier<'_, '_> {
         let compound = if has(shape.bits.head) { 1 << shape.compound_order(head) } else { 1 };
         match kind {
             PageKind::Buddy => {
-                let order = word(head, shape.private);
-                let fits = order < self.kernel.shape.zone.orders;
+                let order = shape.free.map_or(0, |free| word(head, free.order));
+                let fits = order < self.kernel.shape.orders();
                 return (Owner::Free, if fits { 1 << order } else { 1 });
             }
             PageKind::Guard => return (Owner::Free, 1),
@@ -123,7 +125,7 @@ impl Classifier<'_, '_> {
         if compound > 1 && self.is_hugetlb(head) {
             return (Owner::Hugetlb, compound);
         }
-        if has(shape.bits.reserved) {
+        if reserved {
             let image = self.kernel.image.iter().any(|run| run.contains(pfn));
             return (if image { Owner::Image } else { Owner::Reserved }, 1);
         }
@@ -150,7 +152,7 @@ impl Classifier<'_, '_> {
         const OTHERS: u64 = 0x7f_ffff_ff83;
         const MOVABLE: u64 = 2;
         let shape = &self.kernel.shape.page;
-        if word(head, shape.compound_head) & 1 != 0 || half(head, shape.refcount) == 0 {
+        if shape.is_tail(head) || half(head, shape.refcount) == 0 {
             return None;
         }
         let is_pool = |at| word(head, at) & !OTHERS == SIGNATURE;
@@ -158,21 +160,25 @@ impl Classifier<'_, '_> {
             return Some(Part::PagePool);
         }
         // Pages of balloons have a type. Any other movable page without a mapping is compressed memory.
-        (word(head, shape.mapping) & 3 == MOVABLE).then_some(Part::Compressed)
+        let mapping = word(head, shape.user?.mapping);
+        (mapping & 3 == MOVABLE).then_some(Part::Compressed)
     }
 
     /// Whether the page is allocated and belongs to no mapping.
     fn is_used_plainly(&self, head: &[u8]) -> bool {
         let shape = &self.kernel.shape.page;
-        let is_tail = word(head, shape.compound_head) & 1 != 0;
-        !is_tail && half(head, shape.refcount) != 0 && word(head, shape.mapping) == 0
+        let is_unmapped = |user: UserPageShape| word(head, user.mapping) == 0;
+        !shape.is_tail(head)
+            && half(head, shape.refcount) != 0
+            && shape.user.is_some_and(is_unmapped)
     }
 
     /// Whether the page was on no list since it was initialised. The kernel poisons the link of a page
     /// that it takes off a list, and a compound page keeps no address in its tails.
     fn was_never_listed(&self, pfn: Pfn, head: &[u8]) -> bool {
         let shape = &self.kernel.shape.page;
-        let before = word(head, shape.lru + 8);
+        let Some(free) = shape.free else { return true };
+        let before = word(head, free.link + 8);
         let own = self.kernel.struct_page(pfn);
         before.wrapping_sub(own.0) < shape.size || before == u64::MAX
     }
@@ -182,8 +188,9 @@ impl Classifier<'_, '_> {
     /// the others hold whatever was in that memory.
     fn is_fresh(&self, pfn: Pfn, head: &[u8]) -> bool {
         let shape = &self.kernel.shape.page;
-        let link = self.kernel.struct_page(pfn).at(shape.lru);
-        half(head, shape.refcount) == 1 && word(head, shape.lru) == link.0
+        let Some(free) = shape.free else { return false };
+        let link = self.kernel.struct_page(pfn).at(free.link);
+        half(head, shape.refcount) == 1 && word(head, free.link) == link.0
     }
 
     /// The owner of user memory by its mapping; any other page is the kernel's.
@@ -191,13 +198,12 @@ impl Classifier<'_, '_> {
         const ANON: u64 = 1;
         const MOVABLE: u64 = 2;
         let shape = &self.kernel.shape.page;
-        let (lru, swapbacked) =
-            (flags >> shape.bits.lru & 1 != 0, flags >> shape.bits.swapbacked & 1 != 0);
-        let tail = word(head, shape.compound_head) & 1 != 0;
-        if tail || half(head, shape.refcount) == 0 {
+        let Some(user) = shape.user else { return Owner::Kernel };
+        let (lru, swapbacked) = (flags >> user.lru & 1 != 0, flags >> user.swapbacked & 1 != 0);
+        if shape.is_tail(head) || half(head, shape.refcount) == 0 {
             return Owner::Kernel;
         }
-        let mapping = word(head, shape.mapping);
+        let mapping = word(head, user.mapping);
         let file = if swapbacked { Owner::Shmem } else { Owner::File };
         match mapping & (ANON | MOVABLE) {
             MOVABLE => Owner::Kernel,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use sysak_base::{Pfn, Va};
+use sysak_base::Pfn;
 
 use super::classifier::Classifier;
 use super::{Census, Owner};
@@ -23,9 +23,8 @@ pub fn owner_of(kernel: &Kernel<'_>, pfn: Pfn) -> Option<Owner> {
 fn owner(kernel: &Kernel<'_>, pfn: Pfn) -> Owner {
     let Some(mut raw) = read(kernel, pfn) else { return Owner::Untouchable };
     let mut first = pfn;
-    let head = word(&raw, kernel.shape.page.compound_head);
-    if head & 1 != 0
-        && let Some(found) = kernel.page_of(Va(head & !1))
+    let head = kernel.shape.page.head_of(kernel.struct_page(pfn), &raw);
+    if let Some(found) = head.and_then(|head| kernel.page_of(head))
         && let Some(bytes) = read(kernel, found)
     {
         (first, raw) = (found, bytes);
@@ -52,13 +51,14 @@ fn read(kernel: &Kernel<'_>, pfn: Pfn) -> Option<Vec<u8>> {
 
 /// Whether a page lies behind the first one of a free block, which alone says that it is free.
 fn is_in_free_block(kernel: &Kernel<'_>, pfn: Pfn) -> bool {
-    let (page, orders) = (&kernel.shape.page, kernel.shape.zone.orders);
+    let (page, orders) = (&kernel.shape.page, kernel.shape.orders());
+    let Some(free) = page.free else { return false };
     (1..orders).any(|order| {
         let start = Pfn(pfn.0 >> order << order);
         let bytes = (start != pfn && kernel.is_ram(start)).then(|| read(kernel, start)).flatten();
         bytes.is_some_and(|bytes| {
             page.types.kind(half(&bytes, page.page_type)) == PageKind::Buddy
-                && (order..orders).contains(&word(&bytes, page.private))
+                && (order..orders).contains(&word(&bytes, free.order))
         })
     })
 }
@@ -69,7 +69,7 @@ mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
 
-    use sysak_base::{Anchors, Cancel, Fault, Memory, PfnRange, Progress};
+    use sysak_base::{Anchors, Cancel, Fault, Memory, PfnRange, Progress, Va};
     use sysak_symbols::{Kallsyms, TypeInfo};
 
     use crate::Coverage;
@@ -151,7 +151,7 @@ mod tests {
         let empty = Words::default();
         let layout = Kernel::new(&empty, &anchors, &types, &symbols).unwrap();
         let mut memory = Words::default();
-        let (zone, page) = (&layout.shape.zone, &layout.shape.page);
+        let (zone, page) = (layout.shape.zone.as_ref().unwrap(), layout.shape.page.free.unwrap());
         memory.words.insert(NODE_TABLE, NODE.0);
         memory.words.insert(NODE.at(zone.zones + zone.pgdat).0, NODE.0);
         memory.words.insert(NODE.at(zone.zones + zone.pageset).0, PAGE_SET);
@@ -161,8 +161,8 @@ mod tests {
         (0..RAM_PAGES).for_each(|pfn| memory.page(&layout, pfn, u32::MAX, 0));
         memory.page(&layout, IN_USE, u32::MAX, 1);
         memory.page(&layout, BUDDY_BLOCK, !0x80, 0);
-        let link = |pfn: u64| layout.struct_page(Pfn(pfn)).at(page.lru).0;
-        memory.words.insert(layout.struct_page(Pfn(BUDDY_BLOCK)).at(page.private).0, 3);
+        let link = |pfn: u64| layout.struct_page(Pfn(pfn)).at(page.link).0;
+        memory.words.insert(layout.struct_page(Pfn(BUDDY_BLOCK)).at(page.order).0, 3);
         for (cpu, set) in layout.per_cpu(PAGE_SET).enumerate() {
             for list in 0..zone.lists.len {
                 let head = set.at(zone.lists.at + list * 16).0;

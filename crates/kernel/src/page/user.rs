@@ -139,6 +139,27 @@ impl UserPages {
         self.files.entry((mapping, group)).or_insert((in_memory, 0)).1 += pages;
     }
 
+    /// Puts the cgroup in the place of what its pages are charged to.
+    pub(super) fn resolve_groups(&mut self, group_of: impl Fn(Va) -> Option<Va>) {
+        let mut groups: HashMap<u64, Charged> = HashMap::new();
+        let mut resolved = HashMap::new();
+        for (at, charged) in self.groups.drain() {
+            let group = group_of(Va(at)).map_or(0, |group| group.0);
+            resolved.insert(at, group);
+            if group != 0 {
+                let sum = groups.entry(group).or_default();
+                sum.anon += charged.anon;
+                sum.file += charged.file;
+                sum.shared += charged.shared;
+            }
+        }
+        self.groups = groups;
+        for ((mapping, at), (in_memory, pages)) in std::mem::take(&mut self.files) {
+            let group = resolved.get(&at).copied().unwrap_or(0);
+            self.files.entry((mapping, group)).or_insert((in_memory, 0)).1 += pages;
+        }
+    }
+
     /// All lose what the median has, so that half of them go.
     fn thin(&mut self) {
         let mut sizes: Vec<u64> = self.files.values().map(|(_, pages)| *pages).collect();
@@ -191,6 +212,20 @@ mod tests {
         let mut files: Vec<_> = pages.files().map(|file| (file.mapping.0, file.pages)).collect();
         files.sort_unstable();
         assert_eq!(files, [(1, 3), (2, 1), (2, 512)]);
+    }
+
+    #[test]
+    fn pages_of_a_group_that_is_charged_by_several_names_add_up() {
+        let mut pages = UserPages::default();
+        pages.add(Owner::File, 1, 8, 3);
+        pages.add(Owner::File, 1, 16, 4);
+        pages.add(Owner::Anon, 0, 24, 5);
+        pages.flush();
+        pages.resolve_groups(|at| (at != Va(24)).then_some(Va(64)));
+        let groups: Vec<_> = pages.groups().collect();
+        assert_eq!(groups, [(Va(64), Charged { anon: 0, file: 7, shared: 0 })]);
+        let files: Vec<_> = pages.files().map(|file| (file.group, file.pages)).collect();
+        assert_eq!(files, [(Va(64), 7)]);
     }
 
     #[test]

@@ -105,6 +105,24 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_kernels_have_every_event() {
+        for version in ["7.2", "7.3"] {
+            let found = EventShape::find(&super::super::fixture(version)).unwrap();
+            let expected = EventShape {
+                kmalloc_bytes: Some(3),
+                alloc_bytes: None,
+                alloc_cache: Some(2),
+                // A pointer to a constant cache, which the cut types do not have.
+                free_cache: None,
+                node_events: false,
+                per_cpu: Some(PerCpuEvent { pointer: 7, bytes: 8, has_site: true }),
+                areas: true,
+            };
+            assert_eq!(found, expected, "{version}");
+        }
+    }
+
+    #[test]
     fn per_cpu_events_tell_the_call_site_and_the_bytes_allocated_since_6_1() {
         let common = ["bool", "bool", "size_t", "size_t", "void *", "int", "void *"];
         let params = |before: &[&str], after: &[&str]| -> Vec<String> {

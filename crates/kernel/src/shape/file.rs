@@ -59,7 +59,7 @@ pub struct EntryShape {
     pub parent: u64,
     /// `d_name.name`
     pub name: u64,
-    /// `d_u.d_alias`
+    /// `d_u.d_alias`, or `d_alias` (v7.0)
     pub alias: u64,
 }
 
@@ -121,7 +121,9 @@ impl FileShape {
             entry: EntryShape {
                 parent: names.find("dentry", "d_parent")?,
                 name: names.find("dentry", "d_name.name")?,
-                alias: names.find("dentry", "d_u.d_alias")?,
+                alias: names
+                    .find("dentry", "d_u.d_alias")
+                    .or_else(|| names.find("dentry", "d_alias"))?,
             },
             system: SystemShape {
                 kind: names.find("super_block", "s_type")?,

@@ -7,6 +7,7 @@ mod cgroup;
 mod dangling;
 mod event;
 mod file;
+mod losses;
 mod module;
 mod open;
 mod page;
@@ -32,13 +33,19 @@ pub use module::{
     find_btf_table, find_modules,
 };
 pub use open::{OpenShape, PipeShape, SocketShape};
-pub use page::{HugetlbDtor, OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
+pub use page::{
+    FreeBlockShape, HeadPlace, HugetlbDtor, OrderPlace, PageFlags, PageKind, PageShape, PageTypes,
+    UserPageShape,
+};
 pub use percpu::{
     ChargeShape, GRAIN_BYTES, PerCpuShape, find_first_chunk, find_first_unit, find_reserved_chunk,
 };
 pub use pool::{PoolShape, find_pools};
 pub use process::{CountPlace, ProcessShape};
-pub use slab::{CacheShape, CpuSlabShape, KernfsShape, SheafShape, SlabShape, find_caches};
+pub use slab::{
+    BarnPlace, CacheShape, CpuSlabShape, KernfsShape, NodesPlace, OWN_CACHE, SheafShape, SlabShape,
+    find_caches,
+};
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};
 pub use timer::{DelayedShape, PreciseShape, TimerShape, WHEELS, find_delayed, find_wheels};
@@ -80,8 +87,8 @@ pub struct Shape {
     pub slab: SlabShape,
     /// `struct kmem_cache`.
     pub cache: CacheShape,
-    /// Nodes, zones and free lists.
-    pub zone: ZoneShape,
+    /// Nodes, zones and free lists; `None` where this kernel's types do not describe them.
+    pub zone: Option<ZoneShape>,
     /// The vmalloc address space; `None` where this kernel's types do not describe it.
     pub vmalloc: Option<VmallocShape>,
     /// Tasks and their stacks; `None` where this kernel's types do not describe them.
@@ -104,7 +111,7 @@ impl Shape {
             page: PageShape::resolve(names)?,
             slab: SlabShape::resolve(names)?,
             cache: CacheShape::resolve(names)?,
-            zone: ZoneShape::resolve(names)?,
+            zone: ZoneShape::find(names),
             vmalloc: VmallocShape::find(names),
             task: TaskShape::find(names),
             top_table: names.find("mm_struct", "pgd"),
@@ -113,6 +120,18 @@ impl Shape {
             user_memory: UserMemoryShape::find(names),
         })
     }
+}
+
+/// The types of a kernel, cut down to what tests need.
+#[cfg(test)]
+fn fixture(version: &str) -> TypeInfo {
+    TypeInfo::parse(&fixture_bytes(version)).unwrap()
+}
+
+#[cfg(test)]
+fn fixture_bytes(version: &str) -> Vec<u8> {
+    let path = format!("{}/../../fixtures/btf-{version}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(path).unwrap()
 }
 
 /// Looks names up; `need` complains, `find` does not.

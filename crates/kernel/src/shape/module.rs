@@ -178,17 +178,13 @@ fn text(names: Names<'_>, owner: &str) -> Option<FieldPlace> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture;
     use super::*;
-
-    fn kernel(version: &str) -> TypeInfo {
-        let path = format!("{}/../../fixtures/btf-{version}", env!("CARGO_MANIFEST_DIR"));
-        TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap()
-    }
 
     #[test]
     fn modules_of_every_kernel_have_memory_and_symbols() {
-        for (version, areas) in [("5.10", 2), ("6.1", 2), ("6.12", 7), ("6.18", 7)] {
-            let shape = ModuleShape::resolve(&kernel(version)).unwrap();
+        for (version, areas) in [("5.10", 2), ("6.1", 2), ("6.12", 7), ("6.18", 7), ("7.3", 7)] {
+            let shape = ModuleShape::resolve(&fixture(version)).unwrap();
             assert_eq!(shape.areas.places.len(), areas, "{version}");
             assert_eq!(shape.name.bytes, 56, "{version}");
             assert_eq!(shape.unformed, 3, "{version}");
@@ -198,9 +194,9 @@ mod tests {
 
     #[test]
     fn modules_have_btf_of_their_own_since_5_11() {
-        assert!(BtfShape::resolve(&kernel("5.10")).is_none());
-        for version in ["6.1", "6.12", "6.18"] {
-            assert_eq!(BtfShape::resolve(&kernel(version)).unwrap().slots.len, 64, "{version}");
+        assert!(BtfShape::resolve(&fixture("5.10")).is_none());
+        for version in ["6.1", "6.12", "6.18", "7.2", "7.3"] {
+            assert_eq!(BtfShape::resolve(&fixture(version)).unwrap().slots.len, 64, "{version}");
         }
     }
 }

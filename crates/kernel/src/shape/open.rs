@@ -36,8 +36,11 @@ pub struct PipeShape {
     pub tail: u64,
     /// `ring_size`, 32 bits wide.
     pub slots: u64,
-    /// `tmp_page`: pages kept for the next write.
+    /// Pages kept for the next write: `tmp_page`, or `prealloc.pages` (v7.3).
     pub spare: ArrayPlace,
+    /// How many of them are there, 32 bits wide, where a number says it: `prealloc.count`. The others
+    /// are left overs.
+    pub spares: Option<u64>,
 }
 
 /// `struct socket`, `struct sock`, and the packets that wait.
@@ -86,14 +89,17 @@ impl OpenShape {
 impl PipeShape {
     fn find(names: Names<'_>) -> Option<PipeShape> {
         let pipe = |path| names.find("pipe_inode_info", path);
-        let spare = pipe("tmp_page")?;
-        let spares = names.find_len("pipe_inode_info", "tmp_page").unwrap_or(1);
+        let spares = pipe("prealloc.count");
+        let path = if spares.is_some() { "prealloc.pages" } else { "tmp_page" };
+        let spare = pipe(path)?;
+        let most = names.find_len("pipe_inode_info", path).unwrap_or(1);
         Some(PipeShape {
             bytes: names.find_size("pipe_inode_info")?,
             head: pipe("head")?,
             tail: pipe("tail")?,
             slots: pipe("ring_size")?,
-            spare: ArrayPlace { at: spare, len: spares.min(8) },
+            spare: ArrayPlace { at: spare, len: most.min(8) },
+            spares,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! `struct page`: its fields, flags, and the several ways kernels encode a page's type.
 
+use sysak_base::Va;
+
 use super::{Missing, Names};
 use crate::read::word;
 
@@ -10,22 +12,23 @@ pub struct PageShape {
     pub size: u64,
     /// `flags`
     pub flags: u64,
-    /// `lru`, also the link of the buddy and per-CPU free lists.
-    pub lru: u64,
-    /// `mapping`
-    pub mapping: u64,
-    /// `private`: the order of a free block, among other things.
-    pub private: u64,
+    /// How a free block is linked, and its order; `None` where that is not known.
+    pub free: Option<FreeBlockShape>,
+    /// How a page of user memory is known; `None` where it is not.
+    pub user: Option<UserPageShape>,
     /// `page_type`
     pub page_type: u64,
     /// `_refcount`
     pub refcount: u64,
     /// `memcg_data`, or `mem_cgroup` before v5.11; `None` where memory cgroups are not built in.
     pub charged: Option<u64>,
+    /// `obj_cgroup.memcg`, where pages are charged to a `struct obj_cgroup` and not to the cgroup itself
+    /// (v7.1); known by `is_root`, which came with it.
+    pub charged_group: Option<u64>,
     /// `pp_magic`, since v5.14: a page pool's signature; `None` where there is none.
     pub pool_magic: Option<u64>,
-    /// `compound_head`
-    pub compound_head: u64,
+    /// How a tail of a compound page names its head.
+    pub head: HeadPlace,
     /// Where a compound page's order is kept.
     pub order: Option<OrderPlace>,
     /// How a page of hugetlb is known by its destructor; `None` where there is none.
@@ -47,6 +50,58 @@ pub struct HugetlbDtor {
     pub number: u8,
 }
 
+/// What the `struct page` of a free block's first page says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeBlockShape {
+    /// `lru`, the link of the lists of free blocks; also of those in use.
+    pub link: u64,
+    /// `private`: its order.
+    pub order: u64,
+}
+
+impl FreeBlockShape {
+    pub(super) fn find(names: Names<'_>) -> Option<FreeBlockShape> {
+        let page = |path| names.find("page", path);
+        Some(FreeBlockShape { link: page("lru")?, order: page("private")? })
+    }
+}
+
+/// What the `struct page` of user memory says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserPageShape {
+    /// `mapping`
+    pub mapping: u64,
+    /// The bit of `PG_lru`.
+    pub lru: u32,
+    /// The bit of `PG_swapbacked`.
+    pub swapbacked: u32,
+}
+
+impl UserPageShape {
+    fn find(names: Names<'_>) -> Option<UserPageShape> {
+        Some(UserPageShape {
+            mapping: names.find("page", "mapping")?,
+            lru: find_bit(names, "PG_lru")?,
+            swapbacked: find_bit(names, "PG_swapbacked")?,
+        })
+    }
+}
+
+/// The number of a flag in `page.flags`.
+fn find_bit(names: Names<'_>, flag: &str) -> Option<u32> {
+    names.find_value(flag).filter(|bit| *bit < 64).map(|bit| bit as u32)
+}
+
+/// The word by which a tail of a compound page names its head; bit 0 is set in tails only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadPlace {
+    /// `compound_head`, or `compound_info` where that may be a mask.
+    pub at: u64,
+    /// Whether the word may be a mask for the tail's own address, where a `struct page` has a power
+    /// of two of bytes: `compound_info` (v7.1). Otherwise it is the head's address.
+    pub may_mask: bool,
+}
+
 /// Where a compound page's order is kept, counted from the head's `struct page`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrderPlace {
@@ -60,14 +115,10 @@ pub enum OrderPlace {
 /// Bit numbers in `flags`; `None` where this kernel has no such flag.
 #[derive(Clone, Copy, Debug)]
 pub struct PageFlags {
-    /// `PG_lru`
-    pub lru: u32,
     /// `PG_head`
     pub head: u32,
     /// `PG_reserved`
-    pub reserved: u32,
-    /// `PG_swapbacked`
-    pub swapbacked: u32,
+    pub reserved: Option<u32>,
     /// `PG_slab`, until it became a page type in v6.10.
     pub slab: Option<u32>,
     /// `PG_hwpoison`
@@ -218,6 +269,22 @@ impl PageShape {
         if order <= LARGEST_ORDER { order } else { 0 }
     }
 
+    /// Whether a `struct page` belongs to a tail of a compound page.
+    pub fn is_tail(&self, page: &[u8]) -> bool {
+        word(page, self.head.at) & 1 != 0
+    }
+
+    /// Where the head's `struct page` lies, for the tail's at `at`; `None` for what is no tail.
+    pub fn head_of(&self, at: Va, page: &[u8]) -> Option<Va> {
+        let info = word(page, self.head.at);
+        if info & 1 == 0 {
+            return None;
+        }
+        // A mask has ones only, then zeroes only. No `struct page` lies at such an address.
+        let is_mask = self.head.may_mask && (!(info - 1)).wrapping_add(1).is_power_of_two();
+        Some(if is_mask { Va(at.0 & (info - 1)) } else { Va(info - 1) })
+    }
+
     pub(super) fn resolve(names: Names<'_>) -> Result<PageShape, Missing> {
         let size = names.need_size("page")?;
         let types = PageTypes::resolve(names);
@@ -240,20 +307,31 @@ impl PageShape {
         Ok(PageShape {
             size,
             flags: names.need("page", "flags")?,
-            lru: names.need("page", "lru")?,
-            mapping: names.need("page", "mapping")?,
-            private: names.need("page", "private")?,
+            free: FreeBlockShape::find(names),
+            user: UserPageShape::find(names),
             page_type: names.need("page", "page_type")?,
             refcount: names.need("page", "_refcount")?,
             charged: names.find("page", "memcg_data").or_else(|| names.find("page", "mem_cgroup")),
+            charged_group: names
+                .find("obj_cgroup", "is_root")
+                .and_then(|_| names.find("obj_cgroup", "memcg")),
             pool_magic: names.find("page", "pp_magic"),
-            compound_head: names.need("page", "compound_head")?,
+            head: HeadPlace::resolve(names)?,
             order: resolve_order(names, size),
             hugetlb_dtor: dtor(),
             bits,
             types,
             file: file(),
         })
+    }
+}
+
+impl HeadPlace {
+    fn resolve(names: Names<'_>) -> Result<HeadPlace, Missing> {
+        match names.find("page", "compound_info") {
+            Some(at) => Ok(HeadPlace { at, may_mask: true }),
+            None => Ok(HeadPlace { at: names.need("page", "compound_head")?, may_mask: false }),
+        }
     }
 }
 
@@ -267,16 +345,11 @@ fn resolve_order(names: Names<'_>, size: u64) -> Option<OrderPlace> {
 
 impl PageFlags {
     fn resolve(names: Names<'_>, types: &PageTypes) -> Result<PageFlags, Missing> {
-        let find = |name: &str| {
-            let bit = names.find_value(name)?;
-            (bit < 64).then_some(bit as u32)
-        };
+        let find = |name: &str| find_bit(names, name);
         let need = |name: &str| find(name).ok_or_else(|| Missing(format!("page flag {name}")));
         Ok(PageFlags {
-            lru: need("PG_lru")?,
             head: need("PG_head")?,
-            reserved: need("PG_reserved")?,
-            swapbacked: need("PG_swapbacked")?,
+            reserved: find("PG_reserved"),
             slab: if types.knows_slab() { None } else { Some(need("PG_slab")?) },
             hwpoison: find("PG_hwpoison"),
             hugetlb: find("PG_hugetlb"),
@@ -300,5 +373,24 @@ mod tests {
         assert_eq!(top.kind(0xf500_0000), PageKind::Slab);
         assert_eq!(top.kind(0xf700_0001), PageKind::Other);
         assert_eq!(bits.kind(!0x80), PageKind::Buddy);
+    }
+
+    #[test]
+    fn a_tail_names_its_head_by_address_or_by_mask() {
+        let tail = Va(0xffff_ea00_0123_41c0);
+        let page = |info: u64| [&[0; 8][..], &info.to_le_bytes(), &[0; 48]].concat();
+        for (version, may_mask) in [("6.12", false), ("7.2", true), ("7.3", true)] {
+            let shape = PageShape::resolve(Names(&super::super::fixture(version))).unwrap();
+            assert_eq!(shape.head, HeadPlace { at: 8, may_mask }, "{version}");
+            assert_eq!(
+                shape.head_of(tail, &page(0xffff_ea00_0123_4001)),
+                Some(Va(0xffff_ea00_0123_4000))
+            );
+            assert_eq!(shape.head_of(tail, &page(0xffff_ea00_0123_4000)), None);
+            // Order 3: eight `struct page`s of 64 bytes.
+            let head = may_mask.then_some(Va(0xffff_ea00_0123_4000));
+            let found = shape.head_of(tail, &page(!0x1ff | 1));
+            assert_eq!(found.filter(|_| may_mask), head, "{version}");
+        }
     }
 }

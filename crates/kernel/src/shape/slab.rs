@@ -5,6 +5,9 @@ use sysak_symbols::Kallsyms;
 
 use super::{FieldPlace, Missing, Names};
 
+/// The cache whose objects the caches are.
+pub const OWN_CACHE: &str = "kmem_cache";
+
 /// A slab's bookkeeping, which overlays its first `struct page`.
 ///
 /// A type of its own since Linux commit d122019bf061 ("mm: Split slab into its
@@ -46,9 +49,7 @@ pub struct CacheShape {
     /// `offset` of the free pointer inside a free object.
     pub free_pointer: u64,
     /// `flags`
-    pub flags: u64,
-    /// Bytes of `flags`.
-    pub flags_bytes: u64,
+    pub flags: Option<FieldPlace>,
     /// The bit of `flags` that says that reclaim can shrink it.
     pub reclaimable_bit: u64,
     /// `random`, where free pointers are hardened.
@@ -59,12 +60,12 @@ pub struct CacheShape {
     pub cpu: Option<CpuSlabShape>,
     /// The sheaves of v6.18 and later.
     pub sheaf: Option<SheafShape>,
-    /// `node`, an array of pointers, and how many there are at most.
-    pub node: u64,
-    /// Number of elements in `node`.
-    pub nodes: u64,
+    /// What the cache has of each memory node; `None` where that is not known.
+    pub nodes: Option<NodesPlace>,
     /// `kmem_cache_node.total_objects`, where the kernel counts them.
     pub node_total: Option<u64>,
+    /// Whether all places of free objects are known: those that CPUs and nodes keep too.
+    pub tells_free_objects: bool,
     /// The cache's directory in sysfs, whose links are the names of merged caches.
     pub kernfs: Option<KernfsShape>,
 }
@@ -72,27 +73,89 @@ pub struct CacheShape {
 impl CacheShape {
     pub(super) fn resolve(names: Names<'_>) -> Result<CacheShape, Missing> {
         let need = |path| names.need("kmem_cache", path);
-        let flags_bytes = names.0.find_field("kmem_cache", "flags").map_or(8, |f| f.size_bytes);
-        let node = need("node")?;
+        let flags = names.0.find_field("kmem_cache", "flags");
+        let nodes = NodesPlace::find(names);
+        let (cpu, sheaf) = (CpuSlabShape::find(names), SheafShape::find(names));
+        // Of a kernel that has neither, it is not known where it keeps them.
+        let has = |owner, path| names.find_size(owner).or(names.find("kmem_cache", path)).is_some();
+        let (by_cpu, by_sheaf) =
+            (has("kmem_cache_cpu", "cpu_slab"), has("slub_percpu_sheaves", "cpu_sheaves"));
+        let barn = nodes.and_then(|nodes| nodes.barn);
+        let tells_free_objects = (by_cpu || by_sheaf)
+            && (!by_cpu || cpu.is_some())
+            && (!by_sheaf || sheaf.is_some() && barn.is_some());
+        let ends = ["name", "list", "size", "object_size", "offset", "flags", "random"];
+        let ends = ends
+            .into_iter()
+            .chain(["red_left_pad"])
+            .filter_map(|path| names.find("kmem_cache", path));
         Ok(CacheShape {
-            read_bytes: node,
+            read_bytes: ends.fold(0, u64::max) + 8,
             name: need("name")?,
             list: need("list")?,
             size: need("size")?,
             object_size: need("object_size")?,
             free_pointer: need("offset")?,
-            flags: need("flags")?,
-            flags_bytes: flags_bytes.min(8),
+            flags: flags
+                .map(|flags| FieldPlace { at: flags.offset_bytes, bytes: flags.size_bytes }),
             reclaimable_bit: reclaimable_bit(names),
             random: names.find("kmem_cache", "random"),
             left_pad: names.find("kmem_cache", "red_left_pad"),
-            cpu: CpuSlabShape::find(names),
-            sheaf: SheafShape::find(names),
-            node,
-            nodes: names.find_len("kmem_cache", "node").unwrap_or(1).min(1024),
+            cpu,
+            sheaf,
+            tells_free_objects,
+            nodes,
             node_total: names.find("kmem_cache_node", "total_objects"),
             kernfs: KernfsShape::find(names),
         })
+    }
+}
+
+/// An array in `struct kmem_cache` with an element for each memory node; it comes last, and is cut
+/// short to the nodes that the machine may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodesPlace {
+    /// Where it begins.
+    pub at: u64,
+    /// Elements at most.
+    pub len: u64,
+    /// Bytes of an element.
+    pub step: u64,
+    /// Where in an element the pointer to the `struct kmem_cache_node` is.
+    pub node: u64,
+    /// Where the pointer to the `struct node_barn` is; `None` before there were sheaves.
+    pub barn: Option<BarnPlace>,
+}
+
+/// Where the pointer to a node's `struct node_barn` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarnPlace {
+    /// In the `struct kmem_cache_node`.
+    InNode(u64),
+    /// In the element itself, `kmem_cache.per_node` (v7.1).
+    InElement(u64),
+}
+
+impl NodesPlace {
+    fn find(names: Names<'_>) -> Option<NodesPlace> {
+        let array = |path| {
+            let at = names.find("kmem_cache", path)?;
+            Some((at, names.find_len("kmem_cache", path).unwrap_or(1).min(1024)))
+        };
+        let pair = |path| names.find("kmem_cache_per_node_ptrs", path);
+        if let (Some((at, len)), Some(node)) = (array("per_node"), pair("node")) {
+            let step = names.find_size("kmem_cache_per_node_ptrs")?.max(8);
+            let barn = pair("barn").map(BarnPlace::InElement);
+            return Some(NodesPlace { at, len, step, node, barn });
+        }
+        let (at, len) = array("node")?;
+        let barn = names.find("kmem_cache_node", "barn").map(BarnPlace::InNode);
+        Some(NodesPlace { at, len, step: 8, node: 0, barn })
+    }
+
+    /// How many elements a cache has whose `struct kmem_cache` is so long.
+    pub fn count(&self, cache_bytes: u64) -> u64 {
+        (cache_bytes.saturating_sub(self.at) / self.step).clamp(1, self.len)
     }
 }
 
@@ -132,29 +195,31 @@ pub struct SheafShape {
     pub at: u64,
     /// The sheaves of a CPU: `main`, `spare`, `rcu_free`.
     pub of_cpu: [u64; 3],
+    /// Bytes of what a CPU has, as far as these walks read it.
+    pub cpu_bytes: u64,
     /// `slab_sheaf.size`
     pub size: u64,
     /// `slab_sheaf.objects`
     pub objects: u64,
     /// `slab_sheaf.barn_list`
     pub link: u64,
-    /// `kmem_cache_node.barn`
-    pub barn: u64,
-    /// `node_barn.sheaves_full`
-    pub full: u64,
+    /// The heads of a node's lists: `node_barn.sheaves_full` and `sheaves_empty`.
+    pub lists: [u64; 2],
 }
 
 impl SheafShape {
     fn find(names: Names<'_>) -> Option<SheafShape> {
         let cpu = |path| names.find("slub_percpu_sheaves", path);
+        let barn = |path| names.find("node_barn", path);
+        let of_cpu = [cpu("main")?, cpu("spare")?, cpu("rcu_free")?];
         Some(SheafShape {
             at: names.find("kmem_cache", "cpu_sheaves")?,
-            of_cpu: [cpu("main")?, cpu("spare")?, cpu("rcu_free")?],
+            of_cpu,
+            cpu_bytes: of_cpu.into_iter().fold(0, u64::max) + 8,
             size: names.find("slab_sheaf", "size")?,
             objects: names.find("slab_sheaf", "objects")?,
             link: names.find("slab_sheaf", "barn_list")?,
-            barn: names.find("kmem_cache_node", "barn")?,
-            full: names.find("node_barn", "sheaves_full")?,
+            lists: [barn("sheaves_full")?, barn("sheaves_empty")?],
         })
     }
 }
@@ -200,4 +265,33 @@ impl KernfsShape {
 /// The head of the list of all caches; listed where KALLSYMS_ALL is set.
 pub fn find_caches(symbols: &Kallsyms) -> Option<Va> {
     symbols.find("slab_caches")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(version: &str) -> NodesPlace {
+        NodesPlace::find(Names(&super::super::fixture(version))).unwrap()
+    }
+
+    #[test]
+    fn a_node_has_its_sheaves_beside_it_since_7_1_and_in_it_before() {
+        let old = nodes("6.12");
+        assert_eq!((old.step, old.node, old.barn), (8, 0, None));
+        assert_eq!(nodes("6.18").barn, Some(BarnPlace::InNode(64)));
+        for version in ["7.2", "7.3"] {
+            let new = nodes(version);
+            assert_eq!((new.step, new.node, new.barn), (16, 8, Some(BarnPlace::InElement(0))));
+            assert_eq!((new.count(new.at + 32), new.count(0), new.count(1 << 20)), (2, 1, 1024));
+        }
+    }
+
+    #[test]
+    fn slabs_of_every_kernel_have_their_counters_behind_the_freelist() {
+        for version in ["5.10", "6.1", "6.12", "6.18", "7.2", "7.3"] {
+            let shape = SlabShape::resolve(Names(&super::super::fixture(version))).unwrap();
+            assert_eq!((shape.freelist, shape.counters), (32, 40), "{version}");
+        }
+    }
 }

@@ -3,11 +3,13 @@
 use sysak_base::Va;
 use sysak_symbols::Kallsyms;
 
-use super::{ArrayPlace, Missing, Names};
+use super::{ArrayPlace, FreeBlockShape, Names};
 
 /// Offsets inside `struct pglist_data`, `struct zone` and the per-CPU page lists.
 #[derive(Clone, Debug)]
 pub struct ZoneShape {
+    /// What the first page of a free block says.
+    pub block: FreeBlockShape,
     /// `pglist_data.node_zones`
     pub zones: u64,
     /// Zones in a node.
@@ -87,21 +89,22 @@ impl ZoneShape {
         if order <= COSTLY_ORDER { order } else { HUGE_ORDER }
     }
 
-    pub(super) fn resolve(names: Names<'_>) -> Result<ZoneShape, Missing> {
-        let node = |path| names.need("pglist_data", path);
-        let zone = |path| names.need("zone", path);
+    pub(super) fn find(names: Names<'_>) -> Option<ZoneShape> {
+        let node = |path| names.find("pglist_data", path);
+        let zone = |path| names.find("zone", path);
         // One structure less between zone and lists since Linux commit 28f836b6777b
         // ("mm/page_alloc: split per cpu page lists and zone stats") (v5.14).
         let (pageset, inner) = match names.find("zone", "per_cpu_pageset") {
             Some(offset) => (offset, 0),
-            None => (zone("pageset")?, names.need("per_cpu_pageset", "pcp")?),
+            None => (zone("pageset")?, names.find("per_cpu_pageset", "pcp")?),
         };
-        let lists = names.need("per_cpu_pages", "lists")? + inner;
+        let lists = names.find("per_cpu_pages", "lists")? + inner;
         let len = |owner, path, most: u64| names.find_len(owner, path).unwrap_or(1).min(most);
-        Ok(ZoneShape {
+        Some(ZoneShape {
+            block: FreeBlockShape::find(names)?,
             zones: node("node_zones")?,
             zones_len: len("pglist_data", "node_zones", 16),
-            zone_bytes: names.need_size("zone")?,
+            zone_bytes: names.find_size("zone")?,
             present_pages: node("node_present_pages")?,
             start_pfn: node("node_start_pfn")?,
             spanned_pages: node("node_spanned_pages")?,
@@ -112,8 +115,8 @@ impl ZoneShape {
             lists: ArrayPlace { at: lists, len: len("per_cpu_pages", "lists", 256) },
             free_area: zone("free_area")?,
             orders: len("zone", "free_area", 32),
-            free_area_bytes: names.need_size("free_area")?,
-            free_list: names.need("free_area", "free_list")?,
+            free_area_bytes: names.find_size("free_area")?,
+            free_list: names.find("free_area", "free_list")?,
             migrate_types: len("free_area", "free_list", 16),
             types_per_order: names.find_value("MIGRATE_PCPTYPES").unwrap_or(3).max(1),
             waiting: names.find("zone", "trylock_free_pages"),

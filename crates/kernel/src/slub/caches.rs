@@ -106,10 +106,10 @@ impl Caches {
         let cache = name.and_then(|name| Cache::new(at, name, stride, size));
         let Some(mut cache) = cache else { return false };
         cache.left_pad = shape.left_pad.map_or(0, |offset| half(&bytes, offset)).min(stride);
-        let flags = match shape.flags_bytes {
-            4 => u64::from(half(&bytes, shape.flags)),
-            _ => word(&bytes, shape.flags),
-        };
+        let flags = shape.flags.map_or(0, |flags| match flags.bytes {
+            4 => u64::from(half(&bytes, flags.at)),
+            _ => word(&bytes, flags.at),
+        });
         cache.reclaimable = flags & shape.reclaimable_bit != 0;
         self.pointers.push(FreePointer {
             offset: u64::from(half(&bytes, shape.free_pointer)),

@@ -22,7 +22,13 @@ use crate::shape::PageKind;
 use crate::{Coverage, Kernel, KernelError, Omitted, Reason};
 
 use caches::FreePointer;
+use percpu::Kept;
 
+/// Where one in so many slabs is torn, the free objects of the others are in doubt too: a busy machine
+/// has one in some thousands.
+const MOST_TORN: u64 = 20;
+/// So few torn slabs say nothing about the others.
+const FEW_SLABS: u64 = 16;
 /// How often a torn slab is read again.
 const RETRIES: u32 = 4;
 /// Pages whose `struct page`s are read at once.
@@ -38,15 +44,26 @@ pub struct Slabs {
     pub torn: u64,
     /// Slab pages that SLUB does not manage (KFENCE): they belong to the roots.
     pub foreign: Vec<(Pfn, u64)>,
+    /// Arrays of free objects. Behind the free ones they keep the addresses of those that they gave
+    /// out, which are no references.
+    pub sheaves: Vec<Va>,
     /// Whether it was interrupted.
     pub interrupted: bool,
 }
 
 impl Slabs {
+    /// Whether free objects could be told from allocated ones: their places are known, and what most
+    /// slabs say of theirs adds up.
+    pub fn tells_free_objects(&self, kernel: &Kernel<'_>) -> bool {
+        let slabs = self.heap.slabs.len() as u64;
+        let adds_up = self.torn <= (slabs / MOST_TORN).max(FEW_SLABS);
+        kernel.shape.tells_free_objects() && !kernel.per_cpu_offsets.is_empty() && adds_up
+    }
+
     /// An interrupted walk without any slab.
     pub fn none(kernel: &Kernel<'_>) -> Slabs {
         let heap = HeapBuilder::new(kernel.page_offset(), 0, Vec::new()).seal();
-        Slabs { heap, torn: 0, foreign: Vec::new(), interrupted: true }
+        Slabs { heap, torn: 0, foreign: Vec::new(), sheaves: Vec::new(), interrupted: true }
     }
 }
 
@@ -60,7 +77,7 @@ pub fn walk(
 ) -> Result<Slabs, KernelError> {
     let first = heads.runs().next().ok_or(KernelError::NoSlub)?.0;
     let caches = Caches::read(kernel, first, coverage)?;
-    let hidden = percpu::free_objects(kernel, &caches, coverage);
+    let kept = Kept::find(kernel, &caches, coverage);
     let builder = HeapBuilder::new(kernel.page_offset(), kernel.end_pfn().0, caches.caches.clone());
     let mut walker = Walker {
         kernel,
@@ -74,13 +91,21 @@ pub fn walk(
     };
     walker.all(heads, progress, cancel);
     let Walker { mut builder, torn, foreign, interrupted, vanished, .. } = walker;
-    hidden.into_iter().for_each(|address| builder.set_free_at(address));
-    let slabs = Slabs { heap: builder.seal(), torn, foreign, interrupted };
+    kept.free.into_iter().for_each(|address| builder.set_free_at(address));
+    let (heap, sheaves) = (builder.seal(), kept.sheaves);
+    let slabs = Slabs { heap, torn, foreign, sheaves, interrupted };
     coverage.slabs_total = slabs.heap.slabs.len() as u64 + slabs.foreign.len() as u64 + vanished;
     coverage.slabs_walked = slabs.heap.slabs.len() as u64 - slabs.torn;
     coverage.objects_walked = slabs.heap.objects();
     if slabs.torn > 0 {
         coverage.skip(Omitted::Slabs(slabs.torn), Reason::Changed);
+    }
+    if kernel.shape.tells_free_objects() && !slabs.tells_free_objects(kernel) {
+        let why = match kernel.per_cpu_offsets.is_empty() {
+            true => Reason::NoPerCpuAreas,
+            false => Reason::ChangedOrDamaged,
+        };
+        coverage.skip(Omitted::SlabObjects, why);
     }
     if vanished > 0 {
         coverage.skip(Omitted::Slabs(vanished), Reason::GivenBack);

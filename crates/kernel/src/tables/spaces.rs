@@ -27,7 +27,8 @@ pub(super) fn proved(kernel: &Kernel<'_>, spaces: &[Va]) -> Option<(Va, Paging)>
 /// The top-level tables on the kernel's list, which goes through their `struct page`s; any
 /// of them is on it.
 fn listed(kernel: &Kernel<'_>) -> Vec<Va> {
-    let lru = kernel.shape.page.lru;
+    let Some(free) = kernel.shape.page.free else { return Vec::new() };
+    let lru = free.link;
     let known = kernel.page_table.and_then(|top| kernel.direct_pfn(top));
     let head = find_program_tables(kernel.symbols)
         .or_else(|| known.map(|pfn| kernel.struct_page(pfn).at(lru)));

@@ -242,6 +242,7 @@ fn pipes(kernel: &Kernel<'_>, shape: &PipeShape, pipes: Vec<Channel>, opened: &m
             return;
         }
         let ArrayPlace { at: spare, len: many } = shape.spare;
+        let many = shape.spares.map_or(many, |at| many.min(u64::from(half(raw, at))));
         let spares = (0..many).filter(|slot| word(raw, spare + slot * 8) != 0).count() as u64;
         let unread = opened.unread.entry(pipes[index].process).or_default();
         unread.pipes += 1;

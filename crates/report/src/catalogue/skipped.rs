@@ -24,6 +24,26 @@ messages! {
     left_open_files() { "open files of processes", "进程打开的文件" }
     left_open_files_of(count) { "open files of {count} processes", "{count} 个进程打开的文件" }
     left_some_cgroups() { "some memory cgroups", "部分内存 cgroup" }
+    left_slab_objects() {
+        "free slab objects (all count as in use)", "空闲的 slab 对象（全部视为在用）"
+    }
+    left_page_blocks() {
+        "blocks of pages without an owner (all count as in use)", "没有归属的页块（全部视为在用）"
+    }
+    left_user_pages() {
+        "pages of programs and files (they count as the kernel's)", "程序与文件的页（计入内核）"
+    }
+    left_idle_stacks() {
+        "unused parts of stacks (they count as in use)", "栈中未使用的部分（视为在用）"
+    }
+    left_timers() { "some pending timers", "部分待触发的定时器" }
+    left_file_names() { "names and places of files", "文件的名称与位置" }
+    left_some_open_files() { "contents of pipes and sockets", "管道与套接字中的数据" }
+    left_processes() { "the counters of processes", "进程的计数" }
+    left_huge_pages() { "pools of huge pages", "大页池" }
+    left_slab_details() {
+        "other names, kinds or counters of slab caches", "slab 缓存的别名、类别或计数"
+    }
     left_memory(count) { "{count} pieces of memory", "{count} 块内存" }
 }
 

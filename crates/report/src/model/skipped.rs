@@ -142,6 +142,26 @@ pub enum Omitted {
     },
     /// Some of the memory cgroups.
     SomeCgroups,
+    /// Which slab objects are free: all of them count as in use.
+    SlabObjects,
+    /// Blocks of pages that nobody claims: all of them count as in use.
+    PageBlocks,
+    /// User memory, or some of it: it counts as the kernel's.
+    UserPages,
+    /// Dead parts of stacks: they count as live.
+    IdleStacks,
+    /// Timers, or some of them.
+    Timers,
+    /// Names of files, or where they are mounted or mapped.
+    FileNames,
+    /// What is in pipes or sockets.
+    SomeOpenFiles,
+    /// Processes.
+    Processes,
+    /// Pools of huge pages.
+    HugePages,
+    /// Names, kinds or counters of slab caches.
+    SlabDetails,
     /// Pieces of memory that were to be searched for pointers.
     Memory {
         /// How many.
@@ -230,6 +250,16 @@ impl Omitted {
             Omitted::OpenFiles => ("open_files", None, None),
             Omitted::OpenFilesOf { count } => ("open_files_of", Some(count), None),
             Omitted::SomeCgroups => ("some_cgroups", None, None),
+            Omitted::SlabObjects => ("slab_objects", None, None),
+            Omitted::PageBlocks => ("page_blocks", None, None),
+            Omitted::UserPages => ("user_pages", None, None),
+            Omitted::IdleStacks => ("idle_stacks", None, None),
+            Omitted::Timers => ("timers", None, None),
+            Omitted::FileNames => ("file_names", None, None),
+            Omitted::SomeOpenFiles => ("some_open_files", None, None),
+            Omitted::Processes => ("processes", None, None),
+            Omitted::HugePages => ("huge_pages", None, None),
+            Omitted::SlabDetails => ("slab_details", None, None),
             Omitted::Memory { count } => ("memory", Some(count), None),
         }
     }
@@ -255,6 +285,16 @@ impl Omitted {
             Omitted::OpenFiles => say::left_open_files(lang),
             Omitted::OpenFilesOf { count } => say::left_open_files_of(lang, &count.to_string()),
             Omitted::SomeCgroups => say::left_some_cgroups(lang),
+            Omitted::SlabObjects => say::left_slab_objects(lang),
+            Omitted::PageBlocks => say::left_page_blocks(lang),
+            Omitted::UserPages => say::left_user_pages(lang),
+            Omitted::IdleStacks => say::left_idle_stacks(lang),
+            Omitted::Timers => say::left_timers(lang),
+            Omitted::FileNames => say::left_file_names(lang),
+            Omitted::SomeOpenFiles => say::left_some_open_files(lang),
+            Omitted::Processes => say::left_processes(lang),
+            Omitted::HugePages => say::left_huge_pages(lang),
+            Omitted::SlabDetails => say::left_slab_details(lang),
             Omitted::Memory { count } => say::left_memory(lang, &count.to_string()),
         }
     }
@@ -343,7 +383,17 @@ mod tests {
             Omitted::SomePageTables => Omitted::OpenFiles,
             Omitted::OpenFiles => Omitted::OpenFilesOf { count: 7 },
             Omitted::OpenFilesOf { .. } => Omitted::SomeCgroups,
-            Omitted::SomeCgroups => Omitted::Memory { count: 7 },
+            Omitted::SomeCgroups => Omitted::SlabObjects,
+            Omitted::SlabObjects => Omitted::PageBlocks,
+            Omitted::PageBlocks => Omitted::UserPages,
+            Omitted::UserPages => Omitted::IdleStacks,
+            Omitted::IdleStacks => Omitted::Timers,
+            Omitted::Timers => Omitted::FileNames,
+            Omitted::FileNames => Omitted::SomeOpenFiles,
+            Omitted::SomeOpenFiles => Omitted::Processes,
+            Omitted::Processes => Omitted::HugePages,
+            Omitted::HugePages => Omitted::SlabDetails,
+            Omitted::SlabDetails => Omitted::Memory { count: 7 },
             Omitted::Memory { .. } => Omitted::Slabs { count: 7 },
         };
         let reason = |one| match one {

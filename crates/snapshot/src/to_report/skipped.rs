@@ -31,6 +31,16 @@ fn omitted(what: kernel::Omitted) -> Omitted {
         kernel::Omitted::OpenFiles => Omitted::OpenFiles,
         kernel::Omitted::OpenFilesOf(count) => Omitted::OpenFilesOf { count },
         kernel::Omitted::SomeCgroups => Omitted::SomeCgroups,
+        kernel::Omitted::SlabObjects => Omitted::SlabObjects,
+        kernel::Omitted::PageBlocks => Omitted::PageBlocks,
+        kernel::Omitted::UserPages => Omitted::UserPages,
+        kernel::Omitted::IdleStacks => Omitted::IdleStacks,
+        kernel::Omitted::Timers => Omitted::Timers,
+        kernel::Omitted::FileNames => Omitted::FileNames,
+        kernel::Omitted::SomeOpenFiles => Omitted::SomeOpenFiles,
+        kernel::Omitted::Processes => Omitted::Processes,
+        kernel::Omitted::HugePages => Omitted::HugePages,
+        kernel::Omitted::SlabDetails => Omitted::SlabDetails,
         kernel::Omitted::Memory(count) => Omitted::Memory { count },
     }
 }
