@@ -271,7 +271,8 @@ impl PageFlags {
             let bit = names.find_value(name)?;
             (bit < 64).then_some(bit as u32)
         };
-        let need = |name: &str| find(name).ok_or_else(|| Missing(format!("page flag {name}")));
+        let need =
+            |name: &str| find(name).ok_or_else(|| Missing::Type(format!("page flag {name}")));
         Ok(PageFlags {
             lru: need("PG_lru")?,
             head: need("PG_head")?,
