@@ -18,5 +18,6 @@ mod tracer;
 
 pub use others::OtherMemory;
 pub use seen::{Counts, Seen};
+pub use sysak_bpf::LoadError;
 pub use table::{Kind, Record};
 pub use tracer::{Events, Follow, Followed, Mode, TraceError, Tracer};

@@ -10,9 +10,9 @@ use sysak_heap::references::{From, Reference, find};
 use sysak_heap::reverse::{BestPaths, Limits, Path, search};
 use sysak_heap::{Object, ObjectSet};
 use sysak_holders::{HolderResolver, ReferenceKind, component_of};
-use sysak_report::{Place, RefPlace, Refs, Step};
+use sysak_report::{PageUse, Place, RefPlace, Refs, SpotKind, Step};
 
-use crate::address::of_object;
+use crate::address::{of_object, spot};
 use crate::wording::place;
 
 /// Steps upwards.
@@ -22,14 +22,51 @@ const MOST_PATHS: usize = 5;
 /// Kinds of places that are shown.
 const MOST_PLACES: usize = 30;
 
-/// What points at an object.
-pub fn refs(resolver: &HolderResolver<'_, '_>, object: Object, at: Va, cancel: &Cancel) -> Refs {
+/// What points at the object that an address lies in, or that it lies in a root; `None` where nothing of the kernel's
+/// is.
+pub fn refs(resolver: &HolderResolver<'_, '_>, at: Va, cancel: &Cancel) -> Option<Refs> {
+    match resolver.snapshot().heap.find_object(at.0) {
+        Some(object) => Some(of(resolver, object, at, cancel)),
+        None => root(resolver, at),
+    }
+}
+
+fn of(resolver: &HolderResolver<'_, '_>, object: Object, at: Va, cancel: &Cancel) -> Refs {
     let places = places(resolver, object, cancel);
     Refs {
         spot: of_object(resolver, object, at),
-        references: places.iter().map(|place| place.references).sum(),
+        references: Some(places.iter().map(|place| place.references).sum()),
         ways: retention_paths(resolver, object, cancel),
         places: places.into_iter().take(MOST_PLACES).collect(),
+    }
+}
+
+/// What an address outside of all objects is, where references may lie there: memory of the kernel that is in use
+/// whatever points to it. `None` where nothing of the kernel's is.
+fn root(resolver: &HolderResolver<'_, '_>, at: Va) -> Option<Refs> {
+    let spot = spot(resolver, at);
+    let is_root = match (spot.kind, spot.page_owner) {
+        (SpotKind::Unknown, _) => false,
+        (SpotKind::Page, owner) => owner.is_some_and(is_kernels),
+        _ => true,
+    };
+    is_root.then(|| Refs { spot, ..Refs::default() })
+}
+
+fn is_kernels(owner: PageUse) -> bool {
+    match owner {
+        PageUse::Slab
+        | PageUse::PageTable
+        | PageUse::Image
+        | PageUse::Reserved
+        | PageUse::Vmemmap
+        | PageUse::Kernel => true,
+        PageUse::Free
+        | PageUse::Anon
+        | PageUse::File
+        | PageUse::Shmem
+        | PageUse::Hugetlb
+        | PageUse::Untouchable => false,
     }
 }
 

@@ -131,6 +131,8 @@ pub enum Reason {
     TablesUnreadable(u64),
     /// There are too many.
     TooMany,
+    /// Somebody ended the search.
+    Interrupted,
     /// There are more than so many.
     MoreThan(u64),
     /// A list ended before its end.

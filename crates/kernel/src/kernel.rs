@@ -18,7 +18,8 @@ pub enum KernelError {
     NoAnchor(&'static str),
     /// No slab page was found, or none of SLUB's.
     #[error(
-        "found no slab of SLUB in this kernel: other allocators (SLAB, SLOB) are not supported"
+        "found no slab, but no Linux kernel runs without: its memory is damaged here, or the type \
+         information is another kernel's (give its own with --btf FILE)"
     )]
     NoSlub,
     /// Memory that everything depends on could not be read.

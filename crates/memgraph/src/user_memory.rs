@@ -13,6 +13,7 @@ pub fn holders(found: UserMemory, top: usize, own: u32) -> report::UserHolders {
     report::UserHolders {
         processes: private(processes, top, own),
         unread: biggest(processes, top, own, unread, |one| one.bytes),
+        unread_bytes: processes.iter().map(|one| unread(one).bytes).fold(0, u64::saturating_add),
         locked: biggest(processes, top, own, locked, |one| one.bytes),
         tmpfs: found
             .systems
@@ -172,10 +173,11 @@ fn gone(dying: DyingCgroups) -> report::DyingCgroups {
     }
 }
 
-/// User memory as a finding: it is held, never leaked.
+/// Memory that programs use, and what they let wait in the kernel, as a finding: held, never leaked.
 pub fn finding(held: &report::UserHolders, census: &report::Census) -> report::Finding {
     let user = &census.user;
-    let parts = [user.anon_bytes, user.file_bytes, user.shmem_bytes, user.hugetlb_bytes];
+    let unread = Some(held.unread_bytes).filter(|bytes| *bytes > 0);
+    let parts = [user.anon_bytes, user.file_bytes, user.shmem_bytes, user.hugetlb_bytes, unread];
     let mut holders = Vec::new();
     let mut add = |path: Vec<Place>, objects, bytes, kind| {
         holders.push(report::Holder { path, objects, bytes, retained_bytes: None, kind });
@@ -206,11 +208,12 @@ pub fn finding(held: &report::UserHolders, census: &report::Census) -> report::F
     }
     for one in &held.shared {
         let holder = one.pid.map(|pid| named(&one.comm, pid));
+        let kind = if holder.is_some() { HolderKind::Process } else { HolderKind::Unknown };
         let name = match one.name.is_empty() {
             true => Place::SharedMemory,
             false => Place::Named(one.name.clone()),
         };
-        add(holder.into_iter().chain([name]).collect(), 1, one.bytes, HolderKind::Process);
+        add(holder.into_iter().chain([name]).collect(), 1, one.bytes, kind);
     }
     for one in &held.cached_files {
         add(vec![one.path.clone()], 1, one.bytes, HolderKind::File);
@@ -226,5 +229,33 @@ pub fn finding(held: &report::UserHolders, census: &report::Census) -> report::F
         allocated_bytes: parts.into_iter().flatten().reduce(u64::saturating_add),
         holders,
         ..report::Finding::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unread_data_is_part_of_what_the_holders_hold() {
+        let unread =
+            report::UnreadData { pid: 7, bytes: 25 << 20, ..report::UnreadData::default() };
+        let held = report::UserHolders {
+            unread: vec![unread],
+            unread_bytes: 26 << 20,
+            ..report::UserHolders::default()
+        };
+        let user =
+            report::UserMemory { anon_bytes: Some(5 << 20), ..report::UserMemory::default() };
+        let census = report::Census { user, ..report::Census::default() };
+        assert_eq!(finding(&held, &census).allocated_bytes, Some(31 << 20));
+    }
+
+    #[test]
+    fn shared_memory_without_a_process_is_no_processs() {
+        let shared = report::SharedMemory { bytes: 1 << 20, ..report::SharedMemory::default() };
+        let held = report::UserHolders { shared: vec![shared], ..report::UserHolders::default() };
+        let found = finding(&held, &report::Census::default());
+        assert_eq!(found.holders[0].kind, HolderKind::Unknown);
     }
 }

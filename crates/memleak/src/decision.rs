@@ -112,12 +112,12 @@ pub struct RoundFacts {
 pub enum End {
     /// A function is proved to lose objects, or growth was watched for long enough.
     Conclusive,
-    /// Nothing was lost while it was watched.
+    /// Nothing is suspect, and nothing grows.
     Quiet,
     /// The time was over.
     TimeLimit,
-    /// Somebody ended it.
-    Interrupted,
+    /// Somebody ended it in that step.
+    Interrupted(Stage),
 }
 
 /// What comes after a round.
@@ -176,7 +176,7 @@ impl Rounds {
             return AfterRound::Again(first_round(false, facts.left));
         }
         if !facts.grows {
-            return AfterRound::End(End::Quiet);
+            return AfterRound::End(if facts.leaks { End::Conclusive } else { End::Quiet });
         }
         if self.has_waited || facts.leaks {
             return AfterRound::End(End::Conclusive);

@@ -3,22 +3,24 @@
 //! A crash dump gets one snapshot. On a live machine allocations are watched between the
 //! first snapshot and the last; without that a second one confirms each suspect, where there is one.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use sysak_alloctrace::{LoadError, TraceError};
 use sysak_base::Cancel;
 use sysak_heap::{Class, Tally, tally};
 use sysak_kernel::{Kernel, KernelError};
-use sysak_report::Stage;
+use sysak_report::{Refusal, RefusalKind, Stage};
 use sysak_snapshot::{Snapshot, Stages};
 
 use crate::confirm::Suspects;
-use crate::decision::{End, FirstFacts, Next};
+use crate::decision::{FirstFacts, Next};
 use crate::explain::{Explanation, explain};
 use crate::judge::{Case, judge};
 use crate::observed::Observed;
 use crate::plan::{Plan, Scope, WatchPlan};
-use crate::suspects::{find_suspects, suspects, wait};
+use crate::suspects::{find_suspects, leaking_caches, suspects, wait};
 use crate::watch::Watch;
 use crate::watch::rounds::{self, Start};
 
@@ -32,19 +34,26 @@ pub enum DiagnoseError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// The cache that was asked for does not exist.
-    #[error("no slab cache is named {name}{hint}: see /proc/slabinfo or --all-caches for names")]
+    #[error(
+        "no slab cache is named {name}{}: see /proc/slabinfo or --all-caches for names",
+        near.as_ref().map_or(String::new(), |near| format!(" (did you mean {near}?)"))
+    )]
     NoSuchCache {
         /// The name asked for.
         name: String,
         /// A similar one that exists.
-        hint: String,
+        near: Option<String>,
     },
 }
 
 /// What was found out.
 pub struct Diagnosis<'a> {
+    /// What was to be judged.
+    pub scope: Scope,
     /// What was observed.
     pub observed: Observed<'a>,
+    /// Caches beyond the scope that look like a leak by their unreachable objects, most bytes first.
+    pub elsewhere: Vec<u16>,
     /// Caches worth a word, worst first.
     pub cases: Vec<Case>,
     /// What could be explained of them, by their index in the heap.
@@ -55,6 +64,19 @@ impl Diagnosis<'_> {
     /// Whether anything leaks.
     pub fn leaks(&self) -> bool {
         self.cases.iter().any(|case| case.leaks)
+    }
+
+    /// The step in which somebody ended it. The watch can be ended after all that the verdict needs.
+    pub fn interrupted(&self) -> Option<Stage> {
+        self.observed.watch_ended_in().or(self.observed.interrupted)
+    }
+
+    /// What may end the steps after it: whoever ended the watch wants the report of what was seen, not the end of all.
+    pub fn patience(&self, cancel: &Cancel) -> Cancel {
+        match self.observed.watch_ended_in() {
+            Some(_) => Cancel::default(),
+            None => cancel.clone(),
+        }
     }
 
     /// Whether anything grows that nobody accounts for.
@@ -79,9 +101,8 @@ pub fn diagnose<'a>(
     };
     let mut observed = observe(kernel, &run, snapshot, scope)?;
     // Whoever ends the watch wants the report of what was seen, not the end of everything.
-    let by_hand = observed.watched.as_ref().is_some_and(|watched| watched.end == End::Interrupted);
     let patient = Cancel::default();
-    let cancel = if by_hand { &patient } else { cancel };
+    let cancel = if observed.watch_ended_in().is_some() { &patient } else { cancel };
     let is_judged =
         observed.interrupted.is_none_or(|stage| matches!(stage, Stage::Reach | Stage::Settle));
     let (mut cases, mut explanations) = (Vec::new(), HashMap::new());
@@ -90,12 +111,33 @@ pub fn diagnose<'a>(
         cases = judge(kernel, &mut observed, plan, scope, stages, cancel);
         observed.snapshot.times.similarity += start.elapsed();
     }
+    let elsewhere = leaks_elsewhere(kernel, &observed, plan, scope, cancel);
     if is_judged && observed.interrupted.is_none() {
         let start = Instant::now();
         explanations = explain(kernel, &mut observed, &cases, scope, cancel);
         observed.snapshot.times.explain += start.elapsed();
     }
-    Ok(Diagnosis { observed, cases, explanations })
+    Ok(Diagnosis { scope, observed, elsewhere, cases, explanations })
+}
+
+/// What looks like a leak but was not to be judged: whoever asks for one class must not believe that all is well.
+fn leaks_elsewhere(
+    kernel: &Kernel<'_>,
+    observed: &Observed<'_>,
+    plan: &Plan,
+    scope: Scope,
+    cancel: &Cancel,
+) -> Vec<u16> {
+    let Observed { snapshot, tallies, interrupted, .. } = observed;
+    if scope == Scope::All || interrupted.is_some() {
+        return Vec::new();
+    }
+    let found = leaking_caches(snapshot, tallies, kernel, plan, Scope::All, cancel);
+    let mut found: Vec<u16> =
+        found.into_iter().filter(|cache| !scope.has(&snapshot.heap, *cache)).collect();
+    let bytes = |cache: u16| tallies[usize::from(cache)].unreachable_bytes;
+    found.sort_by_key(|cache| (Reverse(bytes(*cache)), *cache));
+    found
 }
 
 /// What the first snapshot of a live machine saw.
@@ -218,18 +260,32 @@ fn start_watch<'a>(
     wanted: &WatchPlan,
     first: &First,
     followed: &[u16],
-) -> Result<Watch<'a>, String> {
-    let events = wanted.events.ok_or(
-        "the kernel's BTF has no allocation events (is it built with CONFIG_TRACEPOINTS?)",
-    )?;
+) -> Result<Watch<'a>, Refusal> {
+    let no_events = Refusal { kind: RefusalKind::NoEvents, detail: None };
+    let events = wanted.events.ok_or(no_events)?;
     let caches = &first.snapshot.heap.caches;
     let follow = (!followed.is_empty()).then_some(followed);
-    let watch = Watch::start(kernel, events, caches, follow, wanted.budget_percent)
-        .map_err(|error| error.to_string())?;
+    let watch =
+        Watch::start(kernel, events, caches, follow, wanted.budget_percent).map_err(refusal)?;
     // What is kept about a lost object must not lead to it.
     kernel.own_pages.extend(watch.own_pages());
     kernel.own_pages.sort_unstable();
     Ok(watch)
+}
+
+/// Why the tracer was refused.
+fn refusal(error: TraceError) -> Refusal {
+    let of = |kind, detail: String| Refusal { kind, detail: Some(detail.into()) };
+    match error {
+        TraceError::NoEvent { event, why } => of(RefusalKind::NoEvent, format!("{event}: {why}")),
+        TraceError::Load(error) => match error {
+            LoadError::NeedsPrivilege(missing) => of(RefusalKind::NeedsPrivilege, missing.into()),
+            LoadError::Forbidden(why) => of(RefusalKind::Forbidden, why.to_string()),
+            LoadError::NoHelper => Refusal { kind: RefusalKind::NoHelper, detail: None },
+            LoadError::Unsupported(why) => of(RefusalKind::Unsupported, why),
+            LoadError::Setup(why) => of(RefusalKind::Setup, why.to_string()),
+        },
+    }
 }
 
 fn watched<'a>(
@@ -275,6 +331,5 @@ fn find_cache(snapshot: &Snapshot, name: &str) -> Result<u16, DiagnoseError> {
     let all = caches.iter().flat_map(|cache| cache.aliases.iter().chain([&cache.name]));
     let near = all.filter(|other| other.contains(name) || name.contains(other.as_str()));
     let near = near.min_by_key(|other| (other.len().abs_diff(name.len()), *other));
-    let hint = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
-    Err(DiagnoseError::NoSuchCache { name: name.to_owned(), hint })
+    Err(DiagnoseError::NoSuchCache { name: name.to_owned(), near: near.cloned() })
 }

@@ -1,9 +1,10 @@
 //! What was observed of a kernel, before anything is judged.
 
 use sysak_heap::Tally;
-use sysak_report::Stage;
+use sysak_report::{Refusal, Stage};
 use sysak_snapshot::Snapshot;
 
+use crate::decision::End;
 use crate::watch::rounds::Watched;
 
 /// What the snapshots and the watch saw, before anything is judged.
@@ -17,12 +18,20 @@ pub struct Observed<'a> {
     /// What watching allocations showed; `None` where nothing was watched.
     pub watched: Option<Watched<'a>>,
     /// Why nothing was watched although it was wanted.
-    pub refused: Option<String>,
-    /// The step in which it was ended early.
+    pub refused: Option<Refusal>,
+    /// The step in which what the verdict needs was ended early.
     pub interrupted: Option<Stage>,
 }
 
 impl Observed<'_> {
+    /// The step of the watch in which somebody ended it.
+    pub fn watch_ended_in(&self) -> Option<Stage> {
+        match self.watched.as_ref()?.end {
+            End::Interrupted(stage) => Some(stage),
+            End::Conclusive | End::Quiet | End::TimeLimit => None,
+        }
+    }
+
     /// Without a watch.
     pub(crate) fn of(
         snapshot: Snapshot,

@@ -18,7 +18,8 @@ use sysak_snapshot::to_report::{cache_totals, census, rounded, seconds, skipped,
 use crate::diagnose::Diagnosis;
 use crate::explain::Explanation;
 use crate::judge::Case;
-use crate::plan::Plan;
+use crate::observed::Observed;
+use crate::plan::{Plan, Scope};
 
 /// The report of a diagnosis.
 pub fn report(
@@ -32,13 +33,14 @@ pub fn report(
         tool: tool(),
         target,
         verdict: verdict(diagnosis),
-        interrupted: diagnosis.observed.interrupted,
+        interrupted: diagnosis.interrupted(),
         method: report::Method {
             looks: diagnosis.observed.snapshots,
             settle_s: settle(diagnosis, plan),
             similarity_percent: plan.similarity_percent,
             only_cache: plan.only_cache.as_deref().map(Into::into),
         },
+        scope: scope(diagnosis),
         census: match diagnosis.observed.interrupted {
             Some(Stage::Census) => report::Census::default(),
             _ => {
@@ -52,6 +54,42 @@ pub fn report(
         timings: timings(diagnosis, total),
         ..report::Report::default()
     }
+}
+
+/// What was to be judged; `None` where that is everything.
+fn scope(diagnosis: &Diagnosis<'_>) -> Option<report::Scope> {
+    let Observed { snapshot, tallies, interrupted, .. } = &diagnosis.observed;
+    let heap = &snapshot.heap;
+    let (class, cache) = match diagnosis.scope {
+        Scope::All => return None,
+        Scope::Class(class) => (class, None),
+        Scope::Cache(cache) => {
+            let info = &heap.caches[usize::from(cache)];
+            (info.class, Some(info.name.as_str().into()))
+        }
+    };
+    let judged = (0..).zip(tallies).filter(|(cache, _)| diagnosis.scope.has(heap, *cache));
+    let (mut objects, mut lost) = (0, 0);
+    judged.for_each(|(_, tally)| {
+        objects += tally.live;
+        lost += tally.unreachable;
+    });
+    let elsewhere = diagnosis.elsewhere.iter().map(|cache| {
+        let (info, tally) = (&heap.caches[usize::from(*cache)], &tallies[usize::from(*cache)]);
+        report::Elsewhere {
+            class: self::class(info.class),
+            cache: (info.class == Class::Slab).then(|| info.name.as_str().into()),
+            unreachable_objects: tally.unreachable,
+            unreachable_bytes: tally.unreachable_bytes,
+        }
+    });
+    Some(report::Scope {
+        class: self::class(class),
+        cache,
+        objects,
+        objects_unreachable: interrupted.is_none().then_some(lost),
+        elsewhere: elsewhere.collect(),
+    })
 }
 
 /// Totals of every cache that has slabs.

@@ -6,7 +6,7 @@
 macro_rules! messages {
     ($($(#[$doc:meta])* $name:ident($($fact:ident),*) { $en:literal, $zh:literal })*) => {$(
         $(#[$doc])*
-        pub(crate) fn $name(lang: Lang $(, $fact: &str)*) -> String {
+        pub fn $name(lang: Lang $(, $fact: &str)*) -> String {
             // Named arguments: one that a language does not use is a compile error.
             match lang {
                 Lang::En => format!($en $(, $fact = $fact)*),
@@ -21,6 +21,7 @@ mod inspect;
 mod memgraph;
 mod page;
 mod places;
+pub(crate) mod problems;
 mod reasons;
 mod skipped;
 mod verdict;
@@ -31,6 +32,7 @@ pub(crate) use inspect::*;
 pub(crate) use memgraph::*;
 pub(crate) use page::*;
 pub(crate) use places::*;
+pub(crate) use problems::*;
 pub(crate) use reasons::*;
 pub(crate) use skipped::*;
 pub(crate) use verdict::*;

@@ -18,7 +18,7 @@ mod memleak;
 mod watch;
 
 pub(crate) use inspect::document as inspection;
-pub(crate) use memgraph::document as memgraph;
+pub(crate) use memgraph::{document as memgraph, owner as page_owner};
 pub(crate) use memleak::document as memleak;
 
 /// What a document shows beyond the usual.

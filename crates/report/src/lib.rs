@@ -17,11 +17,18 @@ mod redact;
 mod render;
 mod schema;
 mod sentences;
+mod speech;
 mod words;
+
+/// Why something could not be done, in each language: the words for the errors of everything below the report.
+pub mod problems {
+    pub use crate::catalogue::problems::*;
+}
 
 pub use lang::Lang;
 pub use model::*;
 pub use present::{Format, Present, Print};
 pub use progress::{stage_name, watching};
-pub use render::{Style, json, text};
+pub use render::{Style, clean, json, text};
 pub use schema::schema;
+pub use speech::{Speech, is_dumb, wants_colour};

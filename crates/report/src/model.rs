@@ -44,7 +44,7 @@ pub use place::Place;
 pub(crate) use scalar::{ADDRESS, CONTENTS, HEX, PAGE_NUMBER};
 pub use scalar::{Address, Contents, Hex, PageNumber};
 pub use skipped::{Omitted, Reason, Skipped};
-pub use trace::{CountKind, Explanation, Trace, TraceEnd, Trend};
+pub use trace::{CountKind, Explanation, Refusal, RefusalKind, Trace, TraceEnd, Trend};
 
 /// Version of the JSON's shape.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -72,6 +72,8 @@ pub struct Report {
     pub redacted: bool,
     /// How it was looked at.
     pub method: Method,
+    /// What the verdict is about; `None` is all of the kernel's memory.
+    pub scope: Option<Scope>,
     /// Whose the machine's RAM is.
     pub census: Census,
     /// Worst first.
@@ -104,6 +106,7 @@ impl Default for Report {
             interrupted: None,
             redacted: false,
             method: Method::default(),
+            scope: None,
             census: Census::default(),
             findings: Vec::new(),
             trace: None,
@@ -205,6 +208,35 @@ pub struct Method {
     pub similarity_percent: u32,
     /// The only cache that was judged, where one was asked for.
     pub only_cache: Option<Plain>,
+}
+
+/// The part of the kernel's memory that was to be judged. The verdict is about this part alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Scope {
+    /// The only class.
+    pub class: Class,
+    /// The only cache, where one was asked for.
+    pub cache: Option<Plain>,
+    /// Its allocated objects.
+    pub objects: u64,
+    /// Of these, objects that no live kernel memory leads to; `None` where marking did not end.
+    pub objects_unreachable: Option<u64>,
+    /// What else has so much unreachable memory that it looks like a leak, most bytes first: it was
+    /// seen, but not judged.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// A cache or a class that was not to be judged, and what is unreachable of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Elsewhere {
+    /// Kind of memory.
+    pub class: Class,
+    /// The slab cache's name in `/proc/slabinfo`.
+    pub cache: Option<Plain>,
+    /// Objects that no live kernel memory leads to.
+    pub unreachable_objects: u64,
+    /// Their bytes.
+    pub unreachable_bytes: u64,
 }
 
 /// What was looked at and what was not.

@@ -41,6 +41,26 @@ pub(crate) fn things_of(name: &str, lang: Lang) -> String {
     }
 }
 
+/// The name of a cache, or of the class that is no cache's: as `lost_through` names it.
+pub(crate) fn class_or_cache(finding: &Finding) -> &str {
+    match (&finding.cache, finding.class) {
+        (Some(cache), _) => cache,
+        (None, Class::Slab) => "slab",
+        (None, Class::Page) => "page",
+        (None, Class::Vmalloc) => "vmalloc",
+        (None, Class::Percpu) => "percpu",
+        (None, Class::User) => "user",
+    }
+}
+
+/// The option that judges a cache, or a class, alone.
+pub(crate) fn only_option(name: &str) -> String {
+    match name {
+        "page" | "vmalloc" | "percpu" => format!("-t {name}"),
+        cache => format!("-n {cache}"),
+    }
+}
+
 /// The name of a cache, or what a class is called that is no cache's.
 pub(crate) fn followed(name: &str, lang: Lang) -> String {
     match name {

@@ -16,7 +16,7 @@ use sysak_report::document::Detail;
 use sysak_report::{Format, Inspection, Lang, MemGraph, Present, Print, Report, Style, json};
 
 /// No terminal, 100 columns.
-const PLAIN: Style = Style { colour: false, width: 100 };
+const PLAIN: Style = Style { colour: false, width: 100, ascii: false };
 
 /// The text of a model.
 fn text(model: &impl Present, lang: Lang, style: Style, detail: Detail) -> Vec<u8> {
@@ -108,6 +108,17 @@ fn growth_that_open_files_explain() {
 #[test]
 fn a_tracer_that_left_things_out() {
     check_texts("thinned", &made::thinned());
+}
+
+#[test]
+fn a_verdict_about_pages_alone() {
+    check_texts("only_pages", &made::only_pages());
+    check_json("only_pages.en.json", made::only_pages(), Lang::En);
+}
+
+#[test]
+fn a_watch_that_somebody_ended() {
+    check_texts("stopped_watching", &made::stopped_watching());
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn printed<M: Present>(model: &M, format: Format, lang: Lang, salt: Option<u64>)
 }
 
 fn check<M: Present + PartialEq + std::fmt::Debug>(model: &M, marks: &Marks) {
-    let text = Format::Text(Style { colour: false, width: 120 });
+    let text = Format::Text(Style { colour: false, width: 120, ascii: false });
     let (secrets, kept) = (marks.secrets.borrow(), marks.kept.borrow());
     let mut open = Vec::new();
     sysak_report::json(model, &mut open).unwrap();

@@ -28,12 +28,24 @@ pub enum Command {
     Inspect(Inspect),
 }
 
+impl Command {
+    /// How to print what it finds.
+    pub fn output(&self) -> &Output {
+        match self {
+            Command::Memleak(args) => &args.output,
+            Command::Memgraph(args) => &args.output,
+            Command::Inspect(args) => &args.output,
+        }
+    }
+}
+
 const MEMLEAK_NOTES: &str = "\
 Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
 and nothing but read permission for a crash dump.
 
 Exit status: 0 no leak; 1 a leak, or memory that grows without bound; 2 could not determine,
-bad usage, or no privilege (the reason is on stderr).";
+bad usage, or no privilege (the reason is on stderr). With -t or -n it is about what was asked
+for alone; the report says if something else looks like a leak.";
 
 /// Options of `sysak memleak`.
 #[derive(Args, Debug)]
@@ -180,7 +192,7 @@ fn cache_names() -> Vec<CompletionCandidate> {
     let listed = std::fs::read_dir("/sys/kernel/slab").into_iter().flatten().flatten();
     let mut names: Vec<String> = listed
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.starts_with(':'))
+        .filter(|name| !name.starts_with(':') && !name.contains(char::is_control))
         .collect();
     names.sort();
     names.into_iter().map(CompletionCandidate::new).collect()
@@ -228,6 +240,16 @@ pub struct Output {
     /// with hashes
     #[arg(long, global = true)]
     pub redact: bool,
+}
+
+impl Output {
+    /// The language that was asked for.
+    pub fn lang(&self) -> Option<sysak_report::Lang> {
+        self.lang.map(|lang| match lang {
+            Lang::En => sysak_report::Lang::En,
+            Lang::Zh => sysak_report::Lang::Zh,
+        })
+    }
 }
 
 /// A share that is no nonsense.

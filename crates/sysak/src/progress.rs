@@ -5,13 +5,13 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sysak_report::{Lang, Stage, stage_name, watching};
+use sysak_report::{Speech, Stage, is_dumb, stage_name, watching};
 use sysak_snapshot::{Stages, Watching};
 
 /// The line on the terminal.
 pub struct Line {
     bar: ProgressBar,
-    lang: Lang,
+    speech: Speech,
     last: RefCell<Option<(Stage, Instant)>>,
 }
 
@@ -20,16 +20,17 @@ const EVERY: Duration = Duration::from_millis(80);
 
 impl Line {
     /// A line on stderr, if that is a terminal.
-    pub fn new(lang: Lang) -> Line {
+    pub fn new(speech: Speech) -> Line {
         let bar = ProgressBar::with_draw_target(Some(100), ProgressDrawTarget::stderr());
-        if !std::io::stderr().is_terminal() {
+        let term = std::env::var_os("TERM");
+        if !std::io::stderr().is_terminal() || is_dumb(term.as_deref()) {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent:>3}%")
         {
             bar.set_style(style.progress_chars("=> "));
         }
-        Line { bar, lang, last: RefCell::new(None) }
+        Line { bar, speech, last: RefCell::new(None) }
     }
 
     /// Takes the line off the screen.
@@ -47,15 +48,16 @@ impl Stages for Line {
         *last = Some((stage, Instant::now()));
         // What watching has seen follows at once.
         if stage != Stage::Collect {
-            self.bar.set_message(stage_name(self.lang, stage));
+            self.bar.set_message(stage_name(self.speech.lang, stage));
         }
         self.bar.set_length(total.max(1));
         self.bar.set_position(done.min(total));
     }
 
     fn watching(&self, seen: &Watching<'_>) {
-        let stage = stage_name(self.lang, Stage::Collect);
-        let said = watching(self.lang, seen.events, seen.outstanding, seen.front_runner);
-        self.bar.set_message(format!("{stage}: {said}"));
+        let lang = self.speech.lang;
+        let stage = stage_name(lang, Stage::Collect);
+        let said = watching(lang, seen.events, seen.outstanding, seen.front_runner);
+        self.bar.set_message(self.speech.show(&format!("{stage}: {said}")));
     }
 }

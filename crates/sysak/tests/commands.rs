@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// One of the objects that the module sysaktest_bulk lost.
@@ -157,7 +157,7 @@ fn inspect_shows_what_an_address_is() {
 }
 
 #[test]
-fn at_forty_columns_sentences_wrap_and_tables_stay_whole() {
+fn at_forty_columns_sentences_wrap_and_wide_tables_become_lists() {
     let commands: [(&str, i32, &[&str]); 3] = [
         ("memleak.narrow.txt", LEAK, &["memleak", "--lang", "en"]),
         ("memgraph.narrow.txt", 0, &["memgraph", "--lang", "zh"]),
@@ -245,9 +245,150 @@ fn a_cache_that_is_not_there_is_refused() {
 
 #[test]
 fn an_address_in_no_object_is_refused() {
-    for what in ["object", "refs"] {
-        let line = refused(over_dump(&["inspect", what, RODATA]));
-        let expected = format!("sysak: {RODATA} lies in no slab object");
-        assert!(line.starts_with(&expected), "{line}");
+    for (what, address) in [("object", RODATA), ("refs", "0x1234")] {
+        let line = refused(over_dump(&["inspect", what, address]));
+        assert!(line.contains(" lies in no slab object"), "{line}");
     }
+}
+
+#[test]
+fn what_is_refused_is_refused_in_the_language_of_the_report() {
+    for words in [
+        &["memleak", "-n", "no-such-cache"][..],
+        &["memleak", "-n", "dentry", "-t", "page"],
+        &["inspect", "object", "0x1234"],
+    ] {
+        let line = refused(over_dump(&[words, &["--lang", "zh"]].concat()));
+        assert!(!line.is_ascii() && line.starts_with("sysak: "), "{line}");
+    }
+}
+
+#[test]
+fn references_to_a_root_are_not_looked_for_and_that_is_said() {
+    let output = over_dump(&["inspect", "refs", RODATA, "--lang", "en"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("This is a root"), "{text}");
+    let json = over_dump(&["inspect", "refs", RODATA, "--format", "json"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&json.stdout).contains("\"references\": null"));
+}
+
+#[test]
+fn a_verdict_about_one_class_says_what_else_looks_like_a_leak() {
+    let output = over_dump(&["memleak", "-t", "page", "--lang", "en"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap().replace('\n', " ");
+    assert_eq!(output.status.code(), Some(NO_LEAK), "{text}");
+    assert!(
+        text.starts_with("No leak of blocks of pages found, and nothing else was judged"),
+        "{text}"
+    );
+    assert!(
+        text.contains("2,000 objects of slab cache kmalloc-32 (62.5 KiB) unreachable"),
+        "{text}"
+    );
+    let output = over_dump(&["memleak", "-t", "page", "--format", "json"]).output().unwrap();
+    let json = String::from_utf8(output.stdout).unwrap();
+    let (_, elsewhere) = json.split_once("\"elsewhere\": [").unwrap();
+    assert!(
+        elsewhere
+            .trim_start()
+            .starts_with("{\n        \"class\": \"slab\",\n        \"cache\": \"kmalloc-32\""),
+        "{json}"
+    );
+}
+
+/// A copy of the dump that a test may change.
+fn copied(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
+    let mut bytes = fs::read(dump()).unwrap();
+    change(&mut bytes);
+    let path =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn a_hostile_cache_name_reaches_no_terminal() {
+    let (name, hostile) = (b"ftrace_event_field\0", b"ftrace_event\x1b[2Jxx\0");
+    let path = copied("hostile", |bytes| {
+        let mut from = 0;
+        while let Some(at) = bytes[from..].windows(name.len()).position(|one| one == name) {
+            bytes[from + at..][..name.len()].copy_from_slice(hostile);
+            from += at + name.len();
+        }
+        assert!(from > 0);
+    });
+    let mut command = sysak(&["memleak", "-n", "ftrace_event", "--vmcore"]);
+    command.arg(&path);
+    let line = refused(command);
+    assert!(line.contains("did you mean ftrace_event") && !line.contains('\x1b'), "{line:?}");
+    for words in
+        [&["memgraph", "--top", "1000"][..], &["memleak", "--all-caches", "--format", "json"]]
+    {
+        let mut command = sysak(words);
+        let output = command.arg("--vmcore").arg(&path).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("ftrace_event") && !text.contains('\x1b'), "{words:?}");
+    }
+    fs::remove_file(path).unwrap();
+}
+
+/// Waits until something of a process is as wanted; false when it ended before.
+fn wait_for(process: &mut Child, file: &str, wanted: impl Fn(&str) -> bool) -> bool {
+    let file = format!("/proc/{}/{file}", process.id());
+    while process.try_wait().unwrap().is_none() {
+        if fs::read_to_string(&file).is_ok_and(|text| wanted(&text)) {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn whoever_reads_a_dump_is_the_first_to_be_ended_when_memory_runs_out() {
+    let mut process = over_dump(&["memleak"]).stdout(Stdio::null()).spawn().unwrap();
+    let is_first = wait_for(&mut process, "oom_score_adj", |text| text.trim() == "1000");
+    assert!(is_first);
+    process.wait().unwrap();
+}
+
+#[test]
+fn a_dump_that_is_cut_off_while_it_is_read_is_told_and_not_crashed_on() {
+    let path = copied("cut", |_| {});
+    let text = path.to_str().unwrap();
+    let mut command = sysak(&["memleak", "--vmcore", text]);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(wait_for(&mut process, "maps", |maps| maps.contains(text)));
+    File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(REFUSED), "{:?} {errors}", output.status);
+    assert!(
+        errors.starts_with(&format!("sysak: {text} was cut off while it was read")),
+        "{errors}"
+    );
+    assert!(errors.lines().count() == 1 && output.stdout.is_empty());
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn foreign_type_information_is_called_that_and_no_other_allocator() {
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/btf-5.10");
+    let mut command = over_dump(&["memleak"]);
+    command.arg("--btf").arg(foreign);
+    let line = refused(command);
+    assert!(
+        line.contains("another kernel's") && !line.contains("SLAB") && !line.contains("SLOB"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_terminal_that_is_not_utf_8_gets_ascii_and_one_line_that_says_so() {
+    let output = over_dump(&["memleak"]).env("LANG", "zh_CN.GBK").output().unwrap();
+    assert!(output.stdout.is_ascii() && output.stdout.starts_with(b"The machine in this dump"));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.is_ascii() && errors.contains("GBK") && errors.lines().count() == 1, "{errors}");
+    let asked = over_dump(&["memleak", "--lang", "zh"]).env("LANG", "zh_CN.GBK").output().unwrap();
+    assert!(asked.stderr.is_empty() && !asked.stdout.is_ascii());
 }

@@ -3,7 +3,7 @@
 use sysak_arch::x86_64::frames::{Tables, join};
 use sysak_arch::x86_64::{DIRECT_MAP_ALIGNMENT, IMAGE_MAP, MOST_CPUS};
 use sysak_base::{Anchors, Memory, PAGE_SIZE, Pfn, PfnRange, Va};
-use sysak_symbols::{Kallsyms, Vmcoreinfo};
+use sysak_symbols::{Kallsyms, TypeInfo, Vmcoreinfo};
 
 use crate::Target;
 
@@ -61,6 +61,31 @@ pub(crate) fn memmap(target: &Target) -> Vec<PfnRange> {
         ram.iter().flat_map(|run| tables.frames(at(run.start), at(run.end))).collect();
     join(&mut frames);
     frames
+}
+
+/// What VMCOREINFO tells of the kernel's types.
+const SIZES: [&str; 6] = ["page", "pglist_data", "zone", "free_area", "list_head", "mem_section"];
+const OFFSETS: [(&str, &str); 9] = [
+    ("page", "_refcount"),
+    ("page", "lru"),
+    ("pglist_data", "node_zones"),
+    ("pglist_data", "nr_zones"),
+    ("pglist_data", "node_start_pfn"),
+    ("zone", "free_area"),
+    ("zone", "vm_stat"),
+    ("zone", "spanned_pages"),
+    ("vmap_area", "va_start"),
+];
+
+/// Whether types can be the kernel's that wrote the note: another's lead to nonsense, or to leaks that are none.
+pub(crate) fn agrees(types: &TypeInfo, info: &Vmcoreinfo) -> bool {
+    let sizes = SIZES.iter().map(|name| (info.find_size(name), types.find_size(name)));
+    let offsets = OFFSETS.iter().map(|(owner, field)| {
+        let told = info.find_offset(&format!("{owner}.{field}"));
+        (told, types.find_field(owner, field).map(|field| field.offset_bytes))
+    });
+    // What one of the two does not have says nothing.
+    sizes.chain(offsets).all(|pair| !matches!(pair, (Some(told), Some(found)) if told != found))
 }
 
 #[cfg(test)]

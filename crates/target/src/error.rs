@@ -13,6 +13,9 @@ pub enum OpenError {
     /// Not allowed to.
     #[error("cannot read this kernel's memory: need CAP_SYS_RAWIO or CAP_SYS_ADMIN (run as root)")]
     NeedsPrivilege,
+    /// The resource tree shows zeros to whoever lacks the capability.
+    #[error("/proc/iomem hides where RAM is: need CAP_SYS_ADMIN (run as root)")]
+    HiddenRam,
     /// Forbidden for everybody.
     #[error(
         "cannot read this kernel's memory: lockdown is in confidentiality mode; \
@@ -22,9 +25,15 @@ pub enum OpenError {
     /// A kernel built without it, or a container that hides it.
     #[error("/proc/kcore is absent or hidden: use --reader bpf, or run outside of the container")]
     NoKcore,
-    /// Root without the capability, or lockdown.
-    #[error("cannot read /proc/kcore: need CAP_SYS_RAWIO (run as root, outside of containers)")]
-    KcoreRefused,
+    /// Without a capability.
+    #[error("cannot read /proc/kcore: need {0} (run as root, outside of containers)")]
+    KcoreNeeds(&'static str),
+    /// Refused although the capabilities are there.
+    #[error(
+        "cannot read /proc/kcore: the system forbids it although no capability is missing (lockdown, \
+         or a security policy); use --reader bpf"
+    )]
+    KcoreForbidden,
     /// Both readers failed.
     #[error("{kcore}; and {bpf}")]
     NoReader {
@@ -77,6 +86,14 @@ pub enum OpenError {
         /// How much.
         missing: u64,
     },
+    /// Cut off while it was read, or its disk failed: the text of a process that ends at once.
+    #[error(
+        "{} was cut off while it was read, or its disk failed: nothing is known; copy it again", path.display()
+    )]
+    CutWhileRead {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A dump in which no kernel was found.
     #[error(
         "{} has no {what}: is it a Linux kernel's dump? If a virtual machine's, add the vmcoreinfo \
@@ -118,6 +135,12 @@ pub enum OpenError {
         path: PathBuf,
         /// Why not.
         why: KallsymsError,
+    },
+    /// Types of another kernel.
+    #[error("the type information in {} is another kernel's: give this kernel's own", path.display())]
+    ForeignTypes {
+        /// Which file.
+        path: PathBuf,
     },
     /// Symbols of another boot or kernel.
     #[error(

@@ -2,15 +2,18 @@
 //!
 //! **Invariant:** only regular files are opened; a pipe would block, and a device may never end.
 
-#![allow(unsafe_code)] // Maps files.
+#![allow(unsafe_code)] // Maps files, and answers the signal of one that is cut off.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::ops::Deref;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use memmap2::Mmap;
 use object::{Object, ObjectSection};
+use signal_hook::SigId;
+use signal_hook::consts::SIGBUS;
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::OpenError;
@@ -23,7 +26,7 @@ const MOST_BTF_BYTES: u64 = 256 << 20;
 /// A BTF file, or an ELF file with a `.BTF` section, of which nothing else is read.
 pub(crate) fn types(path: &Path) -> Result<TypeInfo, OpenError> {
     let file = open(path)?;
-    match map_file(&file) {
+    match map_file(path, &file) {
         Ok(bytes) => parse_types(path, &bytes),
         // Files below /sys cannot be mapped before Linux 6.16.
         Err(_) => parse_types(path, &read(path, &file, MOST_BTF_BYTES)?),
@@ -46,20 +49,60 @@ pub(crate) fn symbols(path: &Path) -> Result<Kallsyms, OpenError> {
     Kallsyms::parse_proc(&bytes).map_err(|why| OpenError::BadSymbols { path: path.to_owned(), why })
 }
 
+/// A mapped file.
+///
+/// One that is cut off while it is mapped, or whose disk fails, answers a read with SIGBUS: then nothing that was read
+/// is worth a report, and the process says so and ends. Reading instead of mapping would cost every pointer that is
+/// followed a system call.
+pub(crate) struct Mapped {
+    bytes: Mmap,
+    on_cut: SigId,
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        signal_hook::low_level::unregister(self.on_cut);
+    }
+}
+
+/// Could not tell.
+const UNDETERMINED: i32 = 2;
+
 /// Maps a file that is not empty.
-pub(crate) fn map(path: &Path) -> Result<Mmap, OpenError> {
+pub(crate) fn map(path: &Path) -> Result<Mapped, OpenError> {
     let file = open(path)?;
     let failed = |why| OpenError::File { path: path.to_owned(), why };
     if file.metadata().map_err(failed)?.len() == 0 {
         return Err(OpenError::Empty { path: path.to_owned() });
     }
-    map_file(&file).map_err(failed)
+    map_file(path, &file).map_err(failed)
 }
 
-fn map_file(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the mapping is read-only and private; a file that is cut off while it is
-    // mapped ends the process with SIGBUS, which harms nothing but this diagnosis.
-    unsafe { Mmap::map(file) }
+fn map_file(path: &Path, file: &File) -> std::io::Result<Mapped> {
+    let message = format!("sysak: {}\n", OpenError::CutWhileRead { path: path.to_owned() });
+    let tell = move || {
+        // Nobody is left to hear of a failure.
+        let _ = rustix::io::write(rustix::stdio::stderr(), message.as_bytes());
+        signal_hook::low_level::exit(UNDETERMINED);
+    };
+    // SAFETY: the action makes two system calls, write and exit: both may be made in a signal's handler.
+    let on_cut = unsafe { signal_hook::low_level::register(SIGBUS, tell) }?;
+    // SAFETY: the mapping is read-only and private; what a file that is cut off does is told above.
+    match unsafe { Mmap::map(file) } {
+        Ok(bytes) => Ok(Mapped { bytes, on_cut }),
+        Err(error) => {
+            signal_hook::low_level::unregister(on_cut);
+            Err(error)
+        }
+    }
 }
 
 fn open(path: &Path) -> Result<File, OpenError> {

@@ -17,7 +17,7 @@ use sysak_base::{Anchors, Fault, Memory, Va, Why};
 use sysak_symbols::{Kallsyms, Vmcoreinfo};
 
 use crate::elf::{self, Core, Segment};
-use crate::{OpenError, anchors};
+use crate::{OpenError, anchors, live};
 
 const PATH: &str = "/proc/kcore";
 /// Headers and notes lie before the first page of memory.
@@ -61,7 +61,9 @@ impl Kcore {
     pub fn open() -> Result<(Kcore, Core), OpenError> {
         let refused = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => OpenError::NoKcore,
-            std::io::ErrorKind::PermissionDenied => OpenError::KcoreRefused,
+            std::io::ErrorKind::PermissionDenied => {
+                live::why_no_kcore(live::capabilities(), rustix::process::geteuid().is_root())
+            }
             _ => OpenError::File { path: PATH.into(), why: source },
         };
         let file = File::open(PATH).map_err(refused)?;

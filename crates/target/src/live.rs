@@ -11,8 +11,11 @@ use crate::{Identity, OpenError, Reader};
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const KALLSYMS: &str = "/proc/kallsyms";
 const IOMEM: &str = "/proc/iomem";
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_SYS_RAWIO: u32 = 17;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_BPF: u32 = 39;
 
 /// RAM and the kernel's image, from the resource tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,12 +31,11 @@ pub fn read(path: &str) -> Result<Vec<u8>, OpenError> {
     std::fs::read(path).map_err(|why| OpenError::File { path: path.into(), why })
 }
 
-/// Checks capabilities and lockdown first: without them, opening would fail later in many ways.
+/// Refuses whoever has none of the capabilities that any way to read needs, and what is forbidden to all; whether those
+/// that are held are enough is found out by trying.
 pub fn need_privilege() -> Result<(), OpenError> {
-    let status = String::from_utf8_lossy(&read("/proc/self/status")?).into_owned();
-    let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let held = held.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    if held >> CAP_SYS_RAWIO & 1 == 0 && held >> CAP_SYS_ADMIN & 1 == 0 {
+    let any = [CAP_SYS_RAWIO, CAP_SYS_ADMIN, CAP_BPF];
+    if !any.into_iter().any(|capability| capabilities().has(capability)) {
         return Err(OpenError::NeedsPrivilege);
     }
     let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
@@ -41,6 +43,34 @@ pub fn need_privilege() -> Result<(), OpenError> {
         return Err(OpenError::Lockdown);
     }
     Ok(())
+}
+
+/// Why `/proc/kcore` was refused: it belongs to root, and asks for a capability besides.
+pub fn why_no_kcore(held: Capabilities, is_root: bool) -> OpenError {
+    match () {
+        () if !held.has(CAP_SYS_RAWIO) => OpenError::KcoreNeeds("CAP_SYS_RAWIO"),
+        () if !is_root && !held.has(CAP_DAC_READ_SEARCH) && !held.has(CAP_DAC_OVERRIDE) => {
+            OpenError::KcoreNeeds("CAP_DAC_READ_SEARCH")
+        }
+        () => OpenError::KcoreForbidden,
+    }
+}
+
+/// The capabilities of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities(u64);
+
+impl Capabilities {
+    fn has(self, capability: u32) -> bool {
+        self.0 >> capability & 1 != 0
+    }
+}
+
+/// Our own.
+pub fn capabilities() -> Capabilities {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    Capabilities(held.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0))
 }
 
 /// The running kernel's types, or those of `instead`.
@@ -64,7 +94,7 @@ pub fn symbols(instead: Option<&Path>) -> Result<Kallsyms, OpenError> {
 pub fn resources() -> Result<Resources, OpenError> {
     let resources = parse_iomem(&String::from_utf8_lossy(&read(IOMEM)?));
     if resources.ram.is_empty() {
-        return Err(OpenError::NeedsPrivilege);
+        return Err(OpenError::HiddenRam);
     }
     Ok(resources)
 }
@@ -147,5 +177,18 @@ mod tests {
     #[test]
     fn hidden_addresses_yield_no_ram() {
         assert_eq!(parse_iomem("00000000-00000000 : System RAM\n").ram, []);
+    }
+
+    #[test]
+    fn a_capability_is_called_missing_only_where_it_is() {
+        let held = |all: &[u32]| Capabilities(all.iter().map(|one| 1 << one).sum());
+        let why = |held, is_root| why_no_kcore(held, is_root).to_string();
+        assert!(why(held(&[CAP_SYS_ADMIN]), true).contains("need CAP_SYS_RAWIO"));
+        let raw = held(&[CAP_SYS_RAWIO]);
+        assert!(why(raw, false).contains("need CAP_DAC_READ_SEARCH"));
+        for (held, is_root) in [(raw, true), (held(&[CAP_SYS_RAWIO, CAP_DAC_OVERRIDE]), false)] {
+            let why = why(held, is_root);
+            assert!(why.contains("no capability is missing") && !why.contains("CAP_"), "{why}");
+        }
     }
 }

@@ -55,10 +55,16 @@ pub use zone::{CounterShape, ZoneShape, find_node_table, find_only_node};
 
 use sysak_symbols::TypeInfo;
 
-/// A required type or field that this kernel does not have.
+/// Why the type information does not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the kernel's type information has no {0}: is this its BTF, and does it use SLUB?")]
-pub struct Missing(pub String);
+pub enum Missing {
+    /// A required type or field.
+    #[error("the kernel's type information has no {0}: is it this kernel's?")]
+    Type(String),
+    /// The kernel's slab caches are another allocator's.
+    #[error("this kernel uses the allocator {0}; only SLUB is supported (CONFIG_SLUB)")]
+    OtherAllocator(&'static str),
+}
 
 /// A field of a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +113,9 @@ impl Shape {
     /// Resolves every name against one kernel's types.
     pub fn resolve(types: &TypeInfo) -> Result<Shape, Missing> {
         let names = Names(types);
+        if let Some(other) = slab::other_allocator(names) {
+            return Err(Missing::OtherAllocator(other));
+        }
         Ok(Shape {
             page: PageShape::resolve(names)?,
             slab: SlabShape::resolve(names)?,
@@ -144,7 +153,7 @@ impl Names<'_> {
     }
 
     fn need(self, owner: &str, path: &str) -> Result<u64, Missing> {
-        self.find(owner, path).ok_or_else(|| Missing(format!("struct {owner}.{path}")))
+        self.find(owner, path).ok_or_else(|| Missing::Type(format!("struct {owner}.{path}")))
     }
 
     fn find_size(self, owner: &str) -> Option<u64> {
@@ -152,7 +161,7 @@ impl Names<'_> {
     }
 
     fn need_size(self, owner: &str) -> Result<u64, Missing> {
-        self.find_size(owner).ok_or_else(|| Missing(format!("struct {owner}")))
+        self.find_size(owner).ok_or_else(|| Missing::Type(format!("struct {owner}")))
     }
 
     fn find_value(self, enumerator: &str) -> Option<u64> {

@@ -89,7 +89,8 @@ impl ModuleShape {
         Ok(ModuleShape {
             bytes: names.need_size("module")?,
             list: names.need("module", "list")?,
-            name: text(names, "module").ok_or_else(|| Missing("struct module.name".into()))?,
+            name: text(names, "module")
+                .ok_or_else(|| Missing::Type("struct module.name".into()))?,
             state: names.need("module", "state")?,
             unformed: names.find_value("MODULE_STATE_UNFORMED").unwrap_or(3),
             areas: ModuleAreaShape::resolve(names),

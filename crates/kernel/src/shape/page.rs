@@ -346,7 +346,8 @@ fn resolve_order(names: Names<'_>, size: u64) -> Option<OrderPlace> {
 impl PageFlags {
     fn resolve(names: Names<'_>, types: &PageTypes) -> Result<PageFlags, Missing> {
         let find = |name: &str| find_bit(names, name);
-        let need = |name: &str| find(name).ok_or_else(|| Missing(format!("page flag {name}")));
+        let need =
+            |name: &str| find(name).ok_or_else(|| Missing::Type(format!("page flag {name}")));
         Ok(PageFlags {
             head: need("PG_head")?,
             reserved: find("PG_reserved"),

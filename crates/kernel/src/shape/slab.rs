@@ -159,6 +159,22 @@ impl NodesPlace {
     }
 }
 
+/// The allocator of a kernel that is not built with SLUB, by what only its caches have.
+///
+/// SLOB went with Linux commit c9929f0e344a ("mm/slob: remove CONFIG_SLOB") (v6.4), SLAB with 16a1d968358a ("mm/slab:
+/// remove mm/slab.c and slab_def.h") (v6.8).
+pub(super) fn other_allocator(names: Names<'_>) -> Option<&'static str> {
+    let has = |path| names.find("kmem_cache", path).is_some();
+    match () {
+        () if has("offset") => None,
+        () if has("cpu_cache") => Some("SLAB"),
+        () if has("name") && has("size") && names.find("slob_block", "units").is_some() => {
+            Some("SLOB")
+        }
+        () => None,
+    }
+}
+
 /// `SLAB_RECLAIM_ACCOUNT`: a bit of an enum since Linux commit cc61eb851461
 /// ("mm, slab: use an enum to define SLAB_ cache creation flags") (v6.9), a macro
 /// before it.

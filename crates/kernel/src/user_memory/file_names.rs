@@ -223,8 +223,9 @@ fn mounts_of(kernel: &Kernel<'_>, shape: &FileShape, system: Va) -> Vec<Mount> {
     };
     let read = |at: Va| {
         let namespace = Va(memory.read_u64(at.at(mount.namespace)).ok()?);
-        // The kernel's own mounts cannot be seen from anywhere.
-        kernel.direct_pfn(namespace)?;
+        // The kernel's own mounts cannot be seen from anywhere: they have an error number there, and
+        // one that was unmounted has nothing. The first name space lies in the image since v6.18.
+        memory.read_u64(namespace).ok()?;
         let root = Va(memory.read_u64(at.at(mount.root)).ok()?);
         Some(Mount { at, id: memory.read_u32(at.at(mount.id)).ok()?, root })
     };

@@ -103,9 +103,9 @@ pub(super) fn find(
         for table in &process.tables {
             slots(kernel, shape, *table, |file| open.push((file, index)));
         }
-        if open.len() >= MOST_OPEN || cancel.is_set() {
-            let left = (processes.len() - index - 1) as u64;
-            coverage.skip(Omitted::OpenFilesOf(left), Reason::TooMany);
+        let left = (processes.len() - index - 1) as u64;
+        if let Some(why) = why_end(open.len(), cancel).filter(|_| left > 0) {
+            coverage.skip(Omitted::OpenFilesOf(left), why);
             break;
         }
     }
@@ -119,6 +119,15 @@ pub(super) fn find(
         self::sockets(kernel, shape, sockets, &mut opened);
     }
     opened
+}
+
+/// Why no more tables are walked; `None` to go on.
+fn why_end(open: usize, cancel: &Cancel) -> Option<Reason> {
+    match open {
+        _ if cancel.is_set() => Some(Reason::Interrupted),
+        MOST_OPEN.. => Some(Reason::TooMany),
+        _ => None,
+    }
 }
 
 /// Every open file with the index of the first process that has it.
@@ -296,4 +305,18 @@ fn packets(kernel: &Kernel<'_>, shape: &SocketShape, head: Va, first: Va, many: 
         at = Va(word(&raw, shape.next - start));
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_somebody_ended_is_not_called_too_long() {
+        let cancel = Cancel::default();
+        assert_eq!(why_end(10, &cancel), None);
+        assert_eq!(why_end(MOST_OPEN, &cancel), Some(Reason::TooMany));
+        cancel.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(why_end(10, &cancel), Some(Reason::Interrupted));
+    }
 }

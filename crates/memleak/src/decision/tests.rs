@@ -88,7 +88,7 @@ fn rounds_end_when_more_of_them_would_not_change_the_answer() {
     drive("quiet", false, &[(ROUND, QUIET_END)]);
     drive("proved", true, &[(proved, CONCLUSIVE)]);
     drive("noted by the kernel", true, &[(RoundFacts { is_noted: true, ..leaks }, CONCLUSIVE)]);
-    drive("a stopped leak", true, &[(leaks, QUIET_END)]);
+    drive("a stopped leak is suspect enough", true, &[(leaks, CONCLUSIVE)]);
     drive(
         "a leak that grows, by nobody seen",
         true,

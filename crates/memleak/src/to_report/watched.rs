@@ -24,8 +24,8 @@ const MOST_WAYS: usize = 5;
 /// How allocations were watched; `None` where nobody wanted that.
 pub fn trace(diagnosis: &Diagnosis<'_>) -> Option<report::Trace> {
     if let Some(refused) = &diagnosis.observed.refused {
-        let refused = Some(refused.as_str().into());
-        return Some(report::Trace { refused, ..report::Trace::default() });
+        let refusal = Some(refused.clone());
+        return Some(report::Trace { refusal, ..report::Trace::default() });
     }
     let watched = diagnosis.observed.watched.as_ref()?;
     let name = |cache: &u16| {
@@ -43,13 +43,16 @@ pub fn trace(diagnosis: &Diagnosis<'_>) -> Option<report::Trace> {
         stacks_thinned: watched.watch.pace.stacks_thinned,
         overhead_percent: watched.watch.pace.overhead_percent(),
         ended: match watched.end {
+            // Rounds judge by numbers alone: what is a leak by content too is known only now.
+            End::Quiet if diagnosis.leaks() || diagnosis.suspects() => report::TraceEnd::Conclusive,
             End::Conclusive => report::TraceEnd::Conclusive,
             End::Quiet => report::TraceEnd::Quiet,
             End::TimeLimit => report::TraceEnd::TimeLimit,
-            End::Interrupted => report::TraceEnd::Interrupted,
+            End::Interrupted(_) => report::TraceEnd::Interrupted,
         },
         wait_more_s: watched.wait_more.map(|more| more.as_secs_f64().round()),
         refused: None,
+        refusal: None,
     })
 }
 
@@ -103,7 +106,7 @@ pub fn functions(
     }
     let Some(watched) = &diagnosis.observed.watched else { return Vec::new() };
     // Where marking did not end, or nobody looked again, nothing is known to be lost.
-    let judged = diagnosis.observed.interrupted.is_none() && watched.end != End::Interrupted;
+    let judged = diagnosis.interrupted().is_none();
     let allocated = allocated(watched);
     let shown = case.functions.iter().take(MOST_FUNCTIONS);
     shown

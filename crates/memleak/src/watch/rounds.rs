@@ -15,7 +15,7 @@ use sysak_snapshot::{Snapshot, Stages};
 
 use super::{Counted, FunctionId, Traced, Watch};
 use crate::confirm::Suspects;
-use crate::decision::{AfterRound, End, RoundFacts, Rounds as Decisions};
+use crate::decision::{AfterRound, End, RoundFacts, Rounds as Decisions, Until};
 use crate::plan::{Plan, Scope};
 use crate::rank::PROVED_OBJECTS;
 use crate::suspects::{clear_written, leaking_caches};
@@ -108,10 +108,9 @@ pub fn run<'a>(
     let mut ended = Instant::now();
     let (mut machine, mut until) = Decisions::start(is_suspect, start.is_noted, limit);
     loop {
-        let going =
-            watch.collect(kernel, until, stages, cancel) && watch.drain(kernel, stages, cancel);
+        let mut stopped = watch_once(&mut watch, kernel, until, stages, cancel);
         let between_looks = ended.elapsed();
-        if going {
+        if stopped.is_none() {
             let before = seen.times;
             // The last snapshot's memory is given back before the next needs as much.
             drop(seen);
@@ -119,9 +118,10 @@ pub fn run<'a>(
             seen.times.add(before);
             snapshots += 1;
             ended = Instant::now();
+            stopped = seen.interrupted;
         }
-        if !going || seen.interrupted.is_some() {
-            return Ok(interrupted(watch, seen, snapshots, followed));
+        if let Some(stage) = stopped {
+            return Ok(interrupted(watch, seen, snapshots, followed, stage));
         }
         let now = clear_written(&mut seen, kernel);
         let judged = judge(
@@ -169,6 +169,21 @@ pub fn run<'a>(
             areas_before: Some(areas_before),
         };
         return Ok(Rounds { snapshot: seen, tallies, snapshots, watched });
+    }
+}
+
+/// Records allocations, and lets what is in flight drain; the step in which somebody ended it.
+fn watch_once(
+    watch: &mut Watch<'_>,
+    kernel: &Kernel<'_>,
+    until: Until,
+    stages: &dyn Stages,
+    cancel: &Cancel,
+) -> Option<Stage> {
+    match () {
+        () if !watch.collect(kernel, until, stages, cancel) => Some(Stage::Collect),
+        () if !watch.drain(kernel, stages, cancel) => Some(Stage::Drain),
+        () => None,
     }
 }
 
@@ -245,6 +260,7 @@ fn interrupted(
     seen: Snapshot,
     snapshots: u32,
     followed: Vec<u16>,
+    stage: Stage,
 ) -> Rounds<'_> {
     let whole = seen.interrupted.is_none_or(|stage| stage == Stage::Reach);
     let (traced, counted) = if whole { watch.traced(&seen.heap) } else { Default::default() };
@@ -256,7 +272,7 @@ fn interrupted(
         counted,
         seen: watch.seen(),
         watch,
-        end: End::Interrupted,
+        end: End::Interrupted(stage),
         wait_more: None,
         followed,
         between_looks: Duration::ZERO,

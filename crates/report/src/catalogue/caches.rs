@@ -64,7 +64,11 @@ const KNOWN: &[Known] = &[
     of("eventpoll_epi", "files watched by epoll", "epoll 监视的文件"),
     of("eventpoll_pwq", "epoll's entries in wait queues", "epoll 的等待队列项"),
     of("inotify_inode_mark", "inotify watches", "inotify 监视项"),
-    of("fsnotify_mark_connector", "links from files to their inotify or fanotify watches", "文件与 inotify/fanotify 监视项的关联"),
+    of(
+        "fsnotify_mark_connector",
+        "links from files to their inotify or fanotify watches",
+        "文件与 inotify/fanotify 监视项的关联",
+    ),
     of("fanotify_mark", "fanotify watches", "fanotify 监视项"),
     of("dquot", "disk quotas", "磁盘配额"),
     of("jbd2_journal_head", "disk blocks in the ext4 journal (jbd2)", "ext4 日志（jbd2）中的磁盘块"),

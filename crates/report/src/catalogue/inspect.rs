@@ -59,6 +59,10 @@ messages! {
     word_address() { "a kernel address", "内核地址" }
     dump_cut() { "… more words follow", "…… 后续内容省略" }
     refs_none() { "Nothing in the kernel's memory points to it.", "内核内存中没有任何指针指向它。" }
+    refs_of_root() {
+        "This is a root: kernel memory that is in use whatever points to it, so what points to it was not looked for.",
+        "这是根：无论是否有指针指向它，这块内核内存都在使用中，因此没有查找指向它的指针。"
+    }
     refs_title(count) { "What points to it (pointers: {count})", "指向它的指针（{count} 个）" }
     head_pointers() { "pointers", "指针数" }
     head_place() { "in", "所在位置" }

@@ -104,6 +104,10 @@ messages! {
         "Shared memory outside any mounted file system: freed when the last process closes it (System V: when it is removed, see ipcs)",
         "不属于任何已挂载文件系统的共享内存：最后一个进程关闭后才会释放（System V 共享内存需要删除，见 ipcs）"
     }
+    shared_unheld_title() {
+        "Shared memory that no process has open or mapped: something in the kernel holds it (a driver, io_uring, a file sent over a socket that nobody has received)",
+        "没有任何进程打开或映射的共享内存：由内核中的某处持有（驱动、io_uring，或已通过套接字发送但尚未被接收的文件）"
+    }
     head_kind() { "kind", "类型" }
     head_name() { "name", "名称" }
     other_kind() { "other", "其他" }
@@ -113,6 +117,13 @@ messages! {
     }
     user_title(size) {
         "User memory: {size} (not a kernel leak); largest holders", "用户内存：{size}（不是内核泄漏），主要持有者"
+    }
+    user_title_unread(size) {
+        "User memory, with unread data in pipes and sockets: {size} (not a kernel leak); largest holders",
+        "用户内存及管道和套接字中的待读数据：{size}（不是内核泄漏），主要持有者"
+    }
+    user_shared() {
+        "Pages that several of them share count for each of them.", "多个持有者共享的页在各自名下重复计入。"
     }
     head_holder() { "holder", "持有者" }
 }

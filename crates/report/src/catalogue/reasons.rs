@@ -120,6 +120,10 @@ messages! {
         "这些对象指向 {symbol}：请在内核和已加载模块的源代码中查找分配这类对象而没有释放的代码。"
     }
     mend_first() { "Fix that leak first; this one goes away with it.", "请先修复那里的泄漏，这里的问题会随之消失。" }
+    look_through(things, option) {
+        "Look at the unreachable {things} next (sysak memleak {option}): once they are freed, these are freed too.",
+        "请接着检查不可达的 {things}（sysak memleak {option}）：它们释放之后，这里的也会随之释放。"
+    }
     keep_report() {
         "Keep this report (and one for programs, with --format json) for whoever maintains this kernel.",
         "请保存本报告（可用 --format json 另存一份），交给维护该内核的人。"

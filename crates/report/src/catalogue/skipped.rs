@@ -82,6 +82,7 @@ messages! {
         "{count} tables above others cannot be read", "其中 {count} 个上级页表无法读取"
     }
     why_too_many() { "there are too many of them", "数量过多" }
+    why_interrupted() { "the user ended the search", "用户提前终止了查找" }
     why_more_than(limit) { "there are more than {limit}", "超过 {limit} 个" }
     why_list_unreadable(address) {
         "memory at {address} is not readable", "地址 {address} 处的内存无法读取"

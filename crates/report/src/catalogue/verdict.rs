@@ -57,12 +57,34 @@ messages! {
         "Slab cache {cache} does not leak: all but {lost} of its {objects} objects can still be reached.",
         "slab 缓存 {cache} 没有泄漏：它的 {objects} 个对象中，除 {lost} 个以外全部可达。"
     }
+    no_leak_in_at_all(cache, objects) {
+        "Slab cache {cache} does not leak: all of its {objects} objects can still be reached.",
+        "slab 缓存 {cache} 没有泄漏：它的 {objects} 个对象全部可达。"
+    }
+    no_leak_of(things, lost, objects) {
+        "No leak of {things} found, and nothing else was judged: all but {lost} of {objects} can still be reached.",
+        "未发现{things}泄漏（其余内存未作判断）：共 {objects} 个，除 {lost} 个以外全部可达。"
+    }
+    no_leak_of_at_all(things, objects) {
+        "No leak of {things} found, and nothing else was judged: all of the {objects} can still be reached.",
+        "未发现{things}泄漏（其余内存未作判断）：共 {objects} 个，全部可达。"
+    }
+    no_leak_of_empty(things) {
+        "No leak of {things} found, and nothing else was judged: there are none.",
+        "未发现{things}泄漏（其余内存未作判断）：没有这类内存。"
+    }
+    slab_objects() { "slab objects", " slab 对象" }
+    elsewhere(list, option) {
+        " Outside of what was asked for there are signs of a leak: {list} unreachable. Run without {option} to have that judged.",
+        "在所要求的范围之外还有泄漏的迹象，不可达的有：{list}。去掉 {option} 再次运行即可判断。"
+    }
+    with_size(what, size) { "{what} ({size})", "{what}（{size}）" }
     no_leak_in_empty(cache) {
         "Slab cache {cache} does not leak: it is empty.", "slab 缓存 {cache} 没有泄漏：其中没有对象。"
     }
     biggest(what, size) {
-        "; apart from the kernel's own code and data, the largest known use of kernel memory is {what} ({size}).",
-        "；除内核自身的代码和数据外，已知占用内核内存最多的是{what}（{size}）。"
+        "; apart from the kernel's own code and data, the largest use of kernel memory is {what} ({size}).",
+        "；除内核自身的代码和数据外，占用内核内存最多的是{what}（{size}）。"
     }
     full_stop() { ".", "。" }
     and() { " and ", " 和 " }
@@ -73,6 +95,14 @@ messages! {
     the_percpu_memory() { "per-CPU memory", "每 CPU 内存" }
     the_pages() { "pages allocated directly", "直接分配的页" }
     the_kernel_stacks() { "kernel stacks", "内核栈" }
+    the_vmemmap() { "the page structures (vmemmap)", "页描述结构（vmemmap）" }
+    the_balloon() {
+        "memory given to the hypervisor (balloon) or offline",
+        "已交还虚拟机监控器（balloon）或下线的内存"
+    }
+    the_other_pages() {
+        "pages allocated directly, by drivers and the like", "（驱动等）直接分配的页"
+    }
     undetermined(reason) {
         "Could not determine whether kernel memory leaks: {reason}.", "无法判断内核内存是否泄漏：{reason}。"
     }

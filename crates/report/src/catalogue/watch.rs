@@ -15,6 +15,10 @@ messages! {
     watching(events, outstanding) {
         "{events} events, {outstanding} not freed yet", "{events} 次事件，{outstanding} 个未释放"
     }
+    only_ascii(encoding) {
+        "this terminal's encoding is {encoding}, not UTF-8: the report is in English; for Chinese use a UTF-8 terminal, or --lang zh and a UTF-8 reader",
+        "该终端的编码是 {encoding}，不是 UTF-8：报告改用英文；需要中文时请使用 UTF-8 终端，或者加 --lang zh 并以 UTF-8 方式查看"
+    }
     watching_most(function) { ", most by {function}", "，最多：{function}" }
     followed_caches(list) { "{list}", " {list} " }
     all_slab_caches() { "all slab caches", "所有 slab 缓存" }

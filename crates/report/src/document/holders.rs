@@ -5,8 +5,8 @@ use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::words::{named, path};
 use crate::{
-    CachedFile, CgroupMemory, DeletedFile, Finding, HugePool, Lang, LockedMemory, ProcessHolders,
-    ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
+    CachedFile, CgroupMemory, DeletedFile, Finding, Holder, HugePool, Lang, LockedMemory, Place,
+    ProcessHolders, ProcessMemory, SharedKind, SharedMemory, TmpfsMount, UnreadData, UserHolders,
 };
 
 /// Who holds less is not worth a line.
@@ -42,9 +42,19 @@ pub(super) fn user_memory(doc: &mut Document, found: &Finding, lang: Lang) {
         .take(MOST_LINES)
         .map(|holder| vec![bytes(holder.bytes), path(&holder.path, lang)])
         .collect();
-    let title = say::user_title(lang, &found.allocated_bytes.map_or("?".to_owned(), bytes));
+    let size = found.allocated_bytes.map_or("?".to_owned(), bytes);
+    let is_unread = |holder: &Holder| holder.path.contains(&Place::Unread);
+    let title = match found.holders.iter().any(is_unread) {
+        true => say::user_title_unread(lang, &size),
+        false => say::user_title(lang, &size),
+    };
     let head = vec![say::head_memory(lang), say::head_holder(lang)];
+    let told = !rows.is_empty();
     section(doc, title, &[RIGHT, LEFT], head, rows);
+    let sum = found.holders.iter().map(|holder| holder.bytes).fold(0, u64::saturating_add);
+    if told && found.allocated_bytes.is_some_and(|all| sum > all) {
+        doc.sentence(Paint::Dim, Lead::Indent, say::user_shared(lang));
+    }
 }
 
 /// A title and its table; nothing without rows.
@@ -120,9 +130,17 @@ fn unread(doc: &mut Document, unread: &[UnreadData], lang: Lang) {
     section(doc, say::unread_title(lang), &[RIGHT, RIGHT, RIGHT, LEFT], head, rows.collect());
 }
 
+/// What a program holds, or a System V segment, which says how it goes; and what no program has open or mapped.
 fn shared(doc: &mut Document, shared: &[SharedMemory], lang: Lang) {
     let worth = shared.iter().filter(|one| one.bytes >= WORTH_BYTES);
-    let rows = worth.map(|one| {
+    let (held, others): (Vec<_>, Vec<_>) =
+        worth.partition(|one| one.pid.is_some() || one.kind == SharedKind::Sysv);
+    shared_section(doc, say::shared_title(lang), &held, lang);
+    shared_section(doc, say::shared_unheld_title(lang), &others, lang);
+}
+
+fn shared_section(doc: &mut Document, title: String, shared: &[&SharedMemory], lang: Lang) {
+    let rows = shared.iter().map(|one| {
         let kind = match one.kind {
             SharedKind::Memfd => "memfd".to_owned(),
             SharedKind::Sysv => "System V".to_owned(),
@@ -138,7 +156,7 @@ fn shared(doc: &mut Document, shared: &[SharedMemory], lang: Lang) {
         say::head_process_name(lang),
         say::head_name(lang),
     ];
-    section(doc, say::shared_title(lang), &[RIGHT, LEFT, LEFT, LEFT], head, rows.collect());
+    section(doc, title, &[RIGHT, LEFT, LEFT, LEFT], head, rows.collect());
 }
 
 fn cached(doc: &mut Document, files: &[CachedFile], lang: Lang) {
@@ -240,4 +258,69 @@ fn dying(doc: &mut Document, holders: &UserHolders, lang: Lang) {
     let files = dying.files.iter().take(PINS);
     let rows = files.map(|file| vec![bytes(file.bytes).into(), file.path.name(lang).into()]);
     doc.bare_table(&[RIGHT, LEFT], rows.collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Block, Cell};
+
+    fn texts(doc: &Document) -> String {
+        let text = |block: &Block| match block {
+            Block::Title { text, .. } | Block::Sentence { text, .. } | Block::Line { text, .. } => {
+                text.clone()
+            }
+            Block::Table(table) => {
+                let cells = table.rows.iter().flatten();
+                let texts = cells.filter_map(|cell| match cell {
+                    Cell::Text { text, .. } => Some(text.as_str()),
+                    Cell::Bar { .. } => None,
+                });
+                texts.collect::<Vec<_>>().join(" ")
+            }
+            Block::Gap => String::new(),
+        };
+        doc.blocks.iter().map(text).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn memory_that_no_process_holds_does_not_go_when_one_closes_it() {
+        let memory = |name: &str, pid, kind| SharedMemory {
+            kind,
+            name: name.to_owned(),
+            bytes: 8 << 20,
+            pid,
+            comm: "ring".to_owned(),
+        };
+        let held = memory("held", Some(7), SharedKind::Memfd);
+        let segment = memory("segment", None, SharedKind::Sysv);
+        let buffer = memory("buffer", None, SharedKind::Unmounted);
+        let mut doc = Document::default();
+        shared(&mut doc, &[held, segment, buffer], Lang::En);
+        let text = texts(&doc);
+        let (before, after) = text.split_once("no process has open or mapped").unwrap();
+        assert!(
+            before.contains("held") && before.contains("segment") && !before.contains("buffer")
+        );
+        assert!(after.contains("buffer") && !after.contains("closes it"), "{text}");
+    }
+
+    #[test]
+    fn the_holders_of_user_memory_have_no_more_than_there_is_or_it_is_said_why() {
+        let holder =
+            |path: Vec<Place>, mib: u64| Holder { path, bytes: mib << 20, ..Holder::default() };
+        let of = |holders, mib: u64| {
+            let found = Finding { holders, allocated_bytes: Some(mib << 20), ..Finding::default() };
+            let mut doc = Document::default();
+            user_memory(&mut doc, &found, Lang::En);
+            texts(&doc)
+        };
+        let process = Place::Process { comm: "collector".to_owned(), pid: 22 };
+        let unread = vec![process.clone(), Place::Unread];
+        let text = of(vec![holder(unread, 25)], 31);
+        assert!(text.contains("with unread data in pipes and sockets: 31.0 MiB"), "{text}");
+        assert!(!text.contains("share"), "{text}");
+        let text = of(vec![holder(vec![process.clone()], 20), holder(vec![process], 20)], 24);
+        assert!(text.contains("Pages that several of them share count for each"), "{text}");
+    }
 }

@@ -172,11 +172,15 @@ fn meaning(word: &Word, lang: Lang) -> String {
 fn references(doc: &mut Document, refs: &Refs, lang: Lang) {
     whole_spot(doc, &refs.spot, lang);
     doc.gap();
+    let Some(references) = refs.references else {
+        doc.sentence(Paint::Plain, Lead::Flush, say::refs_of_root(lang));
+        return;
+    };
     if refs.places.is_empty() {
         doc.sentence(Paint::Plain, Lead::Flush, say::refs_none(lang));
         return;
     }
-    doc.title(Level::Section, say::refs_title(lang, &count(refs.references)));
+    doc.title(Level::Section, say::refs_title(lang, &count(references)));
     let head = vec![say::head_pointers(lang), say::head_place(lang), say::head_first_at(lang)];
     let rows = refs.places.iter().map(|place| {
         let lost =

@@ -133,7 +133,8 @@ fn unknown(doc: &mut Document, census: &Census, branches: &[Branch], lang: Lang)
     }
 }
 
-fn owner(owner: PageOwner, lang: Lang) -> String {
+/// What pages of a known owner are called.
+pub(crate) fn owner(owner: PageOwner, lang: Lang) -> String {
     match owner {
         PageOwner::Balloon => say::part_balloon(lang),
         PageOwner::Poisoned => say::part_poisoned(lang),

@@ -13,6 +13,9 @@ pub(crate) fn document(report: &Report, lang: Lang, detail: Detail) -> Document 
     let paint = match report.verdict {
         Verdict::Leak => Paint::Bad,
         Verdict::Suspected | Verdict::Undetermined => Paint::Doubt,
+        Verdict::NoLeak if report.scope.as_ref().is_some_and(|s| !s.elsewhere.is_empty()) => {
+            Paint::Doubt
+        }
         Verdict::NoLeak => Paint::Good,
     };
     doc.sentence(paint, Lead::Flush, &*report.summary);

@@ -5,19 +5,28 @@ use super::{Document, Lead, Paint};
 use crate::catalogue as say;
 use crate::figures::count;
 use crate::words::{self, span, watched_s};
-use crate::{Lang, Report, TargetKind, Trace, TraceEnd, Trend};
+use crate::{Lang, Report, TargetKind, Trace, TraceEnd, Trend, Verdict};
 
 /// `-i` takes any number of seconds; people like round ones.
 const ROUND_S: f64 = 10.0;
 
 /// How memory grew; nothing where it did not, or where that is the sway of any machine.
 pub(super) fn trend(doc: &mut Document, report: &Report, lang: Lang) {
-    let is_habit = |trend: &&Trend| trend.full_in_s.or(trend.leak_bytes_per_s).is_some();
-    let trend = report.trend.as_ref().filter(is_habit);
-    let grew = trend.and_then(|t| words::trend(t, report.target.page_size, lang));
-    if let Some(grew) = grew {
+    if let Some(grew) = growth(report, lang) {
         doc.sentence(Paint::Plain, Lead::Flush, grew);
     }
+}
+
+fn growth(report: &Report, lang: Lang) -> Option<String> {
+    let is_habit = |trend: &&Trend| trend.full_in_s.or(trend.leak_bytes_per_s).is_some();
+    let trend = report.trend.as_ref().filter(is_habit)?;
+    words::trend(trend, report.target.page_size, lang)
+}
+
+/// Whether the report says nowhere that something is suspect or grew.
+fn is_quiet(report: &Report, lang: Lang) -> bool {
+    let grew = report.findings.iter().any(|found| found.explained_by.is_some());
+    report.verdict == Verdict::NoLeak && !grew && growth(report, lang).is_none()
 }
 
 /// What was watched and what that is worth.
@@ -31,7 +40,7 @@ pub(super) fn trace(doc: &mut Document, report: &Report, lang: Lang) {
         doc.sentence(Paint::Plain, Lead::Flush, say::refused(lang, reason));
         return;
     }
-    doc.sentence(Paint::Plain, Lead::Flush, watched(trace, lang));
+    doc.sentence(Paint::Plain, Lead::Flush, watched(report, trace, lang));
     let limits = [
         (trace.lost_records > 0).then(|| say::lost_records(lang, &count(trace.lost_records))),
         (trace.one_in > 1).then(|| say::one_in(lang, &count(trace.one_in.into()))),
@@ -44,7 +53,7 @@ pub(super) fn trace(doc: &mut Document, report: &Report, lang: Lang) {
 }
 
 /// What was watched for how long, what was seen, why it ended, what it cost.
-fn watched(trace: &Trace, lang: Lang) -> String {
+fn watched(report: &Report, trace: &Trace, lang: Lang) -> String {
     let caches = match trace.caches.is_empty() {
         true => say::all_slab_caches(lang),
         false => {
@@ -62,8 +71,8 @@ fn watched(trace: &Trace, lang: Lang) -> String {
         [trace.events, trace.recorded, trace.outstanding].map(count);
     text += &say::seen(lang, &events, &recorded, &outstanding);
     text += &match trace.ended {
-        TraceEnd::Conclusive => say::ended_conclusive(lang),
-        TraceEnd::Quiet => say::ended_quiet(lang),
+        TraceEnd::Quiet if is_quiet(report, lang) => say::ended_quiet(lang),
+        TraceEnd::Conclusive | TraceEnd::Quiet => say::ended_conclusive(lang),
         TraceEnd::TimeLimit => say::ended_time_limit(lang),
         TraceEnd::Interrupted => say::ended_interrupted(lang),
     };
@@ -80,4 +89,36 @@ fn wait_more(trace: &Trace, lang: Lang) -> Option<String> {
     let all = watched_s(trace).unwrap_or(0.0) + more;
     let seconds = ((all / ROUND_S).ceil() * ROUND_S) as u64;
     Some(say::wait_more(lang, &span(more, lang), &seconds.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Explanation, Finding, FindingVerdict};
+
+    fn ending(report: &Report) -> String {
+        let trace = Trace { ended: TraceEnd::Quiet, collect_s: 8.0, ..Trace::default() };
+        watched(report, &trace, Lang::En)
+    }
+
+    #[test]
+    fn nothing_is_called_quiet_beside_a_leak_or_growth() {
+        let quiet = Report { verdict: Verdict::NoLeak, ..Report::default() };
+        assert!(ending(&quiet).contains("nothing is suspicious and nothing grows"));
+        let leak = Finding { verdict: FindingVerdict::Leak, ..Finding::default() };
+        let leak = Report { verdict: Verdict::Leak, findings: vec![leak], ..quiet.clone() };
+        let explained_by = Some(Explanation::default());
+        let grew = Finding { explained_by, ..Finding::default() };
+        let grew = Report { findings: vec![grew], ..quiet.clone() };
+        let trend = Trend {
+            watched_s: 60.0,
+            unreclaimable_bytes_per_s: Some(1e6),
+            full_in_s: Some(3600.0),
+            ..Trend::default()
+        };
+        let grows = Report { trend: Some(trend), ..quiet };
+        for report in [leak, grew, grows] {
+            assert!(!ending(&report).contains("nothing"), "{}", ending(&report));
+        }
+    }
 }

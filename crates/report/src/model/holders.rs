@@ -14,6 +14,8 @@ pub struct UserHolders {
     pub processes: ProcessHolders,
     /// Processes whose pipes and sockets hold data that nobody reads.
     pub unread: Vec<UnreadData>,
+    /// All such data, of all processes: it is kernel memory.
+    pub unread_bytes: u64,
     /// Processes with memory that is locked in RAM.
     pub locked: Vec<LockedMemory>,
     /// Mounted tmpfs file systems.

@@ -222,8 +222,9 @@ pub enum WordKind {
 pub struct Refs {
     /// The object.
     pub spot: Spot,
-    /// Words that lead to it.
-    pub references: u64,
+    /// Words that lead to it; `None` where they were not looked for: it is a root, in use whatever
+    /// points to it.
+    pub references: Option<u64>,
     /// Those from the same kind of place together, the most first.
     pub places: Vec<RefPlace>,
     /// By which ways it is held, the best first.

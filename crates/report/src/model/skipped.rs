@@ -208,6 +208,8 @@ pub enum Reason {
     },
     /// There are too many.
     TooMany,
+    /// Somebody ended the search.
+    Interrupted,
     /// There are more than the limit.
     MoreThan {
         /// The limit.
@@ -322,6 +324,7 @@ impl Reason {
                 ("tables_unreadable", Some(("unreadable", unreadable)), None)
             }
             Reason::TooMany => ("too_many", None, None),
+            Reason::Interrupted => ("interrupted", None, None),
             Reason::MoreThan { limit } => ("more_than", Some(("limit", limit)), None),
             Reason::ListUnreadable { at } => ("list_unreadable", None, Some(at)),
             Reason::ListCircle { at } => ("list_circle", None, Some(at)),
@@ -350,6 +353,7 @@ impl Reason {
                 say::why_tables_unreadable(lang, &unreadable.to_string())
             }
             Reason::TooMany => say::why_too_many(lang),
+            Reason::Interrupted => say::why_interrupted(lang),
             Reason::MoreThan { limit } => say::why_more_than(lang, &limit.to_string()),
             Reason::ListUnreadable { at } => say::why_list_unreadable(lang, &at.to_string()),
             Reason::ListCircle { at } => say::why_list_circle(lang, &at.to_string()),
@@ -412,7 +416,8 @@ mod tests {
             Reason::Unreadable => Reason::NoStructPage,
             Reason::NoStructPage => Reason::TablesUnreadable { unreadable: 7 },
             Reason::TablesUnreadable { .. } => Reason::TooMany,
-            Reason::TooMany => Reason::MoreThan { limit: 7 },
+            Reason::TooMany => Reason::Interrupted,
+            Reason::Interrupted => Reason::MoreThan { limit: 7 },
             Reason::MoreThan { .. } => Reason::ListUnreadable { at },
             Reason::ListUnreadable { .. } => Reason::ListCircle { at },
             Reason::ListCircle { .. } => Reason::ListTooLong { limit: 7 },

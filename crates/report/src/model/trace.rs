@@ -36,8 +36,10 @@ pub struct Trace {
     pub ended: TraceEnd,
     /// Seconds of further watching that a proof would need, at the rate that was seen.
     pub wait_more_s: Option<f64>,
-    /// Why nothing could be watched although it was wanted.
+    /// Why nothing could be watched although it was wanted, in words.
     pub refused: Option<Symbolic>,
+    /// The same as a value.
+    pub refusal: Option<Refusal>,
 }
 
 impl Default for Trace {
@@ -56,8 +58,38 @@ impl Default for Trace {
             ended: TraceEnd::default(),
             wait_more_s: None,
             refused: None,
+            refusal: None,
         }
     }
+}
+
+/// Why nothing could be watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refusal {
+    /// What stood in the way.
+    pub kind: RefusalKind,
+    /// The capability that is missing, the event, or what the system said.
+    pub detail: Option<Symbolic>,
+}
+
+/// What stood in the way of watching allocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// The type information has no events of allocations.
+    NoEvents,
+    /// A capability is missing.
+    NeedsPrivilege,
+    /// Refused although no capability is missing.
+    Forbidden,
+    /// BPF programs may not read kernel memory.
+    NoHelper,
+    /// The kernel lacks something that the programs need.
+    Unsupported,
+    /// Descriptors or mappings could not be made.
+    Setup,
+    /// An event does not exist, or refuses the program.
+    NoEvent,
 }
 
 /// Why watching ended.

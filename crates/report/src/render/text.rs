@@ -3,14 +3,16 @@
 //! Names come out of the target's memory and may hold anything; every line is
 //! cleaned of control characters here, before the colours are added.
 //!
-//! **Invariant:** no escape sequence is written but our own.
+//! **Invariant:** no escape sequence is written but our own; a table is no wider than the terminal.
 
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style as Ansi};
 use unicode_width::UnicodeWidthStr;
 
-use crate::document::{Block, Cell, Document, Lead, Lean, Paint, Table};
+use super::clean::{ascii, clean};
+use super::table::{GAP, Laid, Room, line_of, options};
+use crate::document::{Block, Document, Lead, Paint, Table};
 
 /// How the text looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,21 +21,18 @@ pub struct Style {
     pub colour: bool,
     /// Columns of the terminal.
     pub width: usize,
+    /// Whether the terminal shows nothing but ASCII.
+    pub ascii: bool,
 }
 
 /// Narrower than this no sentence can be read; wider than the upper bound neither.
 const WIDTHS: std::ops::RangeInclusive<usize> = 40..=120;
-/// Columns between two cells, and of a level of depth.
-const GAP: &str = "  ";
-/// Columns of a full bar.
-const BAR: f64 = 30.0;
-/// What bars of the rows at each depth are made of.
-const MARKS: [&str; 3] = ["#", "-", "."];
+/// The mark of a list's item.
+const BULLET: &str = "  - ";
 
 /// Writes a document as text.
 pub fn text(document: &Document, style: Style, out: &mut impl Write) -> io::Result<()> {
-    let width = style.width.clamp(*WIDTHS.start(), *WIDTHS.end());
-    let page = &mut Page { out, style: Style { width, ..style } };
+    let page = &mut Page { out, style };
     document.blocks.iter().try_for_each(|block| match block {
         Block::Gap => page.line(Paint::Plain, ""),
         Block::Title { paint, text, .. } => page.sentence(*paint, "", text),
@@ -49,7 +48,7 @@ fn lead_in(lead: Lead) -> &'static str {
     match lead {
         Lead::Flush => "",
         Lead::Indent => GAP,
-        Lead::Bullet => "  - ",
+        Lead::Bullet => BULLET,
     }
 }
 
@@ -73,7 +72,7 @@ struct Page<'a, W: Write> {
 impl<W: Write> Page<'_, W> {
     /// One line, as long as it is.
     fn line(&mut self, paint: Paint, text: &str) -> io::Result<()> {
-        let text = clean(text);
+        let text = self.clean(text);
         if self.style.colour && paint != Paint::Plain {
             let ansi = ansi(paint);
             writeln!(self.out, "{ansi}{text}{ansi:#}")
@@ -84,86 +83,79 @@ impl<W: Write> Page<'_, W> {
 
     /// A sentence, wrapped; the lines after `first` are indented as far as it is.
     fn sentence(&mut self, paint: Paint, first: &str, text: &str) -> io::Result<()> {
-        let text = clean(text);
+        let options = textwrap::Options::new(self.sentence_width()).break_words(false);
+        self.wrapped(paint, first, text, options)
+    }
+
+    fn wrapped(
+        &mut self,
+        paint: Paint,
+        first: &str,
+        text: &str,
+        options: textwrap::Options<'_>,
+    ) -> io::Result<()> {
+        let text = self.clean(text);
         let indent = " ".repeat(first.width());
-        let options = textwrap::Options::new(self.style.width)
-            .initial_indent(first)
-            .subsequent_indent(&indent)
-            .break_words(false);
+        let options = options.initial_indent(first).subsequent_indent(&indent);
         for line in textwrap::wrap(&text, options) {
             self.line(paint, &line)?;
         }
         Ok(())
     }
 
-    /// Columns are as wide as their widest cell.
+    fn sentence_width(&self) -> usize {
+        self.style.width.clamp(*WIDTHS.start(), *WIDTHS.end())
+    }
+
+    /// Columns are as wide as their widest cell; where that is too wide for the terminal, cells are wrapped, and on a
+    /// narrow one each row becomes an item of a list.
     fn table(&mut self, table: &Table) -> io::Result<()> {
-        let head: Option<Vec<String>> =
-            table.head.as_ref().map(|head| head.iter().map(|name| clean(name)).collect());
-        let rows: Vec<Vec<String>> =
-            table.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
-        let all = || head.iter().chain(&rows);
-        let widest = |column: usize| {
-            all().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
-        };
-        let columns = table.columns.iter().enumerate();
-        let columns: Vec<(usize, Lean)> = columns
-            .map(|(index, column)| (widest(index).max(column.least_width), column.lean))
-            .collect();
-        if let Some(head) = &head {
-            self.line(Paint::Title, &line_of(head, &columns))?;
+        let width = self.style.width.max(*WIDTHS.start());
+        let clean = |text: &str| self.clean(text);
+        let laid_out = Laid::out(table, width, &clean);
+        if laid_out.fits {
+            if let Some(head) = &laid_out.head {
+                self.row(Paint::Title, head, &laid_out.columns)?;
+            }
+            return laid_out
+                .rows
+                .iter()
+                .try_for_each(|row| self.row(Paint::Plain, row, &laid_out.columns));
         }
-        rows.iter().try_for_each(|row| self.line(Paint::Plain, &line_of(row, &columns)))
+        laid_out.items().iter().try_for_each(|item| {
+            let width = self.sentence_width();
+            self.wrapped(Paint::Plain, BULLET, item, options(width))
+        })
     }
-}
 
-/// The cells of a row, each as wide as its column.
-fn line_of(row: &[String], columns: &[(usize, Lean)]) -> String {
-    let mut line = String::new();
-    for (cell, (width, lean)) in row.iter().zip(columns) {
-        let room = " ".repeat(width.saturating_sub(cell.width()));
-        line.push_str(GAP);
-        match lean {
-            Lean::Left => line.extend([cell.as_str(), &room]),
-            Lean::Right => line.extend([room.as_str(), cell]),
-        }
+    /// A row, of several lines where a cell is wrapped.
+    fn row(&mut self, paint: Paint, row: &[String], columns: &[Room]) -> io::Result<()> {
+        let cells = row.iter().zip(columns).map(|(cell, room)| room.wrap(cell));
+        let cells: Vec<Vec<String>> = cells.collect();
+        let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+        (0..height).try_for_each(|line| {
+            let parts = cells.iter().map(|cell| cell.get(line).map_or("", String::as_str));
+            self.line(paint, &line_of(parts, columns))
+        })
     }
-    line.truncate(line.trim_end().len());
-    line
-}
 
-fn cell(cell: &Cell) -> String {
-    match cell {
-        Cell::Text { depth, text } => GAP.repeat(*depth) + &clean(text),
-        Cell::Bar { share, depth } => bar(*share, MARKS[(*depth).min(MARKS.len() - 1)]),
+    /// What the terminal can show of a text.
+    fn clean(&self, text: &str) -> String {
+        let text = clean(text);
+        if self.style.ascii { ascii(&text) } else { text }
     }
-}
-
-/// As many marks as the share is big; one at least for something.
-fn bar(share: f64, mark: &str) -> String {
-    // What is a whole number of marks must not lose one to rounding.
-    let marks = (share * BAR + 1e-6).clamp(1.0, BAR);
-    mark.repeat(marks as usize)
-}
-
-/// The text without characters that move the cursor, colour the terminal or turn the
-/// reading direction.
-fn clean(text: &str) -> String {
-    let is_bad = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::{Cell, Lean};
+    use unicode_width::UnicodeWidthStr;
 
     fn shown(width: usize, block: Block) -> String {
         let mut out = Vec::new();
         let document = Document { blocks: vec![block] };
-        text(&document, Style { colour: false, width }, &mut out).unwrap();
+        text(&document, Style { colour: false, width, ascii: false }, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -204,10 +196,85 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_has_a_mark_for_something_and_no_more_than_fit() {
-        for thirtieths in 1..=30 {
-            assert_eq!(bar(f64::from(thirtieths) / 30.0, "-").len(), thirtieths as usize);
+    fn a_terminal_that_shows_only_ascii_gets_nothing_else() {
+        let mut out = Vec::new();
+        let line =
+            Block::Line { paint: Paint::Plain, depth: 0, text: "a → b … 内\u{1b}".to_owned() };
+        let style = Style { colour: false, width: 80, ascii: true };
+        text(&Document { blocks: vec![line] }, style, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "a -> b ... ??\n");
+    }
+
+    /// A table as `sysak memleak` prints it of the biggest caches.
+    fn caches() -> Table {
+        let texts = |row: [&str; 4]| row.map(str::to_owned).to_vec();
+        let row = |row| texts(row).into_iter().map(Cell::from).collect();
+        let (left, right) = (Lean::Left.into(), Lean::Right.into());
+        Table {
+            columns: vec![right, right, left, left],
+            head: Some(texts(["memory", "objects in use", "cache", "contents or holder"])),
+            rows: vec![
+                row([
+                    "1.7 MiB",
+                    "12,666",
+                    "kernfs_node_cache",
+                    "entries of sysfs and cgroup file systems",
+                ]),
+                row(["0.9 MiB", "62", "task_struct", ""]),
+            ],
         }
-        assert_eq!(bar(1e-9, "#"), "#");
+    }
+
+    #[test]
+    fn a_table_is_never_wider_than_the_terminal() {
+        for width in 40..=120 {
+            let shown = shown(width, Block::Table(caches()));
+            assert!(shown.lines().all(|line| line.width() <= width), "{width}:\n{shown}");
+            for word in
+                ["1.7 MiB", "12,666", "kernfs_node_cache", "62", "task_struct", "sysfs", "systems"]
+            {
+                assert!(shown.contains(word), "{width}, {word}:\n{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn cells_are_wrapped_before_a_table_becomes_a_list() {
+        let wrapped = shown(70, Block::Table(caches()));
+        let expected = "   memory  objects in  cache              contents or holder\n";
+        assert!(wrapped.lines().count() > 3 && !wrapped.contains("  - "), "{expected}{wrapped}");
+        let list = shown(59, Block::Table(caches()));
+        let last = "  - memory: 0.9 MiB; objects in use: 62; cache: task_struct\n";
+        assert!(
+            list.starts_with("  - memory: 1.7 MiB; objects in use: 12,666;")
+                && list.ends_with(last),
+            "{list}"
+        );
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_wide_tables_whole() {
+        let mut table = caches();
+        let long = "x".repeat(100);
+        table.rows[1][3] = long.clone().into();
+        assert!(shown(200, Block::Table(table)).contains(&format!("task_struct        {long}\n")));
+    }
+
+    #[test]
+    fn bars_shrink_with_the_terminal() {
+        let row =
+            |name: &str, share| vec![Cell::from(name.to_owned()), Cell::Bar { share, depth: 0 }];
+        let table = |width| {
+            let (columns, rows) =
+                (vec![Lean::Left.into(); 2], vec![row("a name of twenty", 1.0), row("b", 0.5)]);
+            shown(width, Block::Table(Table { columns, head: None, rows }))
+        };
+        assert_eq!(table(80).lines().last().unwrap().matches('#').count(), 15);
+        let narrow = table(40);
+        assert_eq!(
+            narrow.lines().map(|line| line.matches('#').count()).collect::<Vec<_>>(),
+            [20, 10],
+            "{narrow}"
+        );
     }
 }

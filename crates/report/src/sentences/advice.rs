@@ -1,12 +1,19 @@
 //! What to do next.
 
 use crate::catalogue as say;
-use crate::words::{counted, full_in, process};
+use crate::words::{counted, full_in, only_option, process, things_of};
 use crate::{Class, Finding, FindingVerdict, Lang, Report};
 
-pub(super) fn advice(report: &Report, finding: &Finding, worst: bool, lang: Lang) -> Vec<String> {
+/// `leaks` names what leaks by the report.
+pub(super) fn advice(
+    report: &Report,
+    finding: &Finding,
+    leaks: &[String],
+    worst: bool,
+    lang: Lang,
+) -> Vec<String> {
     match finding.verdict {
-        FindingVerdict::Leak => leak(report, finding, worst, lang),
+        FindingVerdict::Leak => leak(report, finding, leaks, worst, lang),
         FindingVerdict::Suspected => {
             let function = finding.seen_functions().next();
             let mut advice = match function {
@@ -21,10 +28,20 @@ pub(super) fn advice(report: &Report, finding: &Finding, worst: bool, lang: Lang
     }
 }
 
-fn leak(report: &Report, finding: &Finding, worst: bool, lang: Lang) -> Vec<String> {
+fn leak(
+    report: &Report,
+    finding: &Finding,
+    leaks: &[String],
+    worst: bool,
+    lang: Lang,
+) -> Vec<String> {
     let mut advice = Vec::new();
-    if finding.lost_through.is_some() {
-        advice.push(say::mend_first(lang));
+    if let Some(through) = finding.lost_through.as_deref() {
+        advice.push(match leaks.iter().any(|leak| leak == through) {
+            true => say::mend_first(lang),
+            // Too few of them to be a leak, or not asked for.
+            false => say::look_through(lang, &things_of(through, lang), &only_option(through)),
+        });
     }
     if let Some(function) = finding.leaking_function() {
         advice.extend(match &function.module {
@@ -98,5 +115,23 @@ mod tests {
     fn a_symbol_of_a_module_blames_the_module() {
         assert_eq!(split_module("ops [bonding]"), ("ops", Some("bonding")));
         assert_eq!(split_module("inotify_fsnotify_ops"), ("inotify_fsnotify_ops", None));
+    }
+
+    #[test]
+    fn only_a_leak_of_the_report_is_to_be_mended_first() {
+        let lost = Finding {
+            verdict: FindingVerdict::Leak,
+            cache: Some("kmalloc-32".into()),
+            lost_through: Some("kmalloc-1k".into()),
+            ..Finding::default()
+        };
+        let told =
+            |leaks: &[String]| advice(&Report::default(), &lost, leaks, false, Lang::En).join(" ");
+        assert!(told(&["kmalloc-1k".to_owned()]).contains("Fix that leak first"));
+        let other = told(&["kmalloc-32".to_owned()]);
+        assert!(
+            !other.contains("Fix that leak") && other.contains("sysak memleak -n kmalloc-1k"),
+            "{other}"
+        );
     }
 }

@@ -5,14 +5,15 @@ use std::cell::RefCell;
 use sysak_base::Va;
 use sysak_report::{
     Address, AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
-    Contents, CountKind, Coverage, DeletedFile, Dump, DyingCgroups, Evidence, EvidenceKind,
-    Explanation, Finding, FindingVerdict, Function, FunctionSource, Group, Hex, Holder, HolderKind,
-    HugePool, InspectedCache, Inspection, KernelMemory, LockedMemory, MemGraph, Method,
-    ObjectState, ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse,
-    Place, Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, Refs, Report,
-    SCHEMA_VERSION, SharedKind, SharedMemory, Skipped, Spot, SpotKind, Stack, Stage, Step, Subject,
-    Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool, Trace, TraceEnd, Trend, TypeReason,
-    TypeReasonKind, UnreadData, UserHolders, UserMemory, Verdict, Word, WordKind,
+    Contents, CountKind, Coverage, DeletedFile, Dump, DyingCgroups, Elsewhere, Evidence,
+    EvidenceKind, Explanation, Finding, FindingVerdict, Function, FunctionSource, Group, Hex,
+    Holder, HolderKind, HugePool, InspectedCache, Inspection, KernelMemory, LockedMemory, MemGraph,
+    Method, ObjectState, ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse,
+    PercpuUse, Place, Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace,
+    Refs, Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped,
+    Spot, SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount,
+    Tool, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
+    Verdict, Word, WordKind,
 };
 
 /// Big enough to be told.
@@ -90,6 +91,18 @@ pub fn report(m: &Marks) -> Report {
             similarity_percent: 65,
             only_cache: Some(m.kept("only_cache")),
         },
+        scope: Some(Scope {
+            class: Class::Slab,
+            cache: Some(m.kept("scope")),
+            objects: 7,
+            objects_unreachable: Some(0),
+            elsewhere: vec![Elsewhere {
+                class: Class::Slab,
+                cache: Some(m.kept("elsewhere")),
+                unreachable_objects: 7,
+                unreachable_bytes: BYTES,
+            }],
+        }),
         census: census(),
         findings: vec![
             finding(m, Class::Slab, FindingVerdict::Leak),
@@ -109,7 +122,11 @@ pub fn report(m: &Marks) -> Report {
             overhead_percent: Some(0.4),
             ended: TraceEnd::Conclusive,
             wait_more_s: Some(9.0),
-            refused: Some(format!("refused at {}", m.address().unwrap()).into()),
+            refused: None,
+            refusal: Some(Refusal {
+                kind: RefusalKind::Forbidden,
+                detail: Some(format!("refused at {}", m.address().unwrap()).into()),
+            }),
         }),
         trend: Some(Trend {
             watched_s: 20.0,
@@ -173,7 +190,7 @@ pub fn object(m: &Marks) -> Subject {
 pub fn refs(m: &Marks) -> Subject {
     Subject::Refs(Refs {
         spot: spot(m, Place::Kernel(m.kept("cache"))),
-        references: 3,
+        references: Some(3),
         places: places(m)
             .into_iter()
             .map(|name| RefPlace { name, references: 1, example: m.address(), unreachable: true })
@@ -367,6 +384,7 @@ fn holders(m: &Marks) -> UserHolders {
                 hugetlb_bytes: BYTES,
             }],
         },
+        unread_bytes: BYTES,
         unread: vec![UnreadData {
             pid: 1,
             comm: comm(),

@@ -142,7 +142,7 @@ pub fn refs() -> Inspection {
     let step = |name: &str, at| Step { name: Place::parse(name), address: Some(Va(at).into()) };
     document(Subject::Refs(Refs {
         spot: flow(0),
-        references: 3,
+        references: Some(3),
         places: vec![
             RefPlace {
                 name: Place::kernel("kmalloc-64+0x8"),
@@ -173,7 +173,7 @@ pub fn refs() -> Inspection {
 /// What nothing points at.
 pub fn no_refs() -> Inspection {
     let spot = Spot { state: Some(ObjectState::Unreachable), ..flow(0) };
-    document(Subject::Refs(Refs { spot, ..Refs::default() }))
+    document(Subject::Refs(Refs { spot, references: Some(0), ..Refs::default() }))
 }
 
 /// A slab cache.

@@ -186,6 +186,7 @@ fn holders() -> UserHolders {
             sockets: 9,
             socket_bytes: 5 * MIB,
         }],
+        unread_bytes: 37 * MIB,
         locked: vec![LockedMemory { pid: 811, comm: "postgres".into(), bytes: 16 * MIB }],
         shared: vec![
             SharedMemory {
@@ -195,7 +196,12 @@ fn holders() -> UserHolders {
                 pid: Some(811),
                 comm: "postgres".into(),
             },
-            SharedMemory { bytes: 2 * MIB, ..SharedMemory::default() },
+            SharedMemory {
+                kind: SharedKind::Unmounted,
+                name: "i915".into(),
+                bytes: 2 * MIB,
+                ..SharedMemory::default()
+            },
         ],
         cached_files: vec![cached("/var/lib/app/data.db", 96), cached("8:1", 12)],
         deleted_files: vec![

@@ -2,9 +2,9 @@
 
 use sysak_base::Va;
 use sysak_report::{
-    CacheTotals, Census, Class, ContentSymbol, Coverage, Finding, FindingVerdict, Group, Holder,
-    HolderKind, KernelMemory, Method, Omitted, Place, Reader, Reason, Report, Skipped, Stage,
-    Target, TargetKind, Timings, Tool, UserMemory, Verdict,
+    CacheTotals, Census, Class, ContentSymbol, Coverage, Elsewhere, Finding, FindingVerdict, Group,
+    Holder, HolderKind, KernelMemory, Method, Omitted, Place, Reader, Reason, Report, Scope,
+    Skipped, Stage, Target, TargetKind, Timings, Tool, Trace, TraceEnd, UserMemory, Verdict,
 };
 
 mod classes;
@@ -214,9 +214,52 @@ pub fn only_cache() -> Report {
     report.target.hostname = None;
     report.target.uptime_s = None;
     report.method.only_cache = Some("kmalloc-512".into());
+    report.scope = Some(Scope {
+        class: Class::Slab,
+        cache: Some("kmalloc-512".into()),
+        objects: 900,
+        objects_unreachable: Some(7),
+        elsewhere: Vec::new(),
+    });
     report.findings = vec![report.findings.remove(1)];
     report.findings[0].sample_object = Some(Va(0xffff_8880_0411_1200).into());
     report.findings[0].similar_objects = Some(512);
+    report
+}
+
+/// `-t page` on a machine whose slabs leak.
+pub fn only_pages() -> Report {
+    let mut report = no_leak();
+    report.caches.clear();
+    report.findings.clear();
+    let elsewhere = |cache: &str, unreachable_objects, unreachable_bytes| Elsewhere {
+        class: Class::Slab,
+        cache: Some(cache.into()),
+        unreachable_objects,
+        unreachable_bytes,
+    };
+    report.scope = Some(Scope {
+        class: Class::Page,
+        cache: None,
+        objects: 1312,
+        objects_unreachable: Some(3),
+        elsewhere: vec![
+            elsewhere("kmalloc-256", 200_000, 51_200_000),
+            elsewhere("kmalloc-32", 30_000, 960_000),
+        ],
+    });
+    report
+}
+
+/// Ctrl-C while allocations were watched: what memory looked like before is known.
+pub fn stopped_watching() -> Report {
+    let mut report = no_leak();
+    report.caches.clear();
+    report.interrupted = Some(Stage::Collect);
+    let ended = TraceEnd::Interrupted;
+    report.trace = Some(Trace { ended, collect_s: 3.0, events: 90_000, ..Trace::default() });
+    report.coverage.skipped =
+        vec![Skipped { what: Omitted::OpenFilesOf { count: 41 }, why: Reason::Interrupted }];
     report
 }
 

@@ -3,7 +3,8 @@
 use sysak_base::Va;
 use sysak_report::{
     CountKind, Explanation, Finding, FindingVerdict, Function, Hex, ObjectType, Process, Reader,
-    Report, Stack, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, Verdict,
+    Refusal, RefusalKind, Report, Stack, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind,
+    Verdict,
 };
 
 use super::{MIB, frame, held, lost};
@@ -232,7 +233,8 @@ pub fn thinned() -> Report {
 pub fn refused() -> Report {
     let mut report = super::no_leak();
     report.caches.clear();
-    let why = "cannot load the tracer: need CAP_BPF (run as root)";
-    report.trace = Some(Trace { refused: Some(why.into()), ..Trace::default() });
+    let kind = RefusalKind::NeedsPrivilege;
+    let refusal = Refusal { kind, detail: Some("CAP_SYS_ADMIN".into()) };
+    report.trace = Some(Trace { refusal: Some(refusal), ..Trace::default() });
     report
 }

@@ -63,6 +63,7 @@ fn reason(why: kernel::Reason) -> Reason {
         kernel::Reason::NoStructPage => Reason::NoStructPage,
         kernel::Reason::TablesUnreadable(unreadable) => Reason::TablesUnreadable { unreadable },
         kernel::Reason::TooMany => Reason::TooMany,
+        kernel::Reason::Interrupted => Reason::Interrupted,
         kernel::Reason::MoreThan(limit) => Reason::MoreThan { limit },
         kernel::Reason::Stopped(Stop::Unreadable(at)) => Reason::ListUnreadable { at: at.into() },
         kernel::Reason::Stopped(Stop::Cycle(at)) => Reason::ListCircle { at: at.into() },

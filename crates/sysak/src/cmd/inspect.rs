@@ -8,19 +8,20 @@ use sysak_infer::{TypeInferrer, kernel_types};
 use sysak_memleak::diagnose::diagnose;
 use sysak_memleak::plan::Plan;
 use sysak_report::document::Detail;
-use sysak_report::{Inspection, Stage, Subject};
+use sysak_report::{Inspection, Speech, Stage, Subject};
 use sysak_snapshot::Snapshot;
 use sysak_snapshot::to_report::rounded;
 
 use super::session::Session;
 use crate::args::{Inspect, Inspected};
+use crate::problem::Refused;
 
 /// Objects are similar from this many percent of equal bytes.
 const SIMILARITY_PERCENT: u32 = 65;
 
 /// Runs the command; the result is the exit status.
-pub fn run(args: &Inspect) -> Result<u8> {
-    let session = Session::open(&args.source, &args.output)?;
+pub fn run(args: &Inspect, speech: Speech) -> Result<u8> {
+    let session = Session::open(&args.source, &args.output, speech)?;
     let mut inspection = match &args.what {
         Inspected::Cache { name } => of_cache(&session, name)?,
         what => of_address(&session, what)?,
@@ -63,8 +64,9 @@ fn of_address(session: &Session<'_>, what: &Inspected) -> Result<Inspection> {
             Subject::Object(sysak_inspect::dump(&resolver, &mut inferrer, object, at, *depth))
         }
         Inspected::Refs { address } => {
-            let object = object(&snapshot, *address)?;
-            Subject::Refs(sysak_inspect::refs(&resolver, object, Va(*address), &session.cancel))
+            let at = Va(*address);
+            let refs = sysak_inspect::refs(&resolver, at, &session.cancel);
+            Subject::Refs(refs.ok_or(Refused::NoObject(at))?)
         }
         Inspected::Cache { name } => bail!("{name} is no address"),
     };
@@ -75,17 +77,13 @@ fn of_address(session: &Session<'_>, what: &Inspected) -> Result<Inspection> {
 fn refuse_half(interrupted: Option<Stage>) -> Result<()> {
     match interrupted {
         None => Ok(()),
-        Some(_) => bail!("stopped before the end: nothing is known yet"),
+        Some(_) => bail!(Refused::HalfWay),
     }
 }
 
 fn object(snapshot: &Snapshot, address: u64) -> Result<Object> {
     match snapshot.heap.find_object(address) {
         Some(object) => Ok(object),
-        None => bail!(
-            "{} lies in no slab object, block, area or per-CPU allocation: \
-             `sysak inspect addr` shows what it is",
-            Va(address)
-        ),
+        None => bail!(Refused::NoObject(Va(address))),
     }
 }

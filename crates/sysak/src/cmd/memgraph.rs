@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use sysak_kernel::user_memory::{self, Wanted};
+use sysak_report::Speech;
 use sysak_report::document::Detail;
 use sysak_snapshot::{Inventory, take_inventory};
 
@@ -16,8 +17,8 @@ const CACHES: usize = 10;
 const LINES: usize = 5;
 
 /// Runs the command; the result is the exit status.
-pub fn run(args: &Memgraph) -> Result<u8> {
-    let session = Session::open(&args.source, &args.output)?;
+pub fn run(args: &Memgraph, speech: Speech) -> Result<u8> {
+    let session = Session::open(&args.source, &args.output, speech)?;
     let kernel = session.kernel()?;
     let top = args.top.map(usize::from);
     let mut inventory = take_inventory(&kernel, session.stages(), &session.cancel)?;

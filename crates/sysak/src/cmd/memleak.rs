@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use sysak_heap::{Class, Heap, Object};
 use sysak_kernel::shape::EventShape;
 use sysak_kernel::user_memory::{self, Wanted};
@@ -13,11 +13,13 @@ use sysak_memleak::diagnose::{Diagnosis, diagnose};
 use sysak_memleak::plan::{Plan, WatchPlan};
 use sysak_memleak::to_report;
 use sysak_report::document::Detail;
+use sysak_report::{Speech, clean};
 use sysak_snapshot::Snapshot;
 use sysak_symbols::TypeInfo;
 
 use super::session::Session;
 use crate::args::{Memleak, MemoryKind};
+use crate::problem::Refused;
 
 /// Caches that are described where nothing leaks.
 const BIGGEST: usize = 10;
@@ -25,17 +27,18 @@ const BIGGEST: usize = 10;
 const HOLDERS: usize = 5;
 
 /// Runs the command; the result is the exit status.
-pub fn run(args: &Memleak) -> Result<u8> {
+pub fn run(args: &Memleak, speech: Speech) -> Result<u8> {
     refuse_contradictions(args)?;
-    let session = Session::open(&args.source, &args.output)?;
+    let session = Session::open(&args.source, &args.output, speech)?;
     let mut kernel = session.kernel()?;
     let plan = plan(args, session.is_live(), &session.target.types);
     let mut diagnosis = diagnose(&mut kernel, &plan, session.stages(), &session.cancel)?;
+    let cancel = diagnosis.patience(&session.cancel);
     let user = tells_user_memory(&plan, &diagnosis).then(|| {
         let own_pid = session.own_process();
         let Snapshot { heap, census, coverage, .. } = &mut diagnosis.observed.snapshot;
         let wanted = Wanted { top: HOLDERS, own_pid };
-        let found = user_memory::find(&kernel, heap, census, wanted, coverage, &session.cancel);
+        let found = user_memory::find(&kernel, heap, census, wanted, coverage, &cancel);
         sysak_memgraph::holders(found, HOLDERS, own_pid)
     });
     dump_lists(args, &diagnosis.observed.snapshot.heap)?;
@@ -111,7 +114,7 @@ fn refuse_contradictions(args: &Memleak) -> Result<()> {
     let other = matches!(args.kind, MemoryKind::Page | MemoryKind::Vmalloc | MemoryKind::Percpu);
     match &args.name {
         Some(name) if other && name != ALL => {
-            bail!("-n {name} names a slab cache: use it with -t slab or without -t")
+            bail!(Refused::NameOfOtherClass(name.clone()))
         }
         _ => Ok(()),
     }
@@ -123,15 +126,16 @@ fn dump(
     wanted: &dyn Fn(Class) -> bool,
     each: impl Fn(u32, &mut dyn FnMut(u16)),
 ) -> Result<()> {
-    let describe = || format!("cannot write {}", file.display());
-    let mut out = BufWriter::new(File::create(file).with_context(describe)?);
+    let failed_to = |why| Refused::Unwritable(file.to_owned(), why);
+    let mut out = BufWriter::new(File::create(file).map_err(failed_to)?);
     let mut failed = Ok(());
     for slab in 0..heap.slabs.len() as u32 {
         let cache = &heap.caches[usize::from(heap.slabs[slab as usize].cache)];
         if !wanted(cache.class) {
             continue;
         }
-        let name = &cache.name;
+        // One line each, whatever the name holds.
+        let name = clean(&cache.name);
         each(slab, &mut |index| {
             if failed.is_ok() {
                 let at = heap.object_va(Object { slab, index });
@@ -139,5 +143,5 @@ fn dump(
             }
         });
     }
-    failed.and_then(|()| out.flush()).with_context(describe)
+    Ok(failed.and_then(|()| out.flush()).map_err(failed_to)?)
 }

@@ -4,37 +4,24 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 
 use anyhow::Result;
 use sysak_report::document::Detail;
-use sysak_report::{Format, Lang, Present, Print, Style};
+use sysak_report::{Format, Present, Print, Speech, Style, wants_colour};
 
 use crate::args::{self, Output};
-
-/// The language asked for, else the locale's.
-pub fn language(asked: Option<args::Lang>) -> Lang {
-    match asked {
-        Some(args::Lang::En) => Lang::En,
-        Some(args::Lang::Zh) => Lang::Zh,
-        None => {
-            let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-            let locale = set("LC_ALL").or_else(|| set("LC_MESSAGES")).or_else(|| set("LANG"));
-            Lang::from_locale(&locale.unwrap_or_default())
-        }
-    }
-}
 
 /// Columns of a report where neither a terminal nor `COLUMNS` tells.
 const WIDTH: usize = 100;
 
 /// Prints a model on standard output in the shape and language that were asked for. Whoever closes the pipe early
 /// (`sysak … | head`) has seen enough: that is no error, and the exit status still tells the verdict.
-pub fn print(model: impl Present, output: &Output, detail: Detail) -> Result<()> {
+pub fn print(model: impl Present, output: &Output, speech: Speech, detail: Detail) -> Result<()> {
     let stdout = io::stdout();
     let format = match output.format {
-        args::Format::Text => Format::Text(style(&stdout)),
+        args::Format::Text => Format::Text(style(&stdout, speech)),
         args::Format::Json => Format::Json,
     };
     let mut out = BufWriter::new(stdout.lock());
     let salt = output.redact.then(salt);
-    let print = Print { format, lang: language(output.lang), detail, salt };
+    let print = Print { format, lang: speech.lang, detail, salt };
     match print.write(model, &mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed?),
@@ -48,12 +35,14 @@ fn salt() -> u64 {
 }
 
 /// How text looks on this standard output.
-fn style(stdout: &io::Stdout) -> Style {
-    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+fn style(stdout: &io::Stdout, speech: Speech) -> Style {
+    let set = |name| std::env::var_os(name);
+    let colour =
+        wants_colour(stdout.is_terminal(), set("NO_COLOR").as_deref(), set("TERM").as_deref());
     let asked = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
     let width = match rustix::termios::tcgetwinsize(stdout) {
         Ok(size) => size.ws_col.into(),
         Err(_) => asked().unwrap_or(WIDTH),
     };
-    Style { colour, width }
+    Style { colour, width, ascii: speech.ascii }
 }

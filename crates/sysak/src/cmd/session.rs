@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use sysak_base::{Cancel, PAGE_SIZE};
 use sysak_kernel::Kernel;
 use sysak_report as report;
 use sysak_report::document::Detail;
-use sysak_report::{Present, Stage};
+use sysak_report::{Present, Speech, Stage};
 use sysak_snapshot::Stages;
 use sysak_target::{Choice, Identity, Options, Target};
 
 use super::output;
 use crate::args::{Output, Reader, Source};
+use crate::problem::Refused;
 use crate::progress::Line;
 
 /// An opened target, and everything that a command needs besides.
@@ -22,23 +23,25 @@ pub struct Session<'a> {
     /// Set by Ctrl-C.
     pub cancel: Cancel,
     output: &'a Output,
+    speech: Speech,
     line: Line,
     start: Instant,
 }
 
 impl<'a> Session<'a> {
     /// Opens what was asked for.
-    pub fn open(source: &Source, output: &'a Output) -> Result<Session<'a>> {
+    pub fn open(source: &Source, output: &'a Output, speech: Speech) -> Result<Session<'a>> {
         let start = Instant::now();
         let cancel = cancel_on_signals()?;
+        die_first();
         if source.vmcore.is_none() {
-            stay_out_of_the_way();
+            yield_to_others();
         }
-        let line = Line::new(output::language(output.lang));
+        let line = Line::new(speech);
         line.tell(Stage::Open, 0, 1);
         let mut target = sysak_target::open(&options(source), &cancel)?;
         complete_symbols(&mut target);
-        Ok(Session { target, cancel, output, line, start })
+        Ok(Session { target, cancel, output, speech, line, start })
     }
 
     /// The kernel, ready to be walked.
@@ -75,7 +78,7 @@ impl<'a> Session<'a> {
     /// Prints what was found, and takes the progress line off the screen first.
     pub fn print(&self, model: impl Present, detail: Detail) -> Result<()> {
         self.line.clear();
-        output::print(model, self.output, detail)
+        output::print(model, self.output, self.speech, detail)
     }
 }
 
@@ -100,7 +103,7 @@ fn cancel_on_signals() -> Result<Cancel> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register_conditional_default(signal, cancel.0.clone())
             .and_then(|_| signal_hook::flag::register(signal, cancel.0.clone()))
-            .context("cannot watch for Ctrl-C")?;
+            .map_err(Refused::NoSignals)?;
     }
     Ok(cancel)
 }
@@ -109,10 +112,15 @@ fn cancel_on_signals() -> Result<Cancel> {
 /// would draw a look out over minutes on a busy machine, and what moves meanwhile looks lost.
 const NICENESS: i32 = 5;
 
-/// On a starved machine this process dies before its users' do, and it yields to them.
-fn stay_out_of_the_way() {
+/// On a starved machine this process dies before its users' do, be it the target or the machine that a big dump is
+/// read on.
+fn die_first() {
     // Refused in some containers; the diagnosis is worth having all the same.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}
+
+/// The target's own work comes first.
+fn yield_to_others() {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 

@@ -14,6 +14,7 @@ mod space;
 mod window;
 
 pub use error::BpfError;
+pub use sysak_bpf::LoadError;
 
 use sysak_base::{Anchors, Cancel, Fault, Memory, PAGE_SIZE, Pa, PfnRange, Va, Why};
 use sysak_symbols::{Kallsyms, TypeInfo};

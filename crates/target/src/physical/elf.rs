@@ -4,18 +4,17 @@
 
 use std::path::Path;
 
-use memmap2::Mmap;
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
 use sysak_base::Pa;
 
 use super::{PhysicalPages, Run};
 use crate::OpenError;
 use crate::elf::{self, Core, ElfError, Segment};
-use crate::files;
+use crate::files::{self, Mapped};
 
 /// A mapped ELF core file.
 pub(super) struct ElfPages {
-    file: Mmap,
+    file: Mapped,
     /// Ascending and disjoint.
     pieces: Vec<Piece>,
     end: Pa,

@@ -30,7 +30,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Target, OpenError> {
     let image_end = found.image_start.0.saturating_add(MOST_IMAGE_BYTES);
     let image = (found.image_start, Va(image_end.min(vmcore.image_end())));
     let symbols = symbols(&vmcore, &info, image, path, options)?;
-    let types = types(&vmcore, &symbols, image, path, options)?;
+    let types = types(&vmcore, &symbols, &info, image, path, options)?;
     let word = |vmcore: &Vmcore, name| vmcore.read_u64(symbols.find(name)?).ok().map(Va);
     let page_offset = word(&vmcore, "page_offset_base").or_else(|| direct_map(&vmcore));
     vmcore.set_page_offset(page_offset);
@@ -75,12 +75,17 @@ fn symbols(
 fn types(
     vmcore: &Vmcore,
     symbols: &Kallsyms,
+    info: &Vmcoreinfo,
     image: (Va, Va),
     path: &Path,
     options: &Options,
 ) -> Result<TypeInfo, OpenError> {
     if let Some(file) = &options.btf {
-        return files::types(file);
+        let types = files::types(file)?;
+        return match anchors::agrees(&types, info) {
+            true => Ok(types),
+            false => Err(OpenError::ForeignTypes { path: file.clone() }),
+        };
     }
     let none = || OpenError::NoTypeInfo { object: path.display().to_string() };
     let (at, len) = symbols
