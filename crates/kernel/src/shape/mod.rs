@@ -9,6 +9,7 @@ mod event;
 mod file;
 mod module;
 mod open;
+mod owner;
 mod page;
 mod percpu;
 mod pool;
@@ -32,6 +33,11 @@ pub use module::{
     find_btf_table, find_modules,
 };
 pub use open::{OpenShape, PipeShape, SocketShape};
+pub use owner::{
+    ENTRY_CACHE, FILE_CACHE, KEY_CACHE, KeyShape, LinkPlaces, MOUNT_CACHE, OwnerShape, PINNING,
+    SOCKET_BUFFER_CACHE, find_keyring_type, find_systems, holding_caches, is_inode_cache,
+    is_parked,
+};
 pub use page::{HugetlbDtor, OrderPlace, PageFlags, PageKind, PageShape, PageTypes};
 pub use percpu::{
     ChargeShape, GRAIN_BYTES, PerCpuShape, find_first_chunk, find_first_unit, find_reserved_chunk,
