@@ -16,12 +16,13 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "load.h"
 
 #define MIB (1UL << 20)
 #define MESSAGE 4096
@@ -29,7 +30,7 @@
 
 static char filler[MIB];
 
-static void need(int fine, const char *what)
+void need(int fine, const char *what)
 {
 	if (fine)
 		return;
@@ -37,7 +38,7 @@ static void need(int fine, const char *what)
 	exit(1);
 }
 
-static unsigned long number(const char *word)
+unsigned long number(const char *word)
 {
 	char *end;
 	unsigned long value = strtoul(word, &end, 10);
@@ -112,9 +113,8 @@ static int udp_to_itself(void)
 static unsigned long sockets(char **words)
 {
 	unsigned long count = number(words[0]);
-	struct rlimit files = { 2 * count + 100, 2 * count + 100 };
 
-	need(setrlimit(RLIMIT_NOFILE, &files) == 0, "RLIMIT_NOFILE");
+	allow_files(2 * count);
 	for (unsigned long i = 0; i < count; i++) {
 		int ends[2];
 
@@ -250,34 +250,49 @@ static unsigned long groups(char **words)
 	return bytes;
 }
 
-static const struct {
-	const char *name;
-	int words;
-	unsigned long (*held)(char **);
-} holding[] = {
-	{ "pipes", 1, pipes },	 { "sockets", 1, sockets }, { "locked", 1, locked },
-	{ "huge", 1, huge },	 { "deleted", 2, deleted }, { "opened", 2, opened },
-	{ "watches", 2, watches },
+static const struct holding memory_loads[] = {
+	{ "pipes", 1, pipes },	   { "sockets", 1, sockets }, { "locked", 1, locked },
+	{ "huge", 1, huge },	   { "deleted", 2, deleted }, { "opened", 2, opened },
+	{ "watches", 2, watches }, { NULL, 0, NULL },
 };
+
+static const struct holding *find(const struct holding *in, const char *name, int words)
+{
+	for (; in->name; in++)
+		if (!strcmp(in->name, name) && in->words == words)
+			return in;
+	return NULL;
+}
 
 /* load KIND PROCESSES WORD...: that many processes hold it each */
 static int hold_in(int count, char **words)
 {
+	const struct holding *found = find(memory_loads, words[0], count - 2);
 	unsigned long bytes = 0;
+	char name[16];
 
-	for (size_t i = 0; i < sizeof(holding) / sizeof(*holding); i++) {
-		char name[16];
-
-		if (strcmp(words[0], holding[i].name) || count != 2 + holding[i].words)
-			continue;
-		snprintf(name, sizeof(name), "load-%s", words[0]);
-		for (unsigned long n = number(words[1]); n; n--)
-			hold(name, holding[i].held, words + 2, &bytes);
-		printf("%s %lu\n", name, bytes);
-		return 0;
+	if (!found)
+		found = find(object_loads, words[0], count - 2);
+	if (!found) {
+		fprintf(stderr, "load: no such load\n");
+		return 2;
 	}
-	fprintf(stderr, "load: no such load\n");
-	return 2;
+	snprintf(name, sizeof(name), "load-%s", words[0]);
+	for (unsigned long n = number(words[1]); n; n--)
+		hold(name, found->held, words + 2, &bytes);
+	printf("%s %lu\n", name, bytes);
+	return 0;
+}
+
+/* load KIND WORD...: nobody holds it */
+static int leave(int count, char **words)
+{
+	for (const struct leaving *one = remote_loads; one->name; one++)
+		if (count > 1 && !strcmp(words[1], one->name) && count == 2 + one->words) {
+			printf("- %lu\n", one->left(words + 2));
+			return 1;
+		}
+	return 0;
 }
 
 int main(int count, char **words)
@@ -292,5 +307,7 @@ int main(int count, char **words)
 		printf("- %lu\n", groups(words + 2));
 		return 0;
 	}
-	return count < 3 ? hold_in(0, words) : hold_in(count - 1, words + 1);
+	if (leave(count, words))
+		return 0;
+	return count < 3 ? 2 : hold_in(count - 1, words + 1);
 }

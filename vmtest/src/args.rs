@@ -19,10 +19,12 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        classes    the same for lost pages, vmalloc areas and per-CPU memory
                        memgraph   whose the memory is, beside 400 MB of tmpfs
                        loads      user memory that is easily taken for a leak
+                       holders    who holds kernel objects, in a dozen situations
                        trace      watching slab leaks: rcu, grow, wrapper, slow, churn and bond
                      Only when named, because it takes seven minutes more:
                        going-on   watching lost pages, areas and per-CPU memory: pages, pages2,
                                   vmleak, pcpuleak and two (pages and vmleak at once)
+                       all-holders  who holds kernel objects, in all situations
                      Each name in the lists is a part, too; `all` means all of them
   --jobs N           kernels that are tested at the same time (default: one for each CPU)
   --clean-runs N     looks at the busy clean guest (default 2)
@@ -41,9 +43,10 @@ and `load` makes memory that user space holds (see guest/load.c).
 /// The modules that are watched while they go on: those that lose slab objects, and the others.
 const TRACED: [&str; 6] = ["rcu", "grow", "wrapper", "slow", "churn", "bond"];
 const GOING_ON: [&str; 5] = ["pages", "pages2", "vmleak", "pcpuleak", "two"];
-/// The parts that run when none is named, and the one that does not.
-const DEFAULT: [&str; 5] = ["static", "classes", "memgraph", "loads", "trace"];
-const ON_REQUEST: &str = "going-on";
+/// The parts that run when none is named, and those that do not.
+const DEFAULT: [&str; 6] = ["static", "classes", "memgraph", "loads", "holders", "trace"];
+const GOING: &str = "going-on";
+const ON_REQUEST: [&str; 2] = [GOING, "all-holders"];
 
 /// What to do.
 pub enum Mode {
@@ -126,7 +129,7 @@ impl Args {
             name == part
                 || name == "all"
                 || (name == "trace" && TRACED.contains(&part))
-                || (name == ON_REQUEST && GOING_ON.contains(&part))
+                || (name == GOING && GOING_ON.contains(&part))
         };
         if self.only.is_empty() {
             return DEFAULT.iter().any(|name| covers(name));
@@ -136,7 +139,7 @@ impl Args {
 }
 
 fn part(name: String) -> Result<String> {
-    let mut known = DEFAULT.iter().chain([&ON_REQUEST]).chain(&TRACED).chain(&GOING_ON);
+    let mut known = DEFAULT.iter().chain(&ON_REQUEST).chain(&TRACED).chain(&GOING_ON);
     if name == "all" || known.any(|part| *part == name) {
         return Ok(name);
     }

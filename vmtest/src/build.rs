@@ -5,7 +5,6 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::slice;
 
 use anyhow::{Context, Result, bail};
 
@@ -27,13 +26,14 @@ pub fn modules(kernel: &Kernel) -> Result<PathBuf> {
 
 /// The static program that makes user loads.
 pub fn load() -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/load.c");
-    let built =
-        cache::root()?.join("load").join(format!("{:016x}", state(slice::from_ref(&source))?));
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
+    let files = cache::find(&sources, &|name| name.ends_with(".c") || name.ends_with(".h"));
+    let built = cache::root()?.join("load").join(format!("{:016x}", state(&files)?));
     cache::folder(&built, |scratch| {
         let mut gcc = Command::new("gcc");
         gcc.args(["-static", "-O2", "-Wall", "-Wextra", "-s", "-o"]).arg(scratch.join("load"));
-        cache::run(gcc.arg(&source)).map(drop)
+        let code = files.iter().filter(|file| file.extension().is_some_and(|kind| kind == "c"));
+        cache::run(gcc.args(code)).map(drop)
     })?;
     Ok(built.join("load"))
 }

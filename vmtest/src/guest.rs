@@ -35,6 +35,9 @@ const DISK_DRIVERS: [&str; 6] =
 /// Compressed memory.
 const ZRAM_DRIVERS: [&str; 4] = ["zsmalloc", "lz4_compress", "lz4hc_compress", "zram"];
 
+/// Network devices without hardware.
+const DUMMY_DRIVERS: [&str; 1] = ["dummy"];
+
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
 const SHORT: Duration = Duration::from_secs(60);
 
@@ -175,6 +178,7 @@ fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Vec<u8>> {
     drivers(&mut archive, kernel, "order", &DRIVERS)?;
     drivers(&mut archive, kernel, "disk", &DISK_DRIVERS)?;
     drivers(&mut archive, kernel, "zram", &ZRAM_DRIVERS)?;
+    drivers(&mut archive, kernel, "dummy", &DUMMY_DRIVERS)?;
     for module in cache::find(&build::modules(kernel)?, &|name| name.ends_with(".ko")) {
         let name = module.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         archive.copy(&format!("test/{name}"), &module)?;

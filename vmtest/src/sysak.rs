@@ -52,10 +52,11 @@ pub struct ObjectType {
 }
 
 /// Who holds what is not lost.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Holder {
     pub path: Vec<String>,
+    pub kind: String,
     pub objects: u64,
     pub bytes: u64,
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use sysak_base::Cancel;
+use sysak_base::{Cancel, PAGE_SHIFT};
 
 use crate::marking::Roots;
 use crate::references::{self, From, Reference, SearchSpace};
@@ -16,8 +16,12 @@ use crate::{Heap, Object, ObjectSet};
 /// References kept for each object, and of these, from the same field of objects of one cache.
 const KEPT: usize = 8;
 const SAME: usize = 2;
+/// References to one object from one place that are looked at although they keep nothing, and such
+/// places.
+const MOST_REFUSED: u32 = 1 << 6;
+const MOST_PLACES: usize = 1 << 8;
 /// Objects that one step searches for.
-const WIDEST: usize = 1 << 14;
+const WIDEST: usize = 1 << 15;
 
 /// What a step adds to a path's length. Ranks of ends that are preferred among equally near ones are less.
 pub const STEP: u32 = 4;
@@ -42,16 +46,53 @@ pub struct ReverseSearch {
     up: HashMap<Object, Vec<(Place, Reference)>>,
 }
 
-/// Searches upwards from `targets`; `ends` says at which objects a path may end, `with_roots` makes the
-/// roots anew for each step.
+/// Which references a search follows.
+pub trait Ownership {
+    /// Whether every path ends at an object, so that nothing above it is looked for.
+    fn ends_at(&self, object: Object) -> bool;
+
+    /// Whether a reference ends the path to its object so near that no better end needs to be looked
+    /// for.
+    fn settles(&self, one: &Reference) -> bool;
+
+    /// The reference that keeps the object which one leads to: itself, another one in its place, such
+    /// as the head of the list that it is a link of, or none.
+    fn keeping(&self, one: Reference) -> Option<Reference>;
+}
+
+/// References to one object.
+#[derive(Default)]
+struct References {
+    kept: Vec<(Place, Reference)>,
+    /// How many from each place were found to keep nothing.
+    refused: Vec<(Place, u32)>,
+}
+
+impl References {
+    /// Whether enough references from a place were found to keep nothing.
+    fn is_refused(&self, place: Place) -> bool {
+        let known = self.refused.iter().find(|(other, _)| *other == place);
+        known.map_or(self.refused.len() >= MOST_PLACES, |(_, count)| *count >= MOST_REFUSED)
+    }
+
+    fn refuse(&mut self, place: Place) {
+        match self.refused.iter_mut().find(|(other, _)| *other == place) {
+            Some((_, count)) => *count += 1,
+            None => self.refused.push((place, 1)),
+        }
+    }
+}
+
+/// Searches upwards from `targets`; `with_roots` makes the roots anew for each step.
 pub fn search(
     space: SearchSpace<'_>,
     with_roots: &mut WithRoots<'_>,
     targets: &[Object],
-    ends: &dyn Fn(Object) -> bool,
+    ownership: &dyn Ownership,
     limits: Limits,
     cancel: &Cancel,
 ) -> ReverseSearch {
+    let place_of = |one: &Reference| Place::of(space.heap, one, ownership);
     let mut found_above = ReverseSearch::default();
     let mut asked: HashSet<Object> = targets.iter().copied().collect();
     let mut frontier = targets.to_vec();
@@ -59,19 +100,33 @@ pub fn search(
         if frontier.is_empty() || cancel.is_set() {
             break;
         }
-        let mut found: HashMap<Object, Vec<(Place, Reference)>> = HashMap::new();
+        let mut found: HashMap<Object, References> = HashMap::new();
         with_roots(&mut |roots| {
             let wanted = ObjectSet::new(space.heap, frontier.iter().copied());
             references::find(space, roots, &wanted, false, cancel, &mut |one| {
-                keep(found.entry(one.to).or_default(), (Place::of(space.heap, &one, ends), one));
+                let known = found.entry(one.to).or_default();
+                let place = place_of(&one);
+                if known.is_refused(place) || !has_room(&known.kept, place) {
+                    return;
+                }
+                match ownership.keeping(one) {
+                    Some(one) => keep(&mut known.kept, (place_of(&one), one)),
+                    None => known.refuse(place),
+                }
             });
         });
+        let found: HashMap<Object, Vec<(Place, Reference)>> =
+            found.into_iter().map(|(object, references)| (object, references.kept)).collect();
         let above = |(place, one): &(Place, Reference)| match one.from {
             From::Object(object) if !place.ends && !asked.contains(&object) => Some(object),
             _ => None,
         };
         // Where there are too many, the choice does not depend on the order of a hash table.
-        frontier = found.values().flatten().filter_map(above).collect();
+        let is_settled = |kept: &&Vec<(Place, Reference)>| {
+            kept.iter().any(|(place, one)| place.ends && ownership.settles(one))
+        };
+        let open = found.values().filter(|kept| !is_settled(kept));
+        frontier = open.flatten().filter_map(above).collect();
         frontier.sort_unstable_by_key(|object| (object.slab, object.index));
         frontier.dedup();
         frontier.truncate(WIDEST);
@@ -81,10 +136,17 @@ pub fn search(
     found_above
 }
 
+/// Whether one more reference from a place would be kept.
+fn has_room(kept: &[(Place, Reference)], place: Place) -> bool {
+    kept.iter().filter(|other| other.0 == place).count() < SAME
+        && (kept.len() < KEPT || place.ends && kept.iter().any(|other| !other.0.ends))
+}
+
 /// Keeps a few references, from different places: a thousand children that point back to their
 /// parent must not hide what leads to it. References that end a path are kept first.
 fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
-    if kept.iter().filter(|other| other.0 == one.0).count() >= SAME {
+    // Many links of one list have the same head.
+    if !has_room(kept, one.0) || kept.contains(&one) {
         return;
     }
     if kept.len() < KEPT {
@@ -101,18 +163,19 @@ fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
 struct Place {
     /// Whether a path ends there.
     ends: bool,
-    /// The cache of the object, and where in that.
-    field: Option<(u16, u64)>,
+    /// The cache of the object, and where in that; of a root the page, and of a register nothing.
+    field: Option<(Option<u16>, u64)>,
 }
 
 impl Place {
-    fn of(heap: &Heap, one: &Reference, ends: &dyn Fn(Object) -> bool) -> Place {
+    fn of(heap: &Heap, one: &Reference, ownership: &dyn Ownership) -> Place {
         match one.from {
-            From::Root | From::Register => Place { ends: true, field: None },
+            From::Root => Place { ends: true, field: Some((None, one.at.0 >> PAGE_SHIFT)) },
+            From::Register => Place { ends: true, field: None },
             From::Object(object) => {
                 let cache = heap.slabs[object.slab as usize].cache;
                 let offset = one.at.0.wrapping_sub(heap.object_va(object).0);
-                Place { ends: ends(object), field: Some((cache, offset)) }
+                Place { ends: ownership.ends_at(object), field: Some((Some(cache), offset)) }
             }
         }
     }
@@ -125,12 +188,12 @@ impl ReverseSearch {
         let mut below: HashMap<Object, Vec<Reference>> = HashMap::new();
         let mut steps: BTreeMap<u32, Vec<(bool, Reference)>> = BTreeMap::new();
         for (_, reference) in self.up.values().flatten() {
-            match (rank(reference), reference.from) {
-                (Some(rank), _) => {
-                    steps.entry(rank + STEP).or_default().push((true, *reference));
-                }
-                (None, From::Object(from)) => below.entry(from).or_default().push(*reference),
-                (None, From::Root | From::Register) => {}
+            if let Some(rank) = rank(reference) {
+                steps.entry(rank + STEP).or_default().push((true, *reference));
+            }
+            // A better end may lie above an object at which a path may end.
+            if let From::Object(from) = reference.from {
+                below.entry(from).or_default().push(*reference);
             }
         }
         let mut paths = BestPaths::default();
@@ -189,6 +252,23 @@ mod tests {
     use crate::references::tests::Part;
     use crate::testing::{BASE, Ram, page_set};
 
+    /// Every reference keeps what it leads to, and paths end at one object.
+    struct All(Object);
+
+    impl Ownership for All {
+        fn ends_at(&self, object: Object) -> bool {
+            object == self.0
+        }
+
+        fn settles(&self, _: &Reference) -> bool {
+            false
+        }
+
+        fn keeping(&self, one: Reference) -> Option<Reference> {
+            Some(one)
+        }
+    }
+
     #[test]
     fn a_path_leads_through_rings_to_the_best_end() {
         let mut ram = Ram::new(16);
@@ -208,12 +288,13 @@ mod tests {
         let heap = ram.mark(heap, &[0]);
         let cancel = Cancel::default();
         let ends = |object| object == owner;
+        let ownership = All(owner);
         let pages = page_set(&[0]);
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
         let limits = Limits { depth: 5 };
         let none = Part(None);
         let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
-        let found = search(space, &mut with, &[target], &ends, limits, &cancel);
+        let found = search(space, &mut with, &[target], &ownership, limits, &cancel);
         let owned = |one: &Reference| match one.from {
             From::Object(object) if ends(object) => Some(0),
             From::Root => Some(STEP),

@@ -39,10 +39,8 @@ pub(crate) struct Components<'h> {
     /// By index: another object of the same component; the object itself where it represents
     /// the component.
     parent: Vec<u32>,
-    /// By index: whether the object is reachable and no part of a holder. Others join nothing.
+    /// By index: whether the object is reachable and joins others. Others join nothing.
     is_member: Vec<bool>,
-    /// Objects that are parts of holders: they are in no component.
-    holder_parts: Vec<Object>,
     /// By the index of the object that represents a component.
     external: HashMap<u32, Vec<ExternalReferences>>,
 }
@@ -52,8 +50,10 @@ pub(crate) struct Components<'h> {
 pub(crate) struct CacheComponents {
     /// The largest first.
     pub(crate) components: Vec<Component>,
-    /// Objects that are parts of holders.
-    pub(crate) holder_parts: Vec<Object>,
+    /// Reachable objects.
+    pub(crate) objects: u64,
+    /// How many of them are searched for, in the samples of all components.
+    pub(crate) sampled: u64,
 }
 
 /// Objects that are joined by references.
@@ -62,9 +62,19 @@ pub(crate) struct Component {
     pub(crate) objects: u64,
     /// What points at them from outside.
     pub(crate) external: Vec<ExternalReferences>,
+    /// Those of them that are searched for, each by itself.
+    pub(crate) sample: Vec<Object>,
+    /// One of them.
+    pub(crate) any: Object,
 }
 
 impl Component {
+    /// The commonest kind of external references.
+    pub(crate) fn main_kind(&self) -> Option<ReferenceKind> {
+        let most = self.external.iter().map(|one| one.count).max()?;
+        self.external.iter().find(|one| one.count == most).map(|one| one.kind)
+    }
+
     /// The external references that may hold the whole component, one of each kind. Where
     /// thousands of entries of a table point at its objects, a lone pointer to one of them is no
     /// holder.
@@ -76,14 +86,9 @@ impl Component {
 
 impl<'h> Components<'h> {
     /// The reachable objects of a cache, each a component of its own; of a huge cache those in
-    /// one of `every` slabs. Objects for which `is_holder_part` holds are left out.
-    pub(crate) fn new(
-        heap: &'h Heap,
-        cache: u16,
-        every: usize,
-        is_holder_part: &dyn Fn(Object) -> bool,
-    ) -> Components<'h> {
-        let (mut first_index, mut holder_parts) = (HashMap::new(), Vec::new());
+    /// one of `every` slabs.
+    pub(crate) fn new(heap: &'h Heap, cache: u16, every: usize) -> Components<'h> {
+        let mut first_index = HashMap::new();
         let mut is_member = Vec::new();
         let slabs = (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache);
         for (index, slab) in slabs.step_by(every.max(1)) {
@@ -92,17 +97,12 @@ impl<'h> Components<'h> {
             is_member.resize(start + usize::from(slab.objects), false);
             heap.for_each_live(index, |object| {
                 let at = start + usize::from(object);
-                let object = Object { slab: index, index: object };
-                let is_reachable = !heap.is_white(object);
-                match is_reachable && is_holder_part(object) {
-                    true => holder_parts.push(object),
-                    false => is_member[at] = is_reachable,
-                }
+                is_member[at] = !heap.is_white(Object { slab: index, index: object });
             });
         }
         let parent = (0..is_member.len() as u32).collect();
         let external = HashMap::new();
-        Components { heap, cache, first_index, parent, is_member, holder_parts, external }
+        Components { heap, cache, first_index, parent, is_member, external }
     }
 
     /// The index of an object that may be in a component.
@@ -162,30 +162,54 @@ impl<'h> Components<'h> {
             objects += u64::from(self.is_member[at as usize] && self.representative(at) == wanted);
         }
         let external = self.external.remove(&wanted).unwrap_or_default();
-        Some(Component { objects, external })
+        Some(Component { objects, external, sample: vec![object], any: object })
     }
 
-    /// All components.
-    pub(crate) fn finish(mut self) -> CacheComponents {
-        let mut sizes: HashMap<u32, u64> = HashMap::new();
-        for at in 0..self.parent.len() as u32 {
-            if self.is_member[at as usize] {
-                *sizes.entry(self.representative(at)).or_insert(0) += 1;
+    /// Reachable objects.
+    pub(crate) fn objects(&self) -> u64 {
+        self.is_member.iter().filter(|member| **member).count() as u64
+    }
+
+    /// All components, with at most so many objects as their samples.
+    pub(crate) fn finish(mut self, most: u64) -> CacheComponents {
+        let objects = self.objects();
+        let mut found: HashMap<u32, Component> = HashMap::new();
+        let (mut seen, mut sampled) = (0, 0);
+        let mut slabs: Vec<(u32, u32)> =
+            self.first_index.iter().map(|(slab, first)| (*first, *slab)).collect();
+        slabs.sort_unstable();
+        for (first, slab) in slabs {
+            for index in 0..self.heap.slabs[slab as usize].objects {
+                let at = first + u32::from(index);
+                if !self.is_member[at as usize] {
+                    continue;
+                }
+                let representative = self.representative(at);
+                let any = Object { slab, index };
+                let component = found.entry(representative).or_insert_with(|| Component {
+                    objects: 0,
+                    external: self.external.remove(&representative).unwrap_or_default(),
+                    sample: Vec::new(),
+                    any,
+                });
+                component.objects += 1;
+                // Evenly over all.
+                if share(seen + 1, most, objects) > share(seen, most, objects) {
+                    component.sample.push(any);
+                    sampled += 1;
+                }
+                seen += 1;
             }
         }
-        let mut sizes: Vec<(u32, u64)> = sizes.into_iter().collect();
-        sizes
-            .sort_unstable_by_key(|(representative, objects)| (Reverse(*objects), *representative));
-        let mut external = self.external;
-        let component = |(representative, objects)| Component {
-            objects,
-            external: external.remove(&representative).unwrap_or_default(),
-        };
-        CacheComponents {
-            components: sizes.into_iter().map(component).collect(),
-            holder_parts: self.holder_parts,
-        }
+        let mut components: Vec<Component> = found.into_values().collect();
+        components.sort_unstable_by_key(|one| (Reverse(one.objects), one.any.slab, one.any.index));
+        CacheComponents { components, objects, sampled }
     }
+}
+
+/// Of the first `seen` of all objects, how many are among the at most `most` that are chosen.
+pub(crate) fn share(seen: u64, most: u64, all: u64) -> u64 {
+    (u128::from(seen) * u128::from(most.min(all)) / u128::from(all.max(1))) as u64
 }
 
 /// Counts references of the same kinds together.
@@ -234,7 +258,7 @@ mod tests {
     #[test]
     fn a_list_over_two_slabs_is_one_component_with_one_external_reference() {
         let heap = heap(&[Object { slab: 1, index: 63 }]);
-        let mut components = Components::new(&heap, 0, 1, &|_| false);
+        let mut components = Components::new(&heap, 0, 1);
         let object = |number: u32| Object { slab: number / 64, index: (number % 64) as u16 };
         components.add(reference(From::Root, object(5)), &|_| at_offset(7));
         for number in 0..99 {
@@ -242,7 +266,7 @@ mod tests {
             components.add(reference(from, object(number)), &|_| at_offset(7));
         }
         components.add(reference(From::Root, Object { slab: 1, index: 63 }), &|_| at_offset(7));
-        let all = components.finish().components;
+        let all = components.finish(99).components;
         assert_eq!((all[0].objects, all[0].external.len()), (100, 1));
         assert_eq!(all.len(), 1 + 27, "the others are alone");
         assert!(
@@ -255,13 +279,13 @@ mod tests {
     #[test]
     fn references_of_one_kind_are_counted_and_the_frequent_kinds_kept() {
         let heap = heap(&[]);
-        let mut components = Components::new(&heap, 0, 1, &|_| false);
+        let mut components = Components::new(&heap, 0, 1);
         let to = Object { slab: 0, index: 7 };
         for other in 1..100 {
             components.add(reference(From::Root, to), &|_| at_offset(other));
             components.add(reference(From::Register, to), &|_| at_offset(0));
         }
-        let all = components.finish().components;
+        let all = components.finish(99).components;
         let found =
             all.iter().flat_map(|component| &component.external).max_by_key(|one| one.count);
         assert_eq!(found.map(|one| (one.kind, one.count)), Some((at_offset(0), 99)));
@@ -270,29 +294,30 @@ mod tests {
     #[test]
     fn a_neighbour_outside_of_the_sample_is_no_external_reference() {
         let heap = heap(&[]);
-        let mut components = Components::new(&heap, 0, 2, &|_| false);
+        let mut components = Components::new(&heap, 0, 2);
         let object = |slab: u32| Object { slab, index: 3 };
         components.add(reference(From::Object(object(1)), object(0)), &|_| at_offset(1));
         components.add(reference(From::Root, object(1)), &|_| at_offset(2));
         components.add(reference(From::Root, object(0)), &|_| at_offset(3));
-        let all = components.finish().components;
+        let all = components.finish(99).components;
         assert_eq!(all.len(), 64, "one slab of two");
         let kinds = all.iter().flat_map(|component| &component.external).map(|one| one.kind);
         assert_eq!(kinds.collect::<Vec<_>>(), [at_offset(3)]);
     }
 
     #[test]
-    fn a_part_of_a_holder_refers_to_its_neighbours_from_outside() {
+    fn a_sample_is_spread_evenly_over_all_objects() {
         let heap = heap(&[]);
-        let object = |index: u16| Object { slab: 0, index };
-        let mut components = Components::new(&heap, 0, 1, &|one| one == object(3));
-        components.add(reference(From::Object(object(3)), object(4)), &|_| at_offset(1));
-        components.add(reference(From::Object(object(4)), object(5)), &|_| at_offset(2));
-        components.add(reference(From::Object(object(5)), object(3)), &|_| at_offset(3));
-        let found = components.finish();
-        assert_eq!(found.holder_parts, [object(3)]);
-        let all = found.components;
-        let kinds: Vec<_> = all[0].external.iter().map(|one| one.kind).collect();
-        assert_eq!((all[0].objects, kinds), (2, vec![at_offset(1)]));
+        let components = Components::new(&heap, 0, 1);
+        let found = components.finish(32);
+        let sample: Vec<Object> =
+            found.components.iter().flat_map(|component| &component.sample).copied().collect();
+        assert_eq!((found.objects, found.sampled, sample.len()), (128, 32, 32));
+        assert_eq!(sample.iter().filter(|object| object.slab == 0).count(), 16);
+        assert_eq!(
+            Components::new(&heap, 0, 1).finish(999).sampled,
+            128,
+            "all, where there is room"
+        );
     }
 }

@@ -12,14 +12,17 @@ use crate::{HolderKind, HolderResolver};
 /// A module's variable is there for the objects. A process has much else in its memory, so it
 /// comes after a module that is as near.
 const MODULE: u32 = 0;
-const PROCESS: u32 = 1;
+pub(crate) const PROCESS: u32 = 1;
 /// Somebody made a control group, but it leads to much that all share, such as workqueues. A
 /// variable that leads straight to the objects is better than a group that is two steps away.
 const CGROUP: u32 = STEP + STEP / 2;
+/// A file system has its files whether or not somebody uses them: whoever does comes first, if that
+/// is as near as a variable.
+const FILE_SYSTEM: u32 = 2 * STEP + 2;
 /// A variable of the kernel is as good as an owner that is two steps farther.
 const SYMBOL: u32 = 2 * STEP;
 /// A pointer on a stack may belong to any caller.
-const STACK: u32 = 4 * STEP;
+pub(crate) const STACK: u32 = 4 * STEP;
 /// A timer often finds what another owner keeps. It counts where no other owner is near.
 const TIMER: u32 = 5 * STEP;
 /// A hash table only finds what another owner keeps; other memory names no owner at all.
@@ -35,7 +38,8 @@ impl HolderResolver<'_, '_> {
         if let From::Object(object) = reference.from {
             return match self.owner(object)? {
                 Owner::Module(_) => Some(MODULE),
-                Owner::Process { .. } => Some(PROCESS),
+                Owner::Process { .. } | Owner::Mount(_) | Owner::Named(_) => Some(PROCESS),
+                Owner::FileSystem(_) => Some(FILE_SYSTEM),
                 Owner::Cgroup(_) => {
                     (!self.cgroups.leads_away(self.kernel, reference.at)).then_some(CGROUP)
                 }
@@ -46,7 +50,7 @@ impl HolderResolver<'_, '_> {
         Some(match kind {
             HolderKind::Module => MODULE,
             HolderKind::Process if matches!(place(), Place::Stack { .. }) => STACK,
-            HolderKind::Process => PROCESS,
+            HolderKind::Process | HolderKind::File => PROCESS,
             HolderKind::Cgroup => CGROUP,
             HolderKind::Symbol if matches!(place(), Place::Table(_)) => INDEX,
             HolderKind::Symbol => SYMBOL,

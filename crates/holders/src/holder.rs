@@ -15,6 +15,8 @@ pub enum HolderKind {
     Cgroup,
     /// A variable of the kernel.
     Symbol,
+    /// What user space knows by a name: a file system, a mount, a pin, a message queue, a keyring.
+    File,
     /// A pending timer.
     Timer,
     /// The kernel, an unknown part of it.
@@ -28,7 +30,7 @@ pub struct Holder {
     pub path: Vec<Step>,
     /// What it is.
     pub kind: HolderKind,
-    /// How many of the objects.
+    /// How many of the objects; where only some of these were looked at, their share of all.
     pub objects: u64,
     /// The reference that one of its paths begins with; `None` where many holders are counted
     /// together.

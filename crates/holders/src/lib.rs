@@ -12,12 +12,16 @@ mod component;
 mod distance;
 mod holder;
 mod member_names;
+mod named;
+mod ownership;
+mod ownership_rules;
 pub mod place;
 mod reference_kind;
 mod resolver;
 mod retained;
 mod retention_path;
 mod search;
+mod share;
 mod step;
 
 pub use holder::{Holder, HolderKind, Holders};

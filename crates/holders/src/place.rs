@@ -58,6 +58,8 @@ pub struct Thread {
     pub pid: u32,
     /// Its name.
     pub name: String,
+    /// Whether it is one of our own process.
+    pub ours: bool,
 }
 
 /// The places of a kernel's memory.
@@ -204,7 +206,7 @@ impl<'a, 'k> Places<'a, 'k> {
         Some(match area.kind {
             AreaKind::Module => Place::Module(at),
             AreaKind::Stack => match self.stacks.get(&area.address) {
-                Some(Thread { pid, name }) => Place::Stack { pid: *pid, name: name.clone() },
+                Some(Thread { pid, name, .. }) => Place::Stack { pid: *pid, name: name.clone() },
                 None => Place::Stack { pid: 0, name: String::new() },
             },
             // The caller that allocated the area may be unknown; only a module's area has symbols.
@@ -247,7 +249,9 @@ impl<'a, 'k> Places<'a, 'k> {
         gather(kernel.memory, &parts, part.bytes, |index, raw| {
             let name = text(raw, process.name.at, process.name.bytes);
             let name = String::from_utf8_lossy(name).into_owned();
-            let thread = Thread { pid: half(raw, process.thread), name };
+            let own = kernel.own_process.as_ref().map(|own| own.pid);
+            let ours = own == Some(half(raw, process.process));
+            let thread = Thread { pid: half(raw, process.thread), name, ours };
             self.stacks.insert(stacks[index], thread.clone());
             self.tasks.insert(at[index], thread);
         });

@@ -20,6 +20,8 @@ use sysak_kernel::vmalloc::{Area, area_at};
 use sysak_snapshot::Snapshot;
 use sysak_symbols::Symbol;
 
+use crate::named::Named;
+use crate::ownership_rules::OwnershipRules;
 use crate::place::{Place, Places};
 use crate::reference_kind::RootNames;
 use crate::retention_path::{PathObject, RetentionPath};
@@ -37,6 +39,8 @@ pub struct HolderResolver<'a, 'k> {
     /// Objects that are control groups or controllers' states of them: an index into the groups.
     pub(crate) cgroup_states: HashMap<Object, usize>,
     pub(crate) timers: Timers,
+    pub(crate) named: Named<'a, 'k>,
+    pub(crate) rules: OwnershipRules,
     root_names: RootNames,
 }
 
@@ -49,6 +53,8 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         let object = |(at, index): (&Va, &usize)| Some((snapshot.heap.find_object(at.0)?, *index));
         let cgroup_states = cgroups.states.iter().filter_map(object).collect();
         let timers = Timers::find(kernel);
+        let named = Named::find(kernel, &snapshot.heap);
+        let rules = OwnershipRules::find(kernel, &snapshot.heap, &named.system_at);
         let root_names = RootNames::default();
         HolderResolver {
             kernel,
@@ -58,6 +64,8 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
             cgroups,
             cgroup_states,
             timers,
+            named,
+            rules,
             root_names,
         }
     }
@@ -216,14 +224,9 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         }
     }
 
-    /// The retention path along some references, the holder's last. `references` of their kind
-    /// lead to the component, which has so many `objects`.
-    pub(crate) fn retention_path(
-        &self,
-        path: &Path,
-        references: u32,
-        objects: u64,
-    ) -> Option<RetentionPath> {
+    /// The retention path of one object along some references, the holder's last. So many
+    /// `references` of the first one's kind lead to the object and to its component.
+    pub(crate) fn retention_path(&self, path: &Path, references: u32) -> Option<RetentionPath> {
         let anchor = *path.last()?;
         let (kind, holder) = self.holder(&anchor)?;
         let path_object = |one: &Reference| match one.from {
@@ -244,7 +247,21 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         let is_state =
             matches!(anchor.from, From::Object(one) if self.cgroup_states.contains_key(&one));
         let holders = if is_state && path.len() == 1 { references as usize } else { 1 };
-        Some(RetentionPath { kind, holder, removed_cgroup, holders, steps, objects, anchor })
+        let through = match anchor.from {
+            From::Object(object) if kind == HolderKind::Process => self.open_file(object),
+            _ => None,
+        };
+        let objects = 1;
+        Some(RetentionPath {
+            kind,
+            holder,
+            through,
+            removed_cgroup,
+            holders,
+            steps,
+            objects,
+            anchor,
+        })
     }
 
     /// Whether the control group that a reference lies in was removed; `None` for no group.
@@ -253,14 +270,35 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         self.cgroup(object).map(|index| self.cgroups.all[index].removed)
     }
 
-    /// The retention path of an object that is part of a control group: the group holds it.
-    pub(crate) fn path_in_cgroup(&self, object: Object) -> Option<RetentionPath> {
-        let (kind, holder) = self.holder_of_owner(Owner::Cgroup(self.cgroup(object)?));
+    /// How far the owner is that an object is part of; a mount and a keyring are kept by others.
+    pub(crate) fn own_distance(&self, object: Object) -> Option<u32> {
+        if matches!(self.owner(object), Some(Owner::Mount(_) | Owner::Named(_))) {
+            return None;
+        }
+        let at = self.snapshot.heap.object_va(object);
+        self.owner_distance(&Reference { from: From::Object(object), at, word: at.0, to: object })
+    }
+
+    /// The retention path of an object that is part of its holder: of a control group, a process, a
+    /// file system. With it how far that owner is, as for a path.
+    pub(crate) fn path_in_owner(&self, object: Object) -> Option<(u32, RetentionPath)> {
+        let distance = self.own_distance(object)?;
+        let (kind, holder) = self.holder_of_owner(self.owner(object)?);
         let at = self.snapshot.heap.object_va(object);
         let anchor = Reference { from: From::Object(object), at, word: at.0, to: object };
         let removed_cgroup = self.removed_cgroup(&anchor);
-        let steps = Vec::new();
-        Some(RetentionPath { kind, holder, removed_cgroup, holders: 1, steps, objects: 1, anchor })
+        let through = self.open_file(object);
+        let path = RetentionPath {
+            kind,
+            holder,
+            through,
+            removed_cgroup,
+            holders: 1,
+            steps: Vec::new(),
+            objects: 1,
+            anchor,
+        };
+        Some((distance, path))
     }
 }
 

@@ -9,7 +9,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use sysak_heap::references::Reference;
+use sysak_base::Va;
+use sysak_heap::references::{From, Reference};
 use sysak_heap::{Heap, Object};
 
 use crate::{Holder, HolderKind, Step};
@@ -34,6 +35,8 @@ pub(crate) struct PathObject {
 pub(crate) struct RetentionPath {
     pub(crate) kind: HolderKind,
     pub(crate) holder: Step,
+    /// The kind of open file by which a process holds them, where that tells something.
+    pub(crate) through: Option<Step>,
     /// Of a control group, whether it was removed: there may be very many of either.
     pub(crate) removed_cgroup: Option<bool>,
     /// How many holders of its kind hold the same objects; one where that is not known.
@@ -44,6 +47,22 @@ pub(crate) struct RetentionPath {
     pub(crate) objects: u64,
     /// The reference that it begins with.
     pub(crate) anchor: Reference,
+}
+
+impl RetentionPath {
+    /// No path was found to an object.
+    pub(crate) fn not_known(to: Object) -> RetentionPath {
+        RetentionPath {
+            kind: HolderKind::Kernel,
+            holder: Step::NotKnown,
+            through: None,
+            removed_cgroup: None,
+            holders: 1,
+            steps: Vec::new(),
+            objects: 1,
+            anchor: Reference { from: From::Root, at: Va(0), word: 0, to },
+        }
+    }
 }
 
 /// Names the words of objects.
@@ -59,8 +78,8 @@ pub(crate) trait MemberNaming {
 /// What the paths of one group begin with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Head {
-    /// One holder.
-    Holder(HolderKind, Step),
+    /// One holder, and the kind of open file.
+    Holder(HolderKind, Step, Option<Step>),
     /// Any control group, or any that was removed.
     Cgroups {
         /// Whether they were removed.
@@ -72,7 +91,7 @@ impl Head {
     fn of(path: &RetentionPath) -> Head {
         match path.removed_cgroup {
             Some(removed) => Head::Cgroups { removed },
-            None => Head::Holder(path.kind, path.holder.clone()),
+            None => Head::Holder(path.kind, path.holder.clone(), path.through.clone()),
         }
     }
 }
@@ -132,8 +151,13 @@ impl PathGroup {
     /// The holders, each by itself or, where they are many control groups, together.
     fn into_holders(self, steps: &[Step]) -> Vec<Holder> {
         let RetentionPath { kind, removed_cgroup, anchor, .. } = self.path;
+        let through = self.path.through.clone();
         let one = |holder: Step, objects: u64, anchor: Option<Reference>| Holder {
-            path: std::iter::once(holder).chain(steps.iter().cloned()).collect(),
+            path: [Some(holder), through.clone()]
+                .into_iter()
+                .flatten()
+                .chain(steps.iter().cloned())
+                .collect(),
             kind,
             objects,
             anchor,

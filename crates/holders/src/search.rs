@@ -1,5 +1,5 @@
 //! The search for holders: components, one reverse search for all of them, and the best path to
-//! each.
+//! each object.
 //!
 //! **Danger:** each step of the reverse search reads all of the kernel's memory that may hold
 //! references. What is followed is bounded, and of huge caches only a sample is searched.
@@ -15,17 +15,20 @@ use sysak_heap::{Heap, Object, ObjectSet};
 use sysak_infer::TypeInferrer;
 use sysak_kernel::shape::TASK_CACHE;
 
-use crate::component::{CacheComponents, Component, Components, ExternalReferences};
+use crate::component::{CacheComponents, Components};
+use crate::distance::PROCESS;
 use crate::member_names::{MemberNames, StructSource};
-use crate::retention_path::{self, RetentionPath};
+use crate::share::FoundPaths;
 use crate::{HolderResolver, Holders};
 
-/// Objects of one cache that are searched; of more, a sample.
+/// Objects of one cache that are joined; of more, those of a sample of its slabs.
 const MOST_OBJECTS: u64 = 1 << 21;
-/// Objects outside of components that are followed upwards.
-const MOST_FOLLOWED: usize = 1 << 13;
+/// Objects that are searched for, of all caches together.
+const MOST_SEARCHED: u64 = 1 << 13;
+/// Objects outside of components that are followed upwards besides.
+const MOST_FOLLOWED: usize = 1 << 12;
 /// Steps upwards.
-const DEPTH: u32 = 7;
+const DEPTH: u32 = 8;
 
 /// Finds who holds the objects of some caches; `None` for threads, which hold themselves. The
 /// `inferrer` tells the structs that the paths lead through.
@@ -37,9 +40,14 @@ pub fn find_holders<'w>(
     cancel: &Cancel,
 ) -> Vec<Option<Holders>> {
     let components = find_components(resolver, caches, cancel);
-    let followed = followed_objects(resolver, &components);
+    let samples = components.iter().flatten().flat_map(|one| &one.components);
+    // What is part of its holder needs no search.
+    let is_open = |object: &Object| resolver.own_distance(*object).is_none_or(|own| own > PROCESS);
+    let samples = samples.flat_map(|one| &one.sample).copied();
+    let mut followed: HashSet<Object> = samples.filter(is_open).collect();
+    followed.extend(followed_objects(resolver, &components));
     let paths = best_paths(resolver, &followed, cancel);
-    let found = FoundPaths { resolver, followed, paths };
+    let found = FoundPaths { resolver, paths };
     let mut names = MemberNames::new(&resolver.snapshot.heap, inferrer, structs);
     let mut holders = |components: CacheComponents| {
         names.start_cache();
@@ -65,7 +73,23 @@ fn find_components(
             components.add(one, &kind);
         }
     });
-    components.into_iter().map(|one| one.map(Components::finish)).collect()
+    let objects = components.iter().flatten().map(Components::objects).collect();
+    let most = fair_share(objects, MOST_SEARCHED);
+    components.into_iter().map(|one| one.map(|one| one.finish(most))).collect()
+}
+
+/// How many objects of each cache are searched for, so that all together are at most `most`: small
+/// caches leave their part to the big ones.
+fn fair_share(mut objects: Vec<u64>, most: u64) -> u64 {
+    objects.sort_unstable();
+    let (mut left, mut caches) = (most, objects.len() as u64);
+    for objects in objects {
+        if objects > left / caches {
+            break;
+        }
+        (left, caches) = (left - objects, caches - 1);
+    }
+    left / caches.max(1)
 }
 
 fn start_components<'r>(
@@ -77,8 +101,7 @@ fn start_components<'r>(
         return None;
     }
     let every = object_count(heap, cache).div_ceil(MOST_OBJECTS) as usize;
-    let in_cgroup = |object| resolver.cgroup(object).is_some();
-    Some(Components::new(heap, cache, every, &in_cgroup))
+    Some(Components::new(heap, cache, every))
 }
 
 fn object_count(heap: &Heap, cache: u16) -> u64 {
@@ -121,7 +144,7 @@ pub fn component_of(
     if object_count(heap, cache) > 2 * MOST_OBJECTS {
         return None;
     }
-    let mut components = Components::new(heap, cache, 1, &|_| false);
+    let mut components = Components::new(heap, cache, 1);
     let kind = |one: &Reference| resolver.kind(one);
     add_references(resolver, &[cache], cancel, &mut |one| components.add(one, &kind));
     let component = components.component_of(object)?;
@@ -139,7 +162,7 @@ fn followed_objects(
     let share = MOST_FOLLOWED / components.len().max(1);
     for found in components.iter().flatten() {
         let mut leads_to: HashMap<Object, u64> = HashMap::new();
-        for component in &found.components {
+        for component in found.components.iter().filter(|component| component.objects > 1) {
             for one in component.main_references() {
                 if let From::Object(object) = one.example.from
                     && !resolver.has_owner(object)
@@ -163,70 +186,20 @@ fn best_paths(
 ) -> BestPaths {
     let (kernel, snapshot) = (resolver.kernel, resolver.snapshot);
     let targets: Vec<Object> = objects.iter().copied().collect();
-    let ends = |object: Object| resolver.has_owner(object);
     let mut with = |each: &mut dyn FnMut(Roots<'_>)| snapshot.with_roots(kernel, each);
     let limits = Limits { depth: DEPTH };
-    search(resolver.space(), &mut with, &targets, &ends, limits, cancel)
+    search(resolver.space(), &mut with, &targets, resolver, limits, cancel)
         .best_paths(&|one| resolver.owner_distance(one))
 }
 
-/// What the reverse search found.
-struct FoundPaths<'r, 'a, 'k> {
-    resolver: &'r HolderResolver<'a, 'k>,
-    /// The objects that were followed upwards.
-    followed: HashSet<Object>,
-    /// The best paths to them.
-    paths: BestPaths,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl FoundPaths<'_, '_, '_> {
-    /// The holders of a cache's components, and of its objects that are parts of holders.
-    fn holders(&self, found: &CacheComponents, names: &mut MemberNames<'_, '_>) -> Holders {
-        let mut sampled = found.holder_parts.len() as u64;
-        let parts =
-            found.holder_parts.iter().filter_map(|object| self.resolver.path_in_cgroup(*object));
-        let known = found.components.iter().filter(|component| self.is_known(component));
-        let paths = known.filter_map(|component| {
-            sampled += component.objects;
-            self.path_to(component)
-        });
-        let paths = parts.chain(paths);
-        let held_by = retention_path::merge(&self.resolver.snapshot.heap, paths, names);
-        Holders { held_by, sampled }
-    }
-
-    /// Whether all main references to a component were followed: of others the best path may be
-    /// unknown.
-    fn is_known(&self, component: &Component) -> bool {
-        component.main_references().all(|one| match one.example.from {
-            From::Object(object) => {
-                self.resolver.has_owner(object) || self.followed.contains(&object)
-            }
-            From::Root | From::Register => true,
-        })
-    }
-
-    /// How far the owner behind a reference is.
-    fn distance(&self, one: &Reference) -> Option<u32> {
-        let end = self.resolver.owner_distance(one);
-        end.or_else(|| match one.from {
-            From::Object(from) => self.paths.distance(from),
-            From::Root | From::Register => None,
-        })
-    }
-
-    /// The best path to a component.
-    fn path_to(&self, component: &Component) -> Option<RetentionPath> {
-        let distance =
-            |one: ExternalReferences| Some((self.distance(&one.example)?, one.example.at, one));
-        let best = component.main_references().filter_map(distance);
-        let (_, _, best) = best.min_by_key(|(distance, at, _)| (*distance, *at))?;
-        let mut path = vec![best.example];
-        if let From::Object(from) = best.example.from
-            && self.resolver.owner_distance(&best.example).is_none()
-        {
-            path.extend(self.paths.path(from).into_iter().flatten());
-        }
-        self.resolver.retention_path(&path, best.count, component.objects)
+    #[test]
+    fn small_caches_leave_their_part_to_the_big_ones() {
+        assert_eq!(fair_share(vec![10, 1000, 20, 2000], 430), 200);
+        assert_eq!(fair_share(vec![10, 20], 100), 70, "all are searched for");
+        assert_eq!(fair_share(Vec::new(), 100), 100);
     }
 }

@@ -55,6 +55,22 @@ pub enum Step {
         /// Whether they were removed.
         removed: bool,
     },
+    /// An open file that is no file of a file system, by its kind: `socket`, `eventpoll`.
+    OpenFile(String),
+    /// Files that were sent through a socket and not yet received.
+    InFlight,
+    /// A mounted file system, by where it is mounted.
+    FileSystem(String),
+    /// A mount, by its path.
+    Mount(String),
+    /// A pin in bpffs, by its path.
+    Pin(String),
+    /// A POSIX message queue.
+    MessageQueue(String),
+    /// A keyring.
+    Keyring(String),
+    /// Nobody that was found.
+    NotKnown,
     /// A pending timer.
     Timer {
         /// The function that it calls, where that has a name.

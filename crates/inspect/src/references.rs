@@ -144,10 +144,9 @@ fn best_paths(
         _ => None,
     };
     let targets: Vec<Object> = external.iter().filter_map(from).collect();
-    let ends = |object: Object| resolver.has_owner(object);
     let mut with = |each: &mut dyn FnMut(Roots<'_>)| snapshot.with_roots(kernel, each);
     let limits = Limits { depth: DEPTH };
-    search(resolver.space(), &mut with, &targets, &ends, limits, cancel)
+    search(resolver.space(), &mut with, &targets, resolver, limits, cancel)
         .best_paths(&|one| resolver.owner_distance(one))
 }
 

@@ -18,6 +18,7 @@ mod coverage;
 mod free;
 pub mod functions;
 mod kernel;
+pub mod links;
 mod list;
 pub mod modules;
 pub mod own_buffers;

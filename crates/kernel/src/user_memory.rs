@@ -10,6 +10,7 @@ mod cgroups;
 mod file_names;
 mod files;
 mod memory_cgroups;
+mod named_objects;
 mod open;
 mod pools;
 mod processes;
@@ -23,12 +24,12 @@ use crate::page::{Census, Charged};
 use crate::{Coverage, Kernel};
 
 pub use cgroups::{Cgroup, Cgroups};
-pub use file_names::{FileKind, FileName};
+pub use file_names::{FileKind, FileName, FileNames};
+pub use named_objects::{NamedObject, NamedObjects, OpenKind, open_kind};
 pub use open::{Opener, Unread};
 pub use pools::Pool;
 pub use processes::{AddressSpace, Process};
 
-use file_names::FileNames;
 use files::CachedFile;
 use memory_cgroups::MemoryCgroup;
 use open::Opened;
@@ -200,15 +201,27 @@ pub struct ProcessIndex {
     pub files: HashMap<Va, usize>,
     /// From the address of a `struct mm_struct` to an index into the processes.
     pub address_spaces: HashMap<Va, usize>,
+    /// Files, tables of files and address spaces that nobody has but our own process, which is not
+    /// among the processes.
+    pub ours: HashSet<Va>,
 }
 
 impl ProcessIndex {
     /// Finds all processes, their open files and their address spaces.
     pub fn find(kernel: &Kernel<'_>, heap: &Heap) -> ProcessIndex {
-        let processes = processes::find(kernel, heap);
+        let is_ours = |one: &Process| {
+            let ours = kernel.own_process.as_ref();
+            ours.is_some_and(|ours| one.pid == ours.pid && one.name.as_bytes() == ours.name)
+        };
+        let (own, processes): (Vec<_>, Vec<_>) =
+            processes::find(kernel, heap).into_iter().partition(is_ours);
         let files = open::files_of(kernel, &processes);
         let address_spaces = by_address_space(&processes);
-        ProcessIndex { processes, files, address_spaces }
+        let parts = own.iter().flat_map(|one| one.tables.iter().chain(&one.address_space).copied());
+        let parts = parts.chain(open::files_of(kernel, &own).into_keys());
+        let parts = parts.chain(own.iter().flat_map(|one| open::arrays_of(kernel, one)));
+        let ours = parts.filter(|at| !files.contains_key(at)).collect();
+        ProcessIndex { processes, files, address_spaces, ours }
     }
 }
 

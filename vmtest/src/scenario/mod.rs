@@ -9,6 +9,7 @@ mod counts;
 mod going_on;
 mod graph;
 mod groups;
+mod holders;
 mod live;
 mod loads;
 mod proof;
@@ -44,6 +45,9 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     }
     if args.wants("loads") {
         boot(kernel, args, checks, Threads::Two, graph::run)?;
+    }
+    if args.wants("holders") || args.wants("all-holders") {
+        boot(kernel, args, checks, Threads::Two, holders::run)?;
     }
     if args.wants("rcu") || args.wants("grow") {
         boot(kernel, args, checks, Threads::One, trace::innocent)?;

@@ -1,14 +1,15 @@
 //! Owners: what a retention path may end at, besides variables. These are processes, modules,
-//! control groups and pending timers.
+//! control groups, pending timers, and what user space knows by a name.
 //!
 //! **Invariant:** a process is named only by its own thread, open file or address space, and a
-//! control group by its own states, directory and files.
+//! control group by its own states, directory and files. Our own process is no owner.
 
 use sysak_base::Va;
 use sysak_heap::references::{From, Reference};
 use sysak_heap::{Class, Object};
 use sysak_kernel::shape::{self, WHEELS};
 use sysak_kernel::timers::Timer;
+use sysak_kernel::user_memory::NamedObject;
 
 use crate::place::Place;
 use crate::{HolderKind, HolderResolver, Step};
@@ -25,15 +26,22 @@ pub(crate) enum Owner<'r> {
         /// Its number.
         pid: u32,
     },
+    /// A mounted file system's inode or entry, by where the file system is mounted. A better owner
+    /// may lie behind it.
+    FileSystem(&'r str),
+    /// A mount, by its path.
+    Mount(&'r str),
+    /// What user space knows by another name.
+    Named(&'r NamedObject),
     /// A control group's state, directory or file: an index into the groups.
     Cgroup(usize),
 }
 
 impl HolderResolver<'_, '_> {
-    /// Whether a path may end at an object: a thread, an open file, an address space, a module, a
-    /// part of a control group.
+    /// Whether every path ends at an object: a thread, an open file, an address space, a module, a
+    /// part of a control group, what has a name.
     pub fn has_owner(&self, object: Object) -> bool {
-        self.owner(object).is_some()
+        !matches!(self.owner(object), None | Some(Owner::FileSystem(_)))
     }
 
     /// The owner of an object that a path may end at.
@@ -48,7 +56,7 @@ impl HolderResolver<'_, '_> {
         match cache.class {
             Class::Vmalloc => self.places.module_of(self.area_of(object)?).map(Owner::Module),
             Class::Slab if cache.has_name(shape::TASK_CACHE) => {
-                let thread = self.places.thread(at)?;
+                let thread = self.places.thread(at).filter(|thread| !thread.ours)?;
                 Some(Owner::Process { name: &thread.name, pid: thread.pid })
             }
             Class::Slab => {
@@ -57,10 +65,27 @@ impl HolderResolver<'_, '_> {
                     .files
                     .get(&at)
                     .or_else(|| self.processes.address_spaces.get(&at));
-                owner.map(process).or_else(|| self.cgroup(object).map(Owner::Cgroup))
+                owner
+                    .map(process)
+                    .or_else(|| self.named.object(object).map(Owner::Named))
+                    .or_else(|| self.named.names.mounts.get(&at).map(|path| Owner::Mount(path)))
+                    .or_else(|| self.cgroup(object).map(Owner::Cgroup))
+                    .or_else(|| self.file_system(object).map(Owner::FileSystem))
             }
             Class::Page | Class::PerCpu => None,
         }
+    }
+
+    /// Where the file system is mounted that an inode or an entry is part of.
+    fn file_system(&self, object: Object) -> Option<&str> {
+        self.named.file_system(self.kernel, &self.snapshot.heap, object)
+    }
+
+    /// What kind of open file an object is; `None` for files of a file system.
+    pub(crate) fn open_file(&self, object: Object) -> Option<Step> {
+        let at = self.snapshot.heap.object_va(object);
+        let is_open = self.processes.files.contains_key(&at);
+        is_open.then(|| self.named.open_file(self.kernel, at)).flatten()
     }
 
     /// The control group that an object is part of.
@@ -83,6 +108,15 @@ impl HolderResolver<'_, '_> {
             Owner::Module(name) => (HolderKind::Module, Step::Module(name.to_owned())),
             Owner::Process { name, pid } => {
                 (HolderKind::Process, Step::Process { name: name.to_owned(), pid })
+            }
+            Owner::FileSystem(path) => (HolderKind::File, Step::FileSystem(path.to_owned())),
+            Owner::Mount(path) => (HolderKind::File, Step::Mount(path.to_owned())),
+            Owner::Named(NamedObject::Pin(path)) => (HolderKind::File, Step::Pin(path.clone())),
+            Owner::Named(NamedObject::Queue(name)) => {
+                (HolderKind::File, Step::MessageQueue(name.clone()))
+            }
+            Owner::Named(NamedObject::Keyring(name)) => {
+                (HolderKind::File, Step::Keyring(name.clone()))
             }
             Owner::Cgroup(index) => {
                 let path = self.cgroups.path(self.kernel, index);

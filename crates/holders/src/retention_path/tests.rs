@@ -1,8 +1,7 @@
 //! Which paths are one, and what they are called.
 
 use super::*;
-use sysak_base::{Pfn, Va};
-use sysak_heap::references::From;
+use sysak_base::Pfn;
 use sysak_heap::{Cache, HeapBuilder};
 
 /// A page of kmalloc-64 and one of kmalloc-128.
@@ -45,6 +44,7 @@ fn path(holder: &str, steps: &[(u32, u16, u64)], objects: u64) -> RetentionPath 
     RetentionPath {
         kind: HolderKind::Module,
         holder: Step::Module(holder.to_owned()),
+        through: None,
         removed_cgroup: None,
         holders: 1,
         steps,

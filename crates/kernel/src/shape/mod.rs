@@ -10,6 +10,7 @@ mod file;
 mod losses;
 mod module;
 mod open;
+mod owner;
 mod page;
 mod percpu;
 mod pool;
@@ -33,6 +34,11 @@ pub use module::{
     find_btf_table, find_modules,
 };
 pub use open::{OpenShape, PipeShape, SocketShape};
+pub use owner::{
+    ENTRY_CACHE, FILE_CACHE, KEY_CACHE, KeyShape, LinkPlaces, MOUNT_CACHE, OwnerShape, PINNING,
+    SOCKET_BUFFER_CACHE, find_keyring_type, find_systems, holding_caches, is_inode_cache,
+    is_parked,
+};
 pub use page::{
     FreeBlockShape, HeadPlace, HugetlbDtor, OrderPlace, PageFlags, PageKind, PageShape, PageTypes,
     UserPageShape,

@@ -19,6 +19,8 @@ pub struct OpenShape {
     pub inode: u64,
     /// `file.private_data`
     pub private: u64,
+    /// `file.f_path.dentry`
+    pub entry: u64,
     /// Pipes; `None` where this kernel's types do not describe them.
     pub pipe: Option<PipeShape>,
     /// Sockets; `None` where this kernel's types do not describe them.
@@ -80,6 +82,7 @@ impl OpenShape {
             mode,
             inode,
             private,
+            entry: file("f_path.dentry")?,
             pipe: PipeShape::find(names),
             socket: SocketShape::find(names),
         })

@@ -1,6 +1,9 @@
 //! What uses user memory; each part is `None` where this kernel's types do not describe it.
 
-use super::{CgroupShape, FileShape, MemoryCgroupShape, Names, OpenShape, PoolShape, ProcessShape};
+use super::{
+    CgroupShape, FileShape, MemoryCgroupShape, Names, OpenShape, OwnerShape, PoolShape,
+    ProcessShape,
+};
 
 /// Layouts that only the search for users of memory needs.
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub struct UserMemoryShape {
     pub memory_cgroup: Option<MemoryCgroupShape>,
     /// Pools of huge pages.
     pub pool: Option<PoolShape>,
+    /// What keeps kernel objects for somebody to act on.
+    pub owner: Option<OwnerShape>,
 }
 
 impl UserMemoryShape {
@@ -28,6 +33,7 @@ impl UserMemoryShape {
             cgroup: CgroupShape::find(names),
             memory_cgroup: MemoryCgroupShape::find(names),
             pool: PoolShape::find(names),
+            owner: OwnerShape::find(names),
         }
     }
 }

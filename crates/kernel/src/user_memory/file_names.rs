@@ -132,6 +132,20 @@ impl<'a, 'k> FileNames<'a, 'k> {
         Some(self.join(&shape, mount, Vec::new()))
     }
 
+    /// The mounts of a file system that can be seen from somewhere, and where each is mounted.
+    pub fn mounts_with_paths(&mut self, system: Va) -> Vec<(Va, String)> {
+        let Some(shape) = self.shape.mount.clone() else { return Vec::new() };
+        let mounts = self.mounts(system).to_vec();
+        mounts.into_iter().map(|one| (one.at, self.join(&shape, one, Vec::new()))).collect()
+    }
+
+    /// The name of a directory's entry, without the path to it.
+    pub fn entry_name(&self, entry: Va) -> Option<String> {
+        let memory = self.kernel.memory;
+        let name = memory.read_u64(entry.at(self.shape.entry.name)).ok()?;
+        read_string(memory, Va(name), LONGEST_NAME)
+    }
+
     /// How many pages the files of a tmpfs may have; `None` for no limit.
     pub fn most_pages(&self, system: Va) -> Option<u64> {
         let (memory, shape) = (self.kernel.memory, &self.shape.system);

@@ -147,6 +147,14 @@ pub(super) fn files_of(kernel: &Kernel<'_>, processes: &[Process]) -> HashMap<Va
     open
 }
 
+/// The tables of a process's files, and the arrays that these lead to.
+pub(super) fn arrays_of(kernel: &Kernel<'_>, process: &Process) -> Vec<Va> {
+    let Some(shape) = &kernel.shape.user_memory.open else { return Vec::new() };
+    let read = |at: Va| kernel.memory.read_u64(at).ok().map(Va);
+    let tables = process.tables.iter().filter_map(|files| read(files.at(shape.table)));
+    tables.flat_map(|table| [Some(table), read(table.at(shape.files))]).flatten().collect()
+}
+
 /// Gives `each` the files of a table.
 fn slots(kernel: &Kernel<'_>, shape: &OpenShape, table: Va, mut each: impl FnMut(Va)) {
     let memory = kernel.memory;

@@ -36,6 +36,7 @@ fn kind(kind: HolderKind) -> report::HolderKind {
         HolderKind::Module => report::HolderKind::Module,
         HolderKind::Cgroup => report::HolderKind::Cgroup,
         HolderKind::Symbol => report::HolderKind::Symbol,
+        HolderKind::File => report::HolderKind::File,
         HolderKind::Timer => report::HolderKind::Timer,
         HolderKind::Kernel => report::HolderKind::Unknown,
     }
@@ -59,6 +60,14 @@ pub fn place(step: &Step) -> Place {
             let function = function.as_ref().map_or_else(|| "?".into(), symbolic);
             if *delayed { Place::DelayedWork(function) } else { Place::Timer(function) }
         }
+        Step::OpenFile(kind) => Place::OpenFile(kind.as_str().into()),
+        Step::InFlight => Place::InFlight,
+        Step::FileSystem(path) => Place::FileSystem(path.clone()),
+        Step::Mount(path) => Place::Mount(path.clone()),
+        Step::Pin(path) => Place::Pin(path.clone()),
+        Step::MessageQueue(name) => Place::MessageQueue(name.clone()),
+        Step::Keyring(name) => Place::Keyring(name.clone()),
+        Step::NotKnown => Place::NotKnown,
         Step::Member(name) => Place::Kernel(name.as_str().into()),
         Step::Object { cache, offset: Some(offset) } => {
             Place::Kernel(format!("{cache}+{offset:#x}").into())

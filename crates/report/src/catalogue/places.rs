@@ -35,5 +35,13 @@ messages! {
     place_shared_memory() { "shared memory", "共享内存" }
     place_deleted_file(path) { "{path} (deleted)", "{path}（已删除）" }
     place_block_device(device) { "block device {device}", "块设备 {device}" }
+    place_open_file(kind) { "fd {kind}", "文件描述符 {kind}" }
+    place_file_system(path) { "file system {path}", "文件系统 {path}" }
+    place_mount(path) { "mount {path}", "挂载 {path}" }
+    place_pin(path) { "pin {path}", "固定于 {path}" }
+    place_message_queue(name) { "message queue {name}", "消息队列 {name}" }
+    place_keyring(name) { "keyring {name}", "密钥环 {name}" }
+    place_in_flight() { "files in flight", "传递中的文件" }
+    place_not_known() { "not known", "未知" }
     place_inode(number) { "inode {number}", "inode {number}" }
 }

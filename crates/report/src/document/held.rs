@@ -8,8 +8,8 @@ use crate::{ContentSymbol, EvidenceKind, Finding, Holder, HolderKind, Lang, Plac
 
 /// A holder of less than this part of the objects does not speak for the cache.
 const MUCH: u64 = 4;
-/// Steps of a path from a process whose end is as good as its own.
-const NEAR: usize = 3;
+/// Steps of a path from a process whose end is as good as its own; its kind of open file is one.
+const NEAR: usize = 4;
 
 /// The biggest caches, a line each.
 pub(super) fn held(doc: &mut Document, held: &[&Finding], lang: Lang) {
@@ -63,7 +63,26 @@ fn contents_or_holder(found: &Finding, lang: Lang) -> String {
     holder(found, lang)
         .or_else(|| well_known(found, lang))
         .or_else(|| leads_to(found, lang))
+        .or_else(|| far_holder(found, lang))
         .unwrap_or_default()
+}
+
+/// Whoever holds the most, where nothing else is known: far away, or of few objects.
+fn far_holder(found: &Finding, lang: Lang) -> Option<String> {
+    let known = found.holders.iter().find(|holder| holder.kind != HolderKind::Unknown)?;
+    share(found, known, lang)
+}
+
+/// A holder, and its share of all objects that are held.
+fn share(found: &Finding, holder: &Holder, lang: Lang) -> Option<String> {
+    let all = found.allocated_objects.unwrap_or(0);
+    let name = holder.path.first()?.name(lang);
+    let share = holder.objects as f64 * 100.0 / all.max(1) as f64;
+    let part = if share >= 1.0 { format!("{share:.0} %") } else { "< 1 %".to_owned() };
+    Some(match holder.objects >= all {
+        true => say::held_by(lang, &name),
+        false => say::share_held_by(lang, &part, &name),
+    })
 }
 
 fn holder(found: &Finding, lang: Lang) -> Option<String> {
@@ -75,17 +94,13 @@ fn holder(found: &Finding, lang: Lang) -> Option<String> {
             HolderKind::Process | HolderKind::Cgroup => holder.path.len() <= NEAR,
             // A module's timer is the module's.
             HolderKind::Timer => holder.path.first().is_some_and(Place::is_of_module),
-            HolderKind::Symbol | HolderKind::File | HolderKind::Unknown => false,
+            // A file system, a mount, a pin: whoever reads this can act on it.
+            HolderKind::File => true,
+            HolderKind::Symbol | HolderKind::Unknown => false,
         };
         is_near && holder.objects >= all.div_ceil(MUCH)
     };
-    let holder = found.holders.iter().take(2).find(is_owner)?;
-    let name = holder.path.first()?.name(lang);
-    let share = holder.objects as f64 * 100.0 / all.max(1) as f64;
-    Some(match holder.objects >= all {
-        true => say::held_by(lang, &name),
-        false => say::share_held_by(lang, &format!("{share:.0} %"), &name),
-    })
+    share(found, found.holders.iter().take(2).find(is_owner)?, lang)
 }
 
 /// What the objects of a well-known cache are; of others as well where caches were merged into it.

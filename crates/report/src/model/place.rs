@@ -104,6 +104,22 @@ pub enum Place {
     BlockDevice(String),
     /// A file without a path.
     Inode(u64),
+    /// An open file that is no file of a file system, by its kind: `socket`, `eventpoll`.
+    OpenFile(Plain),
+    /// A mounted file system, by where it is mounted.
+    FileSystem(String),
+    /// A mount, by its path.
+    Mount(String),
+    /// A pin in bpffs, by its path.
+    Pin(String),
+    /// A POSIX message queue.
+    MessageQueue(String),
+    /// A keyring.
+    Keyring(String),
+    /// Files that were sent through a socket and not yet received.
+    InFlight,
+    /// It was looked for and not found.
+    NotKnown,
     /// Somebody's name for something, or contents of memory.
     Named(String),
 }
@@ -151,6 +167,14 @@ impl Place {
             Place::DeletedFile(path) => say::place_deleted_file(lang, path),
             Place::BlockDevice(device) => say::place_block_device(lang, device),
             Place::Inode(number) => say::place_inode(lang, &number.to_string()),
+            Place::OpenFile(kind) => say::place_open_file(lang, kind),
+            Place::FileSystem(path) => say::place_file_system(lang, path),
+            Place::Mount(path) => say::place_mount(lang, path),
+            Place::Pin(path) => say::place_pin(lang, path),
+            Place::MessageQueue(name) => say::place_message_queue(lang, name),
+            Place::Keyring(name) => say::place_keyring(lang, name),
+            Place::InFlight => say::place_in_flight(lang),
+            Place::NotKnown => say::place_not_known(lang),
         }
     }
 
@@ -196,6 +220,8 @@ impl Place {
             Unknown,
             Unread,
             SharedMemory,
+            InFlight,
+            NotKnown,
         ];
         if let Some(place) = simple.into_iter().find(|place| place.name(Lang::En) == name) {
             return Some(place);
@@ -215,6 +241,12 @@ impl Place {
         .or_else(|| hole(say::place_timer).map(|name| Timer(name.into())))
         .or_else(|| hole(say::place_delayed_work).map(|name| DelayedWork(name.into())))
         .or_else(|| hole(say::place_module).map(|name| Module(name.into())))
+        .or_else(|| hole(say::place_open_file).map(|kind| OpenFile(kind.into())))
+        .or_else(|| hole(say::place_file_system).map(|path| FileSystem(owned(path))))
+        .or_else(|| hole(say::place_mount).map(|path| Mount(owned(path))))
+        .or_else(|| hole(say::place_pin).map(|path| Pin(owned(path))))
+        .or_else(|| hole(say::place_message_queue).map(|name| MessageQueue(owned(name))))
+        .or_else(|| hole(say::place_keyring).map(|name| Keyring(owned(name))))
         .or_else(|| hole(say::place_block_device).map(|name| BlockDevice(owned(name))))
         .or_else(|| {
             number(say::place_struct_page_of).map(|number| StructPageOf(PageNumber(number)))
@@ -348,7 +380,15 @@ mod tests {
             SharedMemory => DeletedFile("/tmp/a".to_owned()),
             DeletedFile(_) => BlockDevice("259:0".to_owned()),
             BlockDevice(_) => Inode(77),
-            Inode(_) => File("/dev/shm".to_owned()),
+            Inode(_) => OpenFile("socket".into()),
+            OpenFile(_) => FileSystem("/disk".to_owned()),
+            FileSystem(_) => Mount("/run/netns/a".to_owned()),
+            Mount(_) => Pin("/sys/fs/bpf/a".to_owned()),
+            Pin(_) => MessageQueue("/a".to_owned()),
+            MessageQueue(_) => Keyring("_uid.0".to_owned()),
+            Keyring(_) => InFlight,
+            InFlight => NotKnown,
+            NotKnown => File("/dev/shm".to_owned()),
             File(_) => Named("eth0".to_owned()),
             Named(_) => Kernel(name().into()),
         };

@@ -1,0 +1,160 @@
+//! Which references keep what they lead to.
+//!
+//! Most words that lead to an object only find it: the links of its neighbours in a list, a hash chain
+//! or a tree, a table that all share, an array of objects kept for reuse. A list's neighbour does not
+//! hold the object, but who has the head of the list does.
+//!
+//! **Danger:** lists change while they are read. What is broken holds nothing.
+
+use sysak_base::Va;
+use sysak_heap::Object;
+use sysak_heap::references::{From, Reference, RootObjects};
+use sysak_heap::reverse::Ownership;
+use sysak_kernel::links::{Link, head_of, link, top_of};
+use sysak_kernel::shape::is_parked;
+
+use crate::HolderResolver;
+use crate::distance::PROCESS;
+use crate::place::Place;
+
+/// Links of one list that are walked.
+const LONGEST_LIST: usize = 1 << 18;
+
+impl Ownership for HolderResolver<'_, '_> {
+    fn ends_at(&self, object: Object) -> bool {
+        self.has_owner(object)
+    }
+
+    fn settles(&self, one: &Reference) -> bool {
+        self.owner_distance(one).is_some_and(|distance| distance <= PROCESS)
+    }
+
+    fn keeping(&self, one: Reference) -> Option<Reference> {
+        if self.is_timer(&one) {
+            return Some(one);
+        }
+        if !self.may_keep(&one) {
+            return None;
+        }
+        let From::Object(from) = one.from else { return Some(one) };
+        match link(self.kernel.memory, one.at, one.word) {
+            Some(Link::Back | Link::Up) => None,
+            Some(Link::Next) => self.head_instead(one, from),
+            Some(Link::Down) => {
+                let top = top_of(self.kernel.memory, Va(one.word & !3))?;
+                self.reference_at(top, one).filter(|instead| self.may_keep(instead))
+            }
+            None => Some(one).filter(|_| !self.is_neighbour(from, one.at, &one)),
+        }
+    }
+}
+
+impl HolderResolver<'_, '_> {
+    /// Whether a reference may keep an object, whatever links it is part of.
+    fn may_keep(&self, one: &Reference) -> bool {
+        let heap = &self.snapshot.heap;
+        let cache = heap.slabs[one.to.slab as usize].cache;
+        let offset = one.word.wrapping_sub(heap.object_va(one.to).0);
+        // A pointer to the whole object leads to its first link, too.
+        if self.rules.is_index_link(cache, offset)
+            && (offset != 0 || link(self.kernel.memory, one.at, one.word) == Some(Link::Next))
+        {
+            return false;
+        }
+        match one.from {
+            From::Object(from) => {
+                let from_cache = heap.slabs[from.slab as usize].cache;
+                let offset = one.at.0.wrapping_sub(heap.object_va(from).0);
+                self.rules.may_hold(cache, from_cache)
+                    && !self.rules.leads_away(from_cache, offset)
+                    && !self.is_ours(from)
+            }
+            From::Root => !self.is_in_parked(one.at),
+            From::Register => true,
+        }
+    }
+
+    /// Whether a place is part of a per-CPU variable that keeps objects for reuse.
+    fn is_in_parked(&self, at: Va) -> bool {
+        let Place::PerCpu(pointer) = self.places.of(at) else { return false };
+        self.kernel.symbols.symbolize_per_cpu(pointer).is_some_and(|one| is_parked(one.name))
+    }
+
+    /// Whether an object is part of our own process.
+    fn is_ours(&self, object: Object) -> bool {
+        let at = self.snapshot.heap.object_va(object);
+        self.processes.ours.contains(&at) || self.places.thread(at).is_some_and(|one| one.ours)
+    }
+
+    /// Whether a word of an object stands where the word stands that leads to it: objects of one
+    /// cache that are linked through one member.
+    fn is_neighbour(&self, from: Object, at: Va, one: &Reference) -> bool {
+        let heap = &self.snapshot.heap;
+        let cache = |object: Object| heap.slabs[object.slab as usize].cache;
+        let offset = |object, address: u64| address.wrapping_sub(heap.object_va(object).0);
+        cache(from) == cache(one.to) && offset(from, at.0) == offset(one.to, one.word)
+    }
+
+    /// For a link that leads on along a list: the reference of the list's head, if the link is
+    /// not that itself.
+    fn head_instead(&self, one: Reference, from: Object) -> Option<Reference> {
+        if self.is_callback(Va(one.word)) {
+            return None;
+        }
+        if self.is_neighbour(from, one.at, &one) {
+            let head = self.head(one.to, Va(one.word))?;
+            return self.reference_at(head, one).filter(|instead| self.may_keep(instead));
+        }
+        // The last of a list leads to the head: it does not hold that.
+        let before = self.kernel.memory.read_u64(one.at.at(8)).ok().map(Va);
+        let is_member = |before: Va| {
+            before != one.at
+                && self.is_link_of_cache(from, one.at, before)
+                && self.kernel.memory.read_u64(before) == Ok(one.at.0)
+        };
+        (!before.is_some_and(is_member)).then_some(one)
+    }
+
+    /// Whether a link is part of an entry that waits to be called: the word before it leads to code. What
+    /// is waited for does not hold who waits.
+    fn is_callback(&self, link: Va) -> bool {
+        let before = self.kernel.memory.read_u64(Va(link.0.wrapping_sub(8)));
+        let code = before.ok().zip(self.rules.code);
+        code.is_some_and(|(word, (start, end))| (start.0..end.0).contains(&word))
+    }
+
+    /// Whether another object of an object's cache has a link at an address, where that has its own.
+    fn is_link_of_cache(&self, object: Object, link: Va, other: Va) -> bool {
+        let heap = &self.snapshot.heap;
+        heap.find_object(other.0).is_some_and(|found| {
+            let cache = |object: Object| heap.slabs[object.slab as usize].cache;
+            let offset = |object, address: Va| address.0.wrapping_sub(heap.object_va(object).0);
+            cache(found) == cache(object) && offset(found, other) == offset(object, link)
+        })
+    }
+
+    /// The head of the list that a link of an object is part of.
+    fn head(&self, object: Object, link: Va) -> Option<Va> {
+        let mut passed = Vec::new();
+        let mut pass = |at: Va| {
+            passed.push(at);
+            self.rules.head(at).map(|head| head.unwrap_or(Va(0)))
+        };
+        let is_member = |other: Va| self.is_link_of_cache(object, link, other);
+        let found = head_of(self.kernel.memory, link, LONGEST_LIST, &is_member, &mut pass);
+        let found = found.filter(|head| *head != Va(0));
+        self.rules.remember(passed, found);
+        found
+    }
+
+    /// A reference at another place instead.
+    fn reference_at(&self, at: Va, one: Reference) -> Option<Reference> {
+        let heap = &self.snapshot.heap;
+        let from = match heap.find_object(at.0) {
+            Some(object) if object == one.to || heap.is_white(object) => return None,
+            Some(object) => From::Object(object),
+            None => self.object_at(at).map_or(From::Root, From::Object),
+        };
+        Some(Reference { from, at, ..one })
+    }
+}
