@@ -5,16 +5,18 @@
 //! index that only the kernel itself reads, and of the kernel's text except functions that call
 //! an allocator with a small constant size. All addresses stay, and so does what is reported.
 
+mod dump;
+
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, PAGE_SIZE, Pfn, Va};
+use sysak_kernel::Kernel;
 use sysak_kernel::page::{self, Owner};
-use sysak_kernel::{Kernel, modules};
+use sysak_target::Target;
 use sysak_target::elf::{self, Segment};
-use sysak_target::{Choice, Options, Target};
 
 /// Calls that ask for more make none of the objects that the fixture's modules lose.
 const LARGEST_LOST: u64 = 64;
@@ -23,7 +25,7 @@ fn main() -> Result<()> {
     let mut words = std::env::args_os().skip(1).map(PathBuf::from);
     let vmcore = words.next().context("which crash dump?")?;
     let out = words.next().context("where does the cut one go?")?;
-    let target = open(&vmcore)?;
+    let target = dump::open(&vmcore)?;
     let kernel =
         Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     let mut dump = std::fs::read(&vmcore).context("cannot read the dump")?;
@@ -34,18 +36,6 @@ fn main() -> Result<()> {
     index_of_names(&target, &mut cut)?;
     println!("{} KiB zeroed", cut.zeroed_bytes >> 10);
     write_sparse(&out, &dump).with_context(|| format!("cannot write {}", out.display()))
-}
-
-fn open(vmcore: &Path) -> Result<Target> {
-    let options = Options {
-        reader: Choice::Auto,
-        vmcore: Some(vmcore.to_owned()),
-        btf: None,
-        kallsyms: None,
-    };
-    let mut target = sysak_target::open(&options, &Cancel::default())?;
-    modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
-    Ok(target)
 }
 
 /// The dump that is being cut.

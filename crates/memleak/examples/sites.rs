@@ -4,15 +4,16 @@
 //! them: SEEN has a line for each, with the return address in hexadecimal and the bytes asked for.
 //! `docs/design/allocators.md` says how to get them.
 
+mod dump;
+
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, Va};
 use sysak_callsites::{CallSite, CallSites};
-use sysak_kernel::{Kernel, modules};
-use sysak_target::{Choice, Options};
+use sysak_kernel::Kernel;
 
 /// Bytes of a call with a distance.
 const CALL: u64 = 5;
@@ -23,19 +24,11 @@ fn main() -> Result<()> {
     let mut words = std::env::args_os().skip(1);
     let vmcore = words.next().context("which crash dump?")?;
     let seen = words.next();
-    let options = Options {
-        reader: Choice::Auto,
-        vmcore: Some(PathBuf::from(vmcore)),
-        btf: None,
-        kallsyms: None,
-    };
-    let cancel = Cancel::default();
-    let mut target = sysak_target::open(&options, &cancel)?;
-    modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
+    let target = dump::open(Path::new(&vmcore))?;
     let kernel =
         Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     let start = Instant::now();
-    let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &cancel);
+    let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &Cancel::default());
     let took = start.elapsed();
     match seen {
         Some(seen) => {
@@ -50,8 +43,11 @@ fn main() -> Result<()> {
 
 /// Prints how many of the calls in `seen` are among the call sites, and which are not.
 fn compare(kernel: &Kernel<'_>, sites: &CallSites, seen: &str) -> Result<()> {
+    // A wrapper's call may allocate several objects: a site with a size is worth more than one without.
+    let mut list: Vec<&CallSite> = sites.list.iter().collect();
+    list.sort_by_key(|site| site.size.is_some());
     let by_return: HashMap<u64, &CallSite> =
-        sites.list.iter().map(|site| (site.at.0 + CALL, site)).collect();
+        list.into_iter().map(|site| (site.at.0 + CALL, site)).collect();
     let mut asked: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for line in seen.lines() {
         let mut words = line.split_whitespace();

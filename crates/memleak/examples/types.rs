@@ -4,8 +4,10 @@
 //! The name of one cache at a time is hidden; what all others tell stays known. Of kmalloc objects
 //! it prints how many get a type.
 
+mod dump;
+
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use sysak_base::{Cancel, Quiet};
@@ -13,9 +15,8 @@ use sysak_heap::{Class, Heap, Object};
 use sysak_infer::fingerprint;
 use sysak_infer::kernel_types;
 use sysak_infer::{Inference, KernelView, Word, code_of, of_cache};
-use sysak_kernel::{Kernel, modules};
+use sysak_kernel::Kernel;
 use sysak_snapshot::Snapshot;
-use sysak_target::{Choice, Options};
 
 /// A cache with fewer objects says little.
 const WORTH: usize = 20;
@@ -31,18 +32,10 @@ const ROUNDS: u32 = 6;
 
 fn main() -> Result<()> {
     let vmcore = std::env::args_os().nth(1).context("which crash dump?")?;
-    let options = Options {
-        reader: Choice::Auto,
-        vmcore: Some(PathBuf::from(vmcore)),
-        btf: None,
-        kallsyms: None,
-    };
-    let cancel = Cancel::default();
-    let mut target = sysak_target::open(&options, &cancel)?;
-    modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
+    let target = dump::open(Path::new(&vmcore))?;
     let kernel =
         Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
-    let seen = Snapshot::take(&kernel, &Quiet, &cancel)?;
+    let seen = Snapshot::take(&kernel, &Quiet, &Cancel::default())?;
     let types = kernel_types(&kernel);
     let view = KernelView {
         memory: kernel.memory,
