@@ -1,30 +1,30 @@
-//! Finds the functions that call an allocator, and follows each of them once.
+//! Finds the functions that call an allocator, and follows each of them. Functions that only allocate
+//! for their callers are looked through: their calls count as allocations of whoever calls them.
 //!
 //! **Danger:** bytes inside other instructions may look like a call; only decoding the function
 //! shows what they are.
 //!
-//! **Invariant:** how much text is read, and how much of one function, is bounded.
+//! **Invariant:** how much text is read, how much of one function, and how often, is bounded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use sysak_base::{Cancel, Memory, PAGE_SIZE, Va};
-use sysak_kernel::functions::allocators::{ALLOCATORS, Allocator};
+use sysak_base::{Cancel, Memory, Va};
+use sysak_kernel::functions::allocators::ALLOCATORS;
+use sysak_kernel::functions::{is_wrapper, is_wrapper_of};
 use sysak_symbols::Kallsyms;
 
 use crate::decoder::Decoder;
+use crate::text::{self, LONGEST_FUNCTION, TextRead};
+use crate::wrapper::Allocation;
 use crate::x86_64::X86_64;
 use crate::{CallSite, flow};
 
-/// Text that is read at once.
-const PIECE_BYTES: u64 = 1 << 20;
-/// No kernel has more.
-const MOST_TEXT_BYTES: u64 = 512 << 20;
-/// A longer function is cut.
-const LONGEST_FUNCTION: u64 = 64 << 10;
 /// Text behind a call that is followed where the function's end is not known.
 const UNKNOWN_END: u64 = 256;
-/// The largest gap between sections of one module.
-const MOST_MODULE_GAP: u64 = PAGE_SIZE;
+/// Wrappers around wrappers are looked through so deep.
+const MOST_ROUNDS: u32 = 6;
+/// Kinds of objects that one wrapper allocates.
+const MOST_ALLOCATIONS: usize = 8;
 
 /// The call sites that were found.
 #[derive(Clone, Debug, Default)]
@@ -39,131 +39,217 @@ pub struct CallSites {
 
 /// Searches the text of the kernel and of its modules.
 pub fn find(memory: &dyn Memory, symbols: &Kallsyms, cancel: &Cancel) -> CallSites {
-    find_by::<X86_64>(memory, symbols, cancel)
-}
-
-fn find_by<D: Decoder>(memory: &dyn Memory, symbols: &Kallsyms, cancel: &Cancel) -> CallSites {
     let known = ALLOCATORS.iter();
-    let allocators: HashMap<u64, Allocator> =
-        known.filter_map(|one| Some((symbols.find(one.name)?.0, *one))).collect();
-    let mut sites = CallSites::default();
-    let functions = find_callers::<D>(memory, symbols, &allocators, &mut sites, cancel);
-    let mut code = Vec::new();
-    for (start, bytes) in functions {
-        if cancel.is_set() {
+    let allocators: HashMap<u64, Vec<Allocation>> = known
+        .filter_map(|one| Some((symbols.find(one.name)?.0, vec![Allocation::of(one)])))
+        .collect();
+    let mut fresh: HashSet<u64> = allocators.keys().copied().collect();
+    let mut search = Search { memory, symbols, cancel, allocators, sites: BTreeMap::new() };
+    let mut read = TextRead::default();
+    for round in 0..MOST_ROUNDS {
+        if fresh.is_empty() || cancel.is_set() {
             break;
         }
-        code.resize(bytes as usize, 0);
-        if memory.read(Va(start), &mut code).is_err() {
-            sites.unread_bytes += bytes;
-            continue;
+        let mut again = TextRead::default();
+        let done = if round == 0 { &mut read } else { &mut again };
+        let callers = search.callers::<X86_64>(&fresh, done);
+        fresh.clear();
+        for (start, bytes) in callers {
+            match search.follow::<X86_64>(start, bytes) {
+                Some(true) => fresh.extend([start]),
+                Some(false) => {}
+                None => read.unread_bytes += bytes,
+            }
         }
-        let instructions = D::instructions(&code, start);
+    }
+    CallSites {
+        list: search.sites.into_values().flatten().collect(),
+        text_bytes: read.bytes,
+        unread_bytes: read.unread_bytes,
+    }
+}
+
+struct Search<'s> {
+    memory: &'s dyn Memory,
+    symbols: &'s Kallsyms,
+    cancel: &'s Cancel,
+    /// What a call of these functions allocates: allocators, and wrappers around them.
+    allocators: HashMap<u64, Vec<Allocation>>,
+    /// The call sites of each function.
+    sites: BTreeMap<u64, Vec<CallSite>>,
+}
+
+impl Search<'_> {
+    /// The functions that seem to call one of these: where they begin, and how many bytes are
+    /// followed.
+    fn callers<D: Decoder>(
+        &self,
+        called: &HashSet<u64>,
+        read: &mut TextRead,
+    ) -> BTreeMap<u64, u64> {
+        let mut functions: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut add = |at: u64, target: u64| {
+            if called.contains(&target)
+                && let Some(symbol) = self.symbols.symbolize(Va(at))
+            {
+                let start = at.wrapping_sub(symbol.offset);
+                let bytes = symbol.size.unwrap_or(symbol.offset + UNKNOWN_END);
+                functions.insert(start, bytes.min(LONGEST_FUNCTION));
+            }
+        };
+        for range in text::of_all(self.symbols) {
+            if self.cancel.is_set() {
+                return BTreeMap::new();
+            }
+            text::direct_branches::<D>(self.memory, range, read, &mut add);
+        }
+        functions
+    }
+
+    /// Follows one function. Whether it is a wrapper of which more is known than before; `None` where
+    /// it cannot be read.
+    fn follow<D: Decoder>(&mut self, start: u64, bytes: u64) -> Option<bool> {
+        if self.cancel.is_set() {
+            return Some(false);
+        }
+        let mut code = vec![0; bytes as usize];
+        self.memory.read(Va(start), &mut code).ok()?;
         let range = start..start.saturating_add(bytes);
-        let calls = flow::calls(instructions, range, &D::CONVENTION, &allocators);
-        sites.list.extend(calls.into_iter().map(|call| call_site(memory, start, call)));
+        let is_allocator = |target| self.allocators.contains_key(&target);
+        let instructions = D::instructions(&code, start);
+        let calls = flow::calls(instructions, range, &D::CONVENTION, &is_allocator);
+        let load = |from| self.memory.read_u64(Va(from)).ok().filter(|value| *value != 0);
+        let is_wrapper = self.is_wrapper(start);
+        let (mut sites, mut made) = (Vec::new(), Vec::new());
+        for call in &calls {
+            let Some(allocations) = self.allocators.get(&call.target) else { continue };
+            let has_result = allocations.iter().any(|one| one.is_result);
+            for one in allocations {
+                let here = one.at_call(&call.arguments, &load);
+                let keeps_stores = one.is_result || !has_result;
+                let stores = if keeps_stores { call.stores.clone() } else { Vec::new() };
+                let outer = Allocation {
+                    is_result: one.is_result && call.is_returned,
+                    stores: [&here.stores[..], &stores[..]].concat(),
+                    ..here.clone()
+                };
+                sites.push(CallSite {
+                    at: Va(call.at),
+                    function: Va(start),
+                    allocator: Va(call.target),
+                    cache: here.cache.constant().map(Va),
+                    takes_cache: here.takes_cache,
+                    size: here.size.constant().filter(|size| *size > 0),
+                    stores,
+                    inherited: here.stores,
+                    is_wrapper,
+                });
+                if outer.is_told() && made.len() < MOST_ALLOCATIONS && !made.contains(&outer) {
+                    made.push(outer);
+                }
+            }
+        }
+        self.sites.insert(start, sites);
+        let is_allocator = self.is_base(start);
+        let is_new = is_wrapper
+            && !is_allocator
+            && !made.is_empty()
+            && self.allocators.get(&start) != Some(&made);
+        if is_new {
+            self.allocators.insert(start, made);
+        }
+        Some(is_new)
     }
-    sites
+
+    /// Whether a function only allocates for its caller.
+    fn is_wrapper(&self, function: u64) -> bool {
+        self.symbols.symbolize(Va(function)).is_some_and(|symbol| match symbol.module {
+            Some(module) => is_wrapper_of(module, symbol.name),
+            None => is_wrapper(symbol.name),
+        })
+    }
+
+    /// Whether a function is one of the kernel's allocators, of which all is known.
+    fn is_base(&self, function: u64) -> bool {
+        let symbol = self.symbols.symbolize(Va(function));
+        symbol.is_some_and(|symbol| ALLOCATORS.iter().any(|one| one.name == symbol.name))
+    }
 }
 
-/// The functions that seem to call an allocator: where they begin, and how many bytes are
-/// followed.
-fn find_callers<D: Decoder>(
-    memory: &dyn Memory,
-    symbols: &Kallsyms,
-    allocators: &HashMap<u64, Allocator>,
-    sites: &mut CallSites,
-    cancel: &Cancel,
-) -> BTreeMap<u64, u64> {
-    let mut functions: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut add = |at: u64, target: u64| {
-        if allocators.contains_key(&target)
-            && let Some(symbol) = symbols.symbolize(Va(at))
-        {
-            let start = at.wrapping_sub(symbol.offset);
-            let bytes = symbol.size.unwrap_or(symbol.offset + UNKNOWN_END);
-            functions.insert(start, bytes.min(LONGEST_FUNCTION));
-        }
-    };
-    for range in text(symbols) {
-        if cancel.is_set() {
-            return BTreeMap::new();
-        }
-        search::<D>(memory, range, sites, &mut add);
-    }
-    functions
-}
+#[cfg(test)]
+pub(crate) mod tests {
+    use iced_x86::IcedError;
+    use iced_x86::code_asm::*;
+    use sysak_base::{Fault, Why};
 
-fn call_site(memory: &dyn Memory, function: u64, call: flow::Call) -> CallSite {
-    let cache = call.cache_from.and_then(|from| memory.read_u64(Va(from)).ok());
-    CallSite {
-        at: Va(call.at),
-        function: Va(function),
-        allocator: call.allocator.name,
-        cache: cache.filter(|cache| *cache != 0).map(Va),
-        takes_cache: call.allocator.cache.is_some(),
-        size: call.size.filter(|size| *size > 0),
-        stores: call.stores,
-    }
-}
+    use super::*;
 
-/// The kernel's text, and the parts of the modules' memory that have symbols.
-fn text(symbols: &Kallsyms) -> Vec<(u64, u64)> {
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    if let (Some(start), Some(end)) = (symbols.find("_stext"), symbols.find("_etext")) {
-        ranges.push((start.0, end.0));
-    }
-    for (_, at, module) in symbols.iter() {
-        if module.is_none() {
-            continue;
-        }
-        let size = symbols.symbolize(at).and_then(|symbol| symbol.size).unwrap_or(PAGE_SIZE);
-        let end = at.0.saturating_add(size.min(LONGEST_FUNCTION));
-        match ranges.last_mut().filter(|last| last.1.saturating_add(MOST_MODULE_GAP) >= at.0) {
-            Some(last) if last.0 <= at.0 => last.1 = last.1.max(end),
-            _ => ranges.push((at.0, end)),
+    const START: u64 = 0xffff_ffff_c000_0000;
+    const FUNCTION_BYTES: u64 = 256;
+
+    /// Text from [`START`] on.
+    pub(crate) struct Text(pub(crate) Vec<u8>);
+
+    impl Memory for Text {
+        fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+            let from = at.0.wrapping_sub(START) as usize;
+            let part = self.0.get(from..from.saturating_add(buf.len()));
+            let part = part.ok_or(Fault { at, why: Why::Absent })?;
+            buf.copy_from_slice(part);
+            Ok(())
         }
     }
-    let mut left = MOST_TEXT_BYTES;
-    ranges.retain_mut(|(start, end)| {
-        let bytes = end.saturating_sub(*start).min(left);
-        *end = start.saturating_add(bytes);
-        left -= bytes;
-        bytes > 0
-    });
-    ranges
-}
 
-/// Gives `each` every direct call and jump in a range of text: where it stands, and where it
-/// leads to.
-fn search<D: Decoder>(
-    memory: &dyn Memory,
-    (start, end): (u64, u64),
-    sites: &mut CallSites,
-    each: &mut dyn FnMut(u64, u64),
-) {
-    let mut scratch = Vec::new();
-    let mut at = start;
-    while at < end {
-        // A piece that cannot be read whole is read up to the next page.
-        let to_page_end = (at | (PAGE_SIZE - 1)) + 1 - at;
-        let sizes = [PIECE_BYTES.min(end - at), to_page_end.min(end - at)];
-        let read = sizes.into_iter().find(|bytes| {
-            let Ok(code) = memory.view(Va(at), *bytes as usize, &mut scratch) else { return false };
-            D::direct_branches(code, at, each);
-            true
+    /// Where the n-th function begins.
+    pub(crate) fn at(function: u64) -> u64 {
+        START + function * FUNCTION_BYTES
+    }
+
+    pub(crate) fn function(
+        code: &mut Vec<u8>,
+        make: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
+    ) {
+        let mut asm = CodeAssembler::new(64).unwrap();
+        make(&mut asm).unwrap();
+        code.extend(asm.assemble(START + code.len() as u64).unwrap());
+        code.resize(code.len().next_multiple_of(FUNCTION_BYTES as usize), 0x90);
+    }
+
+    /// A symbol of the n-th function.
+    pub(crate) fn symbol((place, name): (u64, &str)) -> (String, Va, u64) {
+        (name.to_owned(), Va(at(place)), FUNCTION_BYTES)
+    }
+
+    #[test]
+    fn a_call_of_a_wrapper_around_a_wrapper_is_a_call_site_of_whoever_calls_it() {
+        let mut code = Vec::new();
+        function(&mut code, |a| a.ret());
+        // usb_alloc_coherent(…, size): asks for its own second argument.
+        function(&mut code, |a| {
+            a.mov(rdi, rsi)?;
+            a.call(at(0))?;
+            a.ret()
         });
-        match read {
-            Some(bytes) => {
-                sites.text_bytes += bytes;
-                // A call across the border begins in the last bytes: they are read again.
-                let again = (D::BRANCH_BYTES as u64 - 1).min(bytes - 1);
-                at += if at + bytes < end { bytes - again } else { bytes };
-            }
-            None => {
-                sites.unread_bytes += sizes[1];
-                at += sizes[1];
-            }
-        }
+        // usb_alloc_urb(size): passes it on.
+        function(&mut code, |a| {
+            a.mov(rsi, rdi)?;
+            a.jmp(at(1))
+        });
+        function(&mut code, |a| {
+            a.mov(edi, 48)?;
+            a.call(at(2))?;
+            a.mov(dword_ptr(rax + 8), 77)?;
+            a.ret()
+        });
+        let mut symbols = Kallsyms::default();
+        let core = ["__kmalloc", "usb_alloc_coherent", "usb_alloc_urb"];
+        symbols.add_module("usbcore", (0..).zip(core).map(symbol));
+        symbols.add_module("driver", [symbol((3, "driver_probe"))].into_iter());
+        let found = find(&Text(code), &symbols, &Cancel::default());
+        let callers: Vec<_> = found.list.iter().filter(|site| !site.is_wrapper).collect();
+        assert_eq!(callers.len(), 1);
+        assert_eq!((callers[0].function, callers[0].size), (Va(at(3)), Some(48)));
+        assert_eq!(callers[0].stores, [(8, 77)], "what a wrapper returns is the object");
+        assert_eq!(found.list.len(), 3, "the wrappers' own calls are known as such");
     }
 }

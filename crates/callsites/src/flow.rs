@@ -1,16 +1,14 @@
 //! Follows values through a function's registers: what they hold where an allocator is called,
 //! and what is stored into its result.
 //!
-//! One pass over the function, forwards: constants, addresses, values loaded from variables and
-//! new objects are followed from register to register. A branch forwards hands its registers on.
+//! One pass over the function, forwards: its arguments, constants, addresses, values loaded from
+//! variables and new objects are followed from register to register. A branch forwards hands its registers on.
 //! Where branches meet, only values on which they agree remain known. Loops are not repeated.
 //!
 //! **Invariant:** a value is known only if every path that was followed agrees on it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
-
-use sysak_kernel::functions::allocators::Allocator;
 
 use crate::decoder::{Address, CallingConvention, Instruction, Operation, Register, Source};
 
@@ -18,21 +16,26 @@ use crate::decoder::{Address, CallingConvention, Instruction, Operation, Registe
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) at: u64,
-    pub(crate) allocator: Allocator,
-    /// Where the pointer to the cache was loaded from.
-    pub(crate) cache_from: Option<u64>,
-    pub(crate) size: Option<u64>,
+    /// The allocator's first instruction.
+    pub(crate) target: u64,
+    /// What the registers of its arguments hold.
+    pub(crate) arguments: Vec<Value>,
+    /// Constants that are stored into its result: offset and value.
     pub(crate) stores: Vec<(u64, u64)>,
+    /// Whether the function seems to return the call's result to its own caller.
+    pub(crate) is_returned: bool,
 }
 
 /// What a register holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Value {
+pub(crate) enum Value {
     #[default]
     Unknown,
     Constant(u64),
     /// The word at this address.
     Loaded(u64),
+    /// The function's own argument, by its place.
+    Argument(usize),
     /// The result of a call: an index into the calls.
     Object(usize),
 }
@@ -49,13 +52,17 @@ pub(crate) fn calls(
     instructions: impl Iterator<Item = Instruction>,
     range: Range<u64>,
     convention: &CallingConvention,
-    allocators: &HashMap<u64, Allocator>,
+    is_allocator: &dyn Fn(u64) -> bool,
 ) -> Vec<Call> {
+    let mut registers = Registers::default();
+    for (place, argument) in convention.arguments.iter().enumerate() {
+        registers[argument.index()] = Value::Argument(place);
+    }
     let mut flow = Flow {
-        allocators,
+        is_allocator,
         convention,
         range,
-        registers: Some(Registers::default()),
+        registers: Some(registers),
         waiting: BTreeMap::new(),
         calls: Vec::new(),
     };
@@ -67,7 +74,7 @@ pub(crate) fn calls(
 }
 
 struct Flow<'f> {
-    allocators: &'f HashMap<u64, Allocator>,
+    is_allocator: &'f dyn Fn(u64) -> bool,
     convention: &'f CallingConvention,
     range: Range<u64>,
     /// `None` behind a jump: the instruction before does not lead here.
@@ -104,7 +111,7 @@ impl Flow<'_> {
             Operation::Call { target } => self.call(instruction.at, target),
             Operation::Branch { target } => self.branch(target),
             Operation::Jump { target } => self.jump(instruction.at, target),
-            Operation::End => self.registers = None,
+            Operation::End => self.leave(),
             Operation::Clobber(registers) => {
                 registers.iter().for_each(|register| self.set(register, Value::Unknown));
             }
@@ -120,19 +127,34 @@ impl Flow<'_> {
         }
     }
 
-    /// A jump inside of the function; to an allocator it is the function's last call.
+    /// A jump inside of the function; to an allocator it is the function's last call, and to
+    /// anything else it may be a return through a thunk.
     fn jump(&mut self, at: u64, target: u64) {
         if self.range.contains(&target) {
             self.branch(target);
-        } else if let Some(allocator) = self.allocators.get(&target) {
-            self.add_call(at, *allocator);
+            self.registers = None;
+            return;
+        }
+        if (self.is_allocator)(target) {
+            let object = self.add_call(at, target);
+            self.set(self.convention.result, Value::Object(object));
+        }
+        self.leave();
+    }
+
+    /// The end of a way through the function: what the result's register holds is returned.
+    fn leave(&mut self) {
+        if let Value::Object(object) = self.get(self.convention.result)
+            && let Some(call) = self.calls.get_mut(object)
+        {
+            call.is_returned = true;
         }
         self.registers = None;
     }
 
     fn call(&mut self, at: u64, target: Option<u64>) {
-        let allocator = target.and_then(|target| self.allocators.get(&target).copied());
-        let object = allocator.map(|allocator| self.add_call(at, allocator));
+        let target = target.filter(|target| (self.is_allocator)(*target));
+        let object = target.map(|target| self.add_call(at, target));
         for register in self.convention.clobbered.iter() {
             self.set(register, Value::Unknown);
         }
@@ -142,22 +164,9 @@ impl Flow<'_> {
     }
 
     /// Keeps a call; the result is its index.
-    fn add_call(&mut self, at: u64, allocator: Allocator) -> usize {
-        let constant = |value| match value {
-            Value::Constant(value) => Some(value),
-            _ => None,
-        };
-        let loaded = |value| match value {
-            Value::Loaded(from) => Some(from),
-            _ => None,
-        };
-        self.calls.push(Call {
-            at,
-            allocator,
-            cache_from: allocator.cache.and_then(|at| loaded(self.argument(at))),
-            size: allocator.size.and_then(|at| constant(self.argument(at))),
-            stores: Vec::new(),
-        });
+    fn add_call(&mut self, at: u64, target: u64) -> usize {
+        let arguments = self.convention.arguments.iter().map(|one| self.get(*one)).collect();
+        self.calls.push(Call { at, target, arguments, stores: Vec::new(), is_returned: false });
         self.calls.len() - 1
     }
 
@@ -185,11 +194,6 @@ impl Flow<'_> {
         if let Some(call) = call.filter(|_| to.offset <= LARGEST_OFFSET) {
             call.stores.push((to.offset, value));
         }
-    }
-
-    fn argument(&self, at: usize) -> Value {
-        let register = self.convention.arguments.get(at);
-        register.map_or(Value::Unknown, |register| self.get(*register))
     }
 
     fn get(&self, register: Register) -> Value {
@@ -239,12 +243,11 @@ mod tests {
 
     /// The calls in a function of these operations, four bytes each.
     fn follow(operations: &[Operation]) -> Vec<Call> {
-        let allocator = Allocator { name: "kmalloc", cache: None, size: Some(0) };
         let instructions = (0..).step_by(4).zip(operations);
         let instructions =
             instructions.map(|(at, operation)| Instruction { at, operation: *operation });
         let range = 0..operations.len() as u64 * 4;
-        calls(instructions, range, &CONVENTION, &HashMap::from([(ALLOC, allocator)]))
+        calls(instructions, range, &CONVENTION, &|target| target == ALLOC)
     }
 
     fn constant(to: Register, value: u64) -> Operation {
@@ -265,9 +268,10 @@ mod tests {
             Operation::Jump { target: ALLOC },
         ]);
         assert_eq!(found.len(), 2, "a call at the end of a function is a jump");
-        assert_eq!((found[0].at, found[0].size), (4, Some(48)));
+        assert_eq!((found[0].at, found[0].arguments[0]), (4, Value::Constant(48)));
         assert_eq!(found[0].stores, [(16, 7)], "what a call may change is not stored");
-        assert_eq!(found[1].size, None);
+        assert_eq!(found[1].arguments[0], Value::Unknown);
+        assert_eq!([found[0].is_returned, found[1].is_returned], [false, true]);
     }
 
     #[test]
@@ -280,7 +284,24 @@ mod tests {
             Operation::Clobber(RegisterSet::EMPTY.with(ARGUMENT)),
             Operation::Call { target: Some(ALLOC) },
         ]);
-        let sizes: Vec<_> = found.iter().map(|call| call.size).collect();
-        assert_eq!(sizes, [Some(0x40), None]);
+        let sizes: Vec<_> = found.iter().map(|call| call.arguments[0]).collect();
+        assert_eq!(sizes, [Value::Constant(0x40), Value::Unknown]);
+    }
+
+    #[test]
+    fn a_wrapper_hands_its_argument_on_and_returns_the_object() {
+        let found = follow(&[
+            Operation::Move { to: OTHER, from: ARGUMENT },
+            Operation::Call { target: None },
+            Operation::Move { to: ARGUMENT, from: OTHER },
+            Operation::Call { target: Some(ALLOC) },
+            Operation::End,
+            constant(ARGUMENT, 8),
+            Operation::Call { target: Some(ALLOC) },
+            constant(RESULT, 0),
+            Operation::End,
+        ]);
+        assert_eq!((found[0].arguments[0], found[0].is_returned), (Value::Argument(0), true));
+        assert_eq!((found[1].arguments[0], found[1].is_returned), (Value::Constant(8), false));
     }
 }

@@ -15,10 +15,12 @@ mod find;
 mod flow;
 mod link;
 mod matching;
+mod text;
+mod wrapper;
 mod x86_64;
 
 pub use find::{CallSites, find};
-pub use link::{LinkedSite, Traits, linked_sites};
+pub use link::{Link, LinkedSite, Traits, linked_sites};
 pub use matching::{Matching, Subject, matching};
 
 use sysak_base::Va;
@@ -30,8 +32,8 @@ pub struct CallSite {
     pub at: Va,
     /// First instruction of the function that it lies in.
     pub function: Va,
-    /// The allocator that is called.
-    pub allocator: &'static str,
+    /// The allocator that is called, or a wrapper around one.
+    pub allocator: Va,
     /// The cache (`struct kmem_cache`), where it is loaded from a variable.
     pub cache: Option<Va>,
     /// Whether the allocator has an argument for the cache.
@@ -40,4 +42,8 @@ pub struct CallSite {
     pub size: Option<u64>,
     /// Constants that are stored into the new object: offset and value.
     pub stores: Vec<(u64, u64)>,
+    /// Constants that wrappers between the function and the allocator store into it.
+    pub inherited: Vec<(u64, u64)>,
+    /// Whether the function only allocates for its callers, which have call sites of their own.
+    pub is_wrapper: bool,
 }

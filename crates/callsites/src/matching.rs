@@ -1,7 +1,7 @@
 //! Matches call sites with the objects of a cache: for leaks that have stopped, and for crash dumps.
 //!
-//! **Danger:** code that allocates such objects need not have allocated these. Where many call
-//! sites are linked equally, none of them is named.
+//! **Danger:** code that allocates such objects need not have allocated these. Hundreds of call sites
+//! ask for a size: a function is named only if something else links it, and more than any other.
 
 use std::collections::HashSet;
 
@@ -12,15 +12,10 @@ use sysak_infer::object_types::modules_of;
 use sysak_infer::{Handling, InferredType, Types};
 use sysak_kernel::{Kernel, read};
 
-use crate::{CallSites, LinkedSite, Traits, linked_sites};
+use crate::{CallSites, Link, LinkedSite, Traits, linked_sites};
 
 /// Functions that are named.
 const MOST: usize = 5;
-/// More functions that are linked about equally are not named at all.
-const MOST_EQUAL: usize = 10;
-/// The strength of the link where a function returns, or takes, a pointer to the likeliest type.
-const RETURNS: u32 = 4;
-const TAKES: u32 = 3;
 /// Objects whose words are compared.
 const SAMPLE: usize = 100;
 /// A word is a constant where this share of the objects has it.
@@ -76,22 +71,36 @@ pub fn matching(
     let declared = |function: Va| {
         let symbol = kernel.symbols.symbolize(function)?;
         match types.handling(symbol.name.split('.').next()?, inferred?.id)? {
-            Handling::Returns => Some(RETURNS),
-            Handling::Takes => Some(TAKES),
+            Handling::Returns => Some(Link::ReturnsType),
+            Handling::Takes => Some(Link::TakesType),
         }
     };
     let mut known = HashSet::new();
     let mut linked = linked_sites(sites, kernel.symbols, &traits, &declared);
     linked.retain(|one| known.insert(one.site.function));
     let functions = linked.len() as u64;
-    // A much weaker link than the strongest is no reason to name a function.
-    let strongest = linked.first().map_or(0, |first| first.strength);
-    linked.retain(|one| one.strength * 2 >= strongest);
-    if linked.len() > MOST_EQUAL {
-        linked.clear();
+    // Of merged caches the others' users pass the pointer on, where it is not seen.
+    let own_cache = traits.sizes.is_none() && info.aliases.is_empty();
+    Matching { named: named(linked, own_cache), functions }
+}
+
+/// Those to name of the call sites that fit, the strongest linked first.
+///
+/// `own_cache`: the objects have a cache of their own, so that a pointer to it has linked them all.
+fn named(mut linked: Vec<LinkedSite>, own_cache: bool) -> Vec<LinkedSite> {
+    if own_cache && linked.len() == 1 {
+        return linked;
     }
+    let Some(first) = linked.first() else { return Vec::new() };
+    let strongest = first.strength();
+    let is_told_apart = linked.get(1).is_none_or(|second| second.strength() < strongest);
+    if !is_told_apart || !first.may_stand_first(own_cache) {
+        return Vec::new();
+    }
+    // A much weaker link than the strongest is no reason to name a function.
+    linked.retain(|one| one.is_linked() && one.strength() * 2 >= strongest);
     linked.truncate(MOST);
-    Matching { named: linked, functions }
+    linked
 }
 
 /// Words that nearly all objects of the group share: offset and word.
@@ -123,4 +132,54 @@ fn kmalloc_sizes(heap: &Heap, cache: u16) -> Option<(u64, u64)> {
         let below = sizes.map(|other| other.object_size).filter(|size| *size < info.object_size);
         (below.max().unwrap_or(0).into(), info.object_size.into())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CallSite;
+
+    /// Call sites with these links, in this order.
+    fn linked(all: &[&[Link]]) -> Vec<LinkedSite> {
+        let site = |(at, links): (u64, &&[Link])| {
+            let site = CallSite {
+                at: Va(at),
+                function: Va(at),
+                allocator: Va(0),
+                cache: None,
+                takes_cache: false,
+                size: Some(64),
+                stores: Vec::new(),
+                inherited: Vec::new(),
+                is_wrapper: false,
+            };
+            LinkedSite { site, links: links.to_vec() }
+        };
+        (0..).zip(all).map(site).collect()
+    }
+
+    fn names(all: &[&[Link]], own_cache: bool) -> Vec<u64> {
+        named(linked(all), own_cache).iter().map(|one| one.site.at.0).collect()
+    }
+
+    #[test]
+    fn a_size_names_nobody_even_where_only_one_asks_for_exactly_that() {
+        assert!(names(&[&[Link::ExactSize], &[], &[]], false).is_empty());
+        assert!(names(&[&[]], false).is_empty());
+        assert!(names(&[], true).is_empty());
+    }
+
+    #[test]
+    fn the_first_must_be_linked_more_strongly_than_any_other() {
+        let (rare, constant): (&[Link], &[Link]) = (&[Link::StoredRare], &[Link::StoredConstant]);
+        assert!(names(&[rare, rare, &[]], false).is_empty());
+        assert_eq!(names(&[rare, constant, &[Link::ExactSize], &[]], false), [0, 1]);
+        assert!(names(&[constant, &[]], false).is_empty(), "too little links it");
+    }
+
+    #[test]
+    fn the_only_function_that_uses_a_cache_of_its_own_is_named() {
+        assert_eq!(names(&[&[]], true), [0]);
+        assert!(names(&[&[], &[]], true).is_empty());
+    }
 }

@@ -1,32 +1,44 @@
 //! Handmade functions, assembled and followed.
 
-use std::collections::HashMap;
-
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
-use sysak_kernel::functions::allocators::{ALLOCATORS, Allocator};
+use sysak_kernel::functions::allocators::ALLOCATORS;
 
 use super::X86_64;
 use crate::decoder::Decoder;
-use crate::flow::{self, Call};
+use crate::flow;
+use crate::wrapper::Allocation;
 
 const START: u64 = 0xffff_ffff_8100_0000;
 const ALLOC: u64 = 0xffff_ffff_8120_0000;
 const OPS: u64 = 0xffff_ffff_8240_0040;
 const CACHE: u64 = 0xffff_ffff_82c0_0128;
 
-fn found(name: &str, make: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<Call> {
-    let entry = *ALLOCATORS.iter().find(|entry| entry.name == name).unwrap();
+/// What is known at a call of an allocator.
+struct Known {
+    /// Where the pointer to the cache was loaded from.
+    cache_from: Option<u64>,
+    size: Option<u64>,
+    stores: Vec<(u64, u64)>,
+}
+
+fn found(name: &str, make: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<Known> {
+    let allocator = ALLOCATORS.iter().find(|entry| entry.name == name).unwrap();
     let mut asm = CodeAssembler::new(64).unwrap();
     make(&mut asm).unwrap();
     let code = asm.assemble(START).unwrap();
-    calls(&code, START, entry)
+    let known = |call: flow::Call| {
+        let here = Allocation::of(allocator).at_call(&call.arguments, &Some);
+        let (cache_from, size) = (here.cache.constant(), here.size.constant());
+        Known { cache_from, size, stores: call.stores }
+    };
+    calls(&code, START).into_iter().map(known).collect()
 }
 
-fn calls(code: &[u8], start: u64, entry: Allocator) -> Vec<Call> {
-    let allocators = HashMap::from([(ALLOC, entry)]);
+fn calls(code: &[u8], start: u64) -> Vec<flow::Call> {
     let range = start..start.saturating_add(code.len() as u64);
-    flow::calls(X86_64::instructions(code, start), range, &X86_64::CONVENTION, &allocators)
+    let instructions = X86_64::instructions(code, start);
+    flow::calls(instructions, range, &X86_64::CONVENTION, &|target| target == ALLOC)
 }
 
 #[test]
@@ -91,9 +103,8 @@ fn random_bytes_are_decoded_to_the_end() {
     })
     .take(1 << 16)
     .collect();
-    let entry = ALLOCATORS[0];
     for start in [0, START, u64::MAX - 100] {
-        let _ = calls(&code, start, entry);
+        let _ = calls(&code, start);
     }
 }
 

@@ -18,7 +18,7 @@ pub fn functions(kernel: &Kernel<'_>, found: Option<&Matching>) -> Vec<report::F
             module: symbol.and_then(|symbol| symbol.module).map(Into::into),
             source: report::FunctionSource::Static,
             asked_bytes: one.site.size,
-            linked: Some(one.strength > 0),
+            linked: Some(one.is_linked()),
             ..report::Function::default()
         }
     });

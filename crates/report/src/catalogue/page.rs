@@ -47,10 +47,10 @@ messages! {
         "可能分配了这些 object 的代码（由搜索内核代码得到，并未观察到实际分配）："
     }
     asks_for(size) { "requests {size} bytes", "申请 {size} 字节" }
-    possible_others(count) { "{count} other call sites match by size only", "另有 {count} 处调用点仅大小相符" }
+    possible_others(count) { "{count} other call sites fit less closely", "另有 {count} 处调用点也可能，但线索更少" }
     possible_too_many(count) {
-        "In the kernel's code {count} call sites allocate objects of this cache and size; nothing else connects any of them with these objects.",
-        "内核代码中有 {count} 处调用点会分配该缓存、该大小的对象，除此之外没有线索将其中任何一处与这些对象联系起来。"
+        "In the kernel's code {count} call sites allocate objects of this cache and size; nothing else tells which of them allocated these.",
+        "内核代码中有 {count} 处调用点会分配该缓存、该大小的对象，除此之外没有线索说明这些对象由哪一处分配。"
     }
     ways_title() { "How they are allocated:", "分配路径：" }
     called_through(site) { "calls the allocator through {site}", "经由 {site} 调用分配器" }
