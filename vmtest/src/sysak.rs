@@ -38,6 +38,8 @@ pub struct Finding {
     pub functions: Vec<Function>,
     pub content_symbols: Vec<ContentSymbol>,
     pub holders: Vec<Holder>,
+    pub counted: Option<Counted>,
+    pub advice: Vec<String>,
     #[serde(rename = "type")]
     pub object_type: Option<ObjectType>,
 }
@@ -49,6 +51,23 @@ pub struct ObjectType {
     pub name: String,
     pub confidence: f64,
     pub module: Option<String>,
+}
+
+/// Objects that are freed with the last reference to them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Counted {
+    pub kind: String,
+    pub takers: Option<Vec<Taker>>,
+}
+
+/// A function that takes references.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Taker {
+    pub module: String,
+    pub function: String,
+    pub calls: String,
 }
 
 /// Who holds what is not lost.

@@ -10,6 +10,7 @@
 mod blocks;
 mod building_blocks;
 pub mod content;
+mod counted;
 mod evidence;
 pub mod fingerprint;
 mod inference;
@@ -23,6 +24,7 @@ mod score;
 mod signatures;
 mod types;
 
+pub use counted::counted_kind;
 pub use evidence::{Evidence, EvidenceKind, Sample};
 pub use inference::{Candidate, Inference};
 pub use kernel_view::{KernelView, Word, code_of};

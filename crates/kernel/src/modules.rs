@@ -15,7 +15,7 @@ use crate::list::{Stop, Walk, walk_list};
 use crate::read::{half, text, word};
 use crate::shape::{
     ArrayPlace, BtfShape, FieldPlace, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape,
-    find_btf_table, find_modules,
+    OUT_OF_TREE, find_btf_table, find_modules,
 };
 
 /// A large machine has some 500.
@@ -80,6 +80,26 @@ pub fn read_modules(memory: &dyn Memory, types: &TypeInfo, symbols: &mut Kallsym
         }
     }
     walk
+}
+
+/// The modules that were not built with the kernel, by name; `None` where that cannot be told.
+pub fn find_out_of_tree(
+    memory: &dyn Memory,
+    types: &TypeInfo,
+    symbols: &Kallsyms,
+) -> Option<HashSet<String>> {
+    let shape = ModuleShape::resolve(types).ok()?;
+    let (taints, head) = (shape.taints?, find_modules(symbols)?);
+    let walk = walk_list(memory, head, MAX_MODULES);
+    let name = |link: Va| {
+        let at = Va(link.0.wrapping_sub(shape.list));
+        let bits = memory.read_u64(at.at(taints)).ok()?;
+        let mut name = vec![0; shape.name.bytes.min(MAX_NAME_BYTES as u64) as usize];
+        memory.read(at.at(shape.name.at), &mut name).ok()?;
+        let name = string(&name, FieldPlace { at: 0, bytes: shape.name.bytes });
+        (bits >> OUT_OF_TREE & 1 != 0).then_some(name)
+    };
+    Some(walk.seen.into_iter().filter_map(name).collect())
 }
 
 /// `None` for a module that is not laid out yet.

@@ -13,6 +13,7 @@ use sysak_holders::{
 use sysak_infer::{InferredType, TypeInferrer, Types, kernel_types};
 use sysak_kernel::Kernel;
 
+use crate::counted::{Counted, CountedObjects};
 use crate::judge::Case;
 use crate::observed::Observed;
 use crate::plan::Scope;
@@ -31,6 +32,8 @@ pub struct Explanation {
     pub types: Vec<InferredType>,
     /// Which code may have allocated them, where nobody saw who did.
     pub call_sites: Option<Matching>,
+    /// Of a leak: whether they are counted, and who takes references to them.
+    pub counted: Option<Counted>,
     /// Who holds them, where that was looked for.
     pub holders: Option<Holders>,
 }
@@ -45,7 +48,7 @@ pub(crate) fn explain(
 ) -> HashMap<u16, Explanation> {
     let question = Question { kernel, observed, cases, is_asked: matches!(scope, Scope::Cache(_)) };
     let held = question.held_caches();
-    if held.is_empty() && !cases.iter().any(|case| question.wants_type(case)) {
+    if held.is_empty() && !cases.iter().any(|case| question.wants_type(case) || case.leaks) {
         return HashMap::new();
     }
     let types = kernel_types(kernel);
@@ -53,6 +56,9 @@ pub(crate) fn explain(
     let mut found: HashMap<u16, Explanation> = HashMap::new();
     for (cache, types) in question.types(&mut inferrer, cancel) {
         found.entry(cache).or_default().types = types;
+    }
+    for (cache, counted) in question.counted(&types, &found, cancel) {
+        found.entry(cache).or_default().counted = Some(counted);
     }
     for (cache, sites) in question.call_sites(&types, &found, cancel) {
         found.entry(cache).or_default().call_sites = Some(sites);
@@ -115,6 +121,33 @@ impl Question<'_, '_> {
         let is_proved = first.is_some_and(|first| first.unreachable >= PROVED_OBJECTS);
         let is_suspect = case.leaks && case.lost_through.is_none() || case.is_suspected();
         self.is_slab(case) && (self.is_asked || is_suspect) && !is_proved
+    }
+
+    /// Which leaks are of counted objects. Told whatever time is left: without it the report would accuse
+    /// whoever allocates.
+    fn counted(
+        &self,
+        types: &Types,
+        found: &HashMap<u16, Explanation>,
+        cancel: &Cancel,
+    ) -> Vec<(u16, Counted)> {
+        let counted = CountedObjects::new(self.kernel, types);
+        let of = |case: &Case| {
+            let cache = &self.observed.snapshot.heap.caches[usize::from(case.cache)];
+            let inferred = found.get(&case.cache).and_then(|known| known.types.first());
+            Some((case.cache, counted.of(cache, inferred, self.is_kernels(case), cancel)?))
+        };
+        let leaks = |case: &&Case| case.leaks && case.lost_through.is_none();
+        self.cases.iter().filter(leaks).filter_map(of).collect()
+    }
+
+    /// Whether a function of the kernel itself was seen allocating the objects.
+    fn is_kernels(&self, case: &Case) -> bool {
+        let Some(watched) = &self.observed.watched else { return false };
+        let names = &watched.watch.names;
+        let first = case.functions.first().map(|first| names.function(first.key).at);
+        let symbol = first.and_then(|at| self.kernel.symbols.symbolize_return(at));
+        symbol.is_some_and(|symbol| symbol.module.is_none())
     }
 
     fn call_sites(

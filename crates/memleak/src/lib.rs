@@ -7,6 +7,7 @@
 pub mod blame;
 pub mod callers;
 pub mod confirm;
+pub mod counted;
 pub mod decision;
 pub mod diagnose;
 pub mod explain;

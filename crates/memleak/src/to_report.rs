@@ -1,6 +1,7 @@
 //! Turns a diagnosis into the report: figures only, the sentences are the report's own.
 
 mod call_sites;
+mod counted;
 pub mod holders;
 pub mod types;
 mod watched;
@@ -176,6 +177,7 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
         .concat(),
         object_type: types::object_type(&explained.types),
         call_sites: explained.call_sites.as_ref().map(|sites| sites.functions),
+        counted: explained.counted.as_ref().map(counted::counted),
         explained_by: watched::explanation(case),
         ..report::Finding::default()
     }

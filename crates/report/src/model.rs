@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::lang::Lang;
 
 mod census;
+mod counted;
 mod finding;
 mod function;
 mod holders;
@@ -23,6 +24,7 @@ mod skipped;
 mod trace;
 
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
+pub use counted::{Counted, CountedKind, ReferenceTaker};
 pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, Holder,
     HolderKind, ObjectType, TypeReason, TypeReasonKind,

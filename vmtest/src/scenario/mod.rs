@@ -1,10 +1,12 @@
 //! What is tried on one kernel, each of these in a boot of its own:
 //! looks at memory alone, at a busy guest without leaks, modules that hold objects, modules that lose
 //! them, both readers, the kernel's own counts, the vmcore, and whose the memory is; the same for memory
-//! that is no slab object; whose the memory is, under more loads of user space; watching allocations where
-//! nothing is lost; watching modules that go on losing slab objects; and such that go on losing other memory.
+//! that is no slab object; counted objects of which references are lost; whose the memory is, under more loads of
+//! user space; watching allocations where nothing is lost; watching modules that go on losing slab objects; and such
+//! that go on losing other memory.
 
 mod classes;
+mod counted;
 mod counts;
 mod going_on;
 mod graph;
@@ -39,6 +41,9 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     }
     if args.wants("classes") {
         boot(kernel, args, checks, Threads::Two, classes::run)?;
+    }
+    if args.wants("counted") {
+        boot(kernel, args, checks, Threads::Two, counted::run)?;
     }
     if args.wants("memgraph") && !args.wants("static") {
         boot(kernel, args, checks, Threads::Two, graph::tmpfs)?;

@@ -3,6 +3,7 @@
 //! The tables are knowledge about kernels, 5.10 to 6.18; what they mean for a diagnosis is decided elsewhere.
 
 pub mod allocators;
+pub mod counted;
 mod entry;
 mod kernel_wrappers;
 mod module_wrappers;

@@ -4,6 +4,7 @@
 //! never by version. They are resolved once, before any loop.
 
 mod cgroup;
+mod counted;
 mod dangling;
 mod event;
 mod file;
@@ -26,12 +27,13 @@ mod zone;
 pub use cgroup::{
     CgroupShape, MemoryCgroupShape, NODE_CACHE, find_hierarchies, find_root_memory_cgroup,
 };
+pub use counted::COUNTED_STRUCTS;
 pub use dangling::find_dangling;
 pub use event::EventShape;
 pub use file::{EntryShape, FileShape, InodeShape, MountChain, MountShape, SystemShape};
 pub use module::{
     BtfShape, KERNEL_BTF_NAME, ModuleAreaPlace, ModuleAreaShape, ModuleShape, ModuleSymbolsShape,
-    find_btf_table, find_modules,
+    OUT_OF_TREE, find_btf_table, find_modules,
 };
 pub use open::{OpenShape, PipeShape, SocketShape};
 pub use owner::{

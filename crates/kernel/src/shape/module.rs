@@ -18,6 +18,8 @@ pub struct ModuleShape {
     pub state: u64,
     /// The state of a module that is not laid out yet.
     pub unformed: u64,
+    /// `taints`, a word of bits.
+    pub taints: Option<u64>,
     /// Its memory.
     pub areas: ModuleAreaShape,
     /// Its symbols, where the kernel keeps them.
@@ -93,6 +95,7 @@ impl ModuleShape {
                 .ok_or_else(|| Missing::Type("struct module.name".into()))?,
             state: names.need("module", "state")?,
             unformed: names.find_value("MODULE_STATE_UNFORMED").unwrap_or(3),
+            taints: names.find("module", "taints"),
             areas: ModuleAreaShape::resolve(names),
             symbols: ModuleSymbolsShape::resolve(names),
         })
@@ -159,6 +162,10 @@ impl BtfShape {
         })
     }
 }
+
+/// The bit of `module.taints` of a module that was not built with the kernel
+/// (`TAINT_OOT_MODULE`).
+pub const OUT_OF_TREE: u32 = 12;
 
 /// The head of the list of modules; listed where KALLSYMS_ALL is set.
 pub fn find_modules(symbols: &Kallsyms) -> Option<Va> {

@@ -39,6 +39,10 @@ messages! {
     probable_function(function) {
         "probably leaking function: {function}", "疑似泄漏函数: {function}"
     }
+    counted_function(function) {
+        "allocated by: {function}, counted: whoever took the last reference lost it",
+        "分配函数: {function}（引用计数对象，由最后取得引用者丢失）"
+    }
     leaking_function_unseen() { "leaking function: not seen yet", "泄漏函数: 尚未观察到" }
     growing_function(function) { "growing function: {function}", "增长来源函数: {function}" }
     allocating_function(function) { "allocated by: {function}", "分配函数: {function}" }

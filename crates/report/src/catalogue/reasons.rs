@@ -91,6 +91,25 @@ messages! {
         "请查找已修复该问题的 {module} 新版本。卸载该模块可以停止泄漏，但已泄漏的内存不会归还。"
     }
     upgrade_kernel() { "Look for a newer kernel that fixes it.", "请查找已修复该问题的内核版本。" }
+    counted_by(function) {
+        "{function} allocates these objects for everybody, and they are counted: each is freed when its last reference is given back. Look for the code that took a reference and lost it, not for the code that allocates.",
+        "这些对象由 {function} 统一分配，并使用引用计数：最后一个引用归还时才会释放。应查找取得引用而没有归还的代码，而不是分配它们的代码。"
+    }
+    counted_unseen() {
+        "These objects are counted: each is freed when its last reference is given back. Look for the code that took a reference and lost it, not for the code that allocates.",
+        "这些对象使用引用计数：最后一个引用归还时才会释放。应查找取得引用而没有归还的代码，而不是分配它们的代码。"
+    }
+    counted_takers(list) {
+        "Modules that were not built with this kernel and take such references: {list}. Look at these first; taking references is no proof.",
+        "以下不随该内核构建的模块会取得此类引用：{list}。请先检查它们，但这本身并不是证据。"
+    }
+    counted_taker(module, function, calls) {
+        "{module} ({function} calls {calls})", "{module}（{function} 调用 {calls}）"
+    }
+    counted_no_takers() {
+        "No module that was not built with this kernel calls a function that gives such a reference. One that the compiler takes in place leaves no call, so this excludes nobody.",
+        "没有发现不随该内核构建的模块调用取得此类引用的函数。由编译器内联的引用操作不留下调用，因此不能据此排除任何模块。"
+    }
     look_at(function) {
         "Look at the function {function} first: what it allocates is similar to the unreachable objects.",
         "请先检查函数 {function}：它分配的对象与不可达的对象内容相似。"

@@ -74,6 +74,9 @@ fn counted_table(doc: &mut Document, others: [Lean; 3], head: Vec<String>, rows:
 pub(super) fn last_line(doc: &mut Document, found: &Finding, lang: Lang) {
     let Some(first) = found.seen_functions().next() else { return };
     let (paint, line) = match found.verdict {
+        FindingVerdict::Leak if found.is_root() && found.counted.is_some() => {
+            (Paint::Plain, say::counted_function(lang, &first.place(lang)))
+        }
         FindingVerdict::Leak if found.is_root() => {
             match (found.leaking_function(), found.probable_function()) {
                 (Some(function), _) => {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Explanation, Function, Place, Plain, Symbolic};
+use super::{Address, Counted, Explanation, Function, Place, Plain, Symbolic};
 
 /// A slab cache, or another class of memory, and what is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +52,10 @@ pub struct Finding {
     /// The objects' type, as guessed.
     #[serde(rename = "type")]
     pub object_type: Option<ObjectType>,
+    /// Of a leak or of what grows: whether the objects are counted, so that whoever took a reference last may
+    /// have lost it, and not who allocated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
     /// What the pointers of the biggest group lead to.
     pub content_symbols: Vec<ContentSymbol>,
     /// Who holds the objects that are not lost.

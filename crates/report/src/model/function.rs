@@ -144,9 +144,11 @@ impl Finding {
         self.functions.iter().filter(|function| function.source == FunctionSource::Static)
     }
 
-    /// The function that is proved to lose what it allocates.
+    /// The function that is proved to lose what it allocates. Counted objects are lost by whoever took a
+    /// reference: nobody is proved to lose them.
     pub fn leaking_function(&self) -> Option<&Function> {
-        self.seen_functions().next().filter(|function| self.is_root() && function.loses())
+        let may_be_proved = self.is_root() && self.counted.is_none();
+        self.seen_functions().next().filter(|function| may_be_proved && function.loses())
     }
 
     /// Whether the fault is here: what is lost through another cache is that one's fault.
@@ -156,7 +158,8 @@ impl Finding {
 
     /// The function whose objects look like the lost ones, where nothing is proved.
     pub(crate) fn probable_function(&self) -> Option<&Function> {
-        let unproved = self.is_root() && self.leaking_function().is_none();
+        let unproved =
+            self.is_root() && self.counted.is_none() && self.leaking_function().is_none();
         let looks_alike = |function: &&Function| function.marked.unwrap_or(0) > 0;
         self.seen_functions().next().filter(looks_alike).filter(|_| unproved)
     }
@@ -165,6 +168,7 @@ impl Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Counted;
 
     fn leak(marked: Option<u64>, unreachable: Option<u64>) -> Finding {
         let function = Function { marked, unreachable, ..Function::default() };
@@ -194,7 +198,8 @@ mod tests {
         let held = Finding { verdict: FindingVerdict::Held, ..all_lost() };
         let through = Some("kmalloc-32".into());
         let child = Finding { lost_through: through, ..all_lost() };
-        for innocent in [held, child] {
+        let counted = Finding { counted: Some(Counted::default()), ..all_lost() };
+        for innocent in [held, child, counted] {
             assert!(innocent.leaking_function().is_none());
             assert!(innocent.probable_function().is_none());
         }

@@ -2,7 +2,10 @@
 
 use crate::catalogue as say;
 use crate::words::{counted, full_in, only_option, process, things_of};
-use crate::{Class, Finding, FindingVerdict, Lang, Report};
+use crate::{Class, Counted, Finding, FindingVerdict, Lang, Report};
+
+/// Functions that take references that are told.
+const TAKERS: usize = 4;
 
 /// `leaks` names what leaks by the report.
 pub(super) fn advice(
@@ -43,7 +46,9 @@ fn leak(
             false => say::look_through(lang, &things_of(through, lang), &only_option(through)),
         });
     }
-    if let Some(function) = finding.leaking_function() {
+    if let Some(objects) = finding.counted.as_ref().filter(|_| finding.is_root()) {
+        advice.extend(lost_reference(finding, objects, lang));
+    } else if let Some(function) = finding.leaking_function() {
         advice.extend(match &function.module {
             Some(module) => {
                 [say::tell_module(lang, module, &function.name), say::upgrade_module(lang, module)]
@@ -62,6 +67,30 @@ fn leak(
             Some(span) => say::reboot_before(lang, &span),
             None => say::reboot(lang),
         });
+    }
+    advice
+}
+
+/// Whose reference was lost: nobody saw that, but few modules take such references.
+fn lost_reference(finding: &Finding, objects: &Counted, lang: Lang) -> Vec<String> {
+    let mut advice = vec![match finding.seen_functions().next() {
+        Some(function) => say::counted_by(lang, &function.title(lang)),
+        None => say::counted_unseen(lang),
+    }];
+    match objects.takers.as_deref() {
+        Some([]) => advice.push(say::counted_no_takers(lang)),
+        Some(takers) => {
+            let mut parts: Vec<String> = takers
+                .iter()
+                .take(TAKERS)
+                .map(|one| say::counted_taker(lang, &one.module, &one.function, &one.calls))
+                .collect();
+            if takers.len() > TAKERS {
+                parts.push(format!("… (+{})", takers.len() - TAKERS));
+            }
+            advice.push(say::counted_takers(lang, &parts.join(&say::comma(lang))));
+        }
+        None => {}
     }
     advice
 }
@@ -110,6 +139,33 @@ fn is_mostly_room(finding: &Finding) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Function, ReferenceTaker};
+
+    #[test]
+    fn of_counted_objects_the_allocator_is_not_reported_to_anybody_and_takers_are_named() {
+        let copy_creds =
+            Function { name: "copy_creds".into(), unreachable: Some(1500), ..Function::default() };
+        let taker = ReferenceTaker {
+            module: "mydriver".into(),
+            function: "mydriver_open".into(),
+            calls: "get_task_cred".into(),
+        };
+        let with = |takers| Finding {
+            verdict: FindingVerdict::Leak,
+            functions: vec![copy_creds.clone()],
+            counted: Some(Counted { takers, ..Counted::default() }),
+            ..Finding::default()
+        };
+        let told =
+            |takers, lang| advice(&Report::default(), &with(takers), &[], false, lang).join("\n");
+        let named = told(Some(vec![taker]), Lang::En);
+        assert!(named.starts_with("copy_creds allocates these objects for everybody"), "{named}");
+        assert!(named.contains("mydriver (mydriver_open calls get_task_cred)"), "{named}");
+        for text in [named, told(None, Lang::En), told(Some(Vec::new()), Lang::En)] {
+            assert!(!text.contains("distribution") && !text.contains("never freed"), "{text}");
+        }
+        assert!(told(Some(Vec::new()), Lang::Zh).contains("引用计数"));
+    }
 
     #[test]
     fn a_symbol_of_a_module_blames_the_module() {
