@@ -9,5 +9,5 @@ mod ranges;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
 pub use memory::{Anchors, Fault, Memory, OwnProcess, Why};
-pub use progress::{Cancel, Progress, Quiet};
+pub use progress::{Budget, Cancel, Clock, Progress, Quiet};
 pub use ranges::{Ranges, VaRange};

@@ -3,7 +3,8 @@
 //! All targets go up together: a step is one search through memory, however many
 //! they are. Only a few references to each object are kept.
 //!
-//! **Invariant:** the search ends: no object is searched for twice, and depth and width are bounded.
+//! **Invariant:** the search ends: no object is searched for twice, and depth and width are bounded. A
+//! step that is cancelled counts for nothing: it may have missed the best reference.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -101,9 +102,10 @@ pub fn search(
             break;
         }
         let mut found: HashMap<Object, References> = HashMap::new();
+        let mut is_whole = true;
         with_roots(&mut |roots| {
             let wanted = ObjectSet::new(space.heap, frontier.iter().copied());
-            references::find(space, roots, &wanted, false, cancel, &mut |one| {
+            is_whole &= references::find(space, roots, &wanted, false, cancel, &mut |one| {
                 let known = found.entry(one.to).or_default();
                 let place = place_of(&one);
                 if known.is_refused(place) || !has_room(&known.kept, place) {
@@ -117,6 +119,9 @@ pub fn search(
         });
         let found: HashMap<Object, Vec<(Place, Reference)>> =
             found.into_iter().map(|(object, references)| (object, references.kept)).collect();
+        if !is_whole {
+            break;
+        }
         let above = |(place, one): &(Place, Reference)| match one.from {
             From::Object(object) if !place.ends && !asked.contains(&object) => Some(object),
             _ => None,
@@ -248,6 +253,11 @@ impl BestPaths {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use sysak_base::Budget;
+
     use super::*;
     use crate::references::tests::Part;
     use crate::testing::{BASE, Ram, page_set};
@@ -309,5 +319,37 @@ mod tests {
         let first = found.best_paths(&root_only).path(target).unwrap().last().unwrap().at;
         assert_eq!(first, BASE.at(0x10), "of paths of equal length always the same one");
         assert_eq!(found.best_paths(&owned).path(object(0, 9)), None);
+    }
+
+    #[test]
+    fn a_step_that_is_cancelled_counts_for_nothing() {
+        let mut ram = Ram::new(16);
+        let heap = ram.builder(&[(4, 0), (8, 1)]).seal();
+        let object = |slab, index| Object { slab, index };
+        let (target, above) = (object(0, 6), object(1, 2));
+        let [t, a] = [target, above].map(|object| heap.object_va(object).0);
+        // root → above → target: two steps.
+        ram.put(0x10, a);
+        ram.put_va(a, t);
+        let heap = ram.mark(heap, &[0]);
+        let pages = page_set(&[0]);
+        let none = Part(None);
+        let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
+        // A clock on which asking for the time takes a second.
+        let steps = |seconds: u64| {
+            let asked = AtomicU64::new(0);
+            let clock = move || Duration::from_secs(asked.fetch_add(1, Ordering::Relaxed));
+            let budget = Budget::new(Duration::from_secs(seconds), Box::new(clock));
+            let cancel = Cancel::default().within(budget);
+            let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
+            let limits = Limits { depth: 5 };
+            let found = search(space, &mut with, &[target], &All(object(1, 9)), limits, &cancel);
+            (found.up.len(), cancel.is_out_of_time())
+        };
+        let all: Vec<_> = (1..20).map(steps).collect();
+        assert_eq!(all[0], (0, true));
+        assert_eq!(all[18], (2, false));
+        assert!(all.contains(&(1, true)), "ended in the second step");
+        assert!(all.is_sorted_by_key(|(steps, _)| *steps));
     }
 }

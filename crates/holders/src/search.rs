@@ -40,6 +40,10 @@ pub fn find_holders<'w>(
     cancel: &Cancel,
 ) -> Vec<Option<Holders>> {
     let components = find_components(resolver, caches, cancel);
+    if cancel.is_set() {
+        // A reference that was not read may be the one that holds them.
+        return caches.iter().map(|_| None).collect();
+    }
     let samples = components.iter().flatten().flat_map(|one| &one.components);
     // What is part of its holder needs no search.
     let is_open = |object: &Object| resolver.own_distance(*object).is_none_or(|own| own > PROCESS);

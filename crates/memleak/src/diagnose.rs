@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use sysak_alloctrace::{LoadError, TraceError};
-use sysak_base::Cancel;
+use sysak_base::{Budget, Cancel};
 use sysak_heap::{Class, Tally, tally};
 use sysak_kernel::{Kernel, KernelError};
 use sysak_report::{Refusal, RefusalKind, Stage};
@@ -16,7 +16,7 @@ use sysak_snapshot::{Snapshot, Stages};
 
 use crate::confirm::Suspects;
 use crate::decision::{FirstFacts, Next};
-use crate::explain::{Explanation, explain};
+use crate::explain::{Explanation, budget, explain};
 use crate::judge::{Case, judge};
 use crate::observed::Observed;
 use crate::plan::{Plan, Scope, WatchPlan};
@@ -58,6 +58,8 @@ pub struct Diagnosis<'a> {
     pub cases: Vec<Case>,
     /// What could be explained of them, by their index in the heap.
     pub explanations: HashMap<u16, Explanation>,
+    /// The time that explaining had, where that was not enough for all.
+    pub unexplained: Option<Duration>,
 }
 
 impl Diagnosis<'_> {
@@ -105,7 +107,7 @@ pub fn diagnose<'a>(
     let cancel = if observed.watch_ended_in().is_some() { &patient } else { cancel };
     let is_judged =
         observed.interrupted.is_none_or(|stage| matches!(stage, Stage::Reach | Stage::Settle));
-    let (mut cases, mut explanations) = (Vec::new(), HashMap::new());
+    let (mut cases, mut explanations, mut unexplained) = (Vec::new(), HashMap::new(), None);
     if is_judged {
         let start = Instant::now();
         cases = judge(kernel, &mut observed, plan, scope, stages, cancel);
@@ -114,10 +116,13 @@ pub fn diagnose<'a>(
     let elsewhere = leaks_elsewhere(kernel, &observed, plan, scope, cancel);
     if is_judged && observed.interrupted.is_none() {
         let start = Instant::now();
-        explanations = explain(kernel, &mut observed, &cases, scope, cancel);
+        let limit = budget(observed.snapshot.times.look(), plan.explain_limit);
+        let cancel = cancel.within(Budget::new(limit, Box::new(move || start.elapsed())));
+        explanations = explain(kernel, &mut observed, &cases, scope, &cancel);
         observed.snapshot.times.explain += start.elapsed();
+        unexplained = cancel.is_out_of_time().then_some(limit);
     }
-    Ok(Diagnosis { scope, observed, elsewhere, cases, explanations })
+    Ok(Diagnosis { scope, observed, elsewhere, cases, explanations, unexplained })
 }
 
 /// What looks like a leak but was not to be judged: whoever asks for one class must not believe that all is well.

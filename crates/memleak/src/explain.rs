@@ -1,8 +1,12 @@
 //! What the objects are, which code may have allocated them, and who holds what is not lost.
 //!
 //! **Danger:** none of it is proof, so none of it changes a judgement.
+//!
+//! **Invariant:** explaining has a budget of time. What could not be found to its end is left out, so that
+//! half of a search never looks like its result.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sysak_base::{Cancel, PAGE_SIZE};
 use sysak_callsites::{Matching, Subject, matching};
@@ -21,9 +25,12 @@ use crate::rank::PROVED_OBJECTS;
 
 /// Memory that can be read a few times over without anybody noticing: 1 GiB.
 const CHEAP_BYTES: u64 = 1 << 30;
-/// A cache whose memory needs an explanation has so much, and such a share of all memory.
+/// A cache with less memory needs no explanation.
 const BIG_BYTES: u64 = 32 << 20;
+/// On a large machine it takes more: between that and such a share of all memory.
 const BIG_SHARE: u64 = 100;
+/// Explaining may take so long, however short the look was.
+const LEAST_BUDGET: Duration = Duration::from_secs(3);
 
 /// What could be explained of a case.
 #[derive(Default)]
@@ -36,6 +43,18 @@ pub struct Explanation {
     pub counted: Option<Counted>,
     /// Who holds them, where that was looked for.
     pub holders: Option<Holders>,
+}
+
+/// How long explaining may take after a look that took so long.
+pub(crate) fn budget(look: Duration, limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(look.max(LEAST_BUDGET))
+}
+
+/// From how many bytes on a cache needs an explanation, on a machine with so much memory. The middle
+/// between a size and a share grows more slowly than the machine: on 256 GiB it is 286 MiB.
+fn big_bytes(memory_bytes: u64) -> u64 {
+    let share = memory_bytes / BIG_SHARE;
+    BIG_BYTES.max(share.saturating_mul(BIG_BYTES).isqrt())
 }
 
 /// Explains the cases as far as they need it, each by the index of its cache.
@@ -162,6 +181,10 @@ impl Question<'_, '_> {
             return Vec::new();
         }
         let sites = sysak_callsites::find(kernel.memory, kernel.symbols, cancel);
+        if cancel.is_set() {
+            // Of some of the call sites, the one that stands out need not stand out of all.
+            return Vec::new();
+        }
         let of = |case: &Case| {
             let subject = Subject {
                 cache: case.cache,
@@ -190,13 +213,42 @@ impl Question<'_, '_> {
         self.is_asked || self.cases.iter().any(|case| case.is_suspected() || self.is_big(case))
     }
 
-    /// Whether a cache has so much memory that somebody will ask who holds it.
+    /// Whether a cache has so much memory that somebody will ask who holds it: a good part of the machine,
+    /// or more than any other that is shown.
     fn is_big(&self, case: &Case) -> bool {
+        let memory_bytes = self.observed.snapshot.census.counted_pages() * PAGE_SIZE;
+        let Some(bytes) = self.held_bytes(case) else { return false };
+        let most = self.cases.iter().filter_map(|other| self.held_bytes(other)).max();
+        bytes >= big_bytes(memory_bytes) || bytes >= BIG_BYTES && Some(bytes) == most
+    }
+
+    /// The memory of a cache that is no leak and that the kernel does not take back by itself.
+    fn held_bytes(&self, case: &Case) -> Option<u64> {
         let Observed { snapshot, tallies, .. } = self.observed;
         let info = &snapshot.heap.caches[usize::from(case.cache)];
-        let bytes = tallies[usize::from(case.cache)].pages * PAGE_SIZE;
-        let all = snapshot.census.counted_pages() * PAGE_SIZE;
         let is_held = !case.leaks && !info.reclaimable && info.class == Class::Slab;
-        is_held && bytes >= BIG_BYTES.max(all / BIG_SHARE)
+        is_held.then(|| tallies[usize::from(case.cache)].pages * PAGE_SIZE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explaining_takes_as_long_as_the_look_and_at_least_three_seconds() {
+        let seconds = Duration::from_secs;
+        assert_eq!(budget(seconds(0), None), seconds(3));
+        assert_eq!(budget(seconds(9), None), seconds(9));
+        assert_eq!(budget(seconds(9), Some(seconds(1))), seconds(1));
+    }
+
+    #[test]
+    fn what_needs_an_explanation_grows_more_slowly_than_the_machine() {
+        let gib = |count: u64| count << 30;
+        assert_eq!(big_bytes(gib(2)), BIG_BYTES);
+        assert_eq!(big_bytes(gib(256)) >> 20, 286);
+        assert!(big_bytes(gib(4096)) < 2 * gib(1));
+        assert!(big_bytes(u64::MAX) >= BIG_BYTES, "no overflow");
     }
 }

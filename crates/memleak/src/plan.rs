@@ -18,6 +18,8 @@ pub struct Plan {
     pub settle: Option<Duration>,
     /// How many of the biggest caches are described where nothing leaks.
     pub biggest: usize,
+    /// How long explaining may take; `None`: as long as the look itself, and at least 3 s.
+    pub explain_limit: Option<Duration>,
     /// How to watch allocations; `None` to judge from snapshots alone.
     pub watch: Option<WatchPlan>,
 }

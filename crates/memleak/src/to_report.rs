@@ -234,8 +234,15 @@ fn coverage(diagnosis: &Diagnosis<'_>) -> report::Coverage {
             .is_none()
             .then(|| diagnosis.observed.tallies.iter().map(|tally| tally.unreachable).sum()),
         bytes_scanned: seen.bytes_scanned,
-        skipped: skipped(seen),
+        skipped: skipped(seen).into_iter().chain(unexplained(diagnosis)).collect(),
     }
+}
+
+/// What the time was too short to explain.
+fn unexplained(diagnosis: &Diagnosis<'_>) -> Option<report::Skipped> {
+    let limit = diagnosis.unexplained?;
+    let why = report::Reason::OutOfTime { seconds: limit.as_secs_f64().ceil() as u64 };
+    Some(report::Skipped { what: report::Omitted::SomeExplanations, why })
 }
 
 fn timings(diagnosis: &Diagnosis<'_>, total: Duration) -> report::Timings {

@@ -18,6 +18,11 @@ pub struct Times {
 }
 
 impl Times {
+    /// How long looking took: all but explaining.
+    pub fn look(&self) -> Duration {
+        self.census + self.walk + self.reach + self.similarity
+    }
+
     /// Adds the times of an earlier snapshot.
     pub fn add(&mut self, earlier: Times) {
         self.census += earlier.census;

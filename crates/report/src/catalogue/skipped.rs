@@ -44,6 +44,9 @@ messages! {
     left_slab_details() {
         "other names, kinds or counters of slab caches", "slab 缓存的别名、类别或计数"
     }
+    left_some_explanations() {
+        "some explanations (what objects are, who allocates or holds them)", "部分说明（对象类型、分配者或持有者）"
+    }
     left_memory(count) { "{count} pieces of memory", "{count} 块内存" }
 }
 
@@ -84,6 +87,9 @@ messages! {
     why_too_many() { "there are too many of them", "数量过多" }
     why_interrupted() { "the user ended the search", "用户提前终止了查找" }
     why_more_than(limit) { "there are more than {limit}", "超过 {limit} 个" }
+    why_out_of_time(seconds) {
+        "explaining was ended after {seconds} s (--explain-limit)", "说明阶段已用满 {seconds} 秒（--explain-limit）"
+    }
     why_list_unreadable(address) {
         "memory at {address} is not readable", "地址 {address} 处的内存无法读取"
     }

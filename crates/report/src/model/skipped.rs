@@ -162,6 +162,8 @@ pub enum Omitted {
     HugePages,
     /// Names, kinds or counters of slab caches.
     SlabDetails,
+    /// Some of what was to be explained: types, code that allocates, holders.
+    SomeExplanations,
     /// Pieces of memory that were to be searched for pointers.
     Memory {
         /// How many.
@@ -215,6 +217,11 @@ pub enum Reason {
         /// The limit.
         limit: u64,
     },
+    /// It would have taken longer than it may.
+    OutOfTime {
+        /// How long it may take.
+        seconds: u64,
+    },
     /// A list leads to memory that cannot be read.
     ListUnreadable {
         /// Where.
@@ -262,6 +269,7 @@ impl Omitted {
             Omitted::Processes => ("processes", None, None),
             Omitted::HugePages => ("huge_pages", None, None),
             Omitted::SlabDetails => ("slab_details", None, None),
+            Omitted::SomeExplanations => ("some_explanations", None, None),
             Omitted::Memory { count } => ("memory", Some(count), None),
         }
     }
@@ -297,6 +305,7 @@ impl Omitted {
             Omitted::Processes => say::left_processes(lang),
             Omitted::HugePages => say::left_huge_pages(lang),
             Omitted::SlabDetails => say::left_slab_details(lang),
+            Omitted::SomeExplanations => say::left_some_explanations(lang),
             Omitted::Memory { count } => say::left_memory(lang, &count.to_string()),
         }
     }
@@ -326,6 +335,7 @@ impl Reason {
             Reason::TooMany => ("too_many", None, None),
             Reason::Interrupted => ("interrupted", None, None),
             Reason::MoreThan { limit } => ("more_than", Some(("limit", limit)), None),
+            Reason::OutOfTime { seconds } => ("out_of_time", Some(("seconds", seconds)), None),
             Reason::ListUnreadable { at } => ("list_unreadable", None, Some(at)),
             Reason::ListCircle { at } => ("list_circle", None, Some(at)),
             Reason::ListTooLong { limit } => ("list_too_long", Some(("limit", limit)), None),
@@ -355,6 +365,7 @@ impl Reason {
             Reason::TooMany => say::why_too_many(lang),
             Reason::Interrupted => say::why_interrupted(lang),
             Reason::MoreThan { limit } => say::why_more_than(lang, &limit.to_string()),
+            Reason::OutOfTime { seconds } => say::why_out_of_time(lang, &seconds.to_string()),
             Reason::ListUnreadable { at } => say::why_list_unreadable(lang, &at.to_string()),
             Reason::ListCircle { at } => say::why_list_circle(lang, &at.to_string()),
             Reason::ListTooLong { limit } => say::why_list_too_long(lang, &limit.to_string()),
@@ -397,7 +408,8 @@ mod tests {
             Omitted::SomeOpenFiles => Omitted::Processes,
             Omitted::Processes => Omitted::HugePages,
             Omitted::HugePages => Omitted::SlabDetails,
-            Omitted::SlabDetails => Omitted::Memory { count: 7 },
+            Omitted::SlabDetails => Omitted::SomeExplanations,
+            Omitted::SomeExplanations => Omitted::Memory { count: 7 },
             Omitted::Memory { .. } => Omitted::Slabs { count: 7 },
         };
         let reason = |one| match one {
@@ -418,7 +430,8 @@ mod tests {
             Reason::TablesUnreadable { .. } => Reason::TooMany,
             Reason::TooMany => Reason::Interrupted,
             Reason::Interrupted => Reason::MoreThan { limit: 7 },
-            Reason::MoreThan { .. } => Reason::ListUnreadable { at },
+            Reason::MoreThan { .. } => Reason::OutOfTime { seconds: 7 },
+            Reason::OutOfTime { .. } => Reason::ListUnreadable { at },
             Reason::ListUnreadable { .. } => Reason::ListCircle { at },
             Reason::ListCircle { .. } => Reason::ListTooLong { limit: 7 },
             Reason::ListTooLong { .. } => Reason::NoTypeInfo,

@@ -1,5 +1,7 @@
 //! `sysak inspect`: what an expert asks next, of an address, an object or a slab cache.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use sysak_base::Va;
 use sysak_heap::Object;
@@ -18,6 +20,9 @@ use crate::problem::Refused;
 
 /// Objects are similar from this many percent of equal bytes.
 const SIMILARITY_PERCENT: u32 = 65;
+
+/// How long it may take to find who holds one cache: that is what was asked for.
+const EXPLAIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs the command; the result is the exit status.
 pub fn run(args: &Inspect, speech: Speech) -> Result<u8> {
@@ -40,6 +45,7 @@ fn of_cache(session: &Session<'_>, name: &str) -> Result<Inspection> {
         similarity_percent: SIMILARITY_PERCENT,
         settle: None,
         biggest: 1,
+        explain_limit: Some(EXPLAIN_LIMIT),
         watch: None,
     };
     let diagnosis = diagnose(&mut kernel, &plan, session.stages(), &session.cancel)?;

@@ -91,6 +91,7 @@ fn plan(args: &Memleak, live: bool, types: &TypeInfo) -> Plan {
             false => Duration::from_secs(SETTLE_SECONDS),
         }),
         biggest: BIGGEST,
+        explain_limit: args.explain_limit.map(Duration::from_secs),
         watch: (live && !args.check).then(|| WatchPlan {
             limit: seconds(WATCH_SECONDS),
             budget_percent: args.max_overhead,
