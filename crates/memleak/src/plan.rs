@@ -24,6 +24,21 @@ pub struct Plan {
     pub watch: Option<WatchPlan>,
 }
 
+/// One snapshot, and the biggest cache alone.
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan {
+            only_cache: None,
+            only_class: None,
+            similarity_percent: 65,
+            settle: None,
+            biggest: 1,
+            explain_limit: None,
+            watch: None,
+        }
+    }
+}
+
 /// How to watch allocations of a live machine.
 #[derive(Clone, Debug)]
 pub struct WatchPlan {

@@ -89,8 +89,7 @@ pub struct Memleak {
     #[command(flatten)]
     pub output: Output,
 
-    /// Longest time for explanations (what objects are, who allocates or holds them), in seconds
-    /// [default: as long as the look at memory took, at least 3]
+    /// Seconds that explanations may take [default: as long as the look took, at least 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86400))]
     pub explain_limit: Option<u64>,
 

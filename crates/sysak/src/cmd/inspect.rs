@@ -18,12 +18,6 @@ use super::session::Session;
 use crate::args::{Inspect, Inspected};
 use crate::problem::Refused;
 
-/// Objects are similar from this many percent of equal bytes.
-const SIMILARITY_PERCENT: u32 = 65;
-
-/// Who holds one cache is what was asked for: finding it may take as long as it takes.
-const EXPLAIN_LIMIT: Duration = Duration::MAX;
-
 /// Runs the command; the result is the exit status.
 pub fn run(args: &Inspect, speech: Speech) -> Result<u8> {
     let session = Session::open(&args.source, &args.output, speech)?;
@@ -41,12 +35,9 @@ fn of_cache(session: &Session<'_>, name: &str) -> Result<Inspection> {
     let mut kernel = session.kernel()?;
     let plan = Plan {
         only_cache: Some(name.to_owned()),
-        only_class: None,
-        similarity_percent: SIMILARITY_PERCENT,
-        settle: None,
-        biggest: 1,
-        explain_limit: Some(EXPLAIN_LIMIT),
-        watch: None,
+        // Who holds it is what was asked for.
+        explain_limit: Some(Duration::MAX),
+        ..Plan::default()
     };
     let diagnosis = diagnose(&mut kernel, &plan, session.stages(), &session.cancel)?;
     refuse_half(diagnosis.observed.interrupted)?;
