@@ -14,8 +14,8 @@ use sysak_symbols::{Kallsyms, TypeInfo};
 use crate::list::{Stop, Walk, walk_list};
 use crate::read::{half, text, word};
 use crate::shape::{
-    ArrayPlace, BtfShape, FieldPlace, KERNEL_BTF_NAME, ModuleShape, ModuleSymbolsShape,
-    OUT_OF_TREE, find_btf_table, find_modules,
+    ArrayPlace, BtfShape, FieldPlace, KERNEL_BTF_NAME, ModuleAreaPlace, ModuleShape,
+    ModuleSymbolsShape, OUT_OF_TREE, find_btf_table, find_modules,
 };
 
 /// A large machine has some 500.
@@ -115,18 +115,19 @@ fn read_module(
     if u64::from(half(&bytes, shape.state)) == shape.unformed || name.is_empty() {
         return Ok(None);
     }
-    let areas: Vec<_> = shape
-        .areas
-        .places
-        .iter()
-        .map(|place| (Va(word(&bytes, place.base)), u64::from(half(&bytes, place.size))))
-        .filter(|area| area.0 != Va(0) && area.1 != 0)
-        .filter_map(|(start, len)| Some((start, start.checked_add(len)?)))
-        .collect();
+    let area = |place: &ModuleAreaPlace| {
+        let (start, len) = (Va(word(&bytes, place.base)), u64::from(half(&bytes, place.size)));
+        let end = start.checked_add(len)?;
+        (start != Va(0) && len != 0).then_some((start, end))
+    };
+    let areas: Vec<_> = shape.areas.places.iter().filter_map(area).collect();
+    // Since v6.15 per-CPU variables have addresses of the kernel's half too.
+    let named: Vec<_> =
+        areas.iter().copied().chain(shape.per_cpu.as_ref().and_then(area)).collect();
     let mut module = Module { name, at, areas, symbols: 0 };
     let found = shape.symbols.as_ref().map(|table| {
         let place = Va(word(&bytes, table.table));
-        read_symbols(memory, table, place, &module.areas)
+        read_symbols(memory, table, place, &named)
     });
     if let Some(Ok(found)) = found {
         module.symbols = found.len();
@@ -154,7 +155,8 @@ fn read_symbols(
         .filter_map(|entry| {
             let section = half(entry, shape.section) as u16;
             let at = Va(word(entry, shape.value));
-            // What is in no area is damaged or freed; per-CPU variables have offsets for addresses.
+            // What is in no area is damaged or freed; before v6.15 per-CPU variables have offsets for
+            // addresses.
             let placed =
                 at.0 < KERNEL_HALF || areas.iter().any(|area| (area.0..area.1).contains(&at));
             if section == UNDEFINED || section >= RESERVED || !placed {

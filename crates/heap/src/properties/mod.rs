@@ -11,6 +11,7 @@ use crate::marking::{Context, Marking, Roots};
 use crate::references::tests::Part;
 use crate::references::{self, From, Reference, SearchSpace};
 use crate::retained::retained;
+use crate::reverse::tests::All;
 use crate::reverse::{Limits, STEP, search};
 use crate::testing::{BASE, page_set};
 use crate::{Heap, Hits, Object, ObjectSet, PageSet};
@@ -123,7 +124,7 @@ proptest! {
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(roots(&model, &pages, &left_out));
         let targets: Vec<Object> = model.objects.iter().copied().step_by(4).collect();
         let limits = Limits { depth: 12 };
-        let paths = search(space, &mut with, &targets, &is_end, limits, &cancel).best_paths(&rank);
+        let paths = search(space, &mut with, &targets, &All(is_end), limits, &cancel).best_paths(&rank);
         for target in targets {
             let direct = found(&model, &heap, target, false);
             let Some(path) = paths.path(target) else {

@@ -90,6 +90,19 @@ fn a_modules_symbols_are_named_inside_its_memory_only() {
 }
 
 #[test]
+fn per_cpu_variables_at_addresses_of_the_kernel_are_named_too() {
+    let shape = ModuleShape::resolve(&types()).unwrap();
+    let ModuleAreaPlace { base, size } = shape.per_cpu.unwrap();
+    let mut image = image(HEAD);
+    image.put(MODULE + base, MODULE + 0x3800, 8);
+    image.put(MODULE + size, 0x100, 4);
+    let mut symbols = kernel_symbols();
+    let walk = read_modules(&image, &types(), &mut symbols);
+    assert_eq!((walk.seen[0].symbols, walk.seen[0].areas.len()), (3, 1));
+    assert_eq!(symbols.find("far"), Some(Va(MODULE + 0x3800)));
+}
+
+#[test]
 fn a_damaged_module_costs_only_itself() {
     let mut symbols = kernel_symbols();
     let lost = 0xffff_ffff_d000_0000;

@@ -59,7 +59,7 @@ pub struct EntryShape {
     pub parent: u64,
     /// `d_name.name`
     pub name: u64,
-    /// `d_u.d_alias`, or `d_alias` (v7.0)
+    /// `d_u.d_alias`, or `d_alias` (v7.1)
     pub alias: u64,
 }
 

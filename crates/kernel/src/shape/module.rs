@@ -22,6 +22,8 @@ pub struct ModuleShape {
     pub taints: Option<u64>,
     /// Its memory.
     pub areas: ModuleAreaShape,
+    /// Its static per-CPU variables, by per-CPU pointer.
+    pub per_cpu: Option<ModuleAreaPlace>,
     /// Its symbols, where the kernel keeps them.
     pub symbols: Option<ModuleSymbolsShape>,
 }
@@ -97,6 +99,10 @@ impl ModuleShape {
             unformed: names.find_value("MODULE_STATE_UNFORMED").unwrap_or(3),
             taints: names.find("module", "taints"),
             areas: ModuleAreaShape::resolve(names),
+            per_cpu: names
+                .find("module", "percpu")
+                .zip(names.find("module", "percpu_size"))
+                .map(|(base, size)| ModuleAreaPlace { base, size }),
             symbols: ModuleSymbolsShape::resolve(names),
         })
     }

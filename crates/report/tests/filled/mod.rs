@@ -5,15 +5,15 @@ use std::cell::RefCell;
 use sysak_base::Va;
 use sysak_report::{
     Address, AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
-    Contents, CountKind, Coverage, DeletedFile, Dump, DyingCgroups, Elsewhere, Evidence,
-    EvidenceKind, Explanation, Finding, FindingVerdict, Function, FunctionSource, Group, Hex,
-    Holder, HolderKind, HugePool, InspectedCache, Inspection, KernelMemory, LockedMemory, MemGraph,
-    Method, ObjectState, ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse,
-    PercpuUse, Place, Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace,
-    Refs, Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped,
-    Spot, SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount,
-    Tool, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
-    Verdict, Word, WordKind,
+    Contents, CountKind, Counted, CountedKind, Coverage, DeletedFile, Dump, DyingCgroups,
+    Elsewhere, Evidence, EvidenceKind, Explanation, Finding, FindingVerdict, Function,
+    FunctionSource, Group, Hex, Holder, HolderKind, HugePool, InspectedCache, Inspection,
+    KernelMemory, LockedMemory, MemGraph, Method, ObjectState, ObjectType, Omitted, PageAllocOwner,
+    PageNumber, PageOwner, PageUse, PercpuUse, Place, Plain, Process, ProcessHolders,
+    ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker, Refs, Refusal, RefusalKind, Report,
+    SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped, Spot, SpotKind, Stack, Stage, Step,
+    Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool, Trace, TraceEnd, Trend,
+    TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory, Verdict, Word, WordKind,
 };
 
 /// Big enough to be told.
@@ -312,6 +312,14 @@ fn finding(m: &Marks, class: Class, verdict: FindingVerdict) -> Finding {
         explained_by: Some(Explanation { count: CountKind::Files, grew_by: 9 }),
         functions: vec![function(m, FunctionSource::Traced), function(m, FunctionSource::Static)],
         call_sites: Some(9),
+        counted: Some(Counted {
+            kind: CountedKind::Cred,
+            takers: Some(vec![ReferenceTaker {
+                module: m.kept("takers_module"),
+                function: m.kept("taker"),
+                calls: m.kept("taken_by"),
+            }]),
+        }),
         object_type: Some(object_type(m)),
         content_symbols: vec![content()],
         holders: places(m).into_iter().map(holder).collect(),

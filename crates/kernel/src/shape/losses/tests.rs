@@ -110,7 +110,7 @@ fn is_asked_for(name: &str) -> bool {
         source.match_indices(name).any(|(at, _)| is_word(at))
     };
     // Page types are asked for by their last word.
-    !name.is_empty() && (name.starts_with("PGTY_") || SOURCES.iter().any(|source| spelled(&source)))
+    !name.is_empty() && (name.starts_with("PGTY_") || SOURCES.iter().any(spelled))
 }
 
 /// What is left out with a layout: noted at once, or by the walk that cannot begin.
