@@ -90,6 +90,7 @@ fn run(kernel: &mut Kernel<'_>) -> Result<Scaled> {
         similarity_percent: 65,
         settle: None,
         biggest: 10,
+        explain: true,
         watch: None,
     };
     let before = Resident::now()?;

@@ -90,7 +90,7 @@ pub fn diagnose<'a>(
         cases = judge(kernel, &mut observed, plan, scope, stages, cancel);
         observed.snapshot.times.similarity += start.elapsed();
     }
-    if is_judged && observed.interrupted.is_none() {
+    if plan.explain && is_judged && observed.interrupted.is_none() {
         let start = Instant::now();
         explanations = explain(kernel, &mut observed, &cases, scope, cancel);
         observed.snapshot.times.explain += start.elapsed();

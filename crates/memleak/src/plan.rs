@@ -18,6 +18,8 @@ pub struct Plan {
     pub settle: Option<Duration>,
     /// How many of the biggest caches are described where nothing leaks.
     pub biggest: usize,
+    /// Whether what was judged is explained: structs, call sites, holders. None of it changes a verdict.
+    pub explain: bool,
     /// How to watch allocations; `None` to judge from snapshots alone.
     pub watch: Option<WatchPlan>,
 }

@@ -9,11 +9,15 @@ mod advice;
 mod evidence;
 mod graph;
 mod summary;
+mod unjudged;
 
 impl Report {
-    /// Fills `summary`, `notice`, the evidence and the advice from the figures.
+    /// Fills `summary`, `reason`, `notice`, the evidence and the advice from the figures.
     pub(crate) fn make_sentences(&mut self, lang: Lang) {
         self.lang = Some(lang);
+        if let Some(reason) = unjudged::reason(self, lang) {
+            self.reason = Some(reason);
+        }
         self.summary = summary::summary(self, lang);
         self.notice = if self.redacted { say::notice_redacted(lang) } else { say::notice(lang) };
         let mut findings = std::mem::take(&mut self.findings);

@@ -39,6 +39,7 @@ fn of_cache(session: &Session<'_>, name: &str) -> Result<Inspection> {
         similarity_percent: SIMILARITY_PERCENT,
         settle: None,
         biggest: 1,
+        explain: true,
         watch: None,
     };
     let diagnosis = diagnose(&mut kernel, &plan, session.stages(), &session.cancel)?;

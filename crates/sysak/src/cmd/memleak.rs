@@ -88,6 +88,7 @@ fn plan(args: &Memleak, live: bool, types: &TypeInfo) -> Plan {
             false => Duration::from_secs(SETTLE_SECONDS),
         }),
         biggest: BIGGEST,
+        explain: true,
         watch: (live && !args.check).then(|| WatchPlan {
             limit: seconds(WATCH_SECONDS),
             budget_percent: args.max_overhead,
