@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut, MmapOptions};
 use object::{Object, ObjectSection};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
@@ -48,12 +48,24 @@ pub(crate) fn symbols(path: &Path) -> Result<Kallsyms, OpenError> {
 
 /// Maps a file that is not empty.
 pub(crate) fn map(path: &Path) -> Result<Mmap, OpenError> {
+    map_file(&open_filled(path)?).map_err(|why| OpenError::File { path: path.to_owned(), why })
+}
+
+/// Maps a file that is not empty, to be changed in memory alone: the file stays as it is.
+pub(crate) fn map_to_change(path: &Path) -> Result<MmapMut, OpenError> {
+    let file = open_filled(path)?;
+    // SAFETY: as in `map_file`; what is written goes to pages of our own.
+    let mapped = unsafe { MmapOptions::new().map_copy(&file) };
+    mapped.map_err(|why| OpenError::File { path: path.to_owned(), why })
+}
+
+fn open_filled(path: &Path) -> Result<File, OpenError> {
     let file = open(path)?;
     let failed = |why| OpenError::File { path: path.to_owned(), why };
-    if file.metadata().map_err(failed)?.len() == 0 {
-        return Err(OpenError::Empty { path: path.to_owned() });
+    match file.metadata().map_err(failed)?.len() {
+        0 => Err(OpenError::Empty { path: path.to_owned() }),
+        _ => Ok(file),
     }
-    map_file(&file).map_err(failed)
 }
 
 fn map_file(file: &File) -> std::io::Result<Mmap> {
