@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use object::{Object, ObjectSection};
 use signal_hook::SigId;
 use signal_hook::consts::SIGBUS;
@@ -78,15 +78,41 @@ const UNDETERMINED: i32 = 2;
 
 /// Maps a file that is not empty.
 pub(crate) fn map(path: &Path) -> Result<Mapped, OpenError> {
+    map_file(path, &open_filled(path)?)
+        .map_err(|why| OpenError::File { path: path.to_owned(), why })
+}
+
+/// Maps a file that is not empty and changes it in memory alone: the file stays as it is.
+pub(crate) fn map_changed(
+    path: &Path,
+    change: impl FnOnce(&mut [u8]),
+) -> Result<Mapped, OpenError> {
+    let file = open_filled(path)?;
+    let mapped = guarded(path, || {
+        // SAFETY: as in `map_file`; what is written goes to pages of our own.
+        let mut bytes = unsafe { MmapOptions::new().map_copy(&file) }?;
+        change(&mut bytes);
+        bytes.make_read_only()
+    });
+    mapped.map_err(|why| OpenError::File { path: path.to_owned(), why })
+}
+
+fn open_filled(path: &Path) -> Result<File, OpenError> {
     let file = open(path)?;
     let failed = |why| OpenError::File { path: path.to_owned(), why };
-    if file.metadata().map_err(failed)?.len() == 0 {
-        return Err(OpenError::Empty { path: path.to_owned() });
+    match file.metadata().map_err(failed)?.len() {
+        0 => Err(OpenError::Empty { path: path.to_owned() }),
+        _ => Ok(file),
     }
-    map_file(path, &file).map_err(failed)
 }
 
 fn map_file(path: &Path, file: &File) -> std::io::Result<Mapped> {
+    // SAFETY: the mapping is read-only and private; what a file that is cut off does is told by `guarded`.
+    guarded(path, || unsafe { Mmap::map(file) })
+}
+
+/// A mapping of a file, with a handler for the case that the file is cut off.
+fn guarded(path: &Path, map: impl FnOnce() -> std::io::Result<Mmap>) -> std::io::Result<Mapped> {
     let message = format!("sysak: {}\n", OpenError::CutWhileRead { path: path.to_owned() });
     let tell = move || {
         // Nobody is left to hear of a failure.
@@ -95,8 +121,7 @@ fn map_file(path: &Path, file: &File) -> std::io::Result<Mapped> {
     };
     // SAFETY: the action makes two system calls, write and exit: both may be made in a signal's handler.
     let on_cut = unsafe { signal_hook::low_level::register(SIGBUS, tell) }?;
-    // SAFETY: the mapping is read-only and private; what a file that is cut off does is told above.
-    match unsafe { Mmap::map(file) } {
+    match map() {
         Ok(bytes) => Ok(Mapped { bytes, on_cut }),
         Err(error) => {
             signal_hook::low_level::unregister(on_cut);
