@@ -43,6 +43,11 @@ impl HeapBuilder {
         HeapBuilder { heap, free: Vec::new() }
     }
 
+    /// Adds a cache that only its slabs lead to.
+    pub fn add_cache(&mut self, cache: Cache) {
+        self.heap.caches.push(cache);
+    }
+
     /// Adds a slab, all of its objects live; returns its index.
     pub fn push(
         &mut self,

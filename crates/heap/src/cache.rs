@@ -35,6 +35,8 @@ pub struct Cache {
     pub left_pad: u32,
     /// Whether reclaim can shrink it (`SLAB_RECLAIM_ACCOUNT`).
     pub reclaimable: bool,
+    /// Whether its owner gave it back while objects of it were left: nobody can free these any more.
+    pub destroyed: bool,
     reciprocal: u64,
 }
 
@@ -58,6 +60,7 @@ impl Cache {
             stride,
             object_size,
             left_pad: 0,
+            destroyed: false,
             reclaimable: false,
             reciprocal,
         })
@@ -80,6 +83,7 @@ impl Cache {
             stride: size,
             object_size: size,
             left_pad: 0,
+            destroyed: false,
             reclaimable: false,
             reciprocal: 0,
         }

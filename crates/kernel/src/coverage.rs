@@ -19,6 +19,45 @@ pub struct Coverage {
     pub bytes_scanned: u64,
     /// What was left out.
     pub skipped: Vec<Omission>,
+    /// How much of each kind of memory could be judged.
+    pub books: Books,
+}
+
+/// Memory of one kind: how much there is, and how much of it could not be judged.
+///
+/// What could not be judged was taken as in use and searched for pointers, so it accuses nobody. But a leak may be
+/// among it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Book {
+    /// Pages of this kind.
+    pub pages: u64,
+    /// Pages of which nobody can say what in them is allocated, or by whom.
+    pub unjudged_pages: u64,
+    /// Whether this kind of memory was not found at all.
+    pub is_missing: bool,
+}
+
+impl Book {
+    /// Whether so much could be judged that an answer for all of it can be given.
+    pub fn is_closed(&self) -> bool {
+        !self.is_missing && self.unjudged_pages * MOST_UNJUDGED <= self.pages
+    }
+}
+
+/// One part in so many may be unjudged: less than that is no leak that anybody looks for.
+const MOST_UNJUDGED: u64 = 100;
+
+/// The books of all kinds of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    /// Slabs.
+    pub slab: Book,
+    /// Blocks of pages.
+    pub page: Book,
+    /// vmalloc areas.
+    pub vmalloc: Book,
+    /// Per-CPU memory.
+    pub percpu: Book,
 }
 
 impl Coverage {
@@ -52,6 +91,12 @@ pub enum Omitted {
     PerCpuFreePages,
     /// One of the lists of these.
     PerCpuPageList,
+    /// So many slabs whose cache is not known.
+    UnknownSlabs(u64),
+    /// So many caches that only their slabs lead to.
+    UnlistedCaches(u64),
+    /// So many pages of vmalloc areas that are on no list.
+    StrayPages(u64),
     /// So many pages of RAM.
     Pages(u64),
     /// All vmalloc areas.
@@ -117,11 +162,15 @@ pub enum Reason {
     Changed,
     /// It changed while it was read, or is damaged.
     ChangedOrDamaged,
+    /// It is damaged.
+    Damaged,
+    /// It is on no list of the kernel's.
+    OnNoList,
     /// It was given back meanwhile.
     GivenBack,
     /// Its contents contradict each other.
     Implausible,
-    /// It is not cut up as SLUB does: KFENCE's.
+    /// They are KFENCE's.
     Foreign,
     /// It cannot be read.
     Unreadable,
@@ -137,4 +186,17 @@ pub enum Reason {
     MoreThan(u64),
     /// A list ended before its end.
     Stopped(Stop),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundredth_may_be_unjudged_and_no_page_more() {
+        let book = |unjudged_pages| Book { pages: 1000, unjudged_pages, is_missing: false };
+        assert!(book(10).is_closed() && !book(11).is_closed());
+        assert!(Book::default().is_closed(), "a kind that the machine does not use");
+        assert!(!Book { is_missing: true, ..book(0) }.is_closed());
+    }
 }

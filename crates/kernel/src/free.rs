@@ -20,6 +20,8 @@ use crate::{Coverage, Kernel, Omitted, Reason};
 const LONGEST_LIST: usize = 1 << 22;
 /// `MAX_NUMNODES` of the largest distribution kernels.
 const MOST_NODES: usize = 1024;
+/// Sections are larger, on every architecture.
+const SECTION_PAGES: u64 = 1 << 10;
 /// How far to look for a free block when the nodes have no symbol.
 const PROBES: u64 = 1 << 20;
 
@@ -158,7 +160,10 @@ fn deferred(kernel: &Kernel<'_>, shape: &ZoneShape, node: Va) -> Option<PfnRange
     let word = |offset| kernel.memory.read_u64(node.at(offset)).unwrap_or(0);
     let start = word(shape.start_pfn);
     let end = start.saturating_add(word(shape.spanned_pages));
-    let first = word(shape.first_deferred?).max(start);
+    // The kernel puts it off a section of memory at a time.
+    let first =
+        Some(word(shape.first_deferred?)).filter(|pfn| pfn.is_multiple_of(SECTION_PAGES))?;
+    let first = first.max(start);
     (first < end).then_some(PfnRange { start: Pfn(first), end: Pfn(end) })
 }
 

@@ -33,7 +33,7 @@ pub mod timers;
 pub mod user_memory;
 pub mod vmalloc;
 
-pub use coverage::{Coverage, Omission, Omitted, Reason};
+pub use coverage::{Book, Books, Coverage, Omission, Omitted, Reason};
 pub use free::FreePages;
 pub use kernel::{Kernel, KernelError};
 pub use list::{Stop, Walk};

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use sysak_base::{Cancel, Pfn, PfnRange, Progress, Va};
 use sysak_heap::{Block, PageSet};
 
-use crate::{Coverage, FreePages, Kernel, Omitted, Reason};
+use crate::{Book, Coverage, FreePages, Kernel, Omitted, Reason};
 
 use classifier::Classifier;
 
@@ -115,6 +115,8 @@ pub struct Census {
     /// Page tables of virtual machines and IOMMUs, by the counters of the nodes. They are pages of
     /// [`Owner::Kernel`].
     pub secondary_table_pages: Option<u64>,
+    /// Pages of a crash dump whose `struct page`s contradict each other.
+    pub(crate) doubtful_pages: u64,
     /// Whether it was interrupted.
     pub interrupted: bool,
 }
@@ -152,6 +154,7 @@ impl Census {
             present_pages: None,
             unreclaimable_pages: None,
             secondary_table_pages: None,
+            doubtful_pages: 0,
             interrupted: false,
         }
     }
@@ -304,6 +307,15 @@ impl Census {
         if classifier.unreadable > 0 {
             coverage.skip(Omitted::Pages(classifier.unreadable), Reason::NoStructPage);
         }
+        let doubtful = classifier.census.doubtful_pages;
+        if doubtful > 0 {
+            coverage.skip(Omitted::Pages(doubtful), Reason::Damaged);
+        }
+        coverage.books.page = Book {
+            pages: classifier.census.pages(Owner::Kernel),
+            unjudged_pages: classifier.unreadable + doubtful,
+            is_missing: false,
+        };
         classifier.census
     }
 }

@@ -109,6 +109,7 @@ pub fn claim(
 ) -> Vec<Chunk> {
     let Some(shape) = &kernel.shape.percpu else {
         coverage.skip(Omitted::PerCpuMemory, Reason::NoTypeInfo);
+        coverage.books.percpu.is_missing = true;
         return Vec::new();
     };
     let starts = areas.iter().filter(|area| area.kind == AreaKind::PerCpu).map(|area| area.address);
@@ -118,6 +119,7 @@ pub fn claim(
     let claimed = first.is_some_and(|first| chunks.claim_first(&first, census));
     if !claimed {
         coverage.skip(Omitted::BootPerCpuMemory, Reason::NoFirstChunk);
+        coverage.books.percpu.is_missing = !kernel.memory.is_live();
     }
     found.extend(first.and_then(|first| chunks.find_reserved(&first)));
     found.extend(first);

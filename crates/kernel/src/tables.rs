@@ -8,6 +8,7 @@
 //! **Invariant:** a table is believed only in an address space that maps RAM where the
 //! direct map is; the lowest level is claimed but never read, for it leads to no table.
 
+mod mapped;
 mod mapping;
 mod proof;
 mod spaces;
@@ -26,6 +27,7 @@ use crate::{Coverage, Kernel, Omitted, Reason};
 use proof::{next_table, prove};
 use spaces::{proved, spaces};
 
+pub(crate) use mapped::each_mapped;
 pub use mapping::Mapping;
 
 /// Entries of a top-level table that are for user space.
@@ -144,6 +146,10 @@ impl Walker<'_, '_> {
             if unclaimed {
                 self.take(pfn);
                 self.descend(&raw, self.paging.levels(), 0..USER, UPPER + 1);
+            }
+            // A copy of the kernel's own entries, of which one may be damaged.
+            if asked < MOST_ASKED {
+                self.descend(&raw, self.paging.levels(), USER..ENTRIES, MIDDLE);
             }
             let second = self.second(pfn, &raw);
             // What user space sees of the kernel is the same everywhere, too.

@@ -7,17 +7,19 @@
 //! **Invariant:** an area gets only pages of [`Owner::Kernel`] or [`Owner::Reserved`]. A page that is
 //! free, part of a slab or user memory stays so, even if an area names it.
 
-use std::collections::HashSet;
+mod strays;
 
 use sysak_arch::x86_64::KERNEL_HALF;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 use sysak_heap::{AreaPages, Heap, Object};
 
-use crate::list::{Stop, Walk};
+use crate::list::{Walk, walk_list};
 use crate::page::{Census, Owner};
 use crate::read::{half, word};
 use crate::shape::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
+
+pub use strays::claim_strays;
 
 /// `vm.max_map_count` and pid_max keep real machines far below.
 const MOST_AREAS: usize = 4 << 20;
@@ -66,8 +68,8 @@ pub struct Area {
     pub by_address: bool,
 }
 
-/// Every area in use, by address. Where no symbol leads to their list, they are found as objects of
-/// the heap.
+/// Every area in use, by address: those on the kernel's lists. Where no symbol leads to the lists, and where one is
+/// damaged, they are found as objects of the heap.
 pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Area> {
     let Some(shape) = &kernel.shape.vmalloc else {
         coverage.skip(Omitted::VmallocAreas, Reason::NoTypeInfo);
@@ -75,15 +77,17 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Ar
     };
     let lists = shape.find_lists(kernel.memory, kernel.symbols);
     let mut areas = Vec::new();
+    let mut is_whole = !lists.is_empty();
     for head in &lists {
         let walk = patiently(kernel.memory.is_live(), || walk(kernel, shape, *head));
         if let Some(stop) = walk.stopped {
             coverage.skip(Omitted::SomeVmallocAreas, Reason::Stopped(stop));
+            is_whole = false;
         }
         areas.extend(walk.seen);
     }
-    if lists.is_empty() {
-        areas = search(kernel, shape, heap);
+    if !is_whole {
+        areas.extend(search(kernel, shape, heap));
     }
     areas.sort_unstable_by_key(|area| area.address);
     areas.dedup_by_key(|area| area.address);
@@ -94,10 +98,11 @@ pub fn find(kernel: &Kernel<'_>, heap: &Heap, coverage: &mut Coverage) -> Vec<Ar
 }
 
 /// Gives the pages of areas to [`Owner::Vmalloc`] and [`Owner::Stack`]. Returns the areas that are
-/// objects: allocated by a caller, and with pages of their own only.
-pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<AreaPages> {
+/// objects, allocated by a caller and with pages of their own only, and how many pages those have that do not add up.
+pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> (Vec<AreaPages>, u64) {
     let mut raw = Vec::new();
     let mut found = Vec::new();
+    let mut unsure_pages = 0;
     for area in areas {
         let owner = if area.kind == AreaKind::Stack { Owner::Stack } else { Owner::Vmalloc };
         let mut own = AreaPages { address: area.address, pages: Vec::new() };
@@ -115,12 +120,17 @@ pub fn claim(kernel: &Kernel<'_>, areas: &[Area], census: &mut Census) -> Vec<Ar
             done += many;
         }
         let is_asked_for = matches!(area.kind, AreaKind::Plain | AreaKind::Module | AreaKind::Bpf);
-        if is_asked_for && area.pages > 0 && own.pages.len() as u64 == area.pages {
+        if !is_asked_for || area.pages == 0 {
+            continue;
+        }
+        if own.pages.len() as u64 == area.pages {
             own.pages.iter().for_each(|pfn| census.set_object(*pfn));
             found.push(own);
+        } else if !kernel.memory.is_live() {
+            unsure_pages += area.pages;
         }
     }
-    found
+    (found, unsure_pages)
 }
 
 /// The kernel's own descriptions of areas. That they name an area does not mean that it is in use.
@@ -179,34 +189,15 @@ fn patiently(live: bool, mut walk: impl FnMut() -> Walk<Area>) -> Walk<Area> {
     best
 }
 
-/// The areas on one list, in one read for each and one for what it leads to.
+/// The areas on one list.
 fn walk(kernel: &Kernel<'_>, shape: &VmallocShape, head: Va) -> Walk<Area> {
-    let mut found = Walk { seen: Vec::new(), stopped: None };
-    let mut known = HashSet::new();
+    let links = walk_list(kernel.memory, head, MOST_AREAS);
     let mut raw = vec![0; shape.range_bytes.min(PAGE_SIZE) as usize];
-    let mut at = match kernel.memory.read_u64(head) {
-        Ok(first) => Va(first),
-        Err(fault) => {
-            found.stopped = Some(Stop::Unreadable(fault.at));
-            return found;
-        }
+    let area = |link: Va| {
+        kernel.memory.read(Va(link.0.wrapping_sub(shape.list)), &mut raw).ok()?;
+        area(kernel, shape, &raw)
     };
-    while at != head {
-        found.stopped = match () {
-            () if known.len() >= MOST_AREAS => Some(Stop::Limit(MOST_AREAS)),
-            () if !known.insert(at) => Some(Stop::Cycle(at)),
-            () => {
-                let read = kernel.memory.read(Va(at.0.wrapping_sub(shape.list)), &mut raw);
-                read.err().map(|fault| Stop::Unreadable(fault.at))
-            }
-        };
-        if found.stopped.is_some() {
-            break;
-        }
-        found.seen.extend(area(kernel, shape, &raw));
-        at = Va(word(&raw, shape.list));
-    }
-    found
+    Walk { seen: links.seen.into_iter().filter_map(area).collect(), stopped: links.stopped }
 }
 
 /// The areas among the objects of their cache. Free ranges are objects of it too: those lead to no

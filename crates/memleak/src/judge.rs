@@ -134,9 +134,15 @@ impl Judge<'_, '_> {
     /// that is only shown as a user of memory, so much is looked at as tells what it holds.
     fn depth(&self, cache: u16) -> Chosen {
         let tally = &self.observed.tallies[usize::from(cache)];
-        let whole = self.scope == Scope::Cache(cache) || verdict::is_suspect(tally);
+        let whole = self.scope == Scope::Cache(cache) || self.is_suspect(cache);
         let every = if whole { 1 } else { tally.pages.div_ceil(SHOWN_PAGES).max(1) };
         Chosen { cache, every }
+    }
+
+    fn is_suspect(&self, cache: u16) -> bool {
+        let Observed { snapshot, tallies, .. } = self.observed;
+        let cache = usize::from(cache);
+        verdict::is_suspect(&tallies[cache], &snapshot.heap.caches[cache])
     }
 
     fn choose(&self) -> Vec<u16> {
@@ -152,10 +158,8 @@ impl Judge<'_, '_> {
         let is_slab = |cache: &u16| heap.caches[usize::from(*cache)].class == Class::Slab;
         let (slabs, others): (Vec<u16>, Vec<u16>) = biggest.into_iter().partition(is_slab);
         let (shown, rest) = slabs.split_at(self.plan.biggest.min(slabs.len()));
-        let suspect =
-            |cache: &&u16| verdict::is_suspect(&self.observed.tallies[usize::from(**cache)]);
         let watched = self.watched_caches();
-        let is_shown = |cache: &&u16| suspect(cache) || watched.contains(cache);
+        let is_shown = |cache: &&u16| self.is_suspect(**cache) || watched.contains(cache);
         shown.iter().chain(rest.iter().chain(&others).filter(is_shown)).copied().collect()
     }
 

@@ -66,7 +66,8 @@ pub fn leaking_caches(
 pub fn suspects(seen: &Snapshot, tallies: &[Tally], scope: Scope) -> impl Iterator<Item = u16> {
     let caches = (0..seen.heap.caches.len() as u16).zip(tallies);
     caches.filter_map(move |(index, tally)| {
-        (scope.has(&seen.heap, index) && verdict::is_suspect(tally)).then_some(index)
+        let info = &seen.heap.caches[usize::from(index)];
+        (scope.has(&seen.heap, index) && verdict::is_suspect(tally, info)).then_some(index)
     })
 }
 

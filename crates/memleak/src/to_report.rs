@@ -14,13 +14,16 @@ use sysak_infer::content::ContentSymbol;
 use sysak_kernel::Kernel;
 use sysak_report as report;
 use sysak_report::Stage;
-use sysak_snapshot::to_report::{cache_totals, census, rounded, seconds, skipped, strings, tool};
+use sysak_snapshot::to_report::{
+    books, cache_totals, census, rounded, seconds, skipped, strings, tool,
+};
 
 use crate::diagnose::Diagnosis;
 use crate::explain::Explanation;
 use crate::judge::Case;
 use crate::observed::Observed;
 use crate::plan::{Plan, Scope};
+use crate::verdict::can_clear;
 
 /// The report of a diagnosis.
 pub fn report(
@@ -33,7 +36,7 @@ pub fn report(
     report::Report {
         tool: tool(),
         target,
-        verdict: verdict(diagnosis),
+        verdict: verdict(diagnosis, plan),
         interrupted: diagnosis.interrupted(),
         method: report::Method {
             looks: diagnosis.observed.snapshots,
@@ -98,12 +101,15 @@ pub fn all_caches(diagnosis: &Diagnosis<'_>) -> Vec<report::CacheTotals> {
     cache_totals(&diagnosis.observed.snapshot.heap, &diagnosis.observed.tallies)
 }
 
-/// Grouping that was cut short still knows what is lost; anything earlier does not.
-fn verdict(diagnosis: &Diagnosis<'_>) -> report::Verdict {
+/// Grouping that was cut short still knows what is lost; anything earlier does not. That nothing is lost can be said
+/// only where all of the memory could be judged.
+fn verdict(diagnosis: &Diagnosis<'_>, plan: &Plan) -> report::Verdict {
+    let books = &diagnosis.observed.snapshot.coverage.books;
     match diagnosis.observed.interrupted {
         Some(_) => report::Verdict::Undetermined,
         None if diagnosis.leaks() => report::Verdict::Leak,
         None if diagnosis.suspects() => report::Verdict::Suspected,
+        None if !can_clear(books, plan) => report::Verdict::Undetermined,
         None => report::Verdict::NoLeak,
     }
 }
@@ -148,6 +154,7 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
         },
         cache: is_slab.then(|| cache.name.as_str().into()),
         aliases: strings(&cache.aliases),
+        cache_destroyed: cache.destroyed,
         object_size_bytes: is_slab.then_some(cache.object_size.into()),
         reclaimable: is_slab.then_some(cache.reclaimable),
         total_objects: is_slab.then_some(tally.total),
@@ -235,6 +242,7 @@ fn coverage(diagnosis: &Diagnosis<'_>) -> report::Coverage {
             .then(|| diagnosis.observed.tallies.iter().map(|tally| tally.unreachable).sum()),
         bytes_scanned: seen.bytes_scanned,
         skipped: skipped(seen).into_iter().chain(unexplained(diagnosis)).collect(),
+        books: if walked { books(seen) } else { Vec::new() },
     }
 }
 

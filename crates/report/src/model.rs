@@ -256,6 +256,24 @@ pub struct Coverage {
     pub bytes_scanned: u64,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// How much of each kind of memory could be judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub books: Vec<Book>,
+}
+
+/// How much of one kind of memory could be judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Book {
+    /// The kind.
+    pub class: Class,
+    /// Whether memory of this kind was found.
+    pub found: bool,
+    /// How much of it there is.
+    pub total_bytes: u64,
+    /// How much of it nobody can judge; all of that counts as in use.
+    pub unjudged_bytes: u64,
+    /// Whether so much could be judged that a leak cannot hide in the rest.
+    pub closed: bool,
 }
 
 /// How long the steps took; `None` for a step that was not made.

@@ -11,13 +11,17 @@ mod evidence;
 mod graph;
 mod problem;
 mod summary;
+mod unjudged;
 
 impl Report {
-    /// Fills `summary`, `notice`, the evidence and the advice from the figures.
+    /// Fills `summary`, `reason`, `notice`, the evidence and the advice from the figures.
     pub(crate) fn make_sentences(&mut self, lang: Lang) {
         self.lang = Some(lang);
         if let Some(trace) = &mut self.trace {
             trace.refused = trace.refusal.as_ref().map(|refusal| refusal.told(lang).into());
+        }
+        if let Some(reason) = unjudged::reason(self, lang) {
+            self.reason = Some(reason);
         }
         self.summary = summary::summary(self, lang);
         self.notice = if self.redacted { say::notice_redacted(lang) } else { say::notice(lang) };

@@ -22,6 +22,8 @@ pub struct Inventory {
     pub census: Census,
     /// Every slab, and which of its objects are allocated.
     pub heap: UnmarkedHeap,
+    /// Slabs of which nobody can say which of their objects are in use.
+    pub torn: Vec<Pfn>,
     /// Non-slab objects, which are not in the heap yet.
     pub non_slab: NonSlab,
     /// Areas of the vmalloc address space, by address.
@@ -70,11 +72,13 @@ pub fn take_inventory(
     let slabs = match census.interrupted {
         true => slub::Slabs::none(kernel),
         false => {
-            slub::walk(kernel, &census.slabs, &mut coverage, &InStage(stages, Stage::Walk), cancel)?
+            let pages = census.pages(Owner::Slab);
+            let progress = InStage(stages, Stage::Walk);
+            slub::walk(kernel, &census.slabs, pages, &mut coverage, &progress, cancel)?
         }
     };
-    // Slab pages that are none of SLUB's hold references like any kernel page.
-    for (first, pages) in &slabs.foreign {
+    // Slabs of which nobody knows what is in them hold references like any kernel page.
+    for (first, pages) in &slabs.roots {
         for page in first.0..first.0 + pages {
             census.roots.insert(Pfn(page));
         }
@@ -94,16 +98,19 @@ pub fn take_inventory(
     };
     if !census.interrupted && !slabs.interrupted {
         areas = vmalloc::find(kernel, &slabs.heap, &mut coverage);
-        non_slab.areas = vmalloc::claim(kernel, &areas, &mut census);
+        let (own, unsure_pages) = vmalloc::claim(kernel, &areas, &mut census);
+        non_slab.areas = own;
         tables::claim(kernel, &slabs.heap, &mut census, &mut coverage);
         stacks = tasks::stacks(kernel, &slabs.heap, &areas, &mut census);
         let chunks = percpu::claim(kernel, &slabs.heap, &areas, &mut census, &mut coverage);
         percpu = percpu::allocations(kernel, &chunks, &mut coverage);
+        let heap = &slabs.heap;
+        vmalloc::claim_strays(kernel, heap, &areas, unsure_pages, &mut census, &mut coverage);
         let object = |found: &percpu::Allocation| PerCpuObject {
             pointer: found.pointer,
             bytes: found.bytes,
         };
-        non_slab.per_cpu = percpu.list.iter().map(object).collect();
+        non_slab.per_cpu = percpu.judged(kernel).map(object).collect();
         non_slab.blocks = census.take_blocks(kernel.shape.tells_blocks());
     }
     times.census += start.elapsed();
@@ -113,10 +120,11 @@ pub fn take_inventory(
         () => None,
     };
     let tells_free_objects = slabs.tells_free_objects(kernel);
-    let slub::Slabs { heap, sheaves, .. } = slabs;
+    let slub::Slabs { heap, sheaves, torn, .. } = slabs;
     Ok(Inventory {
         census,
         heap,
+        torn,
         non_slab,
         areas,
         tells_free_objects,

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use sysak_base::{Cancel, Ranges, Va, VaRange};
+use sysak_base::{Cancel, Pfn, Ranges, Va, VaRange};
 use sysak_heap::marking::{Context, Excused, Marked, Marking, Roots};
 use sysak_heap::reverse::WithRoots;
 use sysak_heap::{Heap, Object, PageSet, allocated_since, tally};
@@ -58,7 +58,8 @@ impl Snapshot {
         cancel: &Cancel,
     ) -> Result<Snapshot, KernelError> {
         let inventory = take_inventory(kernel, stages, cancel)?;
-        let Inventory { census, heap, non_slab, areas, sheaves, percpu, stacks, .. } = inventory;
+        let Inventory { census, heap, torn, non_slab, areas, sheaves, percpu, stacks, .. } =
+            inventory;
         let (mut coverage, mut times) = (inventory.coverage, inventory.times);
         let heap = heap.adopt(non_slab);
         let bookkeeping = Bookkeeping::find(kernel, &heap, &areas, &sheaves);
@@ -71,8 +72,9 @@ impl Snapshot {
         } else {
             let left_out = left_out(kernel, &stacks);
             let slab_objects = !inventory.tells_free_objects;
+            let words = in_doubt(kernel, marking.heap(), &torn);
             let roots = roots(kernel, &census, &stacks, &left_out);
-            let marking = marking.from_roots(Roots { slab_objects, ..roots });
+            let marking = marking.from_roots(Roots { slab_objects, words: &words, ..roots });
             let marking = marking.excuse(bookkeeping.excused);
             catch_up(kernel, &census, marking, stages, cancel)?.finish()
         };
@@ -139,6 +141,17 @@ impl Bookkeeping {
 /// Words that are no references.
 fn left_out(kernel: &Kernel<'_>, stacks: &Stacks) -> Ranges {
     kernel.dangling.union(&stacks.stale)
+}
+
+/// The registers, and the addresses of all objects in slabs of which nobody can say which are in use.
+fn in_doubt(kernel: &Kernel<'_>, heap: &Heap, torn: &[Pfn]) -> Vec<u64> {
+    let mut words = kernel.registers.clone();
+    for pfn in torn {
+        let Some(first) = heap.find_object(kernel.page_va(*pfn).0) else { continue };
+        let address = |index| heap.object_va(Object { slab: first.slab, index }).0;
+        heap.for_each_live(first.slab, |index| words.push(address(index)));
+    }
+    words
 }
 
 /// All memory that is in use whatever leads to it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sysak_base::PAGE_SIZE;
 use sysak_heap::{Class, Heap, Tally};
 use sysak_kernel::page::{Census, Owner, Part};
+use sysak_kernel::{Book, Books, Coverage};
 use sysak_report as report;
 
 pub use skipped::skipped;
@@ -87,6 +88,25 @@ pub fn census(census: &Census, slab: SlabPages) -> report::Census {
         },
         page_alloc_owners: owners,
     }
+}
+
+/// How much of each kind of memory could be judged.
+pub fn books(coverage: &Coverage) -> Vec<report::Book> {
+    let Books { slab, page, vmalloc, percpu } = &coverage.books;
+    let all = [
+        (report::Class::Slab, slab),
+        (report::Class::Page, page),
+        (report::Class::Vmalloc, vmalloc),
+        (report::Class::Percpu, percpu),
+    ];
+    let book = |(class, book): (report::Class, &Book)| report::Book {
+        class,
+        found: !book.is_missing,
+        total_bytes: book.pages * PAGE_SIZE,
+        unjudged_bytes: book.unjudged_pages.min(book.pages) * PAGE_SIZE,
+        closed: book.is_closed(),
+    };
+    all.map(book).to_vec()
 }
 
 /// Totals of every cache.

@@ -25,6 +25,11 @@ impl<'a> Marking<'a> {
         Marking { heap, context }
     }
 
+    /// The graph so far.
+    pub fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
     /// Marks everything that the roots lead to.
     pub fn from_roots(mut self, roots: Roots<'_>) -> FromRoots<'a> {
         let marked = mark(&mut self.heap, roots, self.context);

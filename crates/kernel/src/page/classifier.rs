@@ -45,7 +45,7 @@ impl Classifier<'_, '_> {
             let at = ((pfn.0 - start.0) * size) as usize;
             let head = &bytes[at..];
             let (owner, pages) = self.classify(pfn, head);
-            let pages = pages.min(end.0 - pfn.0);
+            let pages = self.believed(pfn, owner, pages.min(end.0 - pfn.0), head);
             self.census.assign(pfn, pages, owner);
             if matches!(owner, Owner::Anon | Owner::File | Owner::Shmem | Owner::Hugetlb) {
                 let shape = &self.kernel.shape.page;
@@ -56,6 +56,42 @@ impl Classifier<'_, '_> {
             pfn = Pfn(pfn.0 + pages);
         }
         pfn
+    }
+
+    /// How many of a block's pages look like its pages. What a block's first `struct page` says of its length, those
+    /// behind it confirm; a page that does not is looked at by itself.
+    fn believed(&mut self, pfn: Pfn, owner: Owner, pages: u64, head: &[u8]) -> u64 {
+        // The tails of a hugetlb page may share their struct pages with each other.
+        if pages == 1 || owner == Owner::Hugetlb {
+            return pages;
+        }
+        let shape = &self.kernel.shape.page;
+        let own = self.kernel.struct_page(pfn);
+        let is_tail = |index: u64, tail: &[u8]| match owner {
+            Owner::Free => {
+                let kind = shape.types.kind(half(tail, shape.page_type));
+                let is_slab =
+                    shape.bits.slab.is_some_and(|bit| word(tail, shape.flags) >> bit & 1 != 0);
+                half(tail, shape.refcount) == 0 && kind == PageKind::Plain && !is_slab
+            }
+            _ => shape.head_of(own.at(index * shape.size), tail) == Some(own),
+        };
+        let tails = head.chunks_exact(shape.size as usize).take(pages as usize).skip(1);
+        let wrong = (1..).zip(tails).find(|(index, tail)| !is_tail(*index, tail));
+        match wrong {
+            None => pages,
+            Some((index, _)) => {
+                self.doubt(pages);
+                index
+            }
+        }
+    }
+
+    /// Notes pages whose `struct page`s contradict each other. On a running kernel they change meanwhile.
+    fn doubt(&mut self, pages: u64) {
+        if !self.kernel.memory.is_live() {
+            self.census.doubtful_pages += pages;
+        }
     }
 
     /// A window that cannot be read whole is read page by page.
@@ -89,6 +125,11 @@ impl Classifier<'_, '_> {
             if is_slab { PageKind::Slab } else { shape.types.kind(half(head, shape.page_type)) };
         let compound = if has(shape.bits.head) { 1 << shape.compound_order(head) } else { 1 };
         match kind {
+            // Nobody holds a free page.
+            PageKind::Buddy | PageKind::Guard if half(head, shape.refcount) != 0 => {
+                self.doubt(1);
+                return (Owner::Kernel, 1);
+            }
             PageKind::Buddy => {
                 let order = shape.free.map_or(0, |free| word(head, free.order));
                 let fits = order < self.kernel.shape.orders();
@@ -207,6 +248,11 @@ impl Classifier<'_, '_> {
         let file = if swapbacked { Owner::Shmem } else { Owner::File };
         match mapping & (ANON | MOVABLE) {
             MOVABLE => Owner::Kernel,
+            // A file gave it up, and reclaim has not taken it yet.
+            0 if lru && mapping == 0 && !self.is_on_a_list(head) => {
+                self.doubt(1);
+                Owner::Kernel
+            }
             0 if lru => file,
             // Not on a list of the page reclaim yet, or isolated from it.
             0 if mapping != 0 && self.is_file(mapping) => file,
@@ -216,6 +262,16 @@ impl Classifier<'_, '_> {
             _ if self.kernel.direct_pfn(Va(mapping & !(ANON | MOVABLE))).is_some() => Owner::Anon,
             _ => Owner::Kernel,
         }
+    }
+
+    /// Whether the page's neighbour on its list knows it.
+    fn is_on_a_list(&self, head: &[u8]) -> bool {
+        let Some(lru) = self.kernel.shape.page.free.map(|free| free.link) else { return true };
+        let [next, previous] = [lru, lru + 8].map(|at| Va(word(head, at)));
+        let memory = self.kernel.memory;
+        let Ok(own) = memory.read_u64(next.at(8)) else { return false };
+        let is_page = self.kernel.page_of(Va(own.wrapping_sub(lru))).is_some();
+        is_page && memory.read_u64(previous) == Ok(own) && memory.read_u64(Va(own)) == Ok(next.0)
     }
 
     /// Whether an address is really the `address_space` of an inode.

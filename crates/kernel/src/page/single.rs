@@ -138,6 +138,14 @@ mod tests {
 
     /// Gives `look` a kernel whose node has one zone, with per-CPU lists of free pages.
     fn with_kernel(look: impl FnOnce(&Kernel<'_>, &Words)) {
+        with_damaged_kernel(|_, _| (), look);
+    }
+
+    /// The same once `damage` was done to its memory.
+    fn with_damaged_kernel(
+        damage: impl FnOnce(&mut Words, &Kernel<'_>),
+        look: impl FnOnce(&Kernel<'_>, &Words),
+    ) {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
         let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
         let symbols = Kallsyms::parse_proc(b"ffffffff82000000 D node_data\n").unwrap();
@@ -175,8 +183,64 @@ mod tests {
         }
         memory.words.insert(link(STALE), link(LISTED[0]));
         memory.words.insert(link(STALE) + 8, link(LISTED[2]));
+        damage(&mut memory, &layout);
         let kernel = Kernel::new(&memory, &anchors, &types, &symbols).unwrap();
         look(&kernel, &memory);
+    }
+
+    /// The free pages of a damaged kernel, which of some pages are roots, and the book of pages.
+    fn census_of<const N: usize>(
+        damage: impl FnOnce(&mut Words, &Kernel<'_>),
+        pages: [u64; N],
+    ) -> (u64, [bool; N], crate::Book) {
+        let mut seen = None;
+        with_damaged_kernel(damage, |kernel, _| {
+            let mut coverage = Coverage::default();
+            let free = FreePages::find(kernel, &mut coverage);
+            let cancel = Cancel::default();
+            let census = Census::take(kernel, &free, &mut coverage, &Silent, &cancel);
+            let roots = pages.map(|pfn| census.roots.contains(Pfn(pfn)));
+            seen = Some((census.pages(Owner::Free), roots, coverage.books.page));
+        });
+        seen.unwrap()
+    }
+
+    #[test]
+    fn a_free_block_ends_where_pages_in_use_begin_whatever_its_order_says() {
+        let damage = |memory: &mut Words, kernel: &Kernel<'_>| {
+            let private = kernel.shape.page.free.unwrap().order;
+            memory.words.insert(kernel.struct_page(Pfn(BUDDY_BLOCK)).at(private).0, 5);
+            memory.page(kernel, BUDDY_BLOCK + 12, u32::MAX, 1);
+        };
+        let (free, roots, book) = census_of(damage, [BUDDY_BLOCK + 11, BUDDY_BLOCK + 12]);
+        assert_eq!((free, roots), (3 + 8 + 12, [false, true]));
+        assert_eq!(book.unjudged_pages, 32);
+    }
+
+    #[test]
+    fn a_page_that_somebody_uses_is_not_free_whatever_its_type_says() {
+        let damage = |memory: &mut Words, kernel: &Kernel<'_>| {
+            memory.page(kernel, IN_USE, !0x80, 1);
+        };
+        let (free, roots, book) = census_of(damage, [IN_USE]);
+        assert_eq!((free, roots, book.unjudged_pages), (3 + 8 + 8, [true], 1));
+    }
+
+    #[test]
+    fn a_page_on_no_list_of_reclaims_is_the_kernels() {
+        let flag = |kernel: &Kernel<'_>| 1 << kernel.shape.page.user.unwrap().lru;
+        let damage = |memory: &mut Words, kernel: &Kernel<'_>| {
+            let page = kernel.struct_page(Pfn(IN_USE));
+            memory.words.insert(page.at(kernel.shape.page.flags).0, flag(kernel));
+        };
+        assert_eq!(census_of(damage, [IN_USE]).1, [true]);
+        let listed = |memory: &mut Words, kernel: &Kernel<'_>| {
+            damage(memory, kernel);
+            let link = kernel.struct_page(Pfn(IN_USE)).at(kernel.shape.page.free.unwrap().link).0;
+            memory.ring(&[link, NODE.0 + 0xf000]);
+        };
+        let (_, roots, book) = census_of(listed, [IN_USE]);
+        assert_eq!((roots, book.unjudged_pages), ([false], 0), "a file gave it up");
     }
 
     #[test]

@@ -103,9 +103,17 @@ pub fn allocations(kernel: &Kernel<'_>, chunks: &[Chunk], coverage: &mut Coverag
         }
         found.uses.push(used);
     }
-    let torn = found.uses.iter().filter(|used| !used.whole).count();
-    if torn > 0 {
-        coverage.skip(Omitted::PerCpuAllocations(torn as u64), Reason::ChangedOrDamaged);
+    let torn = chunks.iter().zip(&found.uses).filter(|(_, used)| !used.whole);
+    // What the chunk says counts where its maps cannot be read at all.
+    let torn: Vec<u64> =
+        torn.map(|(chunk, used)| chunk.populated_pages.max(used.populated_pages)).collect();
+    if !torn.is_empty() {
+        let is_live = kernel.memory.is_live();
+        let why = if is_live { Reason::ChangedOrDamaged } else { Reason::Damaged };
+        coverage.skip(Omitted::PerCpuAllocations(torn.len() as u64), why);
+        // What a running kernel changed is judged all the same.
+        let pages = if is_live { 0 } else { torn.iter().sum::<u64>() * kernel.cpus() };
+        coverage.books.percpu.unjudged_pages += pages;
     }
     found.list.sort_unstable_by_key(|allocation| allocation.pointer);
     found.boot_pages = (first.base.0 + first.unit_bytes()).saturating_sub(unit.0) >> PAGE_SHIFT;
@@ -115,6 +123,12 @@ pub fn allocations(kernel: &Kernel<'_>, chunks: &[Chunk], coverage: &mut Coverag
 }
 
 impl Allocations {
+    /// Those that can be judged: a dump's chunk whose maps contradict each other names none for sure.
+    pub fn judged(&self, kernel: &Kernel<'_>) -> impl Iterator<Item = &Allocation> {
+        let is_live = kernel.memory.is_live();
+        self.list.iter().filter(move |one| is_live || self.uses[one.chunk as usize].whole)
+    }
+
     /// The allocation that a per-CPU pointer points into; an index of the list.
     pub fn of_pointer(&self, pointer: u64) -> Option<usize> {
         let next = self.list.partition_point(|allocation| allocation.pointer <= pointer);

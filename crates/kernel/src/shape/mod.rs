@@ -52,7 +52,7 @@ pub use pool::{PoolShape, find_pools};
 pub use process::{CountPlace, ProcessShape};
 pub use slab::{
     BarnPlace, CacheShape, CpuSlabShape, KernfsShape, NodesPlace, OWN_CACHE, SheafShape, SlabShape,
-    find_caches,
+    find_caches, find_kfence_pool,
 };
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
 pub use task::{TASK_CACHE, TaskShape};

@@ -1,6 +1,6 @@
 //! SLUB: the slab's bookkeeping, `struct kmem_cache`, and where free objects hide.
 
-use sysak_base::Va;
+use sysak_base::{Memory, Va};
 use sysak_symbols::Kallsyms;
 
 use super::{FieldPlace, Missing, Names};
@@ -56,6 +56,12 @@ pub struct CacheShape {
     pub random: Option<u64>,
     /// `red_left_pad`, where debugging is built in.
     pub left_pad: Option<u64>,
+    /// `refcount`: owners that have not destroyed it.
+    pub owners: Option<u64>,
+    /// `oo`: objects in a slab in the low 16 bits, its order above.
+    pub slab_objects: Option<u64>,
+    /// `reciprocal_size`, by which the kernel divides by `size`: its multiplier and the last of its two shifts.
+    pub reciprocal: Option<[u64; 2]>,
     /// The per-CPU slabs.
     pub cpu: Option<CpuSlabShape>,
     /// The sheaves of v6.18 and later.
@@ -101,6 +107,12 @@ impl CacheShape {
             reclaimable_bit: reclaimable_bit(names),
             random: names.find("kmem_cache", "random"),
             left_pad: names.find("kmem_cache", "red_left_pad"),
+            owners: names.find("kmem_cache", "refcount"),
+            slab_objects: names.find("kmem_cache", "oo"),
+            reciprocal: names
+                .find("kmem_cache", "reciprocal_size.m")
+                .zip(names.find("kmem_cache", "reciprocal_size.sh2"))
+                .map(|(multiplier, shift)| [multiplier, shift]),
             cpu,
             sheaf,
             tells_free_objects,
@@ -281,6 +293,11 @@ impl KernfsShape {
 /// The head of the list of all caches; listed where KALLSYMS_ALL is set.
 pub fn find_caches(symbols: &Kallsyms) -> Option<Va> {
     symbols.find("slab_caches")
+}
+
+/// Pages of KFENCE, where kmalloc puts an object now and then to guard it; listed where KALLSYMS_ALL is set.
+pub fn find_kfence_pool(memory: &dyn Memory, symbols: &Kallsyms) -> Option<Va> {
+    memory.read_u64(symbols.find("__kfence_pool")?).ok().map(Va)
 }
 
 #[cfg(test)]

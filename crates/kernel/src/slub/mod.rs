@@ -8,6 +8,9 @@
 //! names it; a word that merely decodes as one proves nothing.
 
 mod caches;
+#[cfg(test)]
+#[path = "tests/damaged.rs"]
+mod damaged_tests;
 mod percpu;
 mod totals;
 
@@ -18,14 +21,14 @@ use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Va};
 use sysak_heap::{Heap, HeapBuilder, Object, PageSet, UnmarkedHeap};
 
 use crate::read::word;
-use crate::shape::PageKind;
-use crate::{Coverage, Kernel, KernelError, Omitted, Reason};
+use crate::shape::{PageKind, find_kfence_pool};
+use crate::{Book, Coverage, Kernel, KernelError, Omitted, Reason};
 
 use caches::FreePointer;
 use percpu::Kept;
 
-/// Where one in so many slabs is torn, the free objects of the others are in doubt too: a busy machine
-/// has one in some thousands.
+/// Where one in so many slabs of a running kernel is torn, the free objects of the others are in doubt too:
+/// a busy machine has one in some thousands.
 const MOST_TORN: u64 = 20;
 /// So few torn slabs say nothing about the others.
 const FEW_SLABS: u64 = 16;
@@ -33,6 +36,8 @@ const FEW_SLABS: u64 = 16;
 const RETRIES: u32 = 4;
 /// Pages whose `struct page`s are read at once.
 const WINDOW_PAGES: u64 = 4096;
+/// KFENCE's pool has two pages an object, and at most 65,535 objects (CONFIG_KFENCE_NUM_OBJECTS).
+const MOST_KFENCE_BYTES: u64 = 512 << 20;
 /// `MAX_OBJS_PER_PAGE`: the count is a field of 15 bits.
 const MOST_OBJECTS: u64 = 32767;
 
@@ -40,10 +45,11 @@ const MOST_OBJECTS: u64 = 32767;
 pub struct Slabs {
     /// Every slab and which of its objects are live.
     pub heap: UnmarkedHeap,
-    /// Slabs whose free objects did not add up even when read again.
-    pub torn: u64,
-    /// Slab pages that SLUB does not manage (KFENCE): they belong to the roots.
-    pub foreign: Vec<(Pfn, u64)>,
+    /// Slab pages that are in no slab of the heap, with no known cache or KFENCE's: they belong to the roots.
+    pub roots: Vec<(Pfn, u64)>,
+    /// Slabs whose free objects did not add up even when read again. Nobody can say which of their objects are in
+    /// use, so all of them count as reachable.
+    pub torn: Vec<Pfn>,
     /// Arrays of free objects. Behind the free ones they keep the addresses of those that they gave
     /// out, which are no references.
     pub sheaves: Vec<Va>,
@@ -56,21 +62,24 @@ impl Slabs {
     /// slabs say of theirs adds up.
     pub fn tells_free_objects(&self, kernel: &Kernel<'_>) -> bool {
         let slabs = self.heap.slabs.len() as u64;
-        let adds_up = self.torn <= (slabs / MOST_TORN).max(FEW_SLABS);
+        // In a dump the torn ones are known one by one.
+        let few = (slabs / MOST_TORN).max(FEW_SLABS);
+        let adds_up = !kernel.memory.is_live() || self.torn.len() as u64 <= few;
         kernel.shape.tells_free_objects() && !kernel.per_cpu_offsets.is_empty() && adds_up
     }
 
     /// An interrupted walk without any slab.
     pub fn none(kernel: &Kernel<'_>) -> Slabs {
         let heap = HeapBuilder::new(kernel.page_offset(), 0, Vec::new()).seal();
-        Slabs { heap, torn: 0, foreign: Vec::new(), sheaves: Vec::new(), interrupted: true }
+        Slabs { heap, roots: Vec::new(), torn: Vec::new(), sheaves: Vec::new(), interrupted: true }
     }
 }
 
-/// Walks every slab whose first page the census found.
+/// Walks every slab whose first page the census found; `pages` are the pages of all of them.
 pub fn walk(
     kernel: &Kernel<'_>,
     heads: &PageSet,
+    pages: u64,
     coverage: &mut Coverage,
     progress: &dyn Progress,
     cancel: &Cancel,
@@ -81,39 +90,82 @@ pub fn walk(
     let builder = HeapBuilder::new(kernel.page_offset(), kernel.end_pfn().0, caches.caches.clone());
     let mut walker = Walker {
         kernel,
+        listed: caches.caches.len(),
         caches,
         builder,
-        torn: 0,
-        foreign: Vec::new(),
+        kept,
+        torn: Vec::new(),
+        roots: Vec::new(),
         interrupted: false,
-        vanished: 0,
+        counts: Counts::default(),
         buffer: Vec::new(),
     };
     walker.all(heads, progress, cancel);
-    let Walker { mut builder, torn, foreign, interrupted, vanished, .. } = walker;
+    let Walker { mut builder, kept, torn, roots, interrupted, counts, listed, caches, .. } = walker;
     kept.free.into_iter().for_each(|address| builder.set_free_at(address));
     let (heap, sheaves) = (builder.seal(), kept.sheaves);
-    let slabs = Slabs { heap, torn, foreign, sheaves, interrupted };
-    coverage.slabs_total = slabs.heap.slabs.len() as u64 + slabs.foreign.len() as u64 + vanished;
-    coverage.slabs_walked = slabs.heap.slabs.len() as u64 - slabs.torn;
-    coverage.objects_walked = slabs.heap.objects();
-    if slabs.torn > 0 {
-        coverage.skip(Omitted::Slabs(slabs.torn), Reason::Changed);
+    let slabs = Slabs { heap, roots, torn, sheaves, interrupted };
+    if slabs.heap.slabs.is_empty() && !slabs.interrupted {
+        return Err(KernelError::NoSlub);
     }
-    if kernel.shape.tells_free_objects() && !slabs.tells_free_objects(kernel) {
-        let why = match kernel.per_cpu_offsets.is_empty() {
-            true => Reason::NoPerCpuAreas,
-            false => Reason::ChangedOrDamaged,
-        };
-        coverage.skip(Omitted::SlabObjects, why);
-    }
-    if vanished > 0 {
-        coverage.skip(Omitted::Slabs(vanished), Reason::GivenBack);
-    }
-    if !slabs.foreign.is_empty() {
-        coverage.skip(Omitted::Slabs(slabs.foreign.len() as u64), Reason::Foreign);
-    }
+    let unlisted = caches.caches.len() - listed;
+    counts.tell(kernel, &slabs, unlisted as u64, pages, coverage);
     Ok(slabs)
+}
+
+/// Slabs that are not in the heap, or not judged.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    /// Given back since the census saw them.
+    vanished: u64,
+    /// KFENCE's.
+    guarded: u64,
+    /// Of a cache that is not known.
+    unknown: u64,
+    /// Pages of the unknown ones.
+    unknown_pages: u64,
+    /// Pages of those that are torn.
+    torn_pages: u64,
+}
+
+impl Counts {
+    fn tell(
+        self,
+        kernel: &Kernel<'_>,
+        slabs: &Slabs,
+        unlisted_caches: u64,
+        pages: u64,
+        coverage: &mut Coverage,
+    ) {
+        let (walked, torn) = (slabs.heap.slabs.len() as u64, slabs.torn.len() as u64);
+        let is_live = kernel.memory.is_live();
+        coverage.slabs_total = walked + self.guarded + self.unknown + self.vanished;
+        coverage.slabs_walked = walked - torn;
+        coverage.objects_walked = slabs.heap.objects();
+        // A busy machine changes a few slabs as often as they are read: that is no damage.
+        let is_usual = is_live && torn * MOST_TORN <= walked;
+        let torn_pages = if is_usual { 0 } else { self.torn_pages };
+        let unjudged_pages = self.unknown_pages + torn_pages;
+        let is_missing = !slabs.tells_free_objects(kernel);
+        coverage.books.slab = Book { pages, unjudged_pages, is_missing };
+        if kernel.shape.tells_free_objects() && is_missing {
+            let why = match kernel.per_cpu_offsets.is_empty() {
+                true => Reason::NoPerCpuAreas,
+                false => Reason::ChangedOrDamaged,
+            };
+            coverage.skip(Omitted::SlabObjects, why);
+        }
+        let mut skip = |many: u64, what: fn(u64) -> Omitted, why| {
+            if many > 0 {
+                coverage.skip(what(many), why);
+            }
+        };
+        skip(torn, Omitted::Slabs, if is_live { Reason::Changed } else { Reason::Damaged });
+        skip(self.vanished, Omitted::Slabs, Reason::GivenBack);
+        skip(self.unknown, Omitted::UnknownSlabs, Reason::Implausible);
+        skip(self.guarded, Omitted::Slabs, Reason::Foreign);
+        skip(unlisted_caches, Omitted::UnlistedCaches, Reason::OnNoList);
+    }
 }
 
 /// The live objects of a cache, ascending.
@@ -129,11 +181,15 @@ pub fn live_objects(heap: &Heap, cache: &str) -> Vec<Va> {
 struct Walker<'a, 'k> {
     kernel: &'a Kernel<'k>,
     caches: Caches,
+    /// How many of the caches are on the kernel's list.
+    listed: usize,
     builder: HeapBuilder,
-    torn: u64,
-    foreign: Vec<(Pfn, u64)>,
+    /// Free objects that the slabs count as used.
+    kept: Kept,
+    torn: Vec<Pfn>,
+    roots: Vec<(Pfn, u64)>,
     interrupted: bool,
-    vanished: u64,
+    counts: Counts,
     buffer: Vec<u8>,
 }
 
@@ -167,24 +223,61 @@ impl Walker<'_, '_> {
     }
 
     fn slab(&mut self, pfn: Pfn, bytes: &[u8]) {
-        let Some(head) = self.head(pfn, bytes) else {
-            self.vanished += 1;
-            return;
+        let known = self.head(pfn, bytes);
+        let added = match known {
+            Ok(head) => self.add(pfn, head),
+            Err(no) => Err(no),
         };
+        // A running kernel may have made another slab of the page meanwhile.
+        let added = match added {
+            Err(_) if self.kernel.memory.is_live() => {
+                self.head_again(pfn).and_then(|head| self.add(pfn, head))
+            }
+            added => added,
+        };
+        match added {
+            Ok(()) => {}
+            Err(NoSlab::GivenBack) => self.counts.vanished += 1,
+            Err(NoSlab::Guarded) => {
+                self.counts.guarded += 1;
+                self.roots.push((pfn, 1));
+            }
+            Err(NoSlab::Unknown { pages }) => {
+                self.counts.unknown += 1;
+                self.counts.unknown_pages += pages;
+                self.roots.push((pfn, pages));
+            }
+        }
+    }
+
+    /// Adds a slab to the heap, if it is cut up as its cache wants it.
+    fn add(&mut self, pfn: Pfn, head: Head) -> Result<(), NoSlab> {
         let cache = &self.caches.caches[head.cache as usize];
+        let pages = 1 << head.order;
         let expected = (PAGE_SIZE << head.order) / u64::from(cache.stride);
         if head.objects == 0 || head.objects != expected.min(MOST_OBJECTS) {
-            self.foreign.push((pfn, 1 << head.order));
-            return;
+            let guarded = head.order == 0 && head.objects <= 1 && self.may_be_guarded(pfn);
+            return Err(if guarded { NoSlab::Guarded } else { NoSlab::Unknown { pages } });
         }
-        let objects = head.objects as u16;
-        let Ok(slab) = self.builder.push(pfn, head.order, head.cache, objects) else {
-            self.vanished += 1;
-            return;
-        };
+        let slab = self.builder.push(pfn, head.order, head.cache, head.objects as u16);
+        let slab = slab.map_err(|_| NoSlab::Unknown { pages })?;
         if head.freelist != Va(0) || head.in_use != head.objects {
+            let torn = self.torn.len();
             self.free_objects(slab, pfn, head);
+            if self.torn.len() > torn {
+                self.counts.torn_pages += pages;
+            }
         }
+        Ok(())
+    }
+
+    /// Whether a page can be one of KFENCE's pool.
+    fn may_be_guarded(&self, pfn: Pfn) -> bool {
+        let Some(pool) = find_kfence_pool(self.kernel.memory, self.kernel.symbols) else {
+            return true;
+        };
+        let place = self.kernel.page_va(pfn).checked_sub(pool);
+        place.is_some_and(|place| place < MOST_KFENCE_BYTES)
     }
 
     /// Takes the objects on the slab's own freelist out of the live ones.
@@ -201,18 +294,14 @@ impl Walker<'_, '_> {
             if whole && free.len() as u64 == head.objects.saturating_sub(head.in_use) {
                 break;
             }
-            if attempt == RETRIES {
-                self.torn += 1;
-                break;
-            }
-            let mut bytes = vec![0; 2 * self.kernel.shape.page.size as usize];
-            let read = self.kernel.memory.read(self.kernel.struct_page(pfn), &mut bytes);
-            match read.ok().and_then(|()| self.head(pfn, &bytes)) {
-                Some(again) if again.cache == head.cache && again.order == head.order => {
-                    head = again;
-                }
-                _ => {
-                    self.torn += 1;
+            let again = match self.kernel.memory.is_live() && attempt < RETRIES {
+                true => self.head_again(pfn).ok(),
+                false => None,
+            };
+            match again.filter(|now| now.cache == head.cache && now.order == head.order) {
+                Some(now) => head = now,
+                None => {
+                    self.torn.push(pfn);
                     break;
                 }
             }
@@ -222,26 +311,65 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// Reads a slab's bookkeeping; `None` when the page is no slab any more.
-    fn head(&self, pfn: Pfn, bytes: &[u8]) -> Option<Head> {
+    /// Reads a slab's bookkeeping.
+    fn head(&mut self, pfn: Pfn, bytes: &[u8]) -> Result<Head, NoSlab> {
         let (page, shape) = (&self.kernel.shape.page, &self.kernel.shape.slab);
         let flags = word(bytes, page.flags);
         let is_slab = match page.bits.slab {
             Some(bit) => flags >> bit & 1 != 0,
             None => page.types.kind(crate::read::half(bytes, page.page_type)) == PageKind::Slab,
         };
-        let cache = self.caches.find(Va(word(bytes, shape.cache)));
         let order = if flags >> page.bits.head & 1 != 0 { page.compound_order(bytes) } else { 0 };
+        let pages = (1 << order).min(self.kernel.end_pfn().0 - pfn.0);
+        if !is_slab {
+            return Err(match self.kernel.memory.is_live() {
+                true => NoSlab::GivenBack,
+                false => NoSlab::Unknown { pages },
+            });
+        }
+        let at = Va(word(bytes, shape.cache));
+        // Pages of KFENCE's pool are slabs from the start, and get a cache with their first object.
+        if at == Va(0) && order == 0 && self.may_be_guarded(pfn) {
+            return Err(NoSlab::Guarded);
+        }
+        let known = self.caches.caches.len();
+        let cache = self.caches.find_or_read(self.kernel, at).ok_or(NoSlab::Unknown { pages })?;
+        if self.caches.caches.len() > known {
+            let index = usize::from(cache);
+            self.kept.add_cache(self.kernel, &self.caches, index);
+            self.builder.add_cache(self.caches.caches[index].clone());
+        }
         let counters = word(bytes, shape.counters);
         let head = Head {
-            cache: cache?,
+            cache,
             freelist: Va(word(bytes, shape.freelist)),
             in_use: counters & 0xffff,
             objects: counters >> 16 & 0x7fff,
             order,
         };
-        (is_slab && pfn.0 + (1 << order) <= self.kernel.end_pfn().0).then_some(head)
+        if pages == 1 << order { Ok(head) } else { Err(NoSlab::Unknown { pages }) }
     }
+
+    fn head_again(&mut self, pfn: Pfn) -> Result<Head, NoSlab> {
+        let mut bytes = vec![0; 2 * self.kernel.shape.page.size as usize];
+        let read = self.kernel.memory.read(self.kernel.struct_page(pfn), &mut bytes);
+        read.map_err(|_| NoSlab::Unknown { pages: 1 })?;
+        self.head(pfn, &bytes)
+    }
+}
+
+/// Why a slab of the census is none in the heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NoSlab {
+    /// The kernel took its page back.
+    GivenBack,
+    /// It is one of KFENCE's.
+    Guarded,
+    /// Its cache is not known, or the two contradict each other.
+    Unknown {
+        /// How long it is.
+        pages: u64,
+    },
 }
 
 /// The `struct page`s around the one asked for, read in large pieces.

@@ -33,15 +33,20 @@ impl Kept {
         if kernel.per_cpu_offsets.is_empty() {
             coverage.skip(Omitted::PerCpuFreeObjects, Reason::NoPerCpuAreas);
         }
-        let nodes = node_count(kernel, &caches.caches);
-        for (index, cache) in caches.caches.iter().enumerate() {
-            cpu_freelists(kernel, caches, index, &mut kept.free);
-            if let Some(shape) = &kernel.shape.cache.sheaf {
-                kept.of_cpus(kernel, shape, cache.va);
-                kept.of_nodes(kernel, shape, cache.va, nodes);
-            }
+        for index in 0..caches.caches.len() {
+            kept.add_cache(kernel, caches, index);
         }
         kept
+    }
+
+    /// Looks at one cache.
+    pub fn add_cache(&mut self, kernel: &Kernel<'_>, caches: &Caches, index: usize) {
+        cpu_freelists(kernel, caches, index, &mut self.free);
+        if let Some(shape) = &kernel.shape.cache.sheaf {
+            let cache = caches.caches[index].va;
+            self.of_cpus(kernel, shape, cache);
+            self.of_nodes(kernel, shape, cache, node_count(kernel, &caches.caches));
+        }
     }
 
     fn of_cpus(&mut self, kernel: &Kernel<'_>, shape: &SheafShape, cache: Va) {

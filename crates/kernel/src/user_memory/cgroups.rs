@@ -213,6 +213,7 @@ mod tests {
             let all: Vec<u64> = [&[head], links].concat();
             for (index, link) in all.iter().enumerate() {
                 self.0.insert(*link, all[(index + 1) % all.len()]);
+                self.0.insert(link + 8, all[(index + all.len() - 1) % all.len()]);
             }
         }
 
@@ -280,6 +281,7 @@ mod tests {
         // The child is its own child and its own brother.
         memory.0.insert(root + SHAPE.children, group + SHAPE.sibling);
         memory.0.insert(group + SHAPE.sibling, group + SHAPE.sibling);
+        memory.0.insert(group + SHAPE.sibling + 8, root + SHAPE.children);
         memory.0.insert(group + SHAPE.children, group + SHAPE.sibling);
         let mut found = Cgroups::default();
         found.walk(&memory, &SHAPE, &HashSet::from([Va(root)]));

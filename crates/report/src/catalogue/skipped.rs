@@ -12,6 +12,9 @@ messages! {
     left_per_cpu_free_objects() { "per-CPU free objects", "每 CPU 空闲对象" }
     left_per_cpu_free_pages() { "per-CPU free pages", "每 CPU 空闲页" }
     left_per_cpu_page_list() { "a per-CPU list of free pages", "一个每 CPU 空闲页链表" }
+    left_unknown_slabs(count) { "{count} slabs of unknown caches", "{count} 个所属缓存未知的 slab" }
+    left_unlisted_caches(count) { "{count} slab caches", "{count} 个 slab 缓存" }
+    left_stray_pages(count) { "{count} pages of vmalloc areas", "{count} 个属于 vmalloc 区域的内存页" }
     left_pages(count) { "{count} pages of RAM", "{count} 个内存页" }
     left_vmalloc_areas() { "vmalloc areas", "vmalloc 区域" }
     left_some_vmalloc_areas() { "some vmalloc areas", "部分 vmalloc 区域" }
@@ -72,6 +75,8 @@ messages! {
         "their maps changed while they were read, or are damaged",
         "位图在读取时发生了变化，或者已损坏"
     }
+    why_damaged() { "they are damaged", "已损坏" }
+    why_on_no_list() { "they are on no list of the kernel's", "不在内核的任何链表上" }
     why_given_back() { "they were freed meanwhile", "期间已被释放" }
     why_implausible() { "its contents are not plausible", "内容不合理" }
     why_foreign() {
@@ -94,6 +99,10 @@ messages! {
         "memory at {address} is not readable", "地址 {address} 处的内存无法读取"
     }
     why_list_circle(address) { "the list loops at {address}", "链表在 {address} 处成环" }
+    why_list_broken(address) { "the list is broken at {address}", "链表在 {address} 处断开" }
+    why_list_mended(address) {
+        "the list is damaged at {address}; it was walked from both ends", "链表在 {address} 处损坏，已从两端遍历"
+    }
     why_list_too_long(limit) {
         "the list is longer than {limit} elements", "链表超过 {limit} 个元素"
     }

@@ -103,6 +103,18 @@ messages! {
     the_other_pages() {
         "pages allocated directly, by drivers and the like", "（驱动等）直接分配的页"
     }
+    the_slab_memory() { "slab memory", "slab 内存" }
+    class_not_found(what) { "{what} was not found", "未找到{what}" }
+    class_changed(share, what, size) {
+        "{share} of {what} ({size}) could not be judged, because it changed while it was read, again and again",
+        "{what}的 {share}（{size}）在读取时反复变化，无法判断"
+    }
+    class_damaged(share, what, size) {
+        "{share} of {what} ({size}) could not be judged, because what describes it is damaged",
+        "{what}的 {share}（{size}）因其描述信息损坏而无法判断"
+    }
+    the_vmalloc_memory() { "vmalloc memory", " vmalloc 内存" }
+    the_direct_pages() { "memory allocated as pages", "按页分配的内存" }
     undetermined(reason) {
         "Could not determine whether kernel memory leaks: {reason}.", "无法判断内核内存是否泄漏：{reason}。"
     }

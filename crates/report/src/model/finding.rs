@@ -16,6 +16,9 @@ pub struct Finding {
     pub cache: Option<Plain>,
     /// Caches that were merged into it.
     pub aliases: Vec<Plain>,
+    /// Whether its owner has destroyed the cache, and left objects in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cache_destroyed: bool,
     /// Bytes that a user of an object may touch.
     pub object_size_bytes: Option<u64>,
     /// Whether the kernel takes this memory back when it needs some.

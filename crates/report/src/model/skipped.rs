@@ -113,6 +113,21 @@ pub enum Omitted {
     PerCpuFreePages,
     /// One of the lists of these.
     PerCpuPageList,
+    /// Slabs whose cache is not known.
+    UnknownSlabs {
+        /// How many.
+        count: u64,
+    },
+    /// Slab caches that only their slabs lead to.
+    UnlistedCaches {
+        /// How many.
+        count: u64,
+    },
+    /// Pages that the page tables map where vmalloc areas lie.
+    StrayPages {
+        /// How many.
+        count: u64,
+    },
     /// Pages of RAM.
     Pages {
         /// How many.
@@ -193,11 +208,15 @@ pub enum Reason {
     Changed,
     /// It changed while it was read, or is damaged.
     ChangedOrDamaged,
+    /// It is damaged.
+    Damaged,
+    /// It is on no list of the kernel's.
+    OnNoList,
     /// It was given back meanwhile.
     GivenBack,
     /// Its contents contradict each other.
     Implausible,
-    /// It is not cut up as SLUB does: KFENCE's.
+    /// They are KFENCE's.
     Foreign,
     /// It cannot be read.
     Unreadable,
@@ -232,6 +251,16 @@ pub enum Reason {
         /// Where.
         at: Address,
     },
+    /// A link of a list leads to something that does not lead back.
+    ListBroken {
+        /// Where.
+        at: Address,
+    },
+    /// A link of a list is damaged, and the walks from both of its ends meet.
+    ListMended {
+        /// Where.
+        at: Address,
+    },
     /// A list is longer than any healthy one.
     ListTooLong {
         /// The limit.
@@ -249,6 +278,9 @@ impl Omitted {
             Omitted::PerCpuFreeObjects => ("per_cpu_free_objects", None, None),
             Omitted::PerCpuFreePages => ("per_cpu_free_pages", None, None),
             Omitted::PerCpuPageList => ("per_cpu_page_list", None, None),
+            Omitted::UnknownSlabs { count } => ("unknown_slabs", Some(count), None),
+            Omitted::UnlistedCaches { count } => ("unlisted_caches", Some(count), None),
+            Omitted::StrayPages { count } => ("stray_pages", Some(count), None),
             Omitted::Pages { count } => ("pages", Some(count), None),
             Omitted::VmallocAreas => ("vmalloc_areas", None, None),
             Omitted::SomeVmallocAreas => ("some_vmalloc_areas", None, None),
@@ -283,6 +315,11 @@ impl Omitted {
             Omitted::PerCpuFreeObjects => say::left_per_cpu_free_objects(lang),
             Omitted::PerCpuFreePages => say::left_per_cpu_free_pages(lang),
             Omitted::PerCpuPageList => say::left_per_cpu_page_list(lang),
+            Omitted::UnknownSlabs { count } => say::left_unknown_slabs(lang, &count.to_string()),
+            Omitted::UnlistedCaches { count } => {
+                say::left_unlisted_caches(lang, &count.to_string())
+            }
+            Omitted::StrayPages { count } => say::left_stray_pages(lang, &count.to_string()),
             Omitted::Pages { count } => say::left_pages(lang, &count.to_string()),
             Omitted::VmallocAreas => say::left_vmalloc_areas(lang),
             Omitted::SomeVmallocAreas => say::left_some_vmalloc_areas(lang),
@@ -324,6 +361,8 @@ impl Reason {
             Reason::NoProcessTables => ("no_process_tables", None, None),
             Reason::Changed => ("changed", None, None),
             Reason::ChangedOrDamaged => ("changed_or_damaged", None, None),
+            Reason::Damaged => ("damaged", None, None),
+            Reason::OnNoList => ("on_no_list", None, None),
             Reason::GivenBack => ("given_back", None, None),
             Reason::Implausible => ("implausible", None, None),
             Reason::Foreign => ("foreign", None, None),
@@ -338,6 +377,8 @@ impl Reason {
             Reason::OutOfTime { seconds } => ("out_of_time", Some(("seconds", seconds)), None),
             Reason::ListUnreadable { at } => ("list_unreadable", None, Some(at)),
             Reason::ListCircle { at } => ("list_circle", None, Some(at)),
+            Reason::ListBroken { at } => ("list_broken", None, Some(at)),
+            Reason::ListMended { at } => ("list_mended", None, Some(at)),
             Reason::ListTooLong { limit } => ("list_too_long", Some(("limit", limit)), None),
         }
     }
@@ -354,6 +395,8 @@ impl Reason {
             Reason::NoProcessTables => say::why_no_process_tables(lang),
             Reason::Changed => say::why_changed(lang),
             Reason::ChangedOrDamaged => say::why_changed_or_damaged(lang),
+            Reason::Damaged => say::why_damaged(lang),
+            Reason::OnNoList => say::why_on_no_list(lang),
             Reason::GivenBack => say::why_given_back(lang),
             Reason::Implausible => say::why_implausible(lang),
             Reason::Foreign => say::why_foreign(lang),
@@ -368,6 +411,8 @@ impl Reason {
             Reason::OutOfTime { seconds } => say::why_out_of_time(lang, &seconds.to_string()),
             Reason::ListUnreadable { at } => say::why_list_unreadable(lang, &at.to_string()),
             Reason::ListCircle { at } => say::why_list_circle(lang, &at.to_string()),
+            Reason::ListBroken { at } => say::why_list_broken(lang, &at.to_string()),
+            Reason::ListMended { at } => say::why_list_mended(lang, &at.to_string()),
             Reason::ListTooLong { limit } => say::why_list_too_long(lang, &limit.to_string()),
         }
     }
@@ -388,7 +433,10 @@ mod tests {
             Omitted::Cache { .. } => Omitted::PerCpuFreeObjects,
             Omitted::PerCpuFreeObjects => Omitted::PerCpuFreePages,
             Omitted::PerCpuFreePages => Omitted::PerCpuPageList,
-            Omitted::PerCpuPageList => Omitted::Pages { count: 7 },
+            Omitted::PerCpuPageList => Omitted::UnknownSlabs { count: 7 },
+            Omitted::UnknownSlabs { .. } => Omitted::UnlistedCaches { count: 7 },
+            Omitted::UnlistedCaches { .. } => Omitted::StrayPages { count: 7 },
+            Omitted::StrayPages { .. } => Omitted::Pages { count: 7 },
             Omitted::Pages { .. } => Omitted::VmallocAreas,
             Omitted::VmallocAreas => Omitted::SomeVmallocAreas,
             Omitted::SomeVmallocAreas => Omitted::PerCpuMemory,
@@ -421,7 +469,9 @@ mod tests {
             Reason::NoKernelTables => Reason::NoProcessTables,
             Reason::NoProcessTables => Reason::Changed,
             Reason::Changed => Reason::ChangedOrDamaged,
-            Reason::ChangedOrDamaged => Reason::GivenBack,
+            Reason::ChangedOrDamaged => Reason::Damaged,
+            Reason::Damaged => Reason::OnNoList,
+            Reason::OnNoList => Reason::GivenBack,
             Reason::GivenBack => Reason::Implausible,
             Reason::Implausible => Reason::Foreign,
             Reason::Foreign => Reason::Unreadable,
@@ -433,7 +483,9 @@ mod tests {
             Reason::MoreThan { .. } => Reason::OutOfTime { seconds: 7 },
             Reason::OutOfTime { .. } => Reason::ListUnreadable { at },
             Reason::ListUnreadable { .. } => Reason::ListCircle { at },
-            Reason::ListCircle { .. } => Reason::ListTooLong { limit: 7 },
+            Reason::ListCircle { .. } => Reason::ListBroken { at },
+            Reason::ListBroken { .. } => Reason::ListMended { at },
+            Reason::ListMended { .. } => Reason::ListTooLong { limit: 7 },
             Reason::ListTooLong { .. } => Reason::NoTypeInfo,
         };
         (ring(Omitted::SomeCaches, omitted), ring(Reason::Changed, reason))

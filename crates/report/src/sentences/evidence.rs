@@ -28,6 +28,9 @@ pub(super) fn evidence(report: &Report, finding: &Finding, lang: Lang) -> Vec<Ev
         if let (2.., Some(seconds)) = (report.method.looks, report.method.settle_s) {
             add(EvidenceKind::Unreachable, say::confirmed(lang, &seconds.to_string()));
         }
+        if finding.cache_destroyed {
+            add(EvidenceKind::Unreachable, say::cache_destroyed(lang));
+        }
         if let Some(cache) = &finding.lost_through {
             add(EvidenceKind::Unreachable, say::lost_by(lang, &things_of(cache, lang)));
         }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use sysak_base::Va;
 use sysak_report::{
-    Address, AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
+    Address, AreaCaller, Book, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
     Contents, CountKind, Counted, CountedKind, Coverage, DeletedFile, Dump, DyingCgroups,
     Elsewhere, Evidence, EvidenceKind, Explanation, Finding, FindingVerdict, Function,
     FunctionSource, Group, Hex, Holder, HolderKind, HugePool, InspectedCache, Inspection,
@@ -296,6 +296,7 @@ fn finding(m: &Marks, class: Class, verdict: FindingVerdict) -> Finding {
         verdict,
         cache: Some(m.kept("cache")),
         aliases: vec![m.kept("alias")],
+        cache_destroyed: true,
         object_size_bytes: Some(64),
         reclaimable: Some(false),
         total_objects: Some(100),
@@ -505,6 +506,13 @@ fn coverage(m: &Marks) -> Coverage {
         skipped: vec![Skipped {
             what: Omitted::Cache { address: address() },
             why: Reason::ListCircle { at: address() },
+        }],
+        books: vec![Book {
+            class: Class::Slab,
+            found: true,
+            total_bytes: BYTES,
+            unjudged_bytes: 4096,
+            closed: true,
         }],
     }
 }

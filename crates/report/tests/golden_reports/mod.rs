@@ -40,6 +40,7 @@ pub(super) fn frame() -> Report {
             objects_unreachable: Some(12),
             bytes_scanned: 310 * MIB,
             skipped: Vec::new(),
+            books: Vec::new(),
         },
         timings: Timings {
             total_s: Some(1.234),

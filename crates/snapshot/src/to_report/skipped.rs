@@ -21,6 +21,9 @@ fn omitted(what: kernel::Omitted) -> Omitted {
         kernel::Omitted::PerCpuFreeObjects => Omitted::PerCpuFreeObjects,
         kernel::Omitted::PerCpuFreePages => Omitted::PerCpuFreePages,
         kernel::Omitted::PerCpuPageList => Omitted::PerCpuPageList,
+        kernel::Omitted::UnknownSlabs(count) => Omitted::UnknownSlabs { count },
+        kernel::Omitted::UnlistedCaches(count) => Omitted::UnlistedCaches { count },
+        kernel::Omitted::StrayPages(count) => Omitted::StrayPages { count },
         kernel::Omitted::Pages(count) => Omitted::Pages { count },
         kernel::Omitted::VmallocAreas => Omitted::VmallocAreas,
         kernel::Omitted::SomeVmallocAreas => Omitted::SomeVmallocAreas,
@@ -56,6 +59,8 @@ fn reason(why: kernel::Reason) -> Reason {
         kernel::Reason::NoProcessTables => Reason::NoProcessTables,
         kernel::Reason::Changed => Reason::Changed,
         kernel::Reason::ChangedOrDamaged => Reason::ChangedOrDamaged,
+        kernel::Reason::Damaged => Reason::Damaged,
+        kernel::Reason::OnNoList => Reason::OnNoList,
         kernel::Reason::GivenBack => Reason::GivenBack,
         kernel::Reason::Implausible => Reason::Implausible,
         kernel::Reason::Foreign => Reason::Foreign,
@@ -67,6 +72,8 @@ fn reason(why: kernel::Reason) -> Reason {
         kernel::Reason::MoreThan(limit) => Reason::MoreThan { limit },
         kernel::Reason::Stopped(Stop::Unreadable(at)) => Reason::ListUnreadable { at: at.into() },
         kernel::Reason::Stopped(Stop::Cycle(at)) => Reason::ListCircle { at: at.into() },
+        kernel::Reason::Stopped(Stop::Broken(at)) => Reason::ListBroken { at: at.into() },
+        kernel::Reason::Stopped(Stop::Mended(at)) => Reason::ListMended { at: at.into() },
         kernel::Reason::Stopped(Stop::Limit(limit)) => Reason::ListTooLong { limit: limit as u64 },
     }
 }

@@ -1,0 +1,84 @@
+//! What could not be judged, where that is why there is no verdict.
+
+use crate::catalogue as say;
+use crate::figures::{bytes, percent};
+use crate::{Book, Class, Lang, Report, TargetKind, Verdict};
+
+/// What is missing for a verdict, in one sentence; `None` where all was judged, or something else is the reason.
+pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
+    if report.verdict != Verdict::Undetermined || report.interrupted.is_some() {
+        return None;
+    }
+    let open = report.coverage.books.iter().filter(|book| !book.closed);
+    let parts: Vec<String> = open.map(|book| missing(report, book, lang)).collect();
+    (!parts.is_empty()).then(|| parts.join(&say::semicolon(lang)))
+}
+
+fn missing(report: &Report, book: &Book, lang: Lang) -> String {
+    let what = class(book.class, lang);
+    if !book.found {
+        return say::class_not_found(lang, &what);
+    }
+    let share = percent(book.unjudged_bytes, book.total_bytes);
+    let size = bytes(book.unjudged_bytes);
+    match report.target.kind {
+        TargetKind::Live => say::class_changed(lang, &share, &what, &size),
+        TargetKind::Vmcore => say::class_damaged(lang, &share, &what, &size),
+    }
+}
+
+fn class(class: Class, lang: Lang) -> String {
+    match class {
+        Class::Slab => say::the_slab_memory(lang),
+        Class::Vmalloc => say::the_vmalloc_memory(lang),
+        Class::Percpu => say::the_percpu_memory(lang),
+        Class::Page | Class::User => say::the_direct_pages(lang),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(kind: TargetKind, book: Book) -> Report {
+        let mut report = Report { verdict: Verdict::Undetermined, ..Report::default() };
+        report.target.kind = kind;
+        report.coverage.books = vec![book];
+        report
+    }
+
+    #[test]
+    fn the_sentence_says_how_much_of_what_could_not_be_judged_and_why() {
+        let book = Book {
+            class: Class::Slab,
+            found: true,
+            total_bytes: 100 << 20,
+            unjudged_bytes: 60 << 20,
+            closed: false,
+        };
+        let said = |kind, book| {
+            let mut report = report(kind, book);
+            report.make_sentences(Lang::En);
+            report.summary
+        };
+        assert_eq!(
+            said(TargetKind::Vmcore, book),
+            "Could not determine whether kernel memory leaks: 60 % of slab memory (60.0 MiB) could \
+             not be judged, because what describes it is damaged."
+        );
+        assert!(said(TargetKind::Live, book).contains("it changed while it was read"));
+        let none = Book { found: false, ..book };
+        assert!(said(TargetKind::Vmcore, none).ends_with("slab memory was not found."));
+        let closed = Book { closed: true, ..book };
+        assert!(
+            said(TargetKind::Vmcore, closed).ends_with("too little of the memory could be read.")
+        );
+    }
+
+    #[test]
+    fn an_interrupted_look_has_another_reason() {
+        let mut report = report(TargetKind::Live, Book::default());
+        report.interrupted = Some(crate::Stage::Reach);
+        assert_eq!(reason(&report, Lang::En), None);
+    }
+}
