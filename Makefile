@@ -2,7 +2,7 @@
 # Debian and Ubuntu are tested; support for the Fedora family is written, but untested.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test vmtest fuzz fuzz-replay miri mutants bench lint clean
+.PHONY: help run build test vmtest damage fuzz fuzz-replay miri mutants bench lint clean
 .NOTPARALLEL:
 
 # Where rustup puts cargo, for shells that do not know.
@@ -14,6 +14,7 @@ help:
 	@echo 'make build         the fully static binary: target/dist/sysak'
 	@echo 'make test          all tests; boots Linux 6.1 and 6.12 in QEMU'
 	@echo 'make vmtest        the guests only; KERNEL=5.10 chooses one, ARGS="--clean-runs 10"'
+	@echo 'make damage        dumps with damaged words: is anything accused falsely, or missed?'
 	@echo 'make fuzz-replay   the fuzzers'\'' seeds for a minute a parser; MS=600000 for ten'
 	@echo 'make fuzz          one parser, with cargo-fuzz and nightly Rust: TARGET=btf SECONDS=600'
 	@echo 'make miri          unit tests of base and symbols under Miri; nightly Rust'
@@ -39,6 +40,10 @@ vmtest:
 	@tools/build.sh
 	tools/with-libelf.sh cargo run --quiet -p vmtest -- --sysak target/dist/sysak \
 		$(foreach kernel,$(KERNEL),--kernel $(kernel)) $(ARGS)
+
+damage:
+	@tools/setup.sh test
+	@tools/damage.sh $(ARGS)
 
 fuzz-replay:
 	@tools/setup.sh build

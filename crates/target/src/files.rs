@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use object::{Object, ObjectSection};
 use signal_hook::SigId;
 use signal_hook::consts::SIGBUS;
@@ -78,12 +78,33 @@ const UNDETERMINED: i32 = 2;
 
 /// Maps a file that is not empty.
 pub(crate) fn map(path: &Path) -> Result<Mapped, OpenError> {
+    let file = open_filled(path)?;
+    map_file(path, &file).map_err(|why| OpenError::File { path: path.to_owned(), why })
+}
+
+/// Maps a file as it would be with other words at some places; the file stays as it is.
+pub(crate) fn map_replaced(path: &Path, words: &[(usize, u64)]) -> Result<Mapped, OpenError> {
+    let file = open_filled(path)?;
+    let failed = |why| OpenError::File { path: path.to_owned(), why };
+    let mut mapped = map_file(path, &file).map_err(failed)?;
+    // SAFETY: as in `map_file`; what is written goes to pages of our own.
+    let mut own = unsafe { MmapOptions::new().map_copy(&file) }.map_err(failed)?;
+    for (at, word) in words {
+        if let Some(place) = own.get_mut(*at..at.saturating_add(8)) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    mapped.bytes = own.make_read_only().map_err(failed)?;
+    Ok(mapped)
+}
+
+fn open_filled(path: &Path) -> Result<File, OpenError> {
     let file = open(path)?;
     let failed = |why| OpenError::File { path: path.to_owned(), why };
-    if file.metadata().map_err(failed)?.len() == 0 {
-        return Err(OpenError::Empty { path: path.to_owned() });
+    match file.metadata().map_err(failed)?.len() {
+        0 => Err(OpenError::Empty { path: path.to_owned() }),
+        _ => Ok(file),
     }
-    map_file(path, &file).map_err(failed)
 }
 
 fn map_file(path: &Path, file: &File) -> std::io::Result<Mapped> {

@@ -20,13 +20,14 @@ mod pulse;
 mod vmcore;
 mod wipe;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sysak_base::{Anchors, Cancel};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 pub use error::OpenError;
 pub use memory::TargetMemory;
+pub use physical::Replaced;
 pub use pulse::Pulse;
 pub use wipe::Wiping;
 
@@ -98,13 +99,23 @@ pub struct Options {
 
 /// Opens a crash dump, or the running kernel.
 pub fn open(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
-    let mut target = match &options.vmcore {
-        Some(path) => vmcore::open(path, options)?,
+    let target = match &options.vmcore {
+        Some(path) => vmcore::open(path, options, &[])?,
         None => open_live(options, cancel)?,
     };
+    Ok(complete(target))
+}
+
+/// Opens a crash dump as it would be with some of its words replaced; the file stays as it is.
+pub fn open_replaced(path: &Path, replaced: &[Replaced]) -> Result<Target, OpenError> {
+    let options = Options { reader: Choice::Auto, vmcore: None, btf: None, kallsyms: None };
+    Ok(complete(vmcore::open(path, &options, replaced)?))
+}
+
+fn complete(mut target: Target) -> Target {
     target.anchors.memmap = anchors::memmap(&target);
     target.anchors.own_process = target.identity.live.then(live::own_process);
-    Ok(target)
+    target
 }
 
 fn open_live(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
 use sysak_base::Pa;
 
-use super::{PhysicalPages, Run};
+use super::{PhysicalPages, Replaced, Run};
 use crate::OpenError;
 use crate::elf::{self, Core, ElfError, Segment};
 use crate::files::{self, Mapped};
@@ -48,6 +48,22 @@ impl ElfPages {
         }
         let pieces = disjoint(in_memory());
         Ok((ElfPages { file, pieces, end: Pa(end) }, core))
+    }
+
+    /// Reads other words in some places from now on. The file stays as it is.
+    pub(super) fn replace(&mut self, path: &Path, replaced: &[Replaced]) -> Result<(), OpenError> {
+        let place = |one: &Replaced| Some((self.place(one.at)?, one.word));
+        let words: Vec<_> = replaced.iter().filter_map(place).collect();
+        self.file = files::map_replaced(path, &words)?;
+        Ok(())
+    }
+
+    /// Where in the file the word at an address lies, if it is there whole.
+    fn place(&self, at: Pa) -> Option<usize> {
+        let next = self.pieces.partition_point(|piece| piece.start <= at.0);
+        let piece = self.pieces[..next].last()?;
+        let from = at.0 - piece.start;
+        (from.saturating_add(8) <= piece.bytes).then_some((piece.offset + from) as usize)
     }
 
     fn bytes_of(&self, piece: &Piece, from: u64) -> Option<&[u8]> {
@@ -175,6 +191,21 @@ mod tests {
         assert_eq!(pages.read(Pa(0xfff), &mut bytes), 0);
         assert_eq!(pages.word(Pa(0x3ff8)), Some(0x0303_0303_0303_0303));
         assert_eq!(pages.word(Pa(0x3ff9)), None);
+    }
+
+    #[test]
+    fn replaced_words_are_read_and_the_file_is_not_changed() {
+        let mut pages = dump("unused", 0).unwrap();
+        let path = std::env::temp_dir().join(format!("sysak-replaced-{}", std::process::id()));
+        std::fs::write(&path, &pages.file[..]).unwrap();
+        let words = [(0x1ff8, 7), (0x2000, 8), (0x3ffc, 9), (0x9000, 10)];
+        pages.replace(&path, &words.map(|(at, word)| Replaced { at: Pa(at), word })).unwrap();
+        let unchanged = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let word = |at| pages.word(Pa(at));
+        assert_eq!([word(0x1ff8), word(0x2000)], [Some(7), Some(8)]);
+        assert_eq!(word(0x3ff8), Some(0x0303_0303_0303_0303), "half of the word is missing");
+        assert_eq!(unchanged, dump("again", 0).unwrap().file[..]);
     }
 
     #[test]

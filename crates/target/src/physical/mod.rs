@@ -78,9 +78,21 @@ pub(crate) struct Dump {
     pub reader: Reader,
 }
 
-/// Opens a dump file of any format that is known.
-pub(crate) fn open(path: &Path) -> Result<Dump, OpenError> {
-    let (pages, core) = elf::ElfPages::open(path)?;
+/// A word of physical memory, and what is read there instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Where it lies.
+    pub at: Pa,
+    /// What is read there.
+    pub word: u64,
+}
+
+/// Opens a dump file of any format that is known, as it would be with some words replaced.
+pub(crate) fn open(path: &Path, replaced: &[Replaced]) -> Result<Dump, OpenError> {
+    let (mut pages, core) = elf::ElfPages::open(path)?;
+    if !replaced.is_empty() {
+        pages.replace(path, replaced)?;
+    }
     Ok(Dump {
         pages: Box::new(pages),
         vmcoreinfo: core.vmcoreinfo,
