@@ -47,6 +47,19 @@ pub fn lose(stage: &mut Stage) -> Result<Vec<Truth>> {
     Ok(truths)
 }
 
+/// A module that leaves objects of its own cache behind: the cache keeps its name, on the kernel's list or not.
+pub fn gone(stage: &mut Stage) -> Result<Truth> {
+    let truth = stage.guest.load("gone")?;
+    stage.guest.text("rmmod sysaktest_gone")?;
+    stage.guest.text("for n in $(seq 50); do cat /proc/self/stat >/dev/null; done")?;
+    let scenario = "lost: gone";
+    let looked = lost_in_a_look(stage, scenario, std::slice::from_ref(&truth))?;
+    if let Some((code, report)) = looked {
+        stage.expect_leak(scenario, code, &report, &truth);
+    }
+    Ok(truth)
+}
+
 /// A stale word on a live stack keeps an object reachable, rightly, until it is written over: where
 /// a look misses too many, one more decides, and the table says so.
 fn lost_in_a_look(

@@ -83,6 +83,7 @@ fn by_looks(stage: &mut Stage) -> Result<()> {
     let mut truths = live::clean(stage)?;
     let groups = groups::live(stage)?;
     truths.extend(live::lose(stage)?);
+    truths.push(live::gone(stage)?);
     live::readers_agree(stage, &truths)?;
     counts::live(stage)?;
     vmcore::run(stage, &truths, &groups)?;
