@@ -148,10 +148,7 @@ impl Finder<'_, '_> {
         self.add("slabs' flags and types", each(&at, &[page.flags, page.page_type & !7]));
         let second = heads.iter().filter(|head| head.1 > 1).map(|head| head.0.at(page.size));
         let second: Vec<Va> = second.collect();
-        self.add(
-            "slabs' orders and second pages",
-            each(&second, &[page.flags, page.compound_head]),
-        );
+        self.add("slabs' orders and second pages", each(&second, &[page.flags, page.head.at]));
         let pointer = self.offsets("kmem_cache", &["offset"]);
         let free = at.iter().filter_map(|at| {
             let cache = Va(self.word(at.at(slab.cache)));
@@ -164,23 +161,16 @@ impl Finder<'_, '_> {
     }
 
     fn pages(&mut self) {
-        let page = self.kernel.shape.page.clone();
-        let members = [
-            page.flags,
-            page.page_type & !7,
-            page.refcount & !7,
-            page.mapping,
-            page.private,
-            page.compound_head,
-            page.lru,
-        ];
+        let members =
+            ["flags", "page_type", "_refcount", "mapping", "private", "compound_head", "lru"];
+        let members = self.offsets("page", &members);
         let ram = self.kernel.ram.iter().flat_map(|run| run.start.0..run.end.0);
         let all: Vec<Va> = ram.map(|pfn| self.kernel.struct_page(sysak_base::Pfn(pfn))).collect();
         self.add("struct pages", each(&all, &members));
     }
 
     fn zones(&mut self) {
-        let shape = self.kernel.shape.zone.clone();
+        let Some(shape) = self.kernel.shape.zone.clone() else { return };
         let node = self.symbol("contig_page_data");
         let listed = || self.symbol("node_data").map(|table| Va(self.word(table)));
         let Some(node) = node.or_else(listed) else { return };
