@@ -78,23 +78,24 @@ const UNDETERMINED: i32 = 2;
 
 /// Maps a file that is not empty.
 pub(crate) fn map(path: &Path) -> Result<Mapped, OpenError> {
-    map_file(path, &open_filled(path)?)
-        .map_err(|why| OpenError::File { path: path.to_owned(), why })
+    let file = open_filled(path)?;
+    map_file(path, &file).map_err(|why| OpenError::File { path: path.to_owned(), why })
 }
 
-/// Maps a file that is not empty and changes it in memory alone: the file stays as it is.
-pub(crate) fn map_changed(
-    path: &Path,
-    change: impl FnOnce(&mut [u8]),
-) -> Result<Mapped, OpenError> {
+/// Maps a file as it would be with other words at some places; the file stays as it is.
+pub(crate) fn map_replaced(path: &Path, words: &[(usize, u64)]) -> Result<Mapped, OpenError> {
     let file = open_filled(path)?;
-    let mapped = guarded(path, || {
-        // SAFETY: as in `map_file`; what is written goes to pages of our own.
-        let mut bytes = unsafe { MmapOptions::new().map_copy(&file) }?;
-        change(&mut bytes);
-        bytes.make_read_only()
-    });
-    mapped.map_err(|why| OpenError::File { path: path.to_owned(), why })
+    let failed = |why| OpenError::File { path: path.to_owned(), why };
+    let mut mapped = map_file(path, &file).map_err(failed)?;
+    // SAFETY: as in `map_file`; what is written goes to pages of our own.
+    let mut own = unsafe { MmapOptions::new().map_copy(&file) }.map_err(failed)?;
+    for (at, word) in words {
+        if let Some(place) = own.get_mut(*at..at.saturating_add(8)) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    mapped.bytes = own.make_read_only().map_err(failed)?;
+    Ok(mapped)
 }
 
 fn open_filled(path: &Path) -> Result<File, OpenError> {
@@ -107,12 +108,6 @@ fn open_filled(path: &Path) -> Result<File, OpenError> {
 }
 
 fn map_file(path: &Path, file: &File) -> std::io::Result<Mapped> {
-    // SAFETY: the mapping is read-only and private; what a file that is cut off does is told by `guarded`.
-    guarded(path, || unsafe { Mmap::map(file) })
-}
-
-/// A mapping of a file, with a handler for the case that the file is cut off.
-fn guarded(path: &Path, map: impl FnOnce() -> std::io::Result<Mmap>) -> std::io::Result<Mapped> {
     let message = format!("sysak: {}\n", OpenError::CutWhileRead { path: path.to_owned() });
     let tell = move || {
         // Nobody is left to hear of a failure.
@@ -121,7 +116,8 @@ fn guarded(path: &Path, map: impl FnOnce() -> std::io::Result<Mmap>) -> std::io:
     };
     // SAFETY: the action makes two system calls, write and exit: both may be made in a signal's handler.
     let on_cut = unsafe { signal_hook::low_level::register(SIGBUS, tell) }?;
-    match map() {
+    // SAFETY: the mapping is read-only and private; what a file that is cut off does is told above.
+    match unsafe { Mmap::map(file) } {
         Ok(bytes) => Ok(Mapped { bytes, on_cut }),
         Err(error) => {
             signal_hook::low_level::unregister(on_cut);

@@ -116,6 +116,12 @@ impl Classifier<'_, '_> {
         if self.free.is_deferred(pfn) && !(reserved && self.is_fresh(pfn, head)) {
             return (Owner::Free, 1);
         }
+        // Whoever is met here and says that it belongs to a block before it, does: what describes the block, or the
+        // other words of this page, are damaged. On a running kernel the block is only now made.
+        if shape.is_tail(head) {
+            self.doubt(1);
+            return (Owner::Kernel, 1);
+        }
         if shape.bits.hwpoison.is_some_and(has) {
             self.census.parts[Part::Poisoned as usize] += 1;
             return (Owner::Untouchable, 1);

@@ -227,6 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_belongs_to_a_block_before_it_is_a_root_whatever_else_it_says() {
+        let damage = |memory: &mut Words, kernel: &Kernel<'_>| {
+            let page = kernel.struct_page(Pfn(IN_USE));
+            let (flags, head) = (kernel.shape.page.flags, kernel.shape.page.head.at);
+            memory.words.insert(page.at(flags).0, u64::MAX);
+            memory.words.insert(page.at(head).0, kernel.struct_page(Pfn(IN_USE - 1)).0 | 1);
+        };
+        assert_eq!(census_of(damage, [IN_USE]).1, [true]);
+    }
+
+    #[test]
     fn a_page_on_no_list_of_reclaims_is_the_kernels() {
         let flag = |kernel: &Kernel<'_>| 1 << kernel.shape.page.user.unwrap().lru;
         let damage = |memory: &mut Words, kernel: &Kernel<'_>| {

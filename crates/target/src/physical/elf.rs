@@ -52,14 +52,9 @@ impl ElfPages {
 
     /// Reads other words in some places from now on. The file stays as it is.
     pub(super) fn replace(&mut self, path: &Path, replaced: &[Replaced]) -> Result<(), OpenError> {
-        self.file = files::map_changed(path, |file| {
-            for Replaced { at, word } in replaced {
-                let place = self.place(*at).and_then(|from| file.get_mut(from..from + 8));
-                if let Some(place) = place {
-                    place.copy_from_slice(&word.to_le_bytes());
-                }
-            }
-        })?;
+        let place = |one: &Replaced| Some((self.place(one.at)?, one.word));
+        let words: Vec<_> = replaced.iter().filter_map(place).collect();
+        self.file = files::map_replaced(path, &words)?;
         Ok(())
     }
 
@@ -210,7 +205,7 @@ mod tests {
         let word = |at| pages.word(Pa(at));
         assert_eq!([word(0x1ff8), word(0x2000)], [Some(7), Some(8)]);
         assert_eq!(word(0x3ff8), Some(0x0303_0303_0303_0303), "half of the word is missing");
-        assert_eq!(unchanged, *dump("again", 0).unwrap().file);
+        assert_eq!(unchanged, dump("again", 0).unwrap().file[..]);
     }
 
     #[test]
