@@ -18,6 +18,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        static     looks at memory, live and from the vmcore: slab leaks
                        classes    the same for lost pages, vmalloc areas and per-CPU memory
                        counted    lost references to objects that the kernel allocates for everybody
+                       hidden     objects that only physical addresses, packed pointers and the like hold
                        memgraph   whose the memory is, beside 400 MB of tmpfs
                        loads      user memory that is easily taken for a leak
                        holders    who holds kernel objects, in a dozen situations
@@ -45,8 +46,8 @@ and `load` makes memory that user space holds (see guest/load.c).
 const TRACED: [&str; 6] = ["rcu", "grow", "wrapper", "slow", "churn", "bond"];
 const GOING_ON: [&str; 5] = ["pages", "pages2", "vmleak", "pcpuleak", "two"];
 /// The parts that run when none is named, and those that do not.
-const DEFAULT: [&str; 7] =
-    ["static", "classes", "counted", "memgraph", "loads", "holders", "trace"];
+const DEFAULT: [&str; 8] =
+    ["static", "classes", "counted", "hidden", "memgraph", "loads", "holders", "trace"];
 const GOING: &str = "going-on";
 const ON_REQUEST: [&str; 2] = [GOING, "all-holders"];
 

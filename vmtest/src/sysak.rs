@@ -1,6 +1,6 @@
 //! The report of `sysak memleak --format json`, as far as the tests look at it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::truth::Truth;
@@ -40,6 +40,8 @@ pub struct Finding {
     pub holders: Vec<Holder>,
     pub counted: Option<Counted>,
     pub advice: Vec<String>,
+    #[serde(deserialize_with = "or_none")]
+    pub hidden_references: Vec<HiddenReference>,
     #[serde(rename = "type")]
     pub object_type: Option<ObjectType>,
 }
@@ -78,6 +80,20 @@ pub struct Holder {
     pub kind: String,
     pub objects: u64,
     pub bytes: u64,
+}
+
+/// Who holds objects in another shape than a pointer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct HiddenReference {
+    pub shape: String,
+    pub objects: u64,
+    pub holder: String,
+}
+
+/// A list, or nothing where nobody looked.
+fn or_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Who allocates the objects of a finding.

@@ -17,6 +17,7 @@ pub mod allocated_since;
 mod bits;
 mod builder;
 mod cache;
+pub mod hidden;
 mod hits;
 pub mod marking;
 mod never_followed;
@@ -27,6 +28,7 @@ mod object_set;
 mod page_set;
 #[cfg(test)]
 mod properties;
+mod records;
 pub mod references;
 pub mod retained;
 pub mod reverse;

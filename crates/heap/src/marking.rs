@@ -80,6 +80,12 @@ pub(crate) fn mark(heap: &mut Heap, roots: Roots<'_>, context: Context<'_>) -> M
     marker.done
 }
 
+/// Goes on marking from objects that turned out to be in use, and from all that they lead to.
+pub fn go_on(heap: &mut Heap, from: &[Object], left_out: &Ranges, context: Context<'_>) -> Marked {
+    let words: Vec<u64> = from.iter().map(|object| heap.object_va(*object).0).collect();
+    mark(heap, Roots { words: &words, left_out, ..Roots::none() }, context)
+}
+
 struct Marker<'a> {
     heap: &'a mut Heap,
     filter: AddressFilter,
@@ -269,12 +275,20 @@ impl Marker<'_> {
         }
     }
 
-    /// Collects every aligned word that may be the address of an object.
+    /// Collects every aligned word that may be the address of an object, and what records of page, offset and length
+    /// lead to.
     #[inline]
     fn scan(&mut self, bytes: &[u8]) {
         self.done.bytes_scanned += bytes.len() as u64;
         let Marker { filter, heap, queue, hits, .. } = self;
-        filter.for_each_within(bytes, |_, word| take(word, hits, heap, queue));
+        filter.for_each_within(bytes, |at, word| {
+            take(word, hits, heap, queue);
+            if heap.may_begin_record(word)
+                && let Some(address) = heap.record(bytes, at)
+            {
+                take(address, hits, heap, queue);
+            }
+        });
     }
 
     /// Marks the objects that the collected words lead to.

@@ -150,6 +150,16 @@ impl Heap {
         }
     }
 
+    /// The pages of an area, in the order of their addresses; none of another slab.
+    pub(crate) fn frames_of(&self, slab: u32) -> &[Pfn] {
+        self.non_slab.frames_of(slab)
+    }
+
+    /// The array of `struct page`, and bytes of each.
+    pub(crate) fn memmap(&self) -> (VaRange, u64) {
+        (self.non_slab.memmap, self.non_slab.struct_page_bytes.max(1))
+    }
+
     /// Where the `struct page`s of some pages lie.
     pub fn struct_pages(&self, pfn: Pfn, pages: u64) -> VaRange {
         let bytes = self.non_slab.struct_page_bytes;

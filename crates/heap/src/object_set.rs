@@ -28,11 +28,14 @@ impl ObjectSet {
             elsewhere: false,
         };
         set.objects.grow(heap.objects(), false);
-        for object in objects {
-            set.objects.set(heap.bit(object));
-            set.add_pages(heap, object.slab);
-        }
+        objects.into_iter().for_each(|object| set.insert(heap, object));
         set
+    }
+
+    /// Adds an object.
+    pub(crate) fn insert(&mut self, heap: &Heap, object: Object) {
+        self.objects.set(heap.bit(object));
+        self.add_pages(heap, object.slab);
     }
 
     /// All objects of some slabs.

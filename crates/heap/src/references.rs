@@ -71,7 +71,7 @@ pub fn find(
     let heap = space.heap;
     let mut search = Search { space, wanted, left_out: roots.left_out, each, scratch: Vec::new() };
     for word in roots.words {
-        search.word(From::Register, Va(0), *word);
+        search.word(From::Register, Va(0), *word, *word);
     }
     for range in roots.memory(heap.page_offset()) {
         if cancel.is_set() {
@@ -165,12 +165,21 @@ impl Search<'_> {
         let Some(raw) = raw.get(to_a_word as usize..) else { return };
         let at = at.at(to_a_word);
         let filter = *self.space.heap.address_filter();
-        filter.for_each_within(raw, |offset, word| self.word(from, at.at(offset as u64), word));
+        filter.for_each_within(raw, |offset, word| {
+            let heap = self.space.heap;
+            self.word(from, at.at(offset as u64), word, word);
+            if heap.may_begin_record(word)
+                && let Some(address) = heap.record(raw, offset)
+            {
+                self.word(from, at.at(offset as u64), word, address);
+            }
+        });
     }
 
+    /// A word, and the address that it means.
     #[inline]
-    fn word(&mut self, from: From, at: Va, word: u64) {
-        if let Some(to) = self.wanted.find(self.space.heap, word)
+    fn word(&mut self, from: From, at: Va, word: u64, address: u64) {
+        if let Some(to) = self.wanted.find(self.space.heap, address)
             && from != From::Object(to)
             && !(from != From::Register && self.left_out.overlaps(VaRange::new(at, WORD)))
         {

@@ -29,5 +29,5 @@ pub use member_names::StructSource;
 pub use reference_kind::ReferenceKind;
 pub use resolver::HolderResolver;
 pub use retained::{LargestHolders, largest_holders, measure_retained};
-pub use search::{ObjectComponent, component_of, find_holders};
+pub use search::{ObjectComponent, component_of, find_holders, owners_of};
 pub use step::{Step, SymbolName};

@@ -19,7 +19,7 @@ use crate::component::{CacheComponents, Components};
 use crate::distance::PROCESS;
 use crate::member_names::{MemberNames, StructSource};
 use crate::share::FoundPaths;
-use crate::{HolderResolver, Holders};
+use crate::{HolderKind, HolderResolver, Holders, Step};
 
 /// Objects of one cache that are joined; of more, those of a sample of its slabs.
 const MOST_OBJECTS: u64 = 1 << 21;
@@ -154,6 +154,17 @@ pub fn component_of(
     let component = components.component_of(object)?;
     let external = component.main_references().map(|one| one.example).collect();
     Some(ObjectComponent { objects: component.objects, external })
+}
+
+/// Who holds each of some objects, by the best path to it; `None` where none is known.
+pub fn owners_of(
+    resolver: &HolderResolver<'_, '_>,
+    objects: &[Object],
+    cancel: &Cancel,
+) -> Vec<Option<(HolderKind, Step)>> {
+    let paths = best_paths(resolver, &objects.iter().copied().collect(), cancel);
+    let owner = |object: &Object| resolver.holder(paths.path(*object)?.last()?);
+    objects.iter().map(owner).collect()
 }
 
 /// The objects outside of components that are followed upwards: of each cache its share, those

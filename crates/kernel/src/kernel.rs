@@ -5,7 +5,7 @@ use sysak_base::{
 };
 use sysak_symbols::{Kallsyms, TypeInfo};
 
-use crate::shape::{Missing, Shape, find_dangling};
+use crate::shape::{Missing, Shape, find_constant, find_dangling};
 
 /// Why a kernel cannot be walked at all.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,8 @@ pub struct Kernel<'a> {
     pub registers: Vec<u64>,
     /// Variables that keep addresses which are no references, by addresses of the direct map.
     pub dangling: Ranges,
+    /// Parts of the image that nobody writes to, by addresses of the direct map.
+    pub constant: Ranges,
     /// Virtual addresses of the image.
     pub image_virtual: Option<(Va, Va)>,
     /// The top of the kernel's own page tables, where that is known.
@@ -77,11 +79,15 @@ impl<'a> Kernel<'a> {
             let page_offset = anchors.page_offset?;
             Some(page_offset.at((first.0 << PAGE_SHIFT) + at.checked_sub(start)?))
         };
+        let constant = find_constant(symbols);
+        let constant = constant
+            .filter_map(|part| Some(VaRange::new(in_direct_map(part.start())?, part.bytes())));
         let dangling = find_dangling(symbols);
         let dangling =
             dangling.filter_map(|(at, bytes)| Some(VaRange::new(in_direct_map(at)?, bytes)));
         Ok(Kernel {
             dangling: dangling.collect(),
+            constant: constant.collect(),
             memory,
             symbols,
             types,

@@ -95,6 +95,8 @@ pub struct Census {
     pub in_use: PageSet,
     /// First pages of slabs.
     pub slabs: PageSet,
+    /// Page tables that are among the roots: their words look like physical addresses.
+    pub tables: PageSet,
     /// Pages of [`Owner::Kernel`] that a later step can [`Census::claim`] for a more exact owner.
     pub(crate) unclaimed: PageSet,
     /// Pages of [`Owner::Reserved`] that can be claimed in the same way.
@@ -145,6 +147,7 @@ impl Census {
             roots: PageSet::new(end),
             in_use: PageSet::new(end),
             slabs: PageSet::new(end),
+            tables: PageSet::new(end),
             unclaimed: PageSet::new(end),
             reserved: PageSet::new(end),
             heads: PageSet::new(end),
@@ -163,6 +166,9 @@ impl Census {
     /// does not show. The page stays a root. A page of any other owner keeps it, and the result is
     /// false.
     pub fn claim(&mut self, pfn: Pfn, owner: Owner) -> bool {
+        if owner == Owner::PageTable {
+            self.tables.insert(pfn);
+        }
         let before = match () {
             () if self.unclaimed.contains(pfn) => Owner::Kernel,
             () if self.reserved.contains(pfn) => Owner::Reserved,

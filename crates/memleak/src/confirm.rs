@@ -6,10 +6,12 @@
 //! still allocated, still unreachable and *unchanged* seconds later counts: nobody
 //! can write to an object that is lost.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sysak_base::{Memory, Va};
 use sysak_heap::{Bits, Class, Heap, Object, Slab};
+
+use crate::turnover::Turnover;
 
 /// The unreachable objects of one snapshot: a bit for each object of the slabs that have any.
 ///
@@ -66,9 +68,10 @@ impl Suspects {
     }
 
     /// Clears the suspicion of every unreachable object of `heap` that was no suspect before,
-    /// or whose content has changed since.
-    pub fn confirm(&self, heap: &mut Heap, memory: &dyn Memory) {
+    /// or whose content has changed since. Tells how the suspects of each cache moved, by its index in `heap`.
+    pub fn confirm(&self, heap: &mut Heap, memory: &dyn Memory) -> HashMap<u16, Turnover> {
         let (mut cleared, mut buffer) = (Vec::new(), Vec::new());
+        let mut turnovers = self.freed(heap);
         // Both rows of slabs ascend: one walk along both.
         let mut before = self.slabs.iter().zip(&self.before).peekable();
         for index in 0..heap.slabs.len() as u32 {
@@ -83,9 +86,14 @@ impl Suspects {
             while before.next_if(|(old, _)| old.pfn < slab.pfn).is_some() {}
             let old = before.peek().filter(|(old, _)| self.is_same(old, &slab, heap));
             let now = Contents::read(heap, memory, index, &mut buffer);
+            let turnover = turnovers.entry(slab.cache).or_default();
             cleared.clear();
             heap.for_each_white(index, |object| {
-                if !old.is_some_and(|(old, rank)| self.is_unchanged(old, **rank, object, &now)) {
+                turnover.after += 1;
+                let suspect = old.filter(|(old, _)| self.white.test(old.first + u64::from(object)));
+                let Some((old, rank)) = suspect else { return cleared.push(object) };
+                if !self.is_unchanged(old, **rank, object, &now) {
+                    turnover.changed += 1;
                     cleared.push(object);
                 }
             });
@@ -93,6 +101,30 @@ impl Suspects {
                 heap.clear_suspicion(Object { slab: index, index: *object });
             }
         }
+        turnovers
+    }
+
+    /// How many suspects there were of each cache, and how many of them are no longer allocated.
+    fn freed(&self, heap: &Heap) -> HashMap<u16, Turnover> {
+        let of_va: HashMap<Va, u16> = heap.caches.iter().map(|cache| cache.va).zip(0..).collect();
+        let mut turnovers: HashMap<u16, Turnover> = HashMap::new();
+        let mut now = (0..).zip(&heap.slabs).peekable();
+        for old in &self.slabs {
+            let cache = self.caches.get(usize::from(old.cache)).and_then(|va| of_va.get(va));
+            let Some(cache) = cache else { continue };
+            while now.next_if(|(_, slab)| slab.pfn < old.pfn).is_some() {}
+            let same = now.peek().filter(|(_, slab)| self.is_same(old, slab, heap));
+            let turnover = turnovers.entry(*cache).or_default();
+            for index in 0..old.objects {
+                if self.white.test(old.first + u64::from(index)) {
+                    let is_live =
+                        same.is_some_and(|(slab, _)| heap.is_live(Object { slab: *slab, index }));
+                    turnover.before += 1;
+                    turnover.freed += u64::from(!is_live);
+                }
+            }
+        }
+        turnovers
     }
 
     fn confirm_per_cpu(&self, heap: &mut Heap, slab: u32) {
@@ -108,12 +140,8 @@ impl Suspects {
         }
     }
 
-    /// Whether an object was a suspect before and has the same content still. `rank` is the
-    /// number of suspects before its slab.
+    /// Whether a suspect has the same content still. `rank` is the number of suspects before its slab.
     fn is_unchanged(&self, old: &Slab, rank: u64, object: u16, now: &Contents<'_>) -> bool {
-        if !self.white.test(old.first + u64::from(object)) {
-            return false;
-        }
         let mut rank = rank;
         for at in (0..object).step_by(64) {
             let many = u64::from(object - at).min(64);
@@ -243,6 +271,25 @@ mod tests {
         assert_eq!(whites(&second, 2), expected);
         let expected: Vec<u16> = (0..64).filter(|index| *index != 5).collect();
         assert_eq!(whites(&second, 3), expected);
+    }
+
+    #[test]
+    fn what_was_freed_and_what_was_written_to_is_counted_by_cache() {
+        let mut ram = filled();
+        let suspects = Suspects::of(&ram.heap(&[(4, 0), (5, 0), (6, 1), (7, 0)]), &ram);
+        let mut builder = ram.builder(&[(4, 0), (5, 1), (6, 1)]);
+        (0..5).for_each(|index| builder.set_free(Object { slab: 0, index }));
+        let mut second = builder.seal().never_marked();
+        for index in 10..13 {
+            ram.put_va(second.object_va(Object { slab: 0, index }).0, 1);
+        }
+        mark(&mut second, 2, 0..2);
+        let turnovers = suspects.confirm(&mut second, &ram);
+        // One slab has another cache now, and one is gone.
+        let expected = Turnover { before: 192, freed: 5 + 64 + 64, changed: 3, after: 59 };
+        assert_eq!(turnovers[&0], expected);
+        let expected = Turnover { before: 32, freed: 0, changed: 0, after: 32 + 30 };
+        assert_eq!(turnovers[&1], expected);
     }
 
     #[test]

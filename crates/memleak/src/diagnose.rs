@@ -20,9 +20,10 @@ use crate::explain::{Explanation, budget, explain};
 use crate::judge::{Case, judge};
 use crate::observed::Observed;
 use crate::plan::{Plan, Scope, WatchPlan};
-use crate::suspects::{find_suspects, leaking_caches, suspects, wait};
+use crate::second_opinion;
+use crate::suspects::{self, FirstSuspects, find_suspects, leaking_caches, suspects, wait};
 use crate::watch::Watch;
-use crate::watch::rounds::{self, Start};
+use crate::watch::rounds::{self, Rounds, Start};
 
 /// The tracer follows no more caches by name.
 const MOST_FOLLOWED: usize = 8;
@@ -113,7 +114,7 @@ pub fn diagnose<'a>(
         cases = judge(kernel, &mut observed, plan, scope, stages, cancel);
         observed.snapshot.times.similarity += start.elapsed();
     }
-    let elsewhere = leaks_elsewhere(kernel, &observed, plan, scope, cancel);
+    let elsewhere = leaks_elsewhere(kernel, &mut observed, plan, scope, cancel);
     if is_judged && observed.interrupted.is_none() {
         let start = Instant::now();
         let limit = budget(observed.snapshot.times.look(), plan.explain_limit);
@@ -128,7 +129,7 @@ pub fn diagnose<'a>(
 /// What looks like a leak but was not to be judged: whoever asks for one class must not believe that all is well.
 fn leaks_elsewhere(
     kernel: &Kernel<'_>,
-    observed: &Observed<'_>,
+    observed: &mut Observed<'_>,
     plan: &Plan,
     scope: Scope,
     cancel: &Cancel,
@@ -137,9 +138,15 @@ fn leaks_elsewhere(
     if scope == Scope::All || interrupted.is_some() {
         return Vec::new();
     }
-    let found = leaking_caches(snapshot, tallies, kernel, plan, Scope::All, cancel);
-    let mut found: Vec<u16> =
-        found.into_iter().filter(|cache| !scope.has(&snapshot.heap, *cache)).collect();
+    let leaking = |snapshot: &Snapshot, tallies: &[Tally]| -> Vec<u16> {
+        let found = leaking_caches(snapshot, tallies, kernel, plan, Scope::All, cancel);
+        found.into_iter().filter(|cache| !scope.has(&snapshot.heap, *cache)).collect()
+    };
+    let mut found = leaking(snapshot, tallies);
+    if !found.is_empty() {
+        second_opinion::ask(kernel, snapshot, tallies, &found, cancel);
+        found = leaking(snapshot, tallies);
+    }
     let bytes = |cache: u16| tallies[usize::from(cache)].unreachable_bytes;
     found.sort_by_key(|cache| (Reverse(bytes(*cache)), *cache));
     found
@@ -149,7 +156,7 @@ fn leaks_elsewhere(
 struct First {
     snapshot: Snapshot,
     tallies: Vec<Tally>,
-    suspects: Option<Suspects>,
+    suspects: FirstSuspects,
     scope: Scope,
 }
 
@@ -171,7 +178,19 @@ fn observe<'a>(
     let plan = run.plan;
     let Some(settle) = plan.settle.filter(|_| snapshot.interrupted.is_none()) else {
         let interrupted = snapshot.interrupted;
-        return Ok(Observed::of(snapshot, tallies, 1, interrupted));
+        let opinion = match interrupted {
+            None => suspects::second_opinion(
+                &mut snapshot,
+                &mut tallies,
+                kernel,
+                plan,
+                scope,
+                run.cancel,
+            ),
+            Some(_) => None,
+        };
+        let observed = Observed::of(snapshot, tallies, 1, interrupted);
+        return Ok(Observed { opinion, ..observed });
     };
     let suspects = find_suspects(&mut snapshot, &mut tallies, kernel, plan, scope, run.cancel);
     let first = First { snapshot, tallies, suspects, scope };
@@ -186,13 +205,12 @@ fn observe<'a>(
         }
         (next, _) => (next, None),
     };
-    let observed = match (next, first.suspects) {
-        (Next::Confirm, Some(suspects)) => {
-            confirm(kernel, run, settle, (first.snapshot, first.tallies), suspects)?
-        }
-        _ => Observed::of(first.snapshot, first.tallies, 1, None),
-    };
-    Ok(Observed { refused, ..observed })
+    if next == Next::Confirm {
+        return Ok(Observed { refused, ..confirm(kernel, run, settle, first)? });
+    }
+    let opinion = first.suspects.opinion;
+    let observed = Observed::of(first.snapshot, first.tallies, 1, None);
+    Ok(Observed { refused, opinion, ..observed })
 }
 
 impl First {
@@ -201,7 +219,7 @@ impl First {
         FirstFacts {
             is_live: plan.settle.is_some(),
             interrupted: self.snapshot.interrupted,
-            is_suspect: self.suspects.is_some(),
+            is_suspect: self.suspects.is_suspect,
             watch_wanted: plan.watch.is_some(),
             only_areas: self.scope == Scope::Class(Class::Vmalloc) || self.is_noted(),
             has_area_events: events.is_some_and(|events| events.areas),
@@ -212,7 +230,7 @@ impl First {
     fn is_noted(&self) -> bool {
         let class = |cache: u16| self.snapshot.heap.caches[usize::from(cache)].class;
         let mut suspects = suspects(&self.snapshot, &self.tallies, self.scope).peekable();
-        let is_suspect = self.suspects.is_some() && suspects.peek().is_some();
+        let is_suspect = self.suspects.is_suspect && suspects.peek().is_some();
         is_suspect && suspects.all(|cache| class(cache) == Class::Vmalloc)
     }
 }
@@ -222,9 +240,9 @@ fn confirm<'a>(
     kernel: &Kernel<'a>,
     run: &Run<'_>,
     settle: Duration,
-    (snapshot, tallies): (Snapshot, Vec<Tally>),
-    suspects: Suspects,
+    first: First,
 ) -> Result<Observed<'a>, DiagnoseError> {
+    let First { snapshot, tallies, suspects, scope } = first;
     if !wait(settle, run.stages, run.cancel) {
         return Ok(Observed::of(snapshot, tallies, 1, Some(Stage::Settle)));
     }
@@ -233,9 +251,12 @@ fn confirm<'a>(
     drop(snapshot);
     let mut snapshot = Snapshot::take(kernel, run.stages, run.cancel)?;
     snapshot.times.add(before);
-    suspects.confirm(&mut snapshot.heap, kernel.memory);
-    let (tallies, interrupted) = (tally(&snapshot.heap), snapshot.interrupted);
-    Ok(Observed::of(snapshot, tallies, 2, interrupted))
+    let alive = suspects.all.map(|all| suspects::confirm(&all, &mut snapshot, kernel, run.cancel));
+    let alive = alive.unwrap_or_default();
+    let (mut tallies, interrupted) = (tally(&snapshot.heap), snapshot.interrupted);
+    let opinion =
+        suspects::second_opinion(&mut snapshot, &mut tallies, kernel, run.plan, scope, run.cancel);
+    Ok(Observed { opinion, alive, ..Observed::of(snapshot, tallies, 2, interrupted) })
 }
 
 /// The caches to follow: those asked for, else those that look lost, else all.
@@ -246,7 +267,7 @@ fn followed(first: &First, wanted: &WatchPlan) -> Vec<u16> {
     if let Scope::Cache(only) = first.scope {
         return vec![only];
     }
-    if first.suspects.is_none() {
+    if !first.suspects.is_suspect {
         let others = [Class::Page, Class::PerCpu, Class::Vmalloc].map(Scope::Class);
         let heap = &first.snapshot.heap;
         let all = (0..heap.caches.len() as u16).filter(|_| others.contains(&first.scope));
@@ -301,8 +322,8 @@ fn watched<'a>(
     first: First,
     followed: Vec<u16>,
 ) -> Result<Observed<'a>, DiagnoseError> {
-    let (is_suspect, is_noted) = (first.suspects.is_some(), first.is_noted());
-    let suspects = match first.suspects {
+    let (is_suspect, is_noted) = (first.suspects.is_suspect, first.is_noted());
+    let suspects = match first.suspects.all {
         Some(suspects) => suspects,
         None => Suspects::of(&first.snapshot.heap, kernel.memory),
     };
@@ -324,7 +345,8 @@ fn watched<'a>(
         stage => stage,
     };
     let observed = Observed::of(rounds.snapshot, rounds.tallies, 1 + rounds.snapshots, interrupted);
-    Ok(Observed { watched: Some(rounds.watched), ..observed })
+    let Rounds { watched, opinion, alive, .. } = rounds;
+    Ok(Observed { watched: Some(watched), opinion, alive, ..observed })
 }
 
 fn find_cache(snapshot: &Snapshot, name: &str) -> Result<u16, DiagnoseError> {

@@ -5,6 +5,8 @@
 //! **Invariant:** explaining has a budget of time. What could not be found to its end is left out, so that
 //! half of a search never looks like its result.
 
+mod hidden;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use crate::judge::Case;
 use crate::observed::Observed;
 use crate::plan::Scope;
 use crate::rank::PROVED_OBJECTS;
+
+pub use hidden::HeldBy;
 
 /// Memory that can be read a few times over without anybody noticing: 1 GiB.
 const CHEAP_BYTES: u64 = 1 << 30;
@@ -43,6 +47,8 @@ pub struct Explanation {
     pub counted: Option<Counted>,
     /// Who holds them, where that was looked for.
     pub holders: Option<Holders>,
+    /// Who holds them in another shape than a pointer; `None` where no second opinion was asked.
+    pub hidden: Option<Vec<HeldBy>>,
 }
 
 /// How long explaining may take after a look that took so long.
@@ -65,14 +71,14 @@ pub(crate) fn explain(
     scope: Scope,
     cancel: &Cancel,
 ) -> HashMap<u16, Explanation> {
+    let mut found = explain_hidden(kernel, observed, cancel);
     let question = Question { kernel, observed, cases, is_asked: matches!(scope, Scope::Cache(_)) };
     let held = question.held_caches();
     if held.is_empty() && !cases.iter().any(|case| question.wants_type(case) || case.leaks) {
-        return HashMap::new();
+        return found;
     }
     let types = kernel_types(kernel);
     let mut inferrer = TypeInferrer::new(kernel, &observed.snapshot.heap, &types);
-    let mut found: HashMap<u16, Explanation> = HashMap::new();
     for (cache, types) in question.types(&mut inferrer, cancel) {
         found.entry(cache).or_default().types = types;
     }
@@ -97,6 +103,22 @@ pub(crate) fn explain(
         found.entry(cache).or_default().holders = holders;
     }
     found
+}
+
+/// Names those who hold objects in another shape than a pointer.
+fn explain_hidden(
+    kernel: &Kernel<'_>,
+    observed: &Observed<'_>,
+    cancel: &Cancel,
+) -> HashMap<u16, Explanation> {
+    let Some(opinion) = &observed.opinion else { return HashMap::new() };
+    let is_empty = opinion.caches.values().all(|hidden| hidden.references.is_empty());
+    let named = match is_empty {
+        true => opinion.caches.keys().map(|cache| (*cache, Vec::new())).collect(),
+        false => hidden::name(&HolderResolver::new(kernel, &observed.snapshot), opinion, cancel),
+    };
+    let explained = |held| Explanation { hidden: Some(held), ..Explanation::default() };
+    named.into_iter().map(|(cache, held)| (cache, explained(held))).collect()
 }
 
 /// What is to be explained.

@@ -17,6 +17,7 @@ use crate::lost;
 use crate::observed::Observed;
 use crate::plan::{Plan, Scope};
 use crate::rank::{self, Ranked};
+use crate::second_opinion::Hidden;
 use crate::similarity::{self, Chosen, Similarity};
 use crate::suspects::suspects;
 use crate::verdict;
@@ -159,8 +160,19 @@ impl Judge<'_, '_> {
         let (slabs, others): (Vec<u16>, Vec<u16>) = biggest.into_iter().partition(is_slab);
         let (shown, rest) = slabs.split_at(self.plan.biggest.min(slabs.len()));
         let watched = self.watched_caches();
-        let is_shown = |cache: &&u16| self.is_suspect(**cache) || watched.contains(cache);
+        let is_shown = |cache: &&u16| {
+            self.is_suspect(**cache)
+                || watched.contains(cache)
+                || self.hidden(**cache).is_some()
+                || self.observed.alive.contains_key(cache)
+        };
         shown.iter().chain(rest.iter().chain(&others).filter(is_shown)).copied().collect()
+    }
+
+    /// What holds a cache's objects in another shape than a pointer, where that clears them.
+    fn hidden(&self, cache: u16) -> Option<&Hidden> {
+        let opinion = self.observed.opinion.as_ref()?;
+        opinion.caches.get(&cache).filter(|hidden| hidden.cleared > 0)
     }
 
     /// Caches of which watching has something to tell: a function that loses objects, growth,

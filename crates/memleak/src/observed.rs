@@ -1,10 +1,14 @@
 //! What was observed of a kernel, before anything is judged.
 
+use std::collections::HashMap;
+
 use sysak_heap::Tally;
 use sysak_report::{Refusal, Stage};
 use sysak_snapshot::Snapshot;
 
 use crate::decision::End;
+use crate::second_opinion::Opinion;
+use crate::turnover::Turnover;
 use crate::watch::rounds::Watched;
 
 /// What the snapshots and the watch saw, before anything is judged.
@@ -17,6 +21,10 @@ pub struct Observed<'a> {
     pub snapshots: u32,
     /// What watching allocations showed; `None` where nothing was watched.
     pub watched: Option<Watched<'a>>,
+    /// The second opinion on what looked lost in the last snapshot; `None` where nothing was to be accused.
+    pub opinion: Option<Opinion>,
+    /// Caches whose unreachable objects came and went, and how: none of them is lost.
+    pub alive: HashMap<u16, Turnover>,
     /// Why nothing was watched although it was wanted.
     pub refused: Option<Refusal>,
     /// The step in which what the verdict needs was ended early.
@@ -39,6 +47,15 @@ impl Observed<'_> {
         snapshots: u32,
         interrupted: Option<Stage>,
     ) -> Self {
-        Observed { snapshot, tallies, snapshots, watched: None, refused: None, interrupted }
+        Observed {
+            snapshot,
+            tallies,
+            snapshots,
+            watched: None,
+            opinion: None,
+            alive: HashMap::new(),
+            refused: None,
+            interrupted,
+        }
     }
 }

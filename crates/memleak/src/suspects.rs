@@ -1,24 +1,37 @@
 //! Suspects: caches with more unreachable objects than noise, and what a second snapshot leaves of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use sysak_base::{Cancel, Quiet};
-use sysak_heap::{Tally, tally};
+use sysak_heap::{Object, Tally, tally};
 use sysak_kernel::Kernel;
 use sysak_report::Stage;
 use sysak_snapshot::{Snapshot, Stages};
 
 use crate::confirm::Suspects;
 use crate::plan::{Plan, Scope};
+use crate::second_opinion::{self, Opinion};
 use crate::similarity::{self, Chosen, Similarity};
+use crate::turnover::Turnover;
 use crate::verdict;
 
 /// What is written to within this time is in use, however torn the list that it is on.
 const WRITE_WAIT: Duration = Duration::from_millis(300);
 
-/// The suspects of the first snapshot, if a group of them is above the noise. An object that somebody writes to at this
-/// moment is none, and objects unlike each other are no leak in any snapshot.
+/// What the first snapshot of a live machine makes suspicious.
+#[derive(Default)]
+pub struct FirstSuspects {
+    /// Every unreachable object, held in another shape or not: what is held now may be lost in the next snapshot.
+    pub all: Option<Suspects>,
+    /// Whether a group of them is above the noise.
+    pub is_suspect: bool,
+    /// The second opinion on them.
+    pub opinion: Option<Opinion>,
+}
+
+/// The suspects of the first snapshot. An object that somebody writes to at this moment is none, objects unlike
+/// each other are no leak in any snapshot, and those that are held in another shape than a pointer are not lost.
 pub fn find_suspects(
     seen: &mut Snapshot,
     tallies: &mut Vec<Tally>,
@@ -26,12 +39,36 @@ pub fn find_suspects(
     plan: &Plan,
     scope: Scope,
     cancel: &Cancel,
-) -> Option<Suspects> {
-    suspects(seen, tallies, scope).next()?;
-    let found = clear_written(seen, kernel);
+) -> FirstSuspects {
+    if suspects(seen, tallies, scope).next().is_none() {
+        return FirstSuspects::default();
+    }
+    let all = Some(clear_written(seen, kernel));
     *tallies = tally(&seen.heap);
-    let leaking = leaking_caches(seen, tallies, kernel, plan, scope, cancel);
-    (!leaking.is_empty()).then_some(found)
+    let accused = leaking_caches(seen, tallies, kernel, plan, scope, cancel);
+    let accused: Vec<u16> = accused.into_iter().collect();
+    if accused.is_empty() {
+        return FirstSuspects { all, ..FirstSuspects::default() };
+    }
+    let opinion = Some(second_opinion::ask(kernel, seen, tallies, &accused, cancel));
+    let is_suspect = !leaking_caches(seen, tallies, kernel, plan, scope, cancel).is_empty();
+    FirstSuspects { all, is_suspect, opinion }
+}
+
+/// The second opinion on the caches that leak by their unreachable objects alone, if there are any.
+pub fn second_opinion(
+    seen: &mut Snapshot,
+    tallies: &mut Vec<Tally>,
+    kernel: &Kernel<'_>,
+    plan: &Plan,
+    scope: Scope,
+    cancel: &Cancel,
+) -> Option<Opinion> {
+    suspects(seen, tallies, scope).next()?;
+    let accused = leaking_caches(seen, tallies, kernel, plan, scope, cancel);
+    let accused: Vec<u16> = accused.into_iter().collect();
+    let is_accused = !accused.is_empty();
+    is_accused.then(|| second_opinion::ask(kernel, seen, tallies, &accused, cancel))
 }
 
 /// Takes down every unreachable object, and clears those of suspicion that are written to meanwhile.
@@ -40,6 +77,26 @@ pub fn clear_written(seen: &mut Snapshot, kernel: &Kernel<'_>) -> Suspects {
     std::thread::sleep(WRITE_WAIT);
     found.confirm(&mut seen.heap, kernel.memory);
     found
+}
+
+/// Confirms the unreachable objects of a snapshot by those of the one before. Groups that moved since are cleared as a
+/// whole, with all that they lead to: the caches, and how they moved.
+pub fn confirm(
+    suspects: &Suspects,
+    seen: &mut Snapshot,
+    kernel: &Kernel<'_>,
+    cancel: &Cancel,
+) -> HashMap<u16, Turnover> {
+    let mut alive = suspects.confirm(&mut seen.heap, kernel.memory);
+    alive.retain(|_, turnover| turnover.is_alive());
+    let mut moved = Vec::new();
+    for (slab, place) in (0..).zip(&seen.heap.slabs) {
+        if alive.contains_key(&place.cache) {
+            seen.heap.for_each_white(slab, |index| moved.push(Object { slab, index }));
+        }
+    }
+    seen.go_on(kernel, &moved, cancel);
+    alive
 }
 
 /// Caches that leak by their unreachable objects alone.

@@ -175,6 +175,15 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
             .holders
             .as_ref()
             .map_or(Vec::new(), |held| holders::holders(heap, case.cache, held)),
+        moved_suspects: diagnosis
+            .observed
+            .alive
+            .get(&case.cache)
+            .map(|turnover| turnover.freed + turnover.changed),
+        hidden_references: explained
+            .hidden
+            .as_ref()
+            .map(|held| held.iter().map(holders::hidden).collect()),
         holders_sampled: explained.holders.as_ref().map(|held| held.sampled),
         growth_bytes_per_s: case.growth.as_ref().map(|growth| growth.bytes_per_s.round()),
         functions: [
@@ -260,6 +269,7 @@ fn timings(diagnosis: &Diagnosis<'_>, total: Duration) -> report::Timings {
         census_s: seconds(times.census),
         walk_s: seconds(times.walk),
         reach_s: seconds(times.reach),
+        hidden_s: seconds(times.hidden),
         similarity_s: seconds(times.similarity),
         explain_s: seconds(times.explain),
         trace_s: diagnosis

@@ -82,6 +82,25 @@ pub fn is_steady_above(samples: &[Sample], enough_bytes: u64) -> bool {
         && given_back(samples) as f64 <= GIVEN_BACK * growth_bytes(samples) as f64
 }
 
+/// Snapshots that a rate of loss needs before anything is forecast from it.
+const MIN_LOOKS: usize = 3;
+
+/// Bytes a second that the lost memory grew by, net; nothing where it did not grow. What is freed again was not lost.
+pub fn net_rate(looks: &[Sample]) -> Option<f64> {
+    rate(looks).filter(|rate| *rate > 0.0)
+}
+
+/// Whether lost memory grew from each look to the next by enough of its share: only then it may go on.
+pub fn holds(looks: &[Sample]) -> bool {
+    let (Some(first), Some(last)) = (looks.first(), looks.last()) else { return false };
+    let a_second = (last.1 as f64 - first.1 as f64) / (last.0 - first.0);
+    let grows = |pair: &[Sample]| {
+        let share = a_second * (pair[1].0 - pair[0].0) * FAIR_SHARE;
+        pair[1].1 as f64 - pair[0].1 as f64 >= share
+    };
+    looks.len() >= MIN_LOOKS && a_second > 0.0 && looks.windows(2).all(grows)
+}
+
 /// Whether a count that user space sees explains the growth of a cache's objects: at least
 /// half of them.
 ///

@@ -17,6 +17,7 @@ macro_rules! messages {
 }
 
 mod caches;
+mod hidden;
 mod inspect;
 mod memgraph;
 mod page;
@@ -28,6 +29,7 @@ mod verdict;
 mod watch;
 
 pub(crate) use caches::cache_contents;
+pub(crate) use hidden::*;
 pub(crate) use inspect::*;
 pub(crate) use memgraph::*;
 pub(crate) use page::*;

@@ -26,8 +26,8 @@ mod trace;
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
 pub use counted::{Counted, CountedKind, ReferenceTaker};
 pub use finding::{
-    Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, Holder,
-    HolderKind, ObjectType, TypeReason, TypeReasonKind,
+    Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, HiddenReference,
+    HiddenShape, Holder, HolderKind, ObjectType, TypeReason, TypeReasonKind,
 };
 pub(crate) use function::function_name;
 pub use function::{Function, FunctionSource, Process, Stack, UNKNOWN_FUNCTION};
@@ -287,6 +287,8 @@ pub struct Timings {
     pub walk_s: Option<f64>,
     /// Following pointers.
     pub reach_s: Option<f64>,
+    /// Looking for references in another shape than a pointer.
+    pub hidden_s: Option<f64>,
     /// Grouping what is alike.
     pub similarity_s: Option<f64>,
     /// Types, code that allocates, and who holds what is not lost.

@@ -9,6 +9,7 @@ use crate::{Finding, FindingVerdict, Lang, Report};
 mod advice;
 mod evidence;
 mod graph;
+mod hidden;
 mod problem;
 mod summary;
 mod unjudged;

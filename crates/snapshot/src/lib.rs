@@ -5,8 +5,9 @@
 
 use std::time::Instant;
 
-use sysak_base::{Cancel, Pfn, Ranges, Va, VaRange};
-use sysak_heap::marking::{Context, Excused, Marked, Marking, Roots};
+use sysak_base::{Cancel, Pfn, Quiet, Ranges, Va, VaRange};
+use sysak_heap::hidden::{self, Width};
+use sysak_heap::marking::{Context, Excused, Marked, Marking, Roots, go_on};
 use sysak_heap::reverse::WithRoots;
 use sysak_heap::{Heap, Object, PageSet, allocated_since, tally};
 use sysak_kernel::page::Census;
@@ -103,6 +104,30 @@ impl Snapshot {
     pub fn with_roots(&self, kernel: &Kernel<'_>, each: &mut dyn FnMut(Roots<'_>)) {
         let left_out = left_out(kernel, &self.stacks);
         each(roots(kernel, &self.census, &self.stacks, &left_out));
+    }
+
+    /// Looks for hidden references to the unreached objects of some caches, where references may be that are in use:
+    /// not in `struct page`s, page tables, and what nobody writes to.
+    pub fn find_hidden(
+        &self,
+        kernel: &Kernel<'_>,
+        caches: &[u16],
+        width: Width,
+        cancel: &Cancel,
+    ) -> hidden::Found {
+        let question = hidden::Question { heap: &self.heap, memory: kernel.memory, caches, cancel };
+        let pages = self.census.roots.without(&self.census.tables);
+        let left_out = left_out(kernel, &self.stacks).union(&kernel.constant);
+        let ranges = Box::new(self.stacks.live.iter());
+        let roots = Roots { ranges, left_out: &left_out, ..Roots::of_pages(&pages) };
+        hidden::find(&question, roots, width)
+    }
+
+    /// Marks objects that turned out to be in use, and all that they lead to.
+    pub fn go_on(&mut self, kernel: &Kernel<'_>, from: &[Object], cancel: &Cancel) -> Marked {
+        let left_out = left_out(kernel, &self.stacks);
+        let context = Context { memory: kernel.memory, progress: &Quiet, cancel };
+        go_on(&mut self.heap, from, &left_out, context)
     }
 
     /// Gives what marking works on: the object graph and the roots.

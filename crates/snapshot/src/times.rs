@@ -11,6 +11,8 @@ pub struct Times {
     pub walk: Duration,
     /// Marking.
     pub reach: Duration,
+    /// Looking for hidden references.
+    pub hidden: Duration,
     /// Grouping.
     pub similarity: Duration,
     /// Types, code that allocates, holders.
@@ -28,6 +30,7 @@ impl Times {
         self.census += earlier.census;
         self.walk += earlier.walk;
         self.reach += earlier.reach;
+        self.hidden += earlier.hidden;
         self.similarity += earlier.similarity;
         self.explain += earlier.explain;
     }

@@ -11,6 +11,7 @@ mod counts;
 mod going_on;
 mod graph;
 mod groups;
+mod hidden;
 mod holders;
 mod live;
 mod loads;
@@ -44,6 +45,9 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     }
     if args.wants("counted") {
         boot(kernel, args, checks, Threads::Two, counted::run)?;
+    }
+    if args.wants("hidden") {
+        boot(kernel, args, checks, Threads::Two, hidden::run)?;
     }
     if args.wants("memgraph") && !args.wants("static") {
         boot(kernel, args, checks, Threads::Two, graph::tmpfs)?;

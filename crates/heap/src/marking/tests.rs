@@ -1,8 +1,10 @@
 //! Marking over a few pages of memory.
 
 use super::*;
+use crate::references::tests::Part;
+use crate::references::{self, Reference, SearchSpace};
 use crate::testing::{BASE, MEMMAP, Ram, page_set};
-use crate::{AreaPages, Block, NonSlab, Object, UnmarkedHeap};
+use crate::{AreaPages, Block, NonSlab, Object, ObjectSet, UnmarkedHeap};
 use sysak_base::{Pfn, Quiet};
 
 /// Marks from page 0, from 16 bytes of page 1 and from registers.
@@ -158,4 +160,30 @@ fn a_block_between_slabs_that_are_read_together_is_followed_as_a_block() {
 
 fn ram_object(slab: u32, index: u16) -> Object {
     Object { slab, index }
+}
+
+#[test]
+fn a_record_of_page_offset_and_length_marks_the_object_there_and_is_found_again() {
+    let mut ram = Ram::new(16);
+    let heap = ram.builder(&[(4, 0), (8, 1)]).seal();
+    let non_slab = NonSlab { memmap: MEMMAP, struct_page_bytes: 64, ..NonSlab::default() };
+    let heap = heap.adopt(non_slab);
+    // The end of a scatterlist, and a bio_vec.
+    ram.put(0x40, MEMMAP.0 + 4 * 64 + 2);
+    ram.put(0x48, 64 * 5 + 16 | 32 << 32);
+    ram.put(0x80, MEMMAP.0 + 8 * 64);
+    ram.put(0x88, 128 | (128 * 7) << 32);
+    // A page alone says nothing.
+    ram.put(0xc0, MEMMAP.0 + 4 * 64);
+    let (heap, _) = mark_all(&ram, heap, &[]);
+    let held = [ram_object(0, 5), ram_object(1, 7)];
+    let reached = (0..2u32).flat_map(|slab| (0..32u16).map(move |index| ram_object(slab, index)));
+    let reached: Vec<Object> = reached.filter(|object| !heap.is_white(*object)).collect();
+    assert_eq!(reached, held);
+    let wanted = ObjectSet::new(&heap, held);
+    let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &Part(None) };
+    let (pages, mut found) = (page_set(&[0]), Vec::new());
+    let mut each = |one: Reference| found.push((one.at, one.to));
+    references::find(space, Roots::of_pages(&pages), &wanted, false, &Cancel::default(), &mut each);
+    assert_eq!(found, [(BASE.at(0x40), held[0]), (BASE.at(0x80), held[1])]);
 }

@@ -8,6 +8,7 @@ mod counted;
 mod dangling;
 mod event;
 mod file;
+mod image;
 mod losses;
 mod module;
 mod open;
@@ -31,6 +32,7 @@ pub use counted::COUNTED_STRUCTS;
 pub use dangling::find_dangling;
 pub use event::EventShape;
 pub use file::{EntryShape, FileShape, InodeShape, MountChain, MountShape, SystemShape};
+pub use image::find_constant;
 pub use module::{
     BtfShape, KERNEL_BTF_NAME, ModuleAreaPlace, ModuleAreaShape, ModuleShape, ModuleSymbolsShape,
     OUT_OF_TREE, find_btf_table, find_modules,

@@ -3,9 +3,12 @@
 use std::cmp::Reverse;
 
 use sysak_heap::Heap;
+use sysak_heap::hidden::Shape;
 use sysak_holders::{Holder, HolderKind, Holders, Step, SymbolName};
 use sysak_report as report;
 use sysak_report::{Lang, Place, Symbolic};
+
+use crate::explain::HeldBy;
 
 /// Holders of a cache that are reported.
 const MOST_HOLDERS: usize = 50;
@@ -28,6 +31,22 @@ pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
     });
     holders.truncate(MOST_HOLDERS);
     holders
+}
+
+/// Who holds objects in another shape than a pointer.
+pub fn hidden(held: &HeldBy) -> report::HiddenReference {
+    report::HiddenReference {
+        shape: match held.shape {
+            Shape::Unaligned => report::HiddenShape::Unaligned,
+            Shape::Encoded => report::HiddenShape::Encoded,
+            Shape::PageAndOffset => report::HiddenShape::PageAndOffset,
+            Shape::PhysicalAddress => report::HiddenShape::PhysicalAddress,
+            Shape::Offset32 => report::HiddenShape::Offset32,
+        },
+        objects: held.objects,
+        by_chance: held.by_chance,
+        holder: place(&held.holder),
+    }
 }
 
 fn kind(kind: HolderKind) -> report::HolderKind {

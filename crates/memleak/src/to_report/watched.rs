@@ -66,11 +66,13 @@ pub fn trend(diagnosis: &Diagnosis<'_>) -> Option<report::Trend> {
         return None;
     }
     let unreclaimable = trend::rate(&samples.unreclaimable());
-    let leak = leak_rate(diagnosis, watched);
+    let looks = lost_looks(diagnosis, watched);
+    let leak = leak_rate(diagnosis, watched, &looks);
     let available = last.pulse.available_bytes;
-    // What is lost is lost for ever, and a habit goes on; other growth ends by itself.
+    // A loss that held is lost for ever, and a habit goes on; other growth ends by itself.
     let habit = unreclaimable.filter(|_| trend::is_steady(&samples.unreclaimable()));
-    let rate = leak.into_iter().chain(habit).fold(0.0, f64::max);
+    let held = leak.filter(|_| trend::holds(&looks));
+    let rate = held.into_iter().chain(habit).fold(0.0, f64::max);
     Some(report::Trend {
         watched_s: (watched_s * 10.0).round() / 10.0,
         unreclaimable_bytes_per_s: unreclaimable.map(f64::round),
@@ -80,8 +82,23 @@ pub fn trend(diagnosis: &Diagnosis<'_>) -> Option<report::Trend> {
     })
 }
 
-/// Bytes that the guilty functions lost in a second.
-fn leak_rate(diagnosis: &Diagnosis<'_>, watched: &Watched<'_>) -> Option<f64> {
+/// The unreachable bytes of all that leaks, by snapshot.
+fn lost_looks(diagnosis: &Diagnosis<'_>, watched: &Watched<'_>) -> Vec<trend::Sample> {
+    let leaking = || diagnosis.cases.iter().filter(|case| case.leaks);
+    let of = |bytes: &[u64], cache: u16| bytes.get(usize::from(cache)).copied().unwrap_or(0);
+    let look = |(at, bytes): &(f64, Vec<u64>)| {
+        (*at, leaking().map(|case| of(bytes, case.cache)).sum::<u64>())
+    };
+    watched.lost.iter().map(look).collect()
+}
+
+/// Bytes that the guilty functions lost in a second: no more than the lost memory grew by in all.
+fn leak_rate(
+    diagnosis: &Diagnosis<'_>,
+    watched: &Watched<'_>,
+    looks: &[trend::Sample],
+) -> Option<f64> {
+    let net = trend::net_rate(looks)?;
     let lost: u64 = diagnosis
         .cases
         .iter()
@@ -92,7 +109,7 @@ fn leak_rate(diagnosis: &Diagnosis<'_>, watched: &Watched<'_>) -> Option<f64> {
         })
         .sum();
     let seconds = watched.watch.collected.as_secs_f64();
-    (lost > 0 && seconds > 0.0).then(|| (lost as f64 / seconds).round())
+    (lost > 0 && seconds > 0.0).then(|| (lost as f64 / seconds).min(net).round())
 }
 
 /// Who allocates the objects of a cache.

@@ -106,3 +106,19 @@ fn a_machine_is_full_when_what_is_available_is_used_up() {
     assert_eq!(full_in(6000, -5.0), None);
     assert_eq!(full_in(6000, f64::NAN), None);
 }
+
+#[test]
+fn a_loss_is_forecast_only_where_it_held_over_three_looks() {
+    assert!(holds(&[(0.0, 0), (10.0, 1000), (20.0, 2100)]));
+    assert!(!holds(&[(0.0, 0), (20.0, 2100)]), "two looks");
+    assert!(!holds(&[(0.0, 0), (10.0, 2000), (20.0, 2100)]), "it ends");
+    assert!(!holds(&[(0.0, 5000), (10.0, 5000), (20.0, 5000)]), "it stands still");
+    assert!(!holds(&[]));
+}
+
+#[test]
+fn what_was_freed_again_is_no_rate_of_loss() {
+    assert_eq!(net_rate(&[(0.0, 5000), (10.0, 5000)]), None);
+    assert_eq!(net_rate(&[(0.0, 5000), (10.0, 4000)]), None);
+    assert_eq!(net_rate(&[(0.0, 5000), (10.0, 6000)]), Some(100.0));
+}

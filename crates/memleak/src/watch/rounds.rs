@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use sysak_alloctrace::Seen;
-use sysak_base::{Cancel, Memory, Va};
+use sysak_base::{Cancel, Va};
 use sysak_heap::{Class, Tally, tally};
 use sysak_kernel::{Kernel, KernelError, user_memory};
 use sysak_report::Stage;
@@ -18,7 +18,9 @@ use crate::confirm::Suspects;
 use crate::decision::{AfterRound, End, RoundFacts, Rounds as Decisions, Until};
 use crate::plan::{Plan, Scope};
 use crate::rank::PROVED_OBJECTS;
-use crate::suspects::{clear_written, leaking_caches};
+use crate::second_opinion::{self, Opinion};
+use crate::suspects::{self, clear_written, leaking_caches};
+use crate::turnover::Turnover;
 
 /// A record whose object is allocated still, and whether nothing leads to it.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,10 @@ pub struct Rounds<'a> {
     pub tallies: Vec<Tally>,
     /// Snapshots taken while watching.
     pub snapshots: u32,
+    /// The second opinion on what looked lost in the last snapshot.
+    pub opinion: Option<Opinion>,
+    /// Caches whose unreachable objects came and went, and how.
+    pub alive: HashMap<u16, Turnover>,
     /// What was watched.
     pub watched: Watched<'a>,
 }
@@ -63,6 +69,8 @@ pub struct Watched<'a> {
     pub between_looks: Duration,
     /// By how much the data that waits in pipes and sockets grew; `None` where nobody looked again.
     pub unread_growth_bytes: Option<u64>,
+    /// Of each snapshot, the seconds since the first one and the unreachable bytes of each cache.
+    pub lost: Vec<(f64, Vec<u64>)>,
     /// Bytes of vmalloc areas in the first snapshot, by who asked for them; `None` where nobody looked again.
     pub areas_before: Option<HashMap<Va, u64>>,
 }
@@ -103,6 +111,8 @@ pub fn run<'a>(
     let areas_before = area_bytes(&first);
     let unread = |snapshot: &Snapshot| user_memory::unread_bytes(kernel, &snapshot.heap, cancel);
     let unread_before = unread(&first);
+    let started = Instant::now();
+    let mut lost = vec![(0.0, lost_bytes(&first))];
     let mut seen = first;
     let mut snapshots = 0;
     let mut ended = Instant::now();
@@ -124,23 +134,15 @@ pub fn run<'a>(
             return Ok(interrupted(watch, seen, snapshots, followed, stage));
         }
         let now = clear_written(&mut seen, kernel);
+        lost.push((started.elapsed().as_secs_f64(), lost_bytes(&seen)));
         let judged = judge(
             &mut watch,
             &mut seen,
-            &suspects,
+            |seen| suspects::confirm(&suspects, seen, kernel, cancel),
             |seen, tallies| leaking_caches(seen, tallies, kernel, plan, scope, cancel),
-            kernel.memory,
+            |seen, tallies, caches| second_opinion::ask(kernel, seen, tallies, caches, cancel),
         );
-        let facts = RoundFacts {
-            is_proved: !judged.proved.is_empty(),
-            leaks: judged.leaks,
-            is_noted: judged.is_noted,
-            seen_once: judged.seen_once,
-            grows: watch.grows(),
-            collected: watch.collected,
-            left: limit.saturating_sub(watch.collected + watch.drained),
-        };
-        let (end, wait_more) = match machine.next(facts) {
+        let (end, wait_more) = match machine.next(judged.facts(&watch, limit)) {
             AfterRound::Again(again) => {
                 let is_one_cache = matches!(scope, Scope::Cache(_));
                 if !machine.is_suspect() && !followed.is_empty() && !is_one_cache {
@@ -154,7 +156,7 @@ pub fn run<'a>(
             AfterRound::End(end) => (end, None),
             AfterRound::OutOfTime(more) => (End::TimeLimit, Some(more)),
         };
-        let Judged { tallies, proofs, proved, counted, .. } = judged;
+        let Judged { tallies, proofs, proved, counted, opinion, alive, .. } = judged;
         let watched = Watched {
             proofs,
             proved,
@@ -166,9 +168,10 @@ pub fn run<'a>(
             followed,
             between_looks,
             unread_growth_bytes: Some(unread(&seen).saturating_sub(unread_before)),
+            lost,
             areas_before: Some(areas_before),
         };
-        return Ok(Rounds { snapshot: seen, tallies, snapshots, watched });
+        return Ok(Rounds { snapshot: seen, tallies, snapshots, opinion, alive, watched });
     }
 }
 
@@ -187,6 +190,11 @@ fn watch_once(
     }
 }
 
+/// The unreachable bytes of each cache, confirmed or not.
+fn lost_bytes(seen: &Snapshot) -> Vec<u64> {
+    tally(&seen.heap).iter().map(|tally| tally.unreachable_bytes).collect()
+}
+
 /// Bytes of vmalloc areas, by who asked for them.
 fn area_bytes(seen: &Snapshot) -> HashMap<Va, u64> {
     let mut bytes = HashMap::new();
@@ -202,6 +210,8 @@ struct Judged {
     proofs: Vec<Proof>,
     proved: HashSet<u16>,
     counted: Counted,
+    opinion: Option<Opinion>,
+    alive: HashMap<u16, Turnover>,
     /// Whether a cache leaks by its unreached objects alone.
     leaks: bool,
     /// Whether only vmalloc areas do.
@@ -210,29 +220,66 @@ struct Judged {
     seen_once: u64,
 }
 
+impl Judged {
+    fn facts(&self, watch: &Watch<'_>, limit: Duration) -> RoundFacts {
+        RoundFacts {
+            is_proved: !self.proved.is_empty(),
+            leaks: self.leaks,
+            is_noted: self.is_noted,
+            seen_once: self.seen_once,
+            grows: watch.grows(),
+            collected: watch.collected,
+            left: limit.saturating_sub(watch.collected + watch.drained),
+        }
+    }
+}
+
 fn judge(
     watch: &mut Watch<'_>,
     seen: &mut Snapshot,
-    suspects: &Suspects,
+    confirm: impl Fn(&mut Snapshot) -> HashMap<u16, Turnover>,
     leaking: impl Fn(&Snapshot, &[Tally]) -> HashSet<u16>,
-    memory: &dyn Memory,
+    ask: impl Fn(&mut Snapshot, &mut Vec<Tally>, &[u16]) -> Opinion,
 ) -> Judged {
     let (traced, counted) = watch.traced(&seen.heap);
-    let fresh: Vec<bool> = traced.iter().map(|t| seen.heap.is_white(t.object)).collect();
-    suspects.confirm(&mut seen.heap, memory);
-    let tallies = tally(&seen.heap);
-    let leaking = leaking(seen, &tallies);
-    let of = |(traced, fresh): (Traced, &bool)| {
-        let twice = seen.heap.is_white(traced.object);
-        Proof { traced, unreachable: twice || (*fresh && leaking.contains(&traced.cache)) }
-    };
-    let proofs: Vec<Proof> = traced.into_iter().zip(&fresh).map(of).collect();
+    let mut fresh: Vec<bool> = traced.iter().map(|t| seen.heap.is_white(t.object)).collect();
+    let alive = confirm(seen);
+    for (fresh, traced) in fresh.iter_mut().zip(&traced) {
+        *fresh &= !alive.contains_key(&traced.cache);
+    }
+    let mut tallies = tally(&seen.heap);
+    let mut accused = leaking(seen, &tallies);
+    let mut proofs = prove(seen, &traced, &fresh, &accused);
+    let mut opinion = None;
+    accused.extend(proved(&proofs));
+    if !accused.is_empty() {
+        let caches: Vec<u16> = accused.iter().copied().collect();
+        let asked = ask(seen, &mut tallies, &caches);
+        accused = leaking(seen, &tallies);
+        // What is held was not fresh either.
+        let is_cleared = |cache: &u16| asked.caches.get(cache).is_some_and(|one| one.cleared > 0);
+        for (fresh, traced) in fresh.iter_mut().zip(&traced) {
+            *fresh &= seen.heap.is_white(traced.object) || !is_cleared(&traced.cache);
+        }
+        proofs = prove(seen, &traced, &fresh, &accused);
+        opinion = Some(asked);
+    }
+    let leaking = accused;
     let proved = proved(&proofs);
     let seen_once = count(&proofs, |index, _| fresh[index]).into_values().max().unwrap_or(0);
     let class = |cache: &u16| seen.heap.caches[usize::from(*cache)].class;
     let (leaks, is_noted) =
         (!leaking.is_empty(), leaking.iter().all(|cache| class(cache) == Class::Vmalloc));
-    Judged { tallies, proofs, proved, counted, leaks, is_noted, seen_once }
+    Judged { tallies, proofs, proved, counted, opinion, alive, leaks, is_noted, seen_once }
+}
+
+/// What the records' objects prove: fresh ones are unreachable in this snapshot, confirmed or not.
+fn prove(seen: &Snapshot, traced: &[Traced], fresh: &[bool], leaking: &HashSet<u16>) -> Vec<Proof> {
+    let of = |(traced, fresh): (&Traced, &bool)| {
+        let twice = seen.heap.is_white(traced.object);
+        Proof { traced: *traced, unreachable: twice || *fresh && leaking.contains(&traced.cache) }
+    };
+    traced.iter().zip(fresh).map(of).collect()
 }
 
 fn count(proofs: &[Proof], counts: impl Fn(usize, &Proof) -> bool) -> Counts {
@@ -277,7 +324,8 @@ fn interrupted(
         followed,
         between_looks: Duration::ZERO,
         unread_growth_bytes: None,
+        lost: Vec::new(),
         areas_before: None,
     };
-    Rounds { snapshot: seen, tallies, snapshots, watched }
+    Rounds { snapshot: seen, tallies, snapshots, opinion: None, alive: HashMap::new(), watched }
 }

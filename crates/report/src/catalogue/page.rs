@@ -145,6 +145,7 @@ messages! {
     part_census(time) { "page owners {time} s", "页面归属 {time} 秒" }
     part_walk(time) { "slabs {time} s", "遍历 slab {time} 秒" }
     part_reach(time) { "pointers {time} s", "查找指针 {time} 秒" }
+    part_hidden(time) { "hidden references {time} s", "查找隐藏引用 {time} 秒" }
     part_similarity(time) { "similarity {time} s", "比较内容 {time} 秒" }
     part_explain(time) { "attribution {time} s", "归因 {time} 秒" }
     part_trace(time) { "tracing {time} s", "跟踪 {time} 秒" }

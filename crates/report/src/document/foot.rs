@@ -83,6 +83,7 @@ pub(super) fn timings(doc: &mut Document, timings: &Timings, lang: Lang) {
         (timings.census_s, say::part_census as fn(Lang, &str) -> String),
         (timings.walk_s, say::part_walk),
         (timings.reach_s, say::part_reach),
+        (timings.hidden_s, say::part_hidden),
         (timings.similarity_s, say::part_similarity),
         (timings.explain_s, say::part_explain),
         (timings.trace_s, say::part_trace),

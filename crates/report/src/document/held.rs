@@ -41,6 +41,18 @@ pub(super) fn held(doc: &mut Document, held: &[&Finding], lang: Lang) {
     doc.table(&[right, right, right, Lean::Left, Lean::Left, Lean::Left], head, rows.collect());
 }
 
+/// Why what no pointer leads to is no leak: a cache each.
+pub(super) fn hidden(doc: &mut Document, held: &[&Finding], lang: Lang) {
+    for found in held {
+        let said = found.evidence.iter().filter(|one| one.kind == EvidenceKind::Hidden);
+        let said: Vec<&str> = said.map(|one| one.text.as_str()).collect();
+        if !said.is_empty() {
+            let said = said.join(&say::space(lang));
+            doc.sentence(Paint::Plain, Lead::Bullet, say::about(lang, &name(found, lang), &said));
+        }
+    }
+}
+
 /// Why what grew is no leak: a cache each.
 pub(super) fn explained(doc: &mut Document, held: &[&Finding], lang: Lang) {
     let mut advised: Vec<&str> = Vec::new();

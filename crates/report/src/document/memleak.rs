@@ -63,6 +63,7 @@ fn findings(doc: &mut Document, report: &Report, lang: Lang, detail: Detail) {
             if report.verdict == Verdict::NoLeak {
                 functions::stayed(doc, report, held, lang);
             }
+            held::hidden(doc, held, lang);
             held::explained(doc, held, lang);
         }
     }

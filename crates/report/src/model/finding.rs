@@ -66,6 +66,12 @@ pub struct Finding {
     /// Objects that `holders` were counted over: all that something leads to, or a sample of them;
     /// `None` where nobody looked.
     pub holders_sampled: Option<u64>,
+    /// Who holds its objects in another shape than a pointer: what no pointer leads to is not accused then. `None`
+    /// where nobody looked, because nothing of it was to be accused.
+    pub hidden_references: Option<Vec<HiddenReference>>,
+    /// Objects that no pointer leads to and that were freed or written to between two snapshots: somebody uses
+    /// them, so none of the others is accused either.
+    pub moved_suspects: Option<u64>,
     /// Why the verdict.
     pub evidence: Vec<Evidence>,
     /// What to do next.
@@ -195,6 +201,37 @@ pub struct Holder {
     pub kind: HolderKind,
 }
 
+/// References in another shape than a pointer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HiddenReference {
+    /// What they look like.
+    pub shape: HiddenShape,
+    /// How many objects they lead to.
+    pub objects: u64,
+    /// How many they would lead to by chance.
+    pub by_chance: u64,
+    /// In whose memory they stand.
+    pub holder: Place,
+}
+
+/// What hidden references look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HiddenShape {
+    /// Physical addresses.
+    #[default]
+    PhysicalAddress,
+    /// A page, and an offset near it.
+    PageAndOffset,
+    /// Pointers off their alignment.
+    Unaligned,
+    /// Pointers that are shifted, complemented, or have other bits at their upper end.
+    Encoded,
+    /// Numbers of 32 bits: a distance, or a physical address.
+    #[serde(rename = "offset_32")]
+    Offset32,
+}
+
 /// What a holder is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -231,6 +268,8 @@ pub struct Evidence {
 pub enum EvidenceKind {
     /// Nothing leads to the objects.
     Unreachable,
+    /// They are held in another shape than a pointer, or were looked for in such.
+    Hidden,
     /// The objects are alike.
     Similar,
     /// It grows.

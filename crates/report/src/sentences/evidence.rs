@@ -1,5 +1,6 @@
 //! Why the verdict.
 
+use super::hidden;
 use super::summary::size_of;
 use crate::catalogue as say;
 use crate::figures::{bytes, count, percent};
@@ -36,6 +37,9 @@ pub(super) fn evidence(report: &Report, finding: &Finding, lang: Lang) -> Vec<Ev
         }
     } else if lost > 0 {
         add(EvidenceKind::Unreachable, say::few_lost(lang, &count(lost)));
+    }
+    for text in hidden::evidence(finding, lang) {
+        add(EvidenceKind::Hidden, text);
     }
     if let Some(similar @ 2..) = finding.similar_objects {
         let percent = report.method.similarity_percent.to_string();

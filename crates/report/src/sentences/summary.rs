@@ -1,5 +1,6 @@
 //! The verdict in one sentence.
 
+use super::hidden;
 use crate::catalogue as say;
 use crate::document::page_owner;
 use crate::figures::{bytes, count};
@@ -175,7 +176,7 @@ fn no_leak(report: &Report, lang: Lang) -> String {
         Some((what, size)) => say::biggest(lang, &what, &bytes(size)),
         None => say::full_stop(lang),
     };
-    sentence + &ending + &grew_explained(report, lang)
+    sentence + &ending + &grew_explained(report, lang) + &hidden::summary(&report.findings, lang)
 }
 
 /// What grew, and why that is no leak.
@@ -188,7 +189,7 @@ fn grew_explained(report: &Report, lang: Lang) -> String {
 }
 
 /// `slab cache kmalloc-64`, `vmalloc areas`
-fn memory_of(finding: &Finding, lang: Lang) -> String {
+pub(super) fn memory_of(finding: &Finding, lang: Lang) -> String {
     match (&finding.cache, finding.class) {
         (Some(cache), _) => say::the_cache(lang, cache),
         (None, Class::Vmalloc) => say::the_vmalloc_areas(lang),

@@ -7,13 +7,14 @@ use sysak_report::{
     Address, AreaCaller, Book, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
     Contents, CountKind, Counted, CountedKind, Coverage, DeletedFile, Dump, DyingCgroups,
     Elsewhere, Evidence, EvidenceKind, Explanation, Finding, FindingVerdict, Function,
-    FunctionSource, Group, Hex, Holder, HolderKind, HugePool, InspectedCache, Inspection,
-    KernelMemory, LockedMemory, MemGraph, Method, ObjectState, ObjectType, Omitted, PageAllocOwner,
-    PageNumber, PageOwner, PageUse, PercpuUse, Place, Plain, Process, ProcessHolders,
-    ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker, Refs, Refusal, RefusalKind, Report,
-    SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped, Spot, SpotKind, Stack, Stage, Step,
-    Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool, Trace, TraceEnd, Trend,
-    TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory, Verdict, Word, WordKind,
+    FunctionSource, Group, Hex, HiddenReference, HiddenShape, Holder, HolderKind, HugePool,
+    InspectedCache, Inspection, KernelMemory, LockedMemory, MemGraph, Method, ObjectState,
+    ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse, Place, Plain,
+    Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker, Refs,
+    Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped, Spot,
+    SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool,
+    Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
+    Verdict, Word, WordKind,
 };
 
 /// Big enough to be told.
@@ -325,6 +326,13 @@ fn finding(m: &Marks, class: Class, verdict: FindingVerdict) -> Finding {
         content_symbols: vec![content()],
         holders: places(m).into_iter().map(holder).collect(),
         holders_sampled: Some(20),
+        moved_suspects: Some(9),
+        hidden_references: Some(vec![HiddenReference {
+            shape: HiddenShape::PhysicalAddress,
+            objects: 2048,
+            by_chance: 3,
+            holder: Place::Module(m.kept("ring")),
+        }]),
         evidence: vec![Evidence { kind: EvidenceKind::Size, text: m.secret("evidence") }],
         advice: vec![m.secret("advice")],
     }
@@ -524,6 +532,7 @@ fn timings() -> Timings {
         walk_s: Some(1.0),
         reach_s: Some(1.0),
         similarity_s: Some(1.0),
+        hidden_s: Some(1.0),
         explain_s: Some(1.0),
         trace_s: Some(1.0),
     }

@@ -47,6 +47,7 @@ pub(super) fn frame() -> Report {
             census_s: Some(0.2),
             walk_s: Some(0.31),
             reach_s: Some(0.5),
+            hidden_s: None,
             similarity_s: Some(0.12),
             explain_s: Some(0.35),
             trace_s: None,

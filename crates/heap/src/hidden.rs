@@ -1,0 +1,111 @@
+//! Hidden references: addresses of objects in another shape than an aligned pointer.
+//!
+//! Devices know buffers by physical address, packed structures keep pointers off their alignment, handles are
+//! distances of 32 bits. Marking sees none of these. So before objects are accused, one more pass over memory in
+//! use looks for them.
+//!
+//! **Danger:** a number equals an address by chance, and a log may name what was lost long ago. So a place is a
+//! holder only if nearly everything that stands there leads to objects of the accused caches ([`Holder`]). Even
+//! then it is no proof.
+//!
+//! **Invariant:** nothing is marked or cleared here; free memory, lost objects and memory that is left out are
+//! never read.
+
+use sysak_base::{Cancel, Memory, VaRange};
+
+use crate::marking::Roots;
+use crate::{Bits, Heap, Object};
+
+mod reader;
+mod scan;
+mod shapes;
+#[cfg(test)]
+mod tests;
+mod weigh;
+
+pub use shapes::{Shape, Width};
+
+use scan::Wanted;
+
+/// A place leads to so many suspects at least: fewer are chance.
+pub const MIN_FOUND: usize = 16;
+/// Of 100 slots of a place that are not zero, so many lead to objects of the accused caches. By chance 3 to 17 do.
+pub const MIN_PRECISION_PERCENT: u64 = 80;
+/// So many times more than by chance.
+const TIMES_CHANCE: u64 = 10;
+
+/// What is asked.
+pub struct Question<'a> {
+    /// Everything that was allocated, marked.
+    pub heap: &'a Heap,
+    /// Where it is read.
+    pub memory: &'a dyn Memory,
+    /// The caches whose unreached objects are accused.
+    pub caches: &'a [u16],
+    /// Ends it early.
+    pub cancel: &'a Cancel,
+}
+
+/// Where hidden references stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In one piece of memory.
+    Memory(VaRange),
+    /// In a field of a cache's objects, so many bytes from their start; one of the objects.
+    Field(u16, u32, Object),
+}
+
+/// A place from which hidden references of one shape lead to suspects.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// What they look like.
+    pub shape: Shape,
+    /// Where they stand.
+    pub place: Place,
+    /// Their places that are in use.
+    pub slots: u64,
+    /// How many of these lead to objects of the accused caches.
+    pub hits: u64,
+    /// How many would lead to suspects by chance.
+    pub by_chance: u64,
+    /// The suspects that they lead to, by cache; one that another holder leads to as well counts for the first.
+    pub found: Vec<(u16, u64)>,
+}
+
+/// What was found.
+#[derive(Default)]
+pub struct Found {
+    /// Who holds suspects.
+    pub holders: Vec<Holder>,
+    /// Bytes that were read.
+    pub bytes_scanned: u64,
+    /// Whether it was ended early.
+    pub interrupted: bool,
+    suspects: Bits,
+}
+
+impl Found {
+    /// Whether any holder leads to a suspect.
+    pub fn has(&self, heap: &Heap, suspect: Object) -> bool {
+        !self.suspects.is_empty() && self.suspects.test(heap.bit(suspect))
+    }
+}
+
+/// Looks for hidden references to the unreached objects of some caches, in the roots and in reachable objects.
+pub fn find(question: &Question<'_>, roots: Roots<'_>, width: Width) -> Found {
+    let wanted = Wanted::new(question);
+    let mut found = Found::default();
+    if wanted.is_empty() {
+        return found;
+    }
+    let scanned = scan::scan(question, &wanted, roots, width);
+    found.bytes_scanned = scanned.bytes;
+    found.interrupted = scanned.interrupted;
+    if found.interrupted || scanned.hits.is_empty() {
+        return found;
+    }
+    found.suspects.grow(question.heap.objects(), false);
+    let Found { holders, suspects, .. } = &mut found;
+    *holders = weigh::holders(question, &wanted, scanned.hits, suspects);
+    found
+}

@@ -1,0 +1,90 @@
+//! Objects that no aligned pointer leads to: rings of physical addresses whose buffers are replaced, pages with
+//! offsets, packed structures, distances. None of them may be accused. Then a module loses objects that a log and
+//! counters seem to hold, and must be accused. Live and from the vmcore of the same guest.
+
+use anyhow::Result;
+
+use super::Stage;
+use crate::sysak::Report;
+use crate::truth::Truth;
+
+/// A module that holds objects so, and what is told of them: the cache and the shape.
+struct Held {
+    module: &'static str,
+    told: &'static [(&'static str, &'static str)],
+}
+
+const HOLDING: [Held; 5] = [
+    Held { module: "physring", told: &[("kmalloc-1k", "physical_address")] },
+    Held { module: "smallring", told: &[("kmalloc-4k", "physical_address")] },
+    // Marking sees these itself.
+    Held { module: "records", told: &[] },
+    Held { module: "packed", told: &[("kmalloc-128", "unaligned"), ("kmalloc-96", "unaligned")] },
+    Held { module: "offset32", told: &[("kmalloc-192", "offset_32")] },
+];
+const LOSING: &str = "stale";
+
+pub fn run(stage: &mut Stage) -> Result<()> {
+    let mut truths = Vec::new();
+    for held in &HOLDING {
+        truths.push(stage.guest.load(held.module)?);
+    }
+    rest(stage)?;
+    if let Some((code, report)) = stage.look("hidden: held", "")? {
+        stage.expect_no_leak("hidden: held", code, &report);
+        expect_told(stage, "hidden: held", &report);
+    }
+    let lost = stage.guest.load(LOSING)?;
+    rest(stage)?;
+    if let Some((code, report)) = stage.look("hidden: lost", "")? {
+        stage.expect_leak("hidden: lost", code, &report, &lost);
+        stage.expect_few_accused("hidden: lost", &report, std::slice::from_ref(&lost));
+        expect_told(stage, "hidden: lost", &report);
+    }
+    truths.push(lost);
+    vmcore(stage)
+}
+
+/// Other tasks write over what is left of the loading one.
+fn rest(stage: &mut Stage) -> Result<()> {
+    stage.guest.text("for n in $(seq 50); do cat /proc/self/stat >/dev/null; done").map(drop)
+}
+
+/// Each cache is told with the shape and with the module that holds its objects.
+fn expect_told(stage: &mut Stage, scenario: &str, report: &Report) {
+    for held in &HOLDING {
+        let module = format!("[sysaktest_{}]", held.module);
+        for (cache, shape) in held.told {
+            let told = report.finding(cache).map_or(&[][..], |found| &found.hidden_references);
+            let got: Vec<String> = told
+                .iter()
+                .map(|one| format!("{} as {} by {}", one.objects, one.shape, one.holder))
+                .collect();
+            let ok = told.iter().any(|one| one.shape == *shape && one.holder.ends_with(&module));
+            let wanted = format!("{shape} by {module}");
+            stage.check(scenario, &format!("who holds {cache}"), &wanted, &got.join(", "), ok);
+        }
+    }
+}
+
+fn vmcore(stage: &mut Stage) -> Result<()> {
+    let scenario = "hidden: vmcore";
+    let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
+    let name = format!("{}-hidden", stage.kernel.name);
+    // The ring's buffers are replaced: what it has when the image is made is what counts.
+    for module in ["physring", "smallring"] {
+        stage.guest.text(&format!("echo 0 >/sys/module/sysaktest_{module}/parameters/rate"))?;
+    }
+    let truths = stage.guest.truths()?;
+    let vmcore = stage.guest.capture(&folder, &name, &truths)?;
+    let dumps = [folder.join("hidden-objects.txt"), folder.join("hidden-lost.txt")];
+    let told = super::vmcore::diagnose(stage, &vmcore, &dumps[0], &dumps[1])?;
+    let Some((code, report)) = told else { return Ok(()) };
+    let lost: Vec<&Truth> = truths.iter().filter(|truth| truth.role == "lost").collect();
+    for truth in lost {
+        stage.expect_leak(scenario, code, &report, truth);
+    }
+    expect_told(stage, scenario, &report);
+    let truths: Vec<&Truth> = truths.iter().collect();
+    super::vmcore::by_address(stage, &truths, &dumps[0], &dumps[1], &report)
+}
