@@ -81,7 +81,7 @@ mod tests {
     fn names_reach_programs_whole_and_terminals_harmless() {
         let name = "a\u{9b}31m\u{7f}\u{202e}\x1b[2J\"内存".to_owned();
         let mut out = Vec::new();
-        json(&[name.clone()], &mut out).unwrap();
+        json(&[&name], &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.replace('\n', "").chars().any(acts), "{text:?}");
         assert!(text.contains("a\\u009b31m\\u007f\\u202e\\u001b[2J\\\"内存"), "{text}");
