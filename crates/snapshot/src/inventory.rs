@@ -69,20 +69,7 @@ pub fn take_inventory(
     times.census = start.elapsed();
 
     let start = Instant::now();
-    let slabs = match census.interrupted {
-        true => slub::Slabs::none(kernel),
-        false => {
-            let pages = census.pages(Owner::Slab);
-            let progress = InStage(stages, Stage::Walk);
-            slub::walk(kernel, &census.slabs, pages, &mut coverage, &progress, cancel)?
-        }
-    };
-    // Slabs of which nobody knows what is in them hold references like any kernel page.
-    for (first, pages) in &slabs.roots {
-        for page in first.0..first.0 + pages {
-            census.roots.insert(Pfn(page));
-        }
-    }
+    let slabs = walk_slabs(kernel, &mut census, &mut coverage, stages, cancel)?;
     census.slabs = PageSet::new(0);
     times.walk = start.elapsed();
 
@@ -135,6 +122,28 @@ pub fn take_inventory(
         times,
         interrupted,
     })
+}
+
+/// Walks the slabs. Those of which nobody knows what is in them hold references like any kernel page.
+fn walk_slabs(
+    kernel: &Kernel<'_>,
+    census: &mut Census,
+    coverage: &mut Coverage,
+    stages: &dyn Stages,
+    cancel: &Cancel,
+) -> Result<slub::Slabs, KernelError> {
+    if census.interrupted {
+        return Ok(slub::Slabs::none(kernel));
+    }
+    let pages = census.pages(Owner::Slab);
+    let progress = InStage(stages, Stage::Walk);
+    let slabs = slub::walk(kernel, &census.slabs, pages, coverage, &progress, cancel)?;
+    for (first, pages) in &slabs.roots {
+        for page in first.0..first.0 + pages {
+            census.roots.insert(Pfn(page));
+        }
+    }
+    Ok(slabs)
 }
 
 /// Pages of slabs.

@@ -162,6 +162,13 @@ impl Classifier<'_, '_> {
             PageKind::Other => return (Owner::Kernel, compound),
             PageKind::Plain => {}
         }
+        self.untyped(pfn, head, compound)
+    }
+
+    /// The owner of a block in use whose pages have no type.
+    fn untyped(&mut self, pfn: Pfn, head: &[u8], compound: u64) -> (Owner, u64) {
+        let shape = &self.kernel.shape.page;
+        let flags = word(head, shape.flags);
         if self.free.per_cpu.contains(pfn) && half(head, shape.refcount) == 0 {
             // The set has every page of a block: its tails look plain otherwise.
             return (Owner::Free, 1);
@@ -172,7 +179,7 @@ impl Classifier<'_, '_> {
         if compound > 1 && self.is_hugetlb(head) {
             return (Owner::Hugetlb, compound);
         }
-        if reserved {
+        if shape.bits.reserved.is_some_and(|bit| flags >> bit & 1 != 0) {
             let image = self.kernel.image.iter().any(|run| run.contains(pfn));
             return (if image { Owner::Image } else { Owner::Reserved }, 1);
         }
