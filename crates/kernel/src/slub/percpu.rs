@@ -200,8 +200,11 @@ mod tests {
             }
         }
         for (list, sheaf) in shape.lists.into_iter().zip([full, spent]) {
-            memory.put(BARN.at(list), sheaf.at(shape.link).0);
-            memory.put(sheaf.at(shape.link), BARN.at(list).0);
+            let (head, link) = (BARN.at(list), sheaf.at(shape.link));
+            for (from, to) in [(head, link), (link, head)] {
+                memory.put(from, to.0);
+                memory.put(from.at(8), to.0);
+            }
         }
         let kernel = Kernel::new(&memory, &anchors, &types, &symbols).unwrap();
         let shape = kernel.shape.cache.sheaf.as_ref().unwrap();

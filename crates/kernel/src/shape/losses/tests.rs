@@ -176,8 +176,9 @@ const NEEDED: [&str; 15] = [
 ];
 
 /// Some kernels lack these: without them a kernel looks like one of those. Pages of a type that is not
-/// known stay the kernel's and are roots; without `random`, slabs do not add up, which the walk notes.
-const UNNOTED: [&str; 25] = [
+/// known stay the kernel's and are roots; without `random`, slabs do not add up, which the walk notes. What only
+/// confirms a cache (`oo`, `reciprocal_size`, `refcount`) confirms one less.
+const UNNOTED: [&str; 30] = [
     ".hugetlb_usage",
     ".pinned_vm",
     ".pp_magic",
@@ -190,8 +191,11 @@ const UNNOTED: [&str; 25] = [
     "enum.PGTY_unaccepted",
     "enum.PGTY_zsmalloc",
     "enum.PG_hwpoison",
+    "kmem_cache.oo",
     "kmem_cache.random",
+    "kmem_cache.reciprocal_size",
     "kmem_cache.red_left_pad",
+    "kmem_cache.refcount",
     "obj_cgroup.is_root",
     "obj_cgroup.memcg",
     "page.memcg_data",
@@ -200,6 +204,8 @@ const UNNOTED: [&str; 25] = [
     "percpu_counter.counters",
     "pglist_data.first_deferred_pfn",
     "rb_list.head",
+    "reciprocal_value.m",
+    "reciprocal_value.sh2",
     "shmem_sb_info.max_blocks",
     "vmap_node.busy",
     "zone.trylock_free_pages",
