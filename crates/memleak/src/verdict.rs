@@ -27,7 +27,7 @@ pub fn is_leak(tally: &Tally, similarity: &Similarity, cache: &Cache) -> bool {
     }
     let similar = similarity.groups.iter().map(|group| group.unreachable).max().unwrap_or(0);
     // A leak of many kinds of content is recognised by its share of the whole cache.
-    let most = tally.live > 0 && tally.unreachable * 2 >= tally.live;
+    let most = tally.unreachable * 2 >= tally.live;
     let counted = if most { tally.unreachable } else { similar };
     counted >= LEAK_OBJECTS || counted * u64::from(cache.stride) >= LEAK_BYTES
 }

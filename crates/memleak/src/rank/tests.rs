@@ -121,3 +121,14 @@ fn a_front_runner_leads_in_what_decides() {
     let elsewhere = Outstanding { cache: 1, ..object(2) };
     assert_eq!(front([times(9, object(1)), times(20, elsewhere)].concat()), Some(2));
 }
+
+#[test]
+fn a_process_has_the_name_that_most_of_its_objects_bear() {
+    let elected = |names: &[&str]| {
+        let mut comm = Comm::default();
+        names.iter().for_each(|each| comm.vote(name(each)));
+        comm.name
+    };
+    assert_eq!(elected(&["sh", "cc", "cc"]), name("cc"), "exec changed it early");
+    assert_eq!(elected(&["cc", "cc", "cc", "sh", "sh"]), name("cc"), "exec changed it late");
+}
