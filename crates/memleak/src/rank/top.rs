@@ -68,6 +68,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_already_makes_nothing_be_forgotten() {
+        let mut top: Top<usize, ()> = Top::default();
+        (0..MOST).chain([MOST - 1, 0]).for_each(|key| {
+            top.count(key);
+        });
+        assert_eq!(top.counts.len(), MOST);
+        let biggest: Vec<_> = top.biggest_first().map(|(key, count, ())| (key, count)).collect();
+        assert_eq!(biggest[..3], [(0, 2), (MOST - 1, 2), (1, 1)]);
+    }
+
+    #[test]
     fn equal_counts_are_in_the_order_of_their_keys() {
         let mut top: Top<u32, ()> = Top::default();
         for key in [3, 1, 2, 2, 1, 3, 9] {
