@@ -51,7 +51,7 @@ impl Ownership for HolderResolver<'_, '_> {
 
 impl HolderResolver<'_, '_> {
     /// Whether a reference may keep an object, whatever links it is part of.
-    fn may_keep(&self, one: &Reference) -> bool {
+    pub(crate) fn may_keep(&self, one: &Reference) -> bool {
         let heap = &self.snapshot.heap;
         let cache = heap.slabs[one.to.slab as usize].cache;
         let offset = one.word.wrapping_sub(heap.object_va(one.to).0);
