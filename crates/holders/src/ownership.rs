@@ -11,7 +11,7 @@ use sysak_heap::Object;
 use sysak_heap::references::{From, Reference, RootObjects};
 use sysak_heap::reverse::Ownership;
 use sysak_kernel::links::{Link, head_of, link, top_of};
-use sysak_kernel::shape::is_parked;
+use sysak_kernel::shape::{MOUNT_CACHE, is_parked};
 
 use crate::HolderResolver;
 use crate::distance::PROCESS;
@@ -51,7 +51,7 @@ impl Ownership for HolderResolver<'_, '_> {
 
 impl HolderResolver<'_, '_> {
     /// Whether a reference may keep an object, whatever links it is part of.
-    fn may_keep(&self, one: &Reference) -> bool {
+    pub(crate) fn may_keep(&self, one: &Reference) -> bool {
         let heap = &self.snapshot.heap;
         let cache = heap.slabs[one.to.slab as usize].cache;
         let offset = one.word.wrapping_sub(heap.object_va(one.to).0);
@@ -65,7 +65,10 @@ impl HolderResolver<'_, '_> {
             From::Object(from) => {
                 let from_cache = heap.slabs[from.slab as usize].cache;
                 let offset = one.at.0.wrapping_sub(heap.object_va(from).0);
-                self.rules.may_hold(cache, from_cache)
+                // Mounts lead to each other in many ways; their name space keeps them.
+                let is_mount = from_cache == cache && heap.cache_of(one.to).has_name(MOUNT_CACHE);
+                !is_mount
+                    && self.rules.may_hold(cache, from_cache)
                     && !self.rules.leads_away(from_cache, offset)
                     && !self.is_ours(from)
             }

@@ -72,6 +72,10 @@ fn find_components(
     let position: HashMap<u16, usize> = (0..).zip(caches).map(|(at, cache)| (*cache, at)).collect();
     let kind = |one: &Reference| resolver.kind(one);
     add_references(resolver, caches, cancel, &mut |one| {
+        // Links of shared tables, LRUs and hash chains join nothing.
+        if is_within_cache(heap, &one) && !resolver.may_keep(&one) {
+            return;
+        }
         let at = position.get(&heap.slabs[one.to.slab as usize].cache);
         if let Some(components) = at.and_then(|at| components[*at].as_mut()) {
             components.add(one, &kind);
@@ -94,6 +98,12 @@ fn fair_share(mut objects: Vec<u64>, most: u64) -> u64 {
         (left, caches) = (left - objects, caches - 1);
     }
     left / caches.max(1)
+}
+
+/// Whether a reference leads from one object of a cache to another.
+fn is_within_cache(heap: &Heap, one: &Reference) -> bool {
+    let cache = |object: Object| heap.slabs[object.slab as usize].cache;
+    matches!(one.from, From::Object(from) if cache(from) == cache(one.to))
 }
 
 fn start_components<'r>(

@@ -88,7 +88,12 @@ fn far_holder(found: &Finding, lang: Lang) -> Option<String> {
 /// A holder, and its share of all objects that are held.
 fn share(found: &Finding, holder: &Holder, lang: Lang) -> Option<String> {
     let all = found.allocated_objects.unwrap_or(0);
-    let name = holder.path.first()?.name(lang);
+    let first = holder.path.first()?.name(lang);
+    // From far away much can be reached that is not the holder's own: the way is shown.
+    let name = match holder.path.last().filter(|_| holder.path.len() > NEAR) {
+        Some(last) => format!("{first} → … → {}", last.name(lang)),
+        None => first,
+    };
     let share = holder.objects as f64 * 100.0 / all.max(1) as f64;
     let part = if share >= 1.0 { format!("{share:.0} %") } else { "< 1 %".to_owned() };
     Some(match holder.objects >= all {
@@ -206,5 +211,18 @@ mod tests {
         assert_eq!(cell(&found), "90 % held by eventfd-hoard (4711)");
         found.holders[0].objects = 50;
         assert_eq!(cell(&found), "open files");
+    }
+
+    #[test]
+    fn a_holder_of_few_objects_or_far_away_is_shown_where_nothing_else_is_known() {
+        let mut found = cache("kmalloc-64");
+        let path = ["server (7)", "a.b", "c.d", "e.f", "g.h"].map(Place::parse).to_vec();
+        let kind = HolderKind::Process;
+        found.holders = vec![Holder { path, objects: 40, kind, ..Holder::default() }];
+        assert_eq!(cell(&found), "< 1 % held by server (7) → … → g.h");
+        found.holders[0].path.truncate(2);
+        assert_eq!(cell(&found), "< 1 % held by server (7)");
+        found.holders[0].kind = HolderKind::Unknown;
+        assert_eq!(cell(&found), "");
     }
 }
