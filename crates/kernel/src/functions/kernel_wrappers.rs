@@ -372,6 +372,7 @@ pub(super) const TABLES: &[NameTable] = &[
             "prealloc_shrinker",
             "register_shrinker",
             "sget",
+            "sget_dev",
             "sget_fc",
             "shrinker_alloc",
         ],
