@@ -98,7 +98,7 @@ impl Caches {
             return *known;
         }
         let found = kernel.direct_pfn(at).and_then(|_| read_cache(kernel, at));
-        self.add(at, found.filter(|(cache, _)| cache.name != UNNAMED))
+        self.add(at, found.filter(|(cache, _)| is_clean(&cache.name)))
     }
 
     fn add(&mut self, at: Va, found: Option<(Cache, FreePointer)>) -> Option<u16> {
@@ -116,13 +116,24 @@ impl Caches {
 /// A cache whose name cannot be read has slabs all the same.
 const UNNAMED: &str = "(unnamed)";
 
+/// Whether a name was read, and every character is one that names are made of.
+fn is_clean(name: &str) -> bool {
+    name != UNNAMED && !name.contains(char::REPLACEMENT_CHARACTER)
+}
+
+/// A name as it may be shown: what no name contains is replaced.
+fn cleaned(name: &str) -> String {
+    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    name.chars().map(clean).collect()
+}
+
 /// The cache at an address; `None` where what lies there contradicts itself.
 fn read_cache(kernel: &Kernel<'_>, at: Va) -> Option<(Cache, FreePointer)> {
     let shape = &kernel.shape.cache;
     let mut bytes = vec![0; shape.read_bytes.min(4096) as usize];
     kernel.memory.read(at, &mut bytes).ok()?;
     let name = read_string(kernel.memory, Va(word(&bytes, shape.name)), 256);
-    let name = name.filter(|name| !name.is_empty() && !name.contains(|c: char| c.is_control()));
+    let name = name.filter(|name| !name.is_empty()).map(|name| cleaned(&name));
     let stride = Size::read(shape, &bytes).agreed()?;
     let size = half(&bytes, shape.object_size);
     let mut cache = Cache::new(at, name.unwrap_or(UNNAMED.to_owned()), stride, size)?;
