@@ -24,7 +24,7 @@ use crate::{HolderKind, HolderResolver, Holders, Step};
 /// Objects of one cache that are joined; of more, those of a sample of its slabs.
 const MOST_OBJECTS: u64 = 1 << 21;
 /// Objects that are searched for, of all caches together.
-const MOST_SEARCHED: u64 = 1 << 13;
+const MOST_SEARCHED: u64 = 1 << 15;
 /// Objects outside of components that are followed upwards besides.
 const MOST_FOLLOWED: usize = 1 << 12;
 /// Steps upwards.
@@ -93,11 +93,11 @@ fn fair_share(mut objects: Vec<u64>, most: u64) -> u64 {
     let (mut left, mut caches) = (most, objects.len() as u64);
     for objects in objects {
         if objects > left / caches {
-            break;
+            return left / caches;
         }
         (left, caches) = (left - objects, caches - 1);
     }
-    left / caches.max(1)
+    most
 }
 
 /// Whether a reference leads from one object of a cache to another.
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn small_caches_leave_their_part_to_the_big_ones() {
         assert_eq!(fair_share(vec![10, 1000, 20, 2000], 430), 200);
-        assert_eq!(fair_share(vec![10, 20], 100), 70, "all are searched for");
+        assert_eq!(fair_share(vec![10, 80], 100), 100, "all are searched for");
         assert_eq!(fair_share(Vec::new(), 100), 100);
     }
 }

@@ -320,7 +320,7 @@ impl Census {
         coverage.books.page = Book {
             pages: classifier.census.pages(Owner::Kernel),
             unjudged_pages: classifier.unreadable + doubtful,
-            is_missing: false,
+            is_missing: !kernel.shape.tells_blocks(),
         };
         classifier.census
     }

@@ -12,6 +12,9 @@ use crate::explain::HeldBy;
 
 /// Holders of a cache that are reported.
 const MOST_HOLDERS: usize = 50;
+/// So many of them are those of most objects; the others are first of all those that somebody can act
+/// on, which the hundreds of variables of the kernel must not crowd out.
+const BIGGEST: usize = 30;
 
 /// Who holds the objects of a cache.
 pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
@@ -23,14 +26,32 @@ pub fn holders(heap: &Heap, cache: u16, held: &Holders) -> Vec<report::Holder> {
         retained_bytes: one.retained_bytes,
         kind: kind(one.kind),
     };
-    let mut holders: Vec<report::Holder> = held.held_by.iter().map(holder).collect();
+    choose(held.held_by.iter().map(holder).collect())
+}
+
+/// The holders that are reported, those of most objects first.
+fn choose(mut holders: Vec<report::Holder>) -> Vec<report::Holder> {
     // Holders of as many objects in the order of their names.
-    holders.sort_by_cached_key(|one| {
+    let rank = |one: &report::Holder| {
         let names: Vec<String> = one.path.iter().map(|step| step.name(Lang::En)).collect();
         (Reverse(one.objects), names)
-    });
-    holders.truncate(MOST_HOLDERS);
+    };
+    holders.sort_by_cached_key(rank);
+    if holders.len() > MOST_HOLDERS {
+        holders[BIGGEST..].sort_by_key(|one| !can_be_acted_on(one.kind));
+        holders.truncate(MOST_HOLDERS);
+        holders.sort_by_cached_key(rank);
+    }
     holders
+}
+
+/// Whether it is somebody's who can end it, unlike the kernel's variables.
+fn can_be_acted_on(kind: report::HolderKind) -> bool {
+    use report::HolderKind::{Cgroup, File, Module, Process, Symbol, Timer, Unknown};
+    match kind {
+        Process | Cgroup | File | Module => true,
+        Symbol | Timer | Unknown => false,
+    }
 }
 
 /// Who holds objects in another shape than a pointer.
@@ -120,6 +141,25 @@ fn symbolic(symbol: &SymbolName) -> Symbolic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_holder_that_can_be_acted_on_is_not_crowded_out_by_variables() {
+        let holder = |name: &str, objects, kind| report::Holder {
+            path: vec![Place::Kernel(name.into())],
+            objects,
+            bytes: objects,
+            retained_bytes: None,
+            kind,
+        };
+        let mut all: Vec<_> = (0..99)
+            .map(|n| holder(&format!("cache_{n}"), 200 - n, report::HolderKind::Symbol))
+            .collect();
+        all.push(holder("removed", 20, report::HolderKind::Cgroup));
+        let chosen = choose(all);
+        assert_eq!(chosen.len(), MOST_HOLDERS);
+        assert_eq!(chosen.last().map(|one| one.objects), Some(20));
+        assert_eq!(chosen[MOST_HOLDERS - 2].objects, 200 - 48, "the biggest of the others");
+    }
 
     #[test]
     fn a_timer_is_named_by_the_function_that_it_calls() {
