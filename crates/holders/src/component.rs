@@ -19,6 +19,11 @@ const MOST_KINDS: usize = 8;
 /// Components whose external references are kept at the same time.
 const MOST_COMPONENTS: usize = 1 << 16;
 
+/// A component from whose objects so many are expected to be searched for speaks for itself.
+const LARGE: u64 = 4;
+/// Of what is pointed at from a rare kind of place, so many are searched for all the same.
+const LEAST_SAMPLE: u64 = 32;
+
 /// External references of one kind: from one field of objects of one cache, from one variable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExternalReferences {
@@ -50,9 +55,7 @@ pub(crate) struct Components<'h> {
 pub(crate) struct CacheComponents {
     /// The largest first.
     pub(crate) components: Vec<Component>,
-    /// Reachable objects.
-    pub(crate) objects: u64,
-    /// How many of them are searched for, in the samples of all components.
+    /// How many objects are searched for, in the samples of all components.
     pub(crate) sampled: u64,
 }
 
@@ -62,6 +65,8 @@ pub(crate) struct Component {
     pub(crate) objects: u64,
     /// What points at them from outside.
     pub(crate) external: Vec<ExternalReferences>,
+    /// Components of one number are counted together.
+    pub(crate) stratum: usize,
     /// Those of them that are searched for, each by itself.
     pub(crate) sample: Vec<Object>,
     /// One of them.
@@ -162,7 +167,7 @@ impl<'h> Components<'h> {
             objects += u64::from(self.is_member[at as usize] && self.representative(at) == wanted);
         }
         let external = self.external.remove(&wanted).unwrap_or_default();
-        Some(Component { objects, external, sample: vec![object], any: object })
+        Some(Component { objects, external, stratum: 0, sample: vec![object], any: object })
     }
 
     /// Reachable objects.
@@ -170,41 +175,86 @@ impl<'h> Components<'h> {
         self.is_member.iter().filter(|member| **member).count() as u64
     }
 
-    /// All components, with at most so many objects as their samples.
+    /// All components, with about so many objects as their samples.
     pub(crate) fn finish(mut self, most: u64) -> CacheComponents {
-        let objects = self.objects();
-        let mut found: HashMap<u32, Component> = HashMap::new();
-        let (mut seen, mut sampled) = (0, 0);
+        let mut found: Vec<Component> = Vec::new();
+        let mut position: HashMap<u32, usize> = HashMap::new();
+        self.for_each_member(|components, at, any| {
+            let representative = components.representative(at);
+            let index = *position.entry(representative).or_insert(found.len());
+            if index == found.len() {
+                let external = components.external.remove(&representative).unwrap_or_default();
+                found.push(Component { objects: 0, external, stratum: 0, sample: Vec::new(), any });
+            }
+            found[index].objects += 1;
+        });
+        let objects: u64 = found.iter().map(|one| one.objects).sum();
+        let mut strata = strata(&mut found, objects.div_ceil(most.clamp(1, objects.max(1))));
+        let least = (most / 2 / (strata.len() as u64).max(1)).min(LEAST_SAMPLE);
+        for stratum in &mut strata {
+            stratum.quota = share(stratum.objects, most, objects).max(least).min(stratum.objects);
+        }
+        self.for_each_member(|components, at, object| {
+            let representative = components.representative(at);
+            let component = &mut found[position[&representative]];
+            if strata[component.stratum].takes_next() {
+                component.sample.push(object);
+            }
+        });
+        let sampled = strata.iter().map(|one| one.quota).sum();
+        found.sort_unstable_by_key(|one| (Reverse(one.objects), one.any.slab, one.any.index));
+        CacheComponents { components: found, sampled }
+    }
+
+    /// Gives `each` the index and the object of every member, slab after slab.
+    fn for_each_member(&mut self, mut each: impl FnMut(&mut Self, u32, Object)) {
         let mut slabs: Vec<(u32, u32)> =
             self.first_index.iter().map(|(slab, first)| (*first, *slab)).collect();
         slabs.sort_unstable();
         for (first, slab) in slabs {
             for index in 0..self.heap.slabs[slab as usize].objects {
                 let at = first + u32::from(index);
-                if !self.is_member[at as usize] {
-                    continue;
+                if self.is_member[at as usize] {
+                    each(self, at, Object { slab, index });
                 }
-                let representative = self.representative(at);
-                let any = Object { slab, index };
-                let component = found.entry(representative).or_insert_with(|| Component {
-                    objects: 0,
-                    external: self.external.remove(&representative).unwrap_or_default(),
-                    sample: Vec::new(),
-                    any,
-                });
-                component.objects += 1;
-                // Evenly over all.
-                if share(seen + 1, most, objects) > share(seen, most, objects) {
-                    component.sample.push(any);
-                    sampled += 1;
-                }
-                seen += 1;
             }
         }
-        let mut components: Vec<Component> = found.into_values().collect();
-        components.sort_unstable_by_key(|one| (Reverse(one.objects), one.any.slab, one.any.index));
-        CacheComponents { components, objects, sampled }
     }
+}
+
+/// Objects whose sample speaks for all of them: those of a large component, or of the small ones that are
+/// pointed at from the same kind of place.
+struct Stratum {
+    objects: u64,
+    /// How many of them are searched for.
+    quota: u64,
+    seen: u64,
+}
+
+impl Stratum {
+    /// Whether the next object is part of the sample, which is spread evenly over all.
+    fn takes_next(&mut self) -> bool {
+        let before = share(self.seen, self.quota, self.objects);
+        self.seen += 1;
+        share(self.seen, self.quota, self.objects) > before
+    }
+}
+
+/// Gives each component its stratum, where one in `spacing` objects is searched for.
+fn strata(found: &mut [Component], spacing: u64) -> Vec<Stratum> {
+    let mut of_kind: HashMap<Option<ReferenceKind>, usize> = HashMap::new();
+    let mut strata: Vec<Stratum> = Vec::new();
+    for component in found {
+        component.stratum = match component.objects >= LARGE * spacing {
+            true => strata.len(),
+            false => *of_kind.entry(component.main_kind()).or_insert(strata.len()),
+        };
+        if component.stratum == strata.len() {
+            strata.push(Stratum { objects: 0, quota: 0, seen: 0 });
+        }
+        strata[component.stratum].objects += component.objects;
+    }
+    strata
 }
 
 /// Of the first `seen` of all objects, how many are among the at most `most` that are chosen.
@@ -312,12 +362,27 @@ mod tests {
         let found = components.finish(32);
         let sample: Vec<Object> =
             found.components.iter().flat_map(|component| &component.sample).copied().collect();
-        assert_eq!((found.objects, found.sampled, sample.len()), (128, 32, 32));
+        assert_eq!((found.sampled, sample.len()), (32, 32));
         assert_eq!(sample.iter().filter(|object| object.slab == 0).count(), 16);
         assert_eq!(
             Components::new(&heap, 0, 1).finish(999).sampled,
             128,
             "all, where there is room"
         );
+    }
+
+    #[test]
+    fn a_few_objects_that_are_pointed_at_from_elsewhere_are_all_in_the_sample() {
+        let heap = heap(&[]);
+        let mut components = Components::new(&heap, 0, 1);
+        let object = |number: u32| Object { slab: number / 64, index: (number % 64) as u16 };
+        for number in 0..128 {
+            let offset = if number % 43 == 7 { 2 } else { 1 };
+            components.add(reference(From::Root, object(number)), &|_| at_offset(offset));
+        }
+        let found = components.finish(32);
+        let rare = found.components.iter().filter(|one| one.main_kind() == Some(at_offset(2)));
+        assert_eq!(rare.map(|one| one.sample.len()).sum::<usize>(), 3, "7, 50 and 93");
+        assert_eq!(found.sampled, 3 + 31);
     }
 }

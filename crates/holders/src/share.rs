@@ -3,7 +3,7 @@
 //! **Invariant:** where several holders lead into a component, an object for which none of them was
 //! found belongs to nobody.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use sysak_heap::Object;
 use sysak_heap::references::{From, Reference};
@@ -13,15 +13,13 @@ use sysak_kernel::shape::{FILE_CACHE, SOCKET_BUFFER_CACHE};
 use crate::component::{CacheComponents, Component, ExternalReferences};
 use crate::member_names::MemberNames;
 use crate::retention_path::{self, RetentionPath};
-use crate::{HolderKind, HolderResolver, Holders, ReferenceKind, Step};
+use crate::{HolderKind, HolderResolver, Holders, Step};
 
 /// The end of a path that is farther names no owner that anybody can act on.
 const FAR: u32 = crate::distance::STACK;
 /// Where this part of a component's objects have holders of their own, these speak for their
 /// objects alone.
 const STRAY: usize = 32;
-/// A component from whose objects so many are expected to be searched for speaks for itself.
-const LARGE: u64 = 4;
 
 /// What the reverse search found.
 pub(crate) struct FoundPaths<'r, 'a, 'k> {
@@ -91,21 +89,17 @@ impl FoundPaths<'_, '_, '_> {
     /// The paths to a cache's objects; the objects of all paths together are all of the cache. Small
     /// components count together with those that are pointed at from the same kind of place.
     fn of_cache(&self, found: &CacheComponents) -> Vec<RetentionPath> {
-        let spacing = found.objects.div_ceil(found.sampled.max(1));
-        let mut index_of: HashMap<Option<ReferenceKind>, usize> = HashMap::new();
-        let mut strata: Vec<Stratum<'_>> = Vec::new();
+        let mut strata: BTreeMap<usize, Stratum<'_>> = BTreeMap::new();
         for component in &found.components {
-            let index = match component.objects >= LARGE * spacing {
-                true => strata.len(),
-                false => *index_of.entry(component.main_kind()).or_insert(strata.len()),
-            };
-            if index == strata.len() {
-                strata.push(Stratum { first: component, objects: 0, paths: Vec::new() });
-            }
-            strata[index].objects += component.objects;
-            strata[index].paths.extend(self.of_component(component));
+            let stratum = strata.entry(component.stratum).or_insert(Stratum {
+                first: component,
+                objects: 0,
+                paths: Vec::new(),
+            });
+            stratum.objects += component.objects;
+            stratum.paths.extend(self.of_component(component));
         }
-        strata.into_iter().flat_map(|stratum| self.of_stratum(stratum)).collect()
+        strata.into_values().flat_map(|stratum| self.of_stratum(stratum)).collect()
     }
 
     fn of_stratum(&self, stratum: Stratum<'_>) -> Vec<RetentionPath> {

@@ -29,7 +29,7 @@ use crate::checks::Checks;
 use crate::distro::Kernel;
 use crate::guest::Guest;
 use crate::qemu::Threads;
-use crate::sysak::{Function, ObjectType, Report};
+use crate::sysak::{Function, ObjectType, Report, UNHURRIED};
 use crate::truth::Truth;
 
 const HOLDING: [&str; 6] = ["hash", "xarray", "rbtree", "percpu", "vmarray", "timer"];
@@ -125,7 +125,8 @@ impl Stage<'_> {
     /// it gives no report.
     fn look(&mut self, scenario: &str, options: &str) -> Result<Option<(i32, Report)>> {
         let patience = self.args.timeout_s;
-        let command = format!("timeout {patience} sysak memleak --check --format json {options}");
+        let command =
+            format!("timeout {patience} sysak memleak --check --format json {UNHURRIED} {options}");
         self.diagnose_by(scenario, &command)
     }
 

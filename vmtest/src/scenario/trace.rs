@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::{Stage, live};
 use crate::agent::Output;
 use crate::args::Args;
-use crate::sysak::{Finding, Function, Report};
+use crate::sysak::{Finding, Function, Report, UNHURRIED};
 use crate::text::LANGUAGES;
 
 /// A module that goes on losing objects.
@@ -242,7 +242,7 @@ fn sysak(stage: &mut Stage, scenario: &str, options: &str, file: &str) -> Result
     let patience = stage.args.timeout_s;
     let began = Instant::now();
     let output = stage.guest.run(
-        &format!("timeout {patience} sysak memleak {options}"),
+        &format!("timeout {patience} sysak memleak {UNHURRIED} {options}"),
         Duration::from_secs(patience + 30),
     )?;
     let seconds = began.elapsed().as_secs_f64();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::groups::{self, Made};
 use super::{Stage, counts};
 use crate::judge;
-use crate::sysak::Report;
+use crate::sysak::{Report, UNHURRIED};
 use crate::truth::Truth;
 
 /// Objects by address, with the cache each belongs to.
@@ -98,7 +98,9 @@ pub(super) fn diagnose(
     let sysak = stage.args.sysak.as_deref().context("--sysak is missing")?;
     let (out, err) = (all.with_extension("stdout"), all.with_extension("stderr"));
     let mut child = std::process::Command::new(sysak)
-        .args(["memleak", "--format", "json", "--all-caches", "--vmcore"])
+        .args(["memleak", "--format", "json", "--all-caches"])
+        .args(UNHURRIED.split(' '))
+        .arg("--vmcore")
         .arg(vmcore)
         .arg("--dump-objects")
         .arg(all)
