@@ -8,6 +8,14 @@
 #include <linux/completion.h>
 #include <linux/cred.h>
 #include <linux/kthread.h>
+#include <linux/version.h>
+
+/* Named after its struct since 6.9. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+#define CRED_CACHE "cred"
+#else
+#define CRED_CACHE "cred_jar"
+#endif
 
 static unsigned int count = 1500;
 module_param(count, uint, 0400);
@@ -43,7 +51,7 @@ static noinline int cred_lose(unsigned int n)
 
 static int __init sysaktest_cred_init(void)
 {
-	int err = sysaktest_truth_init("lost", "cred_jar", sizeof(struct cred), count);
+	int err = sysaktest_truth_init("lost", CRED_CACHE, sizeof(struct cred), count);
 
 	if (err)
 		return err;

@@ -27,9 +27,15 @@ impl Truth {
         own + other.map(|(_, bytes)| bytes).sum::<u64>()
     }
 
-    /// Whether `found` is at least 99.9 % of the objects.
+    /// Of a thousand objects, how many must be found. Of packets some less: each CPU keeps the addresses of the
+    /// last that it gave out.
+    pub fn least_per_mille(&self) -> u64 {
+        if self.cache == "skbuff_head_cache" { 990 } else { 999 }
+    }
+
+    /// Whether `found` is nearly all of the objects.
     pub fn nearly_all(&self, found: u64) -> bool {
-        found.saturating_mul(1000) >= self.count.saturating_mul(999)
+        found.saturating_mul(1000) >= self.count.saturating_mul(self.least_per_mille())
     }
 }
 

@@ -95,6 +95,7 @@ const KNOWN: &[Known] = &[
     of("fs_cache", "root and working directories of processes", "进程的根目录和工作目录"),
     of("mm_struct", "address spaces of processes", "进程的地址空间"),
     of("pid", "process numbers", "进程号"),
+    of("cred", "credentials (user IDs, capabilities)", "凭证（用户 ID、权能）"),
     of("cred_jar", "credentials (user IDs, capabilities)", "凭证（用户 ID、权能）"),
     of("uid_cache", "per-user counters", "各用户的资源计数"),
     of("nsproxy", "sets of namespaces", "命名空间集合"),
