@@ -150,11 +150,13 @@ impl StoredBy {
     }
 
     fn link(&self, value: u64) -> Link {
-        match self.0.get(&value).map_or(0, HashSet::len) {
-            _ if is_address(value) => Link::StoredRare,
-            0..=RARE_FUNCTIONS => Link::StoredRare,
-            0..=COMMON_FUNCTIONS => Link::StoredConstant,
-            _ => Link::StoredCommon,
+        let functions = self.0.get(&value).map_or(0, HashSet::len);
+        if is_address(value) || functions <= RARE_FUNCTIONS {
+            Link::StoredRare
+        } else if functions <= COMMON_FUNCTIONS {
+            Link::StoredConstant
+        } else {
+            Link::StoredCommon
         }
     }
 }

@@ -170,7 +170,7 @@ fn a_record_of_page_offset_and_length_marks_the_object_there_and_is_found_again(
     let heap = heap.adopt(non_slab);
     // The end of a scatterlist, and a bio_vec.
     ram.put(0x40, MEMMAP.0 + 4 * 64 + 2);
-    ram.put(0x48, 64 * 5 + 16 | 32 << 32);
+    ram.put(0x48, (64 * 5 + 16) | (32 << 32));
     ram.put(0x80, MEMMAP.0 + 8 * 64);
     ram.put(0x88, 128 | (128 * 7) << 32);
     // A page alone says nothing.

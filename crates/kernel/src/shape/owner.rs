@@ -62,8 +62,11 @@ pub struct LinkPlaces {
     pub places: Vec<FieldPlace>,
 }
 
+/// A cache, its struct, and some of its members with their bytes.
+type Members = (&'static str, &'static str, &'static [(&'static str, u64)]);
+
 /// By cache: its struct, and the members through which shared tables find it.
-const INDEX_LINKS: [(&str, &str, &[(&str, u64)]); 8] = [
+const INDEX_LINKS: [Members; 8] = [
     ("dentry", "dentry", &[("d_hash", 16), ("d_lru", 16), ("d_u.d_alias", 16)]),
     ("key_jar", "key", &[("serial_node", 24)]),
     ("mnt_cache", "mount", &[("mnt_hash", 16), ("mnt_instance", 16), ("mnt_share", 16)]),
@@ -80,7 +83,7 @@ const INDEX_LINKS: [(&str, &str, &[(&str, u64)]); 8] = [
 
 /// By cache: its struct, and the members that lead to what is above it or beside it. They keep that,
 /// but nobody would look for the holder there.
-const LEADING_AWAY: [(&str, &str, &[(&str, u64)]); 2] = [
+const LEADING_AWAY: [Members; 2] = [
     ("mnt_cache", "mount", &[("mnt_parent", 8), ("mnt_master", 8)]),
     ("kernfs_node_cache", "kernfs_node", &[("dir.root", 8)]),
 ];
@@ -132,10 +135,7 @@ impl KeyShape {
 }
 
 impl LinkPlaces {
-    fn find(
-        names: Names<'_>,
-        (cache, owner, members): &(&'static str, &str, &[(&str, u64)]),
-    ) -> LinkPlaces {
+    fn find(names: Names<'_>, (cache, owner, members): &Members) -> LinkPlaces {
         let place = |(member, bytes): &(&str, u64)| {
             Some(FieldPlace { at: names.find(owner, member)?, bytes: *bytes })
         };
