@@ -190,7 +190,7 @@ impl Stage<'_> {
         let what = format!("finding about {}", truth.cache);
         self.check(scenario, &what, "leak", got, got == "leak");
         let found = report.unreachable(&truth.cache);
-        let expected = format!("at least {} ‰ of {}", truth.least_per_mille(), truth.count);
+        let expected = format!("at least {} of {}", truth.least_found(), truth.count);
         let ok = truth.nearly_all(found);
         self.check(scenario, "unreachable objects", &expected, &found.to_string(), ok);
         if truth.name == "bulk" {
