@@ -39,12 +39,16 @@ impl Ownership for HolderResolver<'_, '_> {
         let From::Object(from) = one.from else { return Some(one) };
         match link(self.kernel.memory, one.at, one.word) {
             Some(Link::Back | Link::Up) => None,
-            Some(Link::Next) => self.head_instead(one, from),
+            Some(Link::Next) => {
+                self.head_instead(one, from).filter(|one| !self.is_between_mounts(one))
+            }
             Some(Link::Down) => {
                 let top = top_of(self.kernel.memory, Va(one.word & !3))?;
-                self.reference_at(top, one).filter(|instead| self.may_keep(instead))
+                self.instead(top, one).filter(|one| !self.is_between_mounts(one))
             }
-            None => Some(one).filter(|_| !self.is_neighbour(from, one.at, &one)),
+            None => Some(one)
+                .filter(|_| !self.is_neighbour(from, one.at, &one))
+                .filter(|one| !self.is_between_mounts(one)),
         }
     }
 }
@@ -65,16 +69,20 @@ impl HolderResolver<'_, '_> {
             From::Object(from) => {
                 let from_cache = heap.slabs[from.slab as usize].cache;
                 let offset = one.at.0.wrapping_sub(heap.object_va(from).0);
-                // Mounts lead to each other in many ways; their name space keeps them.
-                let is_mount = from_cache == cache && heap.cache_of(one.to).has_name(MOUNT_CACHE);
-                !is_mount
-                    && self.rules.may_hold(cache, from_cache)
+                self.rules.may_hold(cache, from_cache)
                     && !self.rules.leads_away(from_cache, offset)
                     && !self.is_ours(from)
             }
             From::Root => !self.is_in_parked(one.at),
             From::Register => true,
         }
+    }
+
+    /// Whether a mount leads to another one. They do so in many ways; their name space keeps them.
+    fn is_between_mounts(&self, one: &Reference) -> bool {
+        let heap = &self.snapshot.heap;
+        let is_mount = |object: Object| heap.cache_of(object).has_name(MOUNT_CACHE);
+        matches!(one.from, From::Object(from) if is_mount(from)) && is_mount(one.to)
     }
 
     /// Whether a place is part of a per-CPU variable that keeps objects for reuse.
@@ -106,7 +114,10 @@ impl HolderResolver<'_, '_> {
         }
         if self.is_neighbour(from, one.at, &one) {
             let head = self.head(one.to, Va(one.word))?;
-            return self.reference_at(head, one).filter(|instead| self.may_keep(instead));
+            return self.instead(head, one);
+        }
+        if let Some(variable) = self.variable_in_list(one.at) {
+            return self.instead(variable, one);
         }
         // The last of a list leads to the head: it does not hold that.
         let before = self.kernel.memory.read_u64(one.at.at(8)).ok().map(Va);
@@ -148,6 +159,39 @@ impl HolderResolver<'_, '_> {
         let found = found.filter(|head| *head != Va(0));
         self.rules.remember(passed, found);
         found
+    }
+
+    /// The place outside of all objects that a list passes: where objects of many kinds are linked through a list of
+    /// the kernel, that is its head.
+    fn variable_in_list(&self, link: Va) -> Option<Va> {
+        let heap = &self.snapshot.heap;
+        let mut passed = Vec::new();
+        let mut pass = |at: Va| {
+            passed.push(at);
+            self.rules.mixed_head(at).map(|head| head.unwrap_or(Va(0)))
+        };
+        let is_member =
+            |other: Va| heap.find_object(other.0).is_some() || self.object_at(other).is_some();
+        let found = head_of(self.kernel.memory, link, LONGEST_LIST, &is_member, &mut pass);
+        let found = found.filter(|head| *head != Va(0));
+        self.rules.remember_mixed(passed, found);
+        found
+    }
+
+    /// A reference at another place instead, if that may keep the object.
+    fn instead(&self, at: Va, one: Reference) -> Option<Reference> {
+        let instead = self.reference_at(at, one)?;
+        self.may_keep(&instead).then_some(instead)
+    }
+
+    /// Whether a reference within a cache joins both objects: links of shared tables, LRUs and hash chains join
+    /// nothing, and of mounts only their lists and trees do.
+    pub(crate) fn may_join(&self, one: &Reference) -> bool {
+        let is_link = || {
+            let link = link(self.kernel.memory, one.at, one.word);
+            link.is_some_and(|link| link != Link::Back)
+        };
+        self.may_keep(one) && (!self.is_between_mounts(one) || is_link())
     }
 
     /// A reference at another place instead.

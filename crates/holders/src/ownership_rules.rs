@@ -14,6 +14,9 @@ const LINK_BYTES: u64 = 16;
 /// Links whose list's head is remembered.
 const MOST_KNOWN: usize = 1 << 20;
 
+/// By the address of a link: the head of its list, if it has one.
+type Heads = RefCell<HashMap<Va, Option<Va>>>;
+
 /// What is known of the caches, and of the lists that were walked.
 #[derive(Default)]
 pub(crate) struct OwnershipRules {
@@ -26,7 +29,9 @@ pub(crate) struct OwnershipRules {
     /// Where the kernel's own code lies.
     pub(crate) code: Option<(Va, Va)>,
     /// By the address of a link: the head of its list, if it has one.
-    heads: RefCell<HashMap<Va, Option<Va>>>,
+    heads: Heads,
+    /// The same where members are objects of any kind.
+    mixed_heads: Heads,
 }
 
 impl OwnershipRules {
@@ -85,10 +90,24 @@ impl OwnershipRules {
 
     /// Remembers the head of the list that some links are part of.
     pub(crate) fn remember(&self, links: Vec<Va>, head: Option<Va>) {
-        let mut heads = self.heads.borrow_mut();
-        if heads.len() + links.len() <= MOST_KNOWN {
-            heads.extend(links.into_iter().map(|at| (at, head)));
-        }
+        remember(&self.heads, links, head);
+    }
+
+    /// As [`Self::head`], of lists that objects of any kind are part of.
+    pub(crate) fn mixed_head(&self, link: Va) -> Option<Option<Va>> {
+        self.mixed_heads.borrow().get(&link).copied()
+    }
+
+    /// As [`Self::remember`], of lists that objects of any kind are part of.
+    pub(crate) fn remember_mixed(&self, links: Vec<Va>, head: Option<Va>) {
+        remember(&self.mixed_heads, links, head);
+    }
+}
+
+fn remember(heads: &Heads, links: Vec<Va>, head: Option<Va>) {
+    let mut heads = heads.borrow_mut();
+    if heads.len() + links.len() <= MOST_KNOWN {
+        heads.extend(links.into_iter().map(|at| (at, head)));
     }
 }
 

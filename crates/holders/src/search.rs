@@ -72,10 +72,6 @@ fn find_components(
     let position: HashMap<u16, usize> = (0..).zip(caches).map(|(at, cache)| (*cache, at)).collect();
     let kind = |one: &Reference| resolver.kind(one);
     add_references(resolver, caches, cancel, &mut |one| {
-        // Links of shared tables, LRUs and hash chains join nothing.
-        if is_within_cache(heap, &one) && !resolver.may_keep(&one) {
-            return;
-        }
         let at = position.get(&heap.slabs[one.to.slab as usize].cache);
         if let Some(components) = at.and_then(|at| components[*at].as_mut()) {
             components.add(one, &kind);
@@ -123,7 +119,8 @@ fn object_count(heap: &Heap, cache: u16) -> u64 {
     slabs.map(|slab| u64::from(slab.objects)).sum()
 }
 
-/// Gives `add` every reference to the objects of some caches.
+/// Gives `add` every reference to the objects of some caches, but for those between objects of one cache that do
+/// not join them.
 fn add_references(
     resolver: &HolderResolver<'_, '_>,
     caches: &[u16],
@@ -134,7 +131,11 @@ fn add_references(
     let slabs = (0..).zip(&heap.slabs).filter(|(_, slab)| caches.contains(&slab.cache));
     let wanted = ObjectSet::of_slabs(heap, slabs.map(|(slab, _)| slab));
     resolver.snapshot.with_roots(resolver.kernel, &mut |roots| {
-        let mut each = |one: Reference| add(resolver.timer_link_as_root(one));
+        let mut each = |one: Reference| {
+            if !is_within_cache(heap, &one) || resolver.may_join(&one) {
+                add(resolver.timer_link_as_root(one));
+            }
+        };
         references::find(resolver.space(), roots, &wanted, false, cancel, &mut each);
     });
 }

@@ -157,9 +157,13 @@ impl Kallsyms {
     }
 
     /// The static variable that a per-CPU pointer points into. Before v6.15 these pointers are
-    /// small numbers, so that any other word must not be looked up here.
+    /// small numbers, so that any other word must not be looked up here. What lies behind them was
+    /// allocated, and has no name.
     pub fn symbolize_per_cpu(&self, pointer: Va) -> Option<Symbol<'_>> {
-        self.reaching(pointer)
+        let symbol = self.reaching(pointer)?;
+        let is_behind = self.find("__per_cpu_end").is_some_and(|end| pointer >= end);
+        // Modules have theirs behind the kernel's own.
+        (!is_behind || symbol.module.is_some()).then_some(symbol)
     }
 
     fn reaching(&self, at: Va) -> Option<Symbol<'_>> {

@@ -74,7 +74,14 @@ const INDEX_LINKS: [Members; 8] = [
     (
         "mnt_cache",
         "mount",
-        &[("mnt_child", 16), ("mnt_mp_list", 16), ("mnt_slave", 16), ("mnt_umounting", 16)],
+        &[
+            ("mnt_child", 16),
+            ("mnt_mounts", 16),
+            ("mnt_mp_list", 16),
+            ("mnt_slave", 16),
+            ("mnt_slave_list", 16),
+            ("mnt_umounting", 16),
+        ],
     ),
     ("posix_timers_cache", "k_itimer", &[("t_hash", 16), ("ignored_list", 16)]),
     ("net_namespace", "net", &[("list", 16), ("cleanup_list", 8), ("exit_list", 16)]),
@@ -84,7 +91,7 @@ const INDEX_LINKS: [Members; 8] = [
 /// By cache: its struct, and the members that lead to what is above it or beside it. They keep that,
 /// but nobody would look for the holder there.
 const LEADING_AWAY: [Members; 2] = [
-    ("mnt_cache", "mount", &[("mnt_parent", 8), ("mnt_master", 8)]),
+    ("mnt_cache", "mount", &[("mnt_parent", 8), ("mnt_master", 8), ("mnt_ns", 8)]),
     ("kernfs_node_cache", "kernfs_node", &[("dir.root", 8)]),
 ];
 

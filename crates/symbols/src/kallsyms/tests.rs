@@ -273,7 +273,8 @@ fn forged_tables_are_refused() {
 #[test]
 fn per_cpu_variables_are_small_numbers_that_nothing_else_is_looked_up_by() {
     let text = b"0000000000000000 A __per_cpu_start\n0000000000002000 A cpu_info\n\
-                 0000000000035000 A __per_cpu_end\nffffffff81000000 T _stext\n";
+                 0000000000035000 A __per_cpu_end\n0000000000035100 A other\n\
+                 ffffffff81000000 T _stext\n";
     let mut symbols = Kallsyms::parse_proc(text).unwrap();
     symbols.add_module("mod", [("held".to_owned(), Va(0x3_5000), 16)].into_iter());
     let name = |at| symbols.symbolize_per_cpu(Va(at)).map(|symbol| (symbol.name, symbol.module));
@@ -281,4 +282,5 @@ fn per_cpu_variables_are_small_numbers_that_nothing_else_is_looked_up_by() {
     assert_eq!(name(0x3_5008), Some(("held", Some("mod"))), "not the end of the kernel's own");
     assert_eq!(symbols.symbolize(Va(0x3_5008)), None);
     assert_eq!(symbols.symbolize_per_cpu(Va(0xffff_8880_0000_0000)), None);
+    assert_eq!(name(0x3_5800), None, "allocated, whatever comes next");
 }
