@@ -17,6 +17,8 @@ use crate::HolderResolver;
 use crate::distance::PROCESS;
 use crate::place::Place;
 
+/// The head of a list, and what its variable is aligned to.
+const LIST_VARIABLE_BYTES: u64 = 64;
 /// Links of one list that are walked.
 const LONGEST_LIST: usize = 1 << 18;
 
@@ -161,21 +163,26 @@ impl HolderResolver<'_, '_> {
         found
     }
 
-    /// The place outside of all objects that a list passes: where objects of many kinds are linked through a list of
-    /// the kernel, that is its head.
+    /// The variable that is the head of a list of objects of many kinds. Parts of other variables may be members.
     fn variable_in_list(&self, link: Va) -> Option<Va> {
-        let heap = &self.snapshot.heap;
         let mut passed = Vec::new();
         let mut pass = |at: Va| {
             passed.push(at);
             self.rules.mixed_head(at).map(|head| head.unwrap_or(Va(0)))
         };
-        let is_member =
-            |other: Va| heap.find_object(other.0).is_some() || self.object_at(other).is_some();
+        let is_member = |other: Va| !self.is_list_variable(other);
         let found = head_of(self.kernel.memory, link, LONGEST_LIST, &is_member, &mut pass);
         let found = found.filter(|head| *head != Va(0));
         self.rules.remember_mixed(passed, found);
         found
+    }
+
+    /// Whether a variable lies at an address that is no more than the head of a list.
+    fn is_list_variable(&self, at: Va) -> bool {
+        let symbol = self.kernel.symbols.symbolize(at);
+        symbol.is_some_and(|symbol| {
+            symbol.offset == 0 && symbol.size.is_some_and(|size| size <= LIST_VARIABLE_BYTES)
+        })
     }
 
     /// A reference at another place instead, if that may keep the object.
