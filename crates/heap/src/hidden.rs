@@ -16,6 +16,7 @@ use sysak_base::{Cancel, Memory, VaRange};
 use crate::marking::Roots;
 use crate::{Bits, Heap, Object};
 
+mod filter;
 mod reader;
 mod scan;
 mod shapes;

@@ -5,6 +5,7 @@
 use sysak_base::{PAGE_SIZE, Ranges, Va, VaRange};
 
 use super::Question;
+use super::filter::{BEYOND, BLOCK, Filter};
 use super::reader::Reader;
 use super::shapes::{self, Encoding, OFFSET_PLACES, SHIFTS, Space, Width, long, short};
 use crate::marking::Roots;
@@ -14,10 +15,6 @@ use crate::{Class, Object, ObjectSet, never_followed};
 const MOST_SUSPECTS: u64 = 1 << 20;
 /// More places than this are not kept: 24 MiB.
 const MOST_HITS: usize = 1 << 20;
-/// Bytes that are dismissed at once.
-const BLOCK: usize = 64;
-/// A reference reaches so far beyond its block.
-const BEYOND: usize = 8;
 /// Of numbers of 32 bits many are an address by chance: so many on a page are needed, and such a share of all on it.
 const DENSE: usize = 16;
 const DENSE_SHARE: usize = 8;
@@ -27,9 +24,9 @@ pub(super) struct Wanted<'a> {
     question: &'a Question<'a>,
     set: ObjectSet,
     /// Where they lie in the direct map.
-    linear: VaRange,
+    pub(super) linear: VaRange,
     /// Where they lie outside of it.
-    areas: VaRange,
+    pub(super) areas: VaRange,
     /// One in so many slabs is among them.
     pub(super) every: u64,
 }
@@ -113,7 +110,7 @@ pub(super) fn scan<'a>(
     let mut scanner = Scanner {
         question,
         wanted,
-        filter: Filter::new(wanted),
+        filter: Filter::new(question.heap, wanted.linear, wanted.areas),
         space: Space::of(question.heap),
         width,
         left_out,
@@ -296,77 +293,5 @@ impl Scanner<'_> {
             }
         }
         self.pending.clear();
-    }
-}
-
-/// Tells which blocks may lead to a suspect.
-struct Filter {
-    /// Where the suspects lie in the direct map, and outside.
-    linear: [u64; 2],
-    areas: [u64; 2],
-    /// Their physical addresses.
-    physical: [u64; 2],
-    /// Their `struct page`s.
-    pages: [u64; 2],
-}
-
-impl Filter {
-    fn new(wanted: &Wanted<'_>) -> Filter {
-        let heap = wanted.question.heap;
-        let bounds = |range: VaRange| [range.start().0, range.bytes()];
-        let physical = wanted.linear.start().0.wrapping_sub(heap.page_offset().0);
-        let (memmap, struct_page_bytes) = heap.memmap();
-        let page = |address: u64| address / PAGE_SIZE * struct_page_bytes;
-        let pages = memmap.start().0.wrapping_add(page(physical));
-        let many = page(wanted.linear.bytes() + PAGE_SIZE);
-        Filter {
-            linear: bounds(wanted.linear),
-            areas: bounds(wanted.areas),
-            physical: [physical, wanted.linear.bytes()],
-            pages: [pages, many],
-        }
-    }
-
-    #[inline]
-    fn may(&self, block: &[u8; BLOCK + BEYOND], width: Width) -> bool {
-        let word = |at: usize| long(block, at).unwrap_or_default();
-        if (0..BLOCK + BEYOND).step_by(8).fold(0, |all, at| all | word(at)) == 0 {
-            return false;
-        }
-        match width {
-            Width::Wide => self.may_wide(word),
-            Width::Narrow => {
-                let [first, many] = self.physical;
-                let short = |at| u64::from(short(block, at).unwrap_or_default());
-                let is_in = |at, shift: u8| (short(at) << shift).wrapping_sub(first) < many;
-                (0..BLOCK).step_by(4).fold(false, |any, at| {
-                    SHIFTS.iter().fold(any, |any, shift| any | is_in(at, *shift))
-                })
-            }
-        }
-    }
-
-    #[inline]
-    fn may_wide(&self, word: impl Fn(usize) -> u64) -> bool {
-        let is_in = |[first, many]: [u64; 2], word: u64| word.wrapping_sub(first) < many;
-        let mut any = false;
-        for at in (0..BLOCK).step_by(4) {
-            let word = word(at);
-            any |= is_in(self.physical, shapes::physical(word));
-            any |= is_in(self.physical, shapes::physical(word.rotate_left(32)));
-        }
-        for at in (0..BLOCK).step_by(8) {
-            for off in 1..8 {
-                any |= is_in(self.linear, word(at + off));
-            }
-            let word = word(at);
-            any |= is_in(self.linear, !word) | is_in(self.linear, shapes::shifted(word));
-            any |= is_in(self.linear, shapes::tagged(word)) & (shapes::tagged(word) != word);
-            any |= is_in(self.pages, word & !3);
-        }
-        if self.areas[1] > 0 {
-            any |= (0..BLOCK).any(|at| at % 8 > 0 && is_in(self.areas, word(at)));
-        }
-        any
     }
 }

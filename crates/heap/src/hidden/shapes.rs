@@ -147,11 +147,6 @@ pub(super) fn tagged(word: u64) -> u64 {
 }
 
 #[inline]
-pub(super) fn physical(word: u64) -> u64 {
-    word & PHYSICAL
-}
-
-#[inline]
 pub(super) fn long(raw: &[u8], at: usize) -> Option<u64> {
     raw.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
