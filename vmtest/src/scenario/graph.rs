@@ -87,6 +87,8 @@ fn try_load(stage: &mut Stage, load: &Load, before: &mut Option<Graph>) -> Resul
         output.code == 0 && bytes.is_some(),
     );
     let Some(bytes) = bytes else { return Ok(None) };
+    // What is being written has buffers that the next load would miss.
+    stage.guest.text("sync")?;
     let after = graph(stage, &scenario)?;
     if let Some(after) = &after {
         let so_far = before.as_ref().map_or(0, |before| before.census_bytes(load.leaf));
