@@ -28,6 +28,10 @@ messages! {
         "They were also looked for as physical addresses, as pages with offsets, and as pointers off their alignment or encoded in usual ways, and not found. Other encodings cannot be excluded.",
         "还查找了物理地址、页加偏移、未对齐的指针和常见编码的指针，均未找到；不能排除其他编码方式的引用。"
     }
+    hidden_few_found() {
+        "They were also looked for as physical addresses, as pages with offsets, and as pointers off their alignment or encoded in usual ways: only few of them were found. Other encodings cannot be excluded.",
+        "还查找了物理地址、页加偏移、未对齐的指针和常见编码的指针，只找到其中少数对象的引用；不能排除其他编码方式的引用。"
+    }
     hidden_too_few(count, shape, holder) {
         "{count} objects are also named by {shape} in memory of {holder}: too few to clear the others.",
         "{holder} 的内存中还以{shape}的形式提到其中 {count} 个对象：数量太少，不足以排除泄漏。"

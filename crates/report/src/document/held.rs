@@ -72,7 +72,8 @@ pub(super) fn explained(doc: &mut Document, held: &[&Finding], lang: Lang) {
 /// What a cache's objects are or who holds them, in one cell: a holder of much of them, else what the
 /// cache's name says, else where their pointers lead.
 fn contents_or_holder(found: &Finding, lang: Lang) -> String {
-    holder(found, lang)
+    hidden_holder(found, lang)
+        .or_else(|| holder(found, lang))
         .or_else(|| well_known(found, lang))
         .or_else(|| leads_to(found, lang))
         .or_else(|| far_holder(found, lang))
@@ -94,12 +95,24 @@ fn share(found: &Finding, holder: &Holder, lang: Lang) -> Option<String> {
         Some(last) => format!("{first} → … → {}", last.name(lang)),
         None => first,
     };
-    let share = holder.objects as f64 * 100.0 / all.max(1) as f64;
+    Some(held_by(&name, holder.objects, all, lang))
+}
+
+fn held_by(name: &str, objects: u64, all: u64, lang: Lang) -> String {
+    let share = objects as f64 * 100.0 / all.max(1) as f64;
     let part = if share >= 1.0 { format!("{share:.0} %") } else { "< 1 %".to_owned() };
-    Some(match holder.objects >= all {
-        true => say::held_by(lang, &name),
-        false => say::share_held_by(lang, &part, &name),
-    })
+    match objects >= all {
+        true => say::held_by(lang, name),
+        false => say::share_held_by(lang, &part, name),
+    }
+}
+
+/// Whoever holds much of them, though not by pointers.
+fn hidden_holder(found: &Finding, lang: Lang) -> Option<String> {
+    let all = found.allocated_objects.unwrap_or(0);
+    let most = found.hidden_references.iter().flatten().max_by_key(|one| one.objects)?;
+    let is_much = most.objects >= all.div_ceil(MUCH);
+    is_much.then(|| held_by(&most.holder.name(lang), most.objects, all, lang))
 }
 
 fn holder(found: &Finding, lang: Lang) -> Option<String> {
@@ -224,5 +237,28 @@ mod tests {
         assert_eq!(cell(&found), "< 1 % held by server (7)");
         found.holders[0].kind = HolderKind::Unknown;
         assert_eq!(cell(&found), "");
+    }
+
+    #[test]
+    fn who_holds_most_by_physical_address_comes_before_who_holds_a_few_by_pointers() {
+        let finding = |objects| {
+            let holder = Place::Kernel("ring [nic]".into());
+            let hidden =
+                crate::HiddenReference { objects, holder, ..crate::HiddenReference::default() };
+            let few = Holder {
+                path: vec![Place::Module("other".into())],
+                objects: 30,
+                kind: HolderKind::Module,
+                ..Holder::default()
+            };
+            Finding {
+                allocated_objects: Some(100),
+                hidden_references: Some(vec![hidden]),
+                holders: vec![few],
+                ..Finding::default()
+            }
+        };
+        assert_eq!(contents_or_holder(&finding(70), Lang::En), "70 % held by ring [nic]");
+        assert!(contents_or_holder(&finding(24), Lang::En).starts_with("30 % held by "));
     }
 }

@@ -22,7 +22,8 @@ pub(super) fn evidence(finding: &Finding, lang: Lang) -> Vec<String> {
     });
     let mut told: Vec<String> = moved.into_iter().chain(told).collect();
     match (leaks, hidden.is_empty()) {
-        (true, _) => told.insert(0, say::hidden_not_found(lang)),
+        (true, true) => told.insert(0, say::hidden_not_found(lang)),
+        (true, false) => told.insert(0, say::hidden_few_found(lang)),
         (false, false) => told.push(say::hidden_is_no_proof(lang)),
         (false, true) => {}
     }
