@@ -19,6 +19,7 @@
 #include <sys/ipc.h>
 #include <sys/mount.h>
 #include <sys/msg.h>
+#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -33,9 +34,13 @@ int bpf_map(unsigned long count, unsigned int value_bytes)
 {
 	union bpf_attr attr = { .map_type = BPF_MAP_TYPE_HASH, .key_size = 8, .value_size = value_bytes,
 				.max_entries = count, .map_flags = BPF_F_NO_PREALLOC };
+	/* Before v5.11 maps count as locked memory. */
+	struct rlimit locked = { RLIM_INFINITY, RLIM_INFINITY };
 	char *value = calloc(1, value_bytes);
-	int fd = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+	int fd;
 
+	need(setrlimit(RLIMIT_MEMLOCK, &locked) == 0, "RLIMIT_MEMLOCK");
+	fd = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
 	need(fd >= 0, "BPF_MAP_CREATE");
 	for (uint64_t key = 0; key < count; key++) {
 		memset(&attr, 0, sizeof(attr));
