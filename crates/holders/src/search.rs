@@ -24,7 +24,9 @@ use crate::{HolderKind, HolderResolver, Holders, Step};
 /// Objects of one cache that are joined; of more, those of a sample of its slabs.
 const MOST_OBJECTS: u64 = 1 << 21;
 /// Objects that are searched for, of all caches together.
-const MOST_SEARCHED: u64 = 1 << 15;
+const MOST_SEARCHED: u64 = 1 << 14;
+/// The same of one cache that was asked for.
+const MOST_OF_ONE: u64 = 1 << 15;
 /// Objects outside of components that are followed upwards besides.
 const MOST_FOLLOWED: usize = 1 << 12;
 /// Steps upwards.
@@ -78,7 +80,8 @@ fn find_components(
         }
     });
     let objects = components.iter().flatten().map(Components::objects).collect();
-    let most = fair_share(objects, MOST_SEARCHED);
+    let searched = if caches.len() == 1 { MOST_OF_ONE } else { MOST_SEARCHED };
+    let most = fair_share(objects, searched);
     components.into_iter().map(|one| one.map(|one| one.finish(most))).collect()
 }
 
