@@ -36,7 +36,7 @@ pub enum Link {
     StoredConstant,
     /// The same, of a constant that much code stores.
     StoredCommon,
-    /// The code is in a module that the objects lead to.
+    /// The code is in a module to which pointers in the objects lead.
     Module,
     /// By its declaration the function returns a pointer to their likeliest type.
     ReturnsType,
@@ -105,7 +105,7 @@ const LARGEST_COMMON: u64 = 16;
 /// common.
 const RARE_FUNCTIONS: usize = 2;
 const COMMON_FUNCTIONS: usize = 20;
-/// Addresses of the kernel's image and modules; what is above are negative numbers.
+/// Addresses of the kernel's image and modules. Higher values are small negative numbers.
 const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
 const IMAGE_TO: u64 = 0xffff_ffff_ff00_0000;
 

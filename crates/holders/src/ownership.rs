@@ -15,6 +15,7 @@ use sysak_kernel::shape::{MOUNT_CACHE, is_parked};
 
 use crate::HolderResolver;
 use crate::distance::PROCESS;
+use crate::ownership_rules::Heads;
 use crate::place::Place;
 
 /// The head of a list, and what its variable is aligned to.
@@ -151,29 +152,26 @@ impl HolderResolver<'_, '_> {
 
     /// The head of the list that a link of an object is part of.
     fn head(&self, object: Object, link: Va) -> Option<Va> {
-        let mut passed = Vec::new();
-        let mut pass = |at: Va| {
-            passed.push(at);
-            self.rules.head(at).map(|head| head.unwrap_or(Va(0)))
-        };
-        let is_member = |other: Va| self.is_link_of_cache(object, link, other);
-        let found = head_of(self.kernel.memory, link, LONGEST_LIST, &is_member, &mut pass);
-        let found = found.filter(|head| *head != Va(0));
-        self.rules.remember(passed, found);
-        found
+        self.head_of_list(&self.rules.heads, link, &|other| {
+            self.is_link_of_cache(object, link, other)
+        })
     }
 
     /// The variable that is the head of a list of objects of many kinds. Parts of other variables may be members.
     fn variable_in_list(&self, link: Va) -> Option<Va> {
+        self.head_of_list(&self.rules.mixed_heads, link, &|other| !self.is_list_variable(other))
+    }
+
+    /// The first link before `link` that is no member of the list; looked up in `heads`, and remembered there.
+    fn head_of_list(&self, heads: &Heads, link: Va, is_member: &dyn Fn(Va) -> bool) -> Option<Va> {
         let mut passed = Vec::new();
         let mut pass = |at: Va| {
             passed.push(at);
-            self.rules.mixed_head(at).map(|head| head.unwrap_or(Va(0)))
+            heads.find(at).map(|head| head.unwrap_or(Va(0)))
         };
-        let is_member = |other: Va| !self.is_list_variable(other);
-        let found = head_of(self.kernel.memory, link, LONGEST_LIST, &is_member, &mut pass);
+        let found = head_of(self.kernel.memory, link, LONGEST_LIST, is_member, &mut pass);
         let found = found.filter(|head| *head != Va(0));
-        self.rules.remember_mixed(passed, found);
+        heads.remember(passed, found);
         found
     }
 

@@ -15,7 +15,8 @@ const LINK_BYTES: u64 = 16;
 const MOST_KNOWN: usize = 1 << 20;
 
 /// By the address of a link: the head of its list, if it has one.
-type Heads = RefCell<HashMap<Va, Option<Va>>>;
+#[derive(Default)]
+pub(crate) struct Heads(RefCell<HashMap<Va, Option<Va>>>);
 
 /// What is known of the caches, and of the lists that were walked.
 #[derive(Default)]
@@ -28,10 +29,10 @@ pub(crate) struct OwnershipRules {
     held_by: HashMap<u16, HashSet<u16>>,
     /// Where the kernel's own code lies.
     pub(crate) code: Option<(Va, Va)>,
-    /// By the address of a link: the head of its list, if it has one.
-    heads: Heads,
-    /// The same where members are objects of any kind.
-    mixed_heads: Heads,
+    /// Heads of lists of objects of one cache.
+    pub(crate) heads: Heads,
+    /// Heads of lists of objects of any kind.
+    pub(crate) mixed_heads: Heads,
 }
 
 impl OwnershipRules {
@@ -81,33 +82,21 @@ impl OwnershipRules {
     pub(crate) fn may_hold(&self, held: u16, by: u16) -> bool {
         self.held_by.get(&held).is_none_or(|caches| caches.contains(&by))
     }
+}
 
+impl Heads {
     /// The head of the list that a link is part of, if that is known: of some it is that there is
     /// none.
-    pub(crate) fn head(&self, link: Va) -> Option<Option<Va>> {
-        self.heads.borrow().get(&link).copied()
+    pub(crate) fn find(&self, link: Va) -> Option<Option<Va>> {
+        self.0.borrow().get(&link).copied()
     }
 
     /// Remembers the head of the list that some links are part of.
     pub(crate) fn remember(&self, links: Vec<Va>, head: Option<Va>) {
-        remember(&self.heads, links, head);
-    }
-
-    /// As [`Self::head`], of lists that objects of any kind are part of.
-    pub(crate) fn mixed_head(&self, link: Va) -> Option<Option<Va>> {
-        self.mixed_heads.borrow().get(&link).copied()
-    }
-
-    /// As [`Self::remember`], of lists that objects of any kind are part of.
-    pub(crate) fn remember_mixed(&self, links: Vec<Va>, head: Option<Va>) {
-        remember(&self.mixed_heads, links, head);
-    }
-}
-
-fn remember(heads: &Heads, links: Vec<Va>, head: Option<Va>) {
-    let mut heads = heads.borrow_mut();
-    if heads.len() + links.len() <= MOST_KNOWN {
-        heads.extend(links.into_iter().map(|at| (at, head)));
+        let mut heads = self.0.borrow_mut();
+        if heads.len() + links.len() <= MOST_KNOWN {
+            heads.extend(links.into_iter().map(|at| (at, head)));
+        }
     }
 }
 

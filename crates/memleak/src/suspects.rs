@@ -45,13 +45,9 @@ pub fn find_suspects(
     }
     let all = Some(clear_written(seen, kernel));
     *tallies = tally(&seen.heap);
-    let accused = leaking_caches(seen, tallies, kernel, plan, scope, cancel);
-    let accused: Vec<u16> = accused.into_iter().collect();
-    if accused.is_empty() {
-        return FirstSuspects { all, ..FirstSuspects::default() };
-    }
-    let opinion = Some(second_opinion::ask(kernel, seen, tallies, &accused, cancel));
-    let is_suspect = !leaking_caches(seen, tallies, kernel, plan, scope, cancel).is_empty();
+    let opinion = second_opinion(seen, tallies, kernel, plan, scope, cancel);
+    let is_suspect =
+        opinion.is_some() && !leaking_caches(seen, tallies, kernel, plan, scope, cancel).is_empty();
     FirstSuspects { all, is_suspect, opinion }
 }
 
