@@ -8,8 +8,8 @@
 //! holder only if nearly everything that stands there leads to objects of the accused caches ([`Holder`]). Even
 //! then it is no proof.
 //!
-//! **Invariant:** nothing is marked or cleared here; free memory, lost objects and memory that is left out are
-//! never read.
+//! **Invariant:** nothing is marked or cleared here; what stands in free memory, in lost objects or in memory that is
+//! left out holds nothing.
 
 use sysak_base::{Cancel, Memory, VaRange};
 
@@ -22,11 +22,13 @@ mod scan;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod wanted;
 mod weigh;
 
 pub use shapes::{Shape, Width};
 
-use scan::Wanted;
+use scan::Scanned;
+use wanted::Wanted;
 
 /// A place leads to so many suspects at least: fewer are chance.
 pub const MIN_FOUND: usize = 16;
@@ -92,21 +94,30 @@ impl Found {
     }
 }
 
-/// Looks for hidden references to the unreached objects of some caches, in the roots and in reachable objects.
-pub fn find(question: &Question<'_>, roots: Roots<'_>, width: Width) -> Found {
+/// Looks in one pass for hidden references to the unreached objects of some caches, in the roots and in reachable
+/// objects: what was found of each width.
+pub fn find<const MANY: usize>(
+    question: &Question<'_>,
+    roots: Roots<'_>,
+    widths: [Width; MANY],
+) -> [Found; MANY] {
     let wanted = Wanted::new(question);
-    let mut found = Found::default();
     if wanted.is_empty() {
-        return found;
+        return widths.map(|_| Found::default());
     }
-    let scanned = scan::scan(question, &wanted, roots, width);
-    found.bytes_scanned = scanned.bytes;
-    found.interrupted = scanned.interrupted;
-    if found.interrupted || scanned.hits.is_empty() {
-        return found;
-    }
-    found.suspects.grow(question.heap.objects(), false);
-    let Found { holders, suspects, .. } = &mut found;
-    *holders = weigh::holders(question, &wanted, scanned.hits, suspects);
-    found
+    let mut scanned = scan::scan(question, &wanted, roots, &widths);
+    widths.map(|width| {
+        let hits = match width {
+            Width::Wide => std::mem::take(&mut scanned.wide),
+            Width::Narrow => std::mem::take(&mut scanned.narrow),
+        };
+        let Scanned { bytes, interrupted, .. } = scanned;
+        let mut found = Found { bytes_scanned: bytes, interrupted, ..Found::default() };
+        if interrupted || hits.is_empty() {
+            return found;
+        }
+        found.suspects.grow(question.heap.objects(), false);
+        found.holders = weigh::holders(question, &wanted, hits, &mut found.suspects);
+        found
+    })
 }

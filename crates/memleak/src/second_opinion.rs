@@ -68,31 +68,14 @@ pub fn ask(
     let mut opinion = Opinion::default();
     opinion.caches.extend(caches.iter().map(|cache| (*cache, Hidden::default())));
     let mut left = caches.to_vec();
-    for width in [Width::Wide, Width::Narrow] {
-        if left.is_empty() || cancel.is_set() {
-            break;
-        }
-        let found = snapshot.find_hidden(kernel, &left, width, cancel);
-        if found.interrupted {
-            break;
-        }
-        opinion.note(&found);
-        let is_cleared = |cache: &u16| {
-            clears(width, tallies[usize::from(*cache)].unreachable, count(&found, *cache))
-        };
-        let cleared: Vec<u16> = left.iter().copied().filter(is_cleared).collect();
-        if cleared.is_empty() {
-            continue;
-        }
-        let before = tallies.clone();
-        clear(kernel, snapshot, &found, &cleared, cancel);
-        *tallies = tally(&snapshot.heap);
-        for (cache, hidden) in &mut opinion.caches {
-            let lost = |tallies: &[Tally]| tallies[usize::from(*cache)].unreachable;
-            hidden.cleared += lost(&before).saturating_sub(lost(tallies));
-        }
-        left.retain(|cache| !cleared.contains(cache));
-        left.retain(|cache| tallies[usize::from(*cache)].unreachable > 0);
+    // One pass for both: most that is accused is lost, and held in no shape.
+    let [wide, narrow] = snapshot.find_hidden(kernel, &left, [Width::Wide, Width::Narrow], cancel);
+    if !opinion.judge(kernel, snapshot, tallies, (Width::Wide, &wide), &mut left, cancel) {
+        opinion.judge(kernel, snapshot, tallies, (Width::Narrow, &narrow), &mut left, cancel);
+    } else if !left.is_empty() && !cancel.is_set() {
+        // What was cleared is memory in use now, and leads to others.
+        let [narrow] = snapshot.find_hidden(kernel, &left, [Width::Narrow], cancel);
+        opinion.judge(kernel, snapshot, tallies, (Width::Narrow, &narrow), &mut left, cancel);
     }
     for hidden in opinion.caches.values_mut() {
         hidden.references.sort_by_key(|one| (std::cmp::Reverse(one.objects), one.shape));
@@ -135,6 +118,40 @@ fn clear(
 }
 
 impl Opinion {
+    /// Takes down what was found, and clears those caches that it clears; they are no longer among those `left`.
+    /// True where any was cleared. What was found by a search that was ended early counts for nothing.
+    fn judge(
+        &mut self,
+        kernel: &Kernel<'_>,
+        snapshot: &mut Snapshot,
+        tallies: &mut Vec<Tally>,
+        (width, found): (Width, &Found),
+        left: &mut Vec<u16>,
+        cancel: &Cancel,
+    ) -> bool {
+        if found.interrupted {
+            return false;
+        }
+        self.note(found);
+        let is_cleared = |cache: &u16| {
+            clears(width, tallies[usize::from(*cache)].unreachable, count(found, *cache))
+        };
+        let cleared: Vec<u16> = left.iter().copied().filter(is_cleared).collect();
+        if cleared.is_empty() {
+            return false;
+        }
+        let before = tallies.clone();
+        clear(kernel, snapshot, found, &cleared, cancel);
+        *tallies = tally(&snapshot.heap);
+        for (cache, hidden) in &mut self.caches {
+            let lost = |tallies: &[Tally]| tallies[usize::from(*cache)].unreachable;
+            hidden.cleared += lost(&before).saturating_sub(lost(tallies));
+        }
+        left.retain(|cache| !cleared.contains(cache));
+        left.retain(|cache| tallies[usize::from(*cache)].unreachable > 0);
+        true
+    }
+
     fn note(&mut self, found: &Found) {
         for holder in &found.holders {
             for (cache, objects) in &holder.found {

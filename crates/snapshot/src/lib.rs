@@ -108,19 +108,19 @@ impl Snapshot {
 
     /// Looks for hidden references to the unreached objects of some caches, where references may be that are in use:
     /// not in `struct page`s, page tables, and what nobody writes to.
-    pub fn find_hidden(
+    pub fn find_hidden<const MANY: usize>(
         &self,
         kernel: &Kernel<'_>,
         caches: &[u16],
-        width: Width,
+        widths: [Width; MANY],
         cancel: &Cancel,
-    ) -> hidden::Found {
+    ) -> [hidden::Found; MANY] {
         let question = hidden::Question { heap: &self.heap, memory: kernel.memory, caches, cancel };
         let pages = self.census.roots.without(&self.census.tables);
         let left_out = left_out(kernel, &self.stacks).union(&kernel.constant);
         let ranges = Box::new(self.stacks.live.iter());
         let roots = Roots { ranges, left_out: &left_out, ..Roots::of_pages(&pages) };
-        hidden::find(&question, roots, width)
+        hidden::find(&question, roots, widths)
     }
 
     /// Marks objects that turned out to be in use, and all that they lead to.

@@ -23,7 +23,8 @@ fn suspect(number: usize) -> u64 {
 fn ask(ram: &Ram, heap: &Heap, roots: &[u64], width: Width) -> Found {
     let cancel = Cancel::default();
     let question = Question { heap, memory: ram, caches: &[0], cancel: &cancel };
-    find(&question, Roots::of_pages(&page_set(roots)), width)
+    let [found] = find(&question, Roots::of_pages(&page_set(roots)), [width]);
+    found
 }
 
 fn found(all: &Found) -> u64 {
@@ -170,7 +171,26 @@ fn memory_that_is_left_out_is_not_read() {
     let pages = page_set(&[1]);
     let left_out = [VaRange::new(BASE.at(0x1000), 800)].into_iter().collect();
     let roots = Roots { left_out: &left_out, ..Roots::of_pages(&pages) };
-    assert_eq!(found(&find(&question, roots, Width::Wide)), 50);
+    let [wide] = find(&question, roots, [Width::Wide]);
+    assert_eq!(found(&wide), 50);
+}
+
+#[test]
+fn one_pass_for_all_widths_finds_what_a_pass_for_each_finds() {
+    let mut ram = Ram::new(64);
+    (0..60).for_each(|slot| ram.put(0x1000 + 16 * slot, suspect(slot) | 0x7 << 60));
+    for slot in 0..90usize {
+        ram.put_bytes(0x2000 + 4 * slot, &(suspect(60 + slot) as u32 >> 3).to_le_bytes());
+    }
+    let heap = heap(&[]);
+    let cancel = Cancel::default();
+    let question = Question { heap: &heap, memory: &ram, caches: &[0], cancel: &cancel };
+    let pages = page_set(&[1, 2]);
+    let both = find(&question, Roots::of_pages(&pages), [Width::Wide, Width::Narrow]);
+    let alone = [Width::Wide, Width::Narrow].map(|width| ask(&ram, &heap, &[1, 2], width));
+    assert_eq!(shapes(&both[0]), [(Shape::PhysicalAddress, 60)]);
+    assert_eq!(both.each_ref().map(shapes), alone.each_ref().map(shapes));
+    assert!(found(&both[1]) >= 90);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::collections::{HashMap, HashSet};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va, VaRange};
 
 use super::reader::Reader;
-use super::scan::{Hit, Wanted};
+use super::scan::Hit;
 use super::shapes::{Encoding, Space, long};
+use super::wanted::Wanted;
 use super::{Holder, MIN_FOUND, MIN_PRECISION_PERCENT, Place, Question, TIMES_CHANCE};
 use crate::{Bits, Class, Object, never_followed};
 
