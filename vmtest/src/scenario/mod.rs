@@ -3,8 +3,9 @@
 //! them, both readers, the kernel's own counts, the vmcore, and whose the memory is; the same for memory
 //! that is no slab object; counted objects of which references are lost; whose the memory is, under more loads of
 //! user space; watching allocations where nothing is lost; watching modules that go on losing slab objects; and such
-//! that go on losing other memory.
+//! that go on losing other memory; and, for as long as is asked for, busy guests in which nothing is lost.
 
+mod busy;
 mod classes;
 mod counted;
 mod counts;
@@ -66,6 +67,10 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     }
     if going_on::wanted(args) {
         boot(kernel, args, checks, Threads::One, going_on::run)?;
+    }
+    if args.wants("busy") {
+        boot(kernel, args, checks, Threads::Two, busy::looks)?;
+        boot(kernel, args, checks, Threads::One, busy::watches)?;
     }
     Ok(())
 }
@@ -168,6 +173,14 @@ impl Stage<'_> {
         let got = format!("{} (exit {code})", report.verdict);
         let ok = code == 0 && report.verdict == "no_leak";
         self.check(scenario, "verdict", "no_leak (exit 0)", &got, ok);
+        self.expect_few_accused(scenario, report, &[]);
+    }
+
+    /// A look that could not tell is none that accuses.
+    fn expect_nobody_accused(&mut self, scenario: &str, code: i32, report: &Report) {
+        let got = format!("{} (exit {code})", report.verdict);
+        let ok = report.verdict != "leak";
+        self.check(scenario, "verdict", "no leak found", &got, ok);
         self.expect_few_accused(scenario, report, &[]);
     }
 
