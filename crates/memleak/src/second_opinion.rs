@@ -135,6 +135,11 @@ fn clear(
 }
 
 impl Opinion {
+    /// Whether it cleared an object.
+    pub fn has_cleared(&self) -> bool {
+        self.caches.values().any(|hidden| hidden.cleared > 0)
+    }
+
     fn note(&mut self, found: &Found) {
         for holder in &found.holders {
             for (cache, objects) in &holder.found {

@@ -139,6 +139,8 @@ impl Stage<'_> {
     fn diagnose_by(&mut self, scenario: &str, command: &str) -> Result<Option<(i32, Report)>> {
         let patience = Duration::from_secs(self.args.timeout_s + 30);
         let output = self.guest.run(command, patience)?;
+        let file = scenario.replace([':', ',', ' '], "-");
+        self.keep(&format!("{file}.json"), &output.stdout)?;
         Ok(self.judge_report(scenario, output.code, &output.stdout, &output.errors()))
     }
 
