@@ -148,7 +148,7 @@ impl Guest {
             "for driver in $(cat /modules/network); do insmod /modules/$driver || exit; done; \
              number=0; for path in /sys/class/net/eth*; do device=${path##*/}; ip link set $device up && \
              ip addr add 10.0.$number.15/24 dev $device || exit; \
-             ping -q -A -s 1400 10.0.$number.2 >/dev/null 2>&1 & number=$((number + 1)); done; sleep 5; \
+             ping -q -i 0.05 -s 1400 10.0.$number.2 >/dev/null 2>&1 & number=$((number + 1)); done; sleep 5; \
              for path in /sys/class/net/eth*; do driver=$(readlink $path/device/driver); \
              echo ${driver##*/} $(cat $path/statistics/rx_packets); done",
         )?;

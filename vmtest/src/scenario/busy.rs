@@ -42,7 +42,7 @@ const LOADS: [Load; 25] = [
         "dd if=/dev/zero of=/disk/big bs=1M count=150 && sync",
         "rm -f /disk/big; echo 3 >/proc/sys/vm/drop_caches",
     ),
-    load("load timers 2 3000", "kill $(pidof load-timers)"),
+    load("load timers 1 3000", "kill $(pidof load-timers)"),
     load("insmod /test/sysaktest_percpu.ko", "rmmod sysaktest_percpu"),
     load("load locked 2 350", "kill $(pidof load-locked)"),
     load("load mounts 1 500", "kill $(pidof load-mounts)"),
