@@ -69,7 +69,9 @@ pub fn find(
     each: &mut dyn FnMut(Reference),
 ) -> bool {
     let heap = space.heap;
-    let mut search = Search { space, wanted, left_out: roots.left_out, each, scratch: Vec::new() };
+    let left_out = roots.left_out;
+    let mut search =
+        Search { space, wanted, left_out, counts_whole: false, each, scratch: Vec::new() };
     for word in roots.words {
         search.word(From::Register, Va(0), *word, *word);
     }
@@ -92,6 +94,8 @@ struct Search<'a> {
     space: SearchSpace<'a>,
     wanted: &'a ObjectSet,
     left_out: &'a Ranges,
+    /// Whether no part of what is being read is left out.
+    counts_whole: bool,
     each: &'a mut dyn FnMut(Reference),
     scratch: Vec<u8>,
 }
@@ -110,6 +114,7 @@ impl Search<'_> {
     fn piece(&mut self, from: From, piece: VaRange) -> bool {
         let mut scratch = std::mem::take(&mut self.scratch);
         let (at, bytes) = (piece.start(), piece.bytes() as usize);
+        self.counts_whole = !self.left_out.overlaps(piece);
         let read = match self.space.memory.view(at, bytes, &mut scratch) {
             Ok(raw) => {
                 self.words(from, at, raw);
@@ -145,6 +150,7 @@ impl Search<'_> {
                 let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
                 let size = (cache.object_size as usize).min(stride - pad);
                 let start = heap.slab_va(&place);
+                self.counts_whole = !self.left_out.overlaps(VaRange::new(start, place.bytes()));
                 let mut scratch = std::mem::take(&mut self.scratch);
                 if let Ok(raw) = memory.view(start, place.bytes() as usize, &mut scratch) {
                     heap.for_each_live(slab, |index| {
@@ -181,7 +187,9 @@ impl Search<'_> {
     fn word(&mut self, from: From, at: Va, word: u64, address: u64) {
         if let Some(to) = self.wanted.find(self.space.heap, address)
             && from != From::Object(to)
-            && !(from != From::Register && self.left_out.overlaps(VaRange::new(at, WORD)))
+            && (self.counts_whole
+                || from == From::Register
+                || !self.left_out.overlaps(VaRange::new(at, WORD)))
         {
             let part = match from {
                 From::Root => self.space.root_objects.object_at(at).map(From::Object),

@@ -41,10 +41,10 @@ pub type WithRoots<'a> = dyn FnMut(&mut dyn FnMut(Roots<'_>)) + 'a;
 /// a register, or in an object that ends a path.
 pub type Path = Vec<Reference>;
 
-/// The references that were found.
+/// The references that were found, each once.
 #[derive(Debug, Default)]
 pub struct ReverseSearch {
-    up: HashMap<Object, Vec<(Place, Reference)>>,
+    up: Vec<Reference>,
 }
 
 /// Which references a search follows.
@@ -160,7 +160,7 @@ pub fn search(
         frontier.dedup();
         frontier.truncate(WIDEST);
         asked.extend(&frontier);
-        found_above.up.extend(found);
+        found_above.up.extend(found.into_values().flatten().map(|(_, one)| one));
     }
     found_above
 }
@@ -199,7 +199,7 @@ impl ReverseSearch {
     pub fn best_paths(&self, rank: &dyn Fn(&Reference) -> Option<u32>) -> BestPaths {
         let mut below: HashMap<Object, Vec<Reference>> = HashMap::new();
         let mut steps: BTreeMap<u32, Vec<(bool, Reference)>> = BTreeMap::new();
-        for (_, reference) in self.up.values().flatten() {
+        for reference in &self.up {
             if let Some(rank) = rank(reference) {
                 steps.entry(rank + STEP).or_default().push((true, *reference));
             }

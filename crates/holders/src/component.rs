@@ -7,22 +7,24 @@
 //! **Invariant:** two objects are in one component only if references join them.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use sysak_heap::references::{From, Reference};
-use sysak_heap::{Heap, Object};
+use sysak_heap::{Heap, Object, Slab};
 
 use crate::ReferenceKind;
+use crate::strata::Strata;
 
 /// Kinds of external references that are kept for one component.
 const MOST_KINDS: usize = 8;
 /// Components whose external references are kept at the same time.
 const MOST_COMPONENTS: usize = 1 << 16;
 
-/// A component from whose objects so many are expected to be searched for speaks for itself.
-const LARGE: u64 = 4;
-/// Of what is pointed at from a rare kind of place, so many are searched for all the same.
-const LEAST_SAMPLE: u64 = 32;
+/// No stratum has this number.
+const UNSEEN: u32 = u32::MAX;
+/// The slab's objects are not among those of the components.
+const NOT_AMONG: u32 = u32::MAX;
 
 /// External references of one kind: from one field of objects of one cache, from one variable.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +37,40 @@ pub(crate) struct ExternalReferences {
     pub(crate) example: Reference,
 }
 
+/// By slab: the index of its first object among those of its cache. All caches share it.
+#[derive(Clone)]
+pub(crate) struct FirstIndices(Rc<[u32]>);
+
+impl FirstIndices {
+    /// Those of some caches; of a huge one only those of one in `every` slabs.
+    pub(crate) fn of(heap: &Heap, caches: &[(u16, usize)]) -> FirstIndices {
+        // Of each cache: how many slabs to pass over, how many were, and how many objects came before.
+        let mut known: Vec<Option<(usize, usize, u32)>> = vec![None; heap.caches.len()];
+        for (cache, every) in caches {
+            known[usize::from(*cache)] = Some(((*every).max(1), 0, 0));
+        }
+        let mut first = |slab: &Slab| {
+            let (every, passed, objects) = known[usize::from(slab.cache)].as_mut()?;
+            let index = passed.is_multiple_of(*every).then_some(*objects);
+            *passed += 1;
+            *objects += index.map_or(0, |_| u32::from(slab.objects));
+            index
+        };
+        FirstIndices(heap.slabs.iter().map(|slab| first(slab).unwrap_or(NOT_AMONG)).collect())
+    }
+
+    fn get(&self, slab: u32) -> Option<u32> {
+        Some(self.0[slab as usize]).filter(|first| *first != NOT_AMONG)
+    }
+}
+
 /// The components of one cache, while references are added.
 pub(crate) struct Components<'h> {
     heap: &'h Heap,
     cache: u16,
-    /// Of each slab, the index of its first object.
-    first_index: HashMap<u32, u32>,
+    first_indices: FirstIndices,
+    /// The slabs whose objects these are.
+    slabs: Vec<u32>,
     /// By index: another object of the same component; the object itself where it represents
     /// the component.
     parent: Vec<u32>,
@@ -53,8 +83,10 @@ pub(crate) struct Components<'h> {
 /// The components of one cache, complete.
 #[derive(Default)]
 pub(crate) struct CacheComponents {
-    /// The largest first.
+    /// Those of whose objects some are searched for, and one of each stratum where none is; the largest first.
     pub(crate) components: Vec<Component>,
+    /// How many objects there are in the components of each stratum.
+    pub(crate) strata: Vec<u64>,
     /// How many objects are searched for, in the samples of all components.
     pub(crate) sampled: u64,
 }
@@ -74,12 +106,6 @@ pub(crate) struct Component {
 }
 
 impl Component {
-    /// The commonest kind of external references.
-    pub(crate) fn main_kind(&self) -> Option<ReferenceKind> {
-        let most = self.external.iter().map(|one| one.count).max()?;
-        self.external.iter().find(|one| one.count == most).map(|one| one.kind)
-    }
-
     /// The external references that may hold the whole component, one of each kind. Where
     /// thousands of entries of a table point at its objects, a lone pointer to one of them is no
     /// holder.
@@ -90,15 +116,14 @@ impl Component {
 }
 
 impl<'h> Components<'h> {
-    /// The reachable objects of a cache, each a component of its own; of a huge cache those in
-    /// one of `every` slabs.
-    pub(crate) fn new(heap: &'h Heap, cache: u16, every: usize) -> Components<'h> {
-        let mut first_index = HashMap::new();
+    /// The reachable objects of a cache, each a component of its own.
+    pub(crate) fn new(heap: &'h Heap, cache: u16, first_indices: FirstIndices) -> Components<'h> {
+        let mut slabs = Vec::new();
         let mut is_member = Vec::new();
-        let slabs = (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache);
-        for (index, slab) in slabs.step_by(every.max(1)) {
-            let start = is_member.len();
-            first_index.insert(index, start as u32);
+        for (index, slab) in (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache) {
+            let Some(start) = first_indices.get(index) else { continue };
+            let start = start as usize;
+            slabs.push(index);
             is_member.resize(start + usize::from(slab.objects), false);
             heap.for_each_live(index, |object| {
                 let at = start + usize::from(object);
@@ -107,12 +132,15 @@ impl<'h> Components<'h> {
         }
         let parent = (0..is_member.len() as u32).collect();
         let external = HashMap::new();
-        Components { heap, cache, first_index, parent, is_member, external }
+        Components { heap, cache, first_indices, slabs, parent, is_member, external }
     }
 
     /// The index of an object that may be in a component.
     fn index_of(&self, object: Object) -> Option<u32> {
-        let index = self.first_index.get(&object.slab)? + u32::from(object.index);
+        if self.heap.slabs[object.slab as usize].cache != self.cache {
+            return None;
+        }
+        let index = self.first_indices.get(object.slab)? + u32::from(object.index);
         self.is_member.get(index as usize).copied()?.then_some(index)
     }
 
@@ -134,7 +162,7 @@ impl<'h> Components<'h> {
             From::Object(from) => {
                 // A neighbour in a slab outside of the sample is no external reference.
                 let in_cache = self.heap.slabs[from.slab as usize].cache == self.cache;
-                if in_cache && !self.first_index.contains_key(&from.slab) {
+                if in_cache && self.first_indices.get(from.slab).is_none() {
                     return;
                 }
                 self.index_of(from)
@@ -175,43 +203,62 @@ impl<'h> Components<'h> {
         self.is_member.iter().filter(|member| **member).count() as u64
     }
 
-    /// All components, with about so many objects as their samples.
+    /// The components that say something of the others, with about `most` objects as their samples.
     pub(crate) fn finish(mut self, most: u64) -> CacheComponents {
-        let mut found: Vec<Component> = Vec::new();
-        let mut position: HashMap<u32, usize> = HashMap::new();
+        let sizes = self.sizes();
+        let objects: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
+        let mut strata = Strata::new(objects.div_ceil(most.clamp(1, objects.max(1))));
+        let mut stratum_of = vec![UNSEEN; sizes.len()];
         self.for_each_member(|components, at, any| {
             let representative = components.representative(at);
-            let index = *position.entry(representative).or_insert(found.len());
-            if index == found.len() {
-                let external = components.external.remove(&representative).unwrap_or_default();
-                found.push(Component { objects: 0, external, stratum: 0, sample: Vec::new(), any });
+            let stratum = &mut stratum_of[representative as usize];
+            if *stratum == UNSEEN {
+                let external = components.external.get(&representative);
+                let size = sizes[representative as usize];
+                *stratum = strata.add(size, external.and_then(|all| main_kind(all)), any);
             }
-            found[index].objects += 1;
         });
-        let objects: u64 = found.iter().map(|one| one.objects).sum();
-        let mut strata = strata(&mut found, objects.div_ceil(most.clamp(1, objects.max(1))));
-        let least = (most / 2 / (strata.len() as u64).max(1)).min(LEAST_SAMPLE);
-        for stratum in &mut strata {
-            stratum.quota = share(stratum.objects, most, objects).max(least).min(stratum.objects);
-        }
+        strata.share_out(most, objects);
+        let mut samples: BTreeMap<u32, (Object, Vec<Object>)> = BTreeMap::new();
         self.for_each_member(|components, at, object| {
             let representative = components.representative(at);
-            let component = &mut found[position[&representative]];
-            if strata[component.stratum].takes_next() {
-                component.sample.push(object);
+            let stratum = strata.get(stratum_of[representative as usize]);
+            let takes_next = stratum.takes_next();
+            if takes_next || stratum.is_spoken_for_by(object) {
+                let (_, sample) =
+                    samples.entry(representative).or_insert_with(|| (object, Vec::new()));
+                sample.extend(takes_next.then_some(object));
             }
         });
-        let sampled = strata.iter().map(|one| one.quota).sum();
-        found.sort_unstable_by_key(|one| (Reverse(one.objects), one.any.slab, one.any.index));
-        CacheComponents { components: found, sampled }
+        let component = |(representative, (any, sample)): (u32, (Object, Vec<Object>))| Component {
+            objects: sizes[representative as usize].into(),
+            external: self.external.remove(&representative).unwrap_or_default(),
+            stratum: stratum_of[representative as usize] as usize,
+            sample,
+            any,
+        };
+        let mut components: Vec<Component> = samples.into_iter().map(component).collect();
+        components.sort_unstable_by_key(|one| (Reverse(one.objects), one.any.slab, one.any.index));
+        let (strata, sampled) = strata.objects_and_sampled();
+        CacheComponents { components, strata, sampled }
+    }
+
+    /// How many objects each component has, by the index of the one that represents it.
+    fn sizes(&mut self) -> Vec<u32> {
+        let mut sizes = vec![0; self.parent.len()];
+        for at in 0..self.parent.len() as u32 {
+            if self.is_member[at as usize] {
+                sizes[self.representative(at) as usize] += 1;
+            }
+        }
+        sizes
     }
 
     /// Gives `each` the index and the object of every member, slab after slab.
     fn for_each_member(&mut self, mut each: impl FnMut(&mut Self, u32, Object)) {
-        let mut slabs: Vec<(u32, u32)> =
-            self.first_index.iter().map(|(slab, first)| (*first, *slab)).collect();
-        slabs.sort_unstable();
-        for (first, slab) in slabs {
+        let slabs = std::mem::take(&mut self.slabs);
+        for slab in slabs.iter().copied() {
+            let Some(first) = self.first_indices.get(slab) else { continue };
             for index in 0..self.heap.slabs[slab as usize].objects {
                 let at = first + u32::from(index);
                 if self.is_member[at as usize] {
@@ -219,47 +266,14 @@ impl<'h> Components<'h> {
                 }
             }
         }
+        self.slabs = slabs;
     }
 }
 
-/// Objects whose sample speaks for all of them: those of a large component, or of the small ones that are
-/// pointed at from the same kind of place.
-struct Stratum {
-    objects: u64,
-    /// How many of them are searched for.
-    quota: u64,
-    seen: u64,
-}
-
-impl Stratum {
-    /// Whether the next object is part of the sample, which is spread evenly over all.
-    fn takes_next(&mut self) -> bool {
-        let before = share(self.seen, self.quota, self.objects);
-        self.seen += 1;
-        share(self.seen, self.quota, self.objects) > before
-    }
-}
-
-/// Gives each component its stratum, where one in `spacing` objects is searched for.
-fn strata(found: &mut [Component], spacing: u64) -> Vec<Stratum> {
-    let mut of_kind: HashMap<Option<ReferenceKind>, usize> = HashMap::new();
-    let mut strata: Vec<Stratum> = Vec::new();
-    for component in found {
-        component.stratum = match component.objects >= LARGE * spacing {
-            true => strata.len(),
-            false => *of_kind.entry(component.main_kind()).or_insert(strata.len()),
-        };
-        if component.stratum == strata.len() {
-            strata.push(Stratum { objects: 0, quota: 0, seen: 0 });
-        }
-        strata[component.stratum].objects += component.objects;
-    }
-    strata
-}
-
-/// Of the first `seen` of all objects, how many are among the at most `most` that are chosen.
-pub(crate) fn share(seen: u64, most: u64, all: u64) -> u64 {
-    (u128::from(seen) * u128::from(most.min(all)) / u128::from(all.max(1))) as u64
+/// The commonest kind of external references.
+fn main_kind(external: &[ExternalReferences]) -> Option<ReferenceKind> {
+    let most = external.iter().map(|one| one.count).max()?;
+    external.iter().find(|one| one.count == most).map(|one| one.kind)
 }
 
 /// Counts references of the same kinds together.
@@ -296,6 +310,11 @@ mod tests {
         heap
     }
 
+    /// The objects of one in `every` slabs.
+    fn alone(heap: &Heap, every: usize) -> Components<'_> {
+        Components::new(heap, 0, FirstIndices::of(heap, &[(0, every)]))
+    }
+
     /// The kind of references from one offset.
     fn at_offset(offset: u64) -> ReferenceKind {
         ReferenceKind::Field { cache: 9, in_cgroup: false, offset }
@@ -308,7 +327,7 @@ mod tests {
     #[test]
     fn a_list_over_two_slabs_is_one_component_with_one_external_reference() {
         let heap = heap(&[Object { slab: 1, index: 63 }]);
-        let mut components = Components::new(&heap, 0, 1);
+        let mut components = alone(&heap, 1);
         let object = |number: u32| Object { slab: number / 64, index: (number % 64) as u16 };
         components.add(reference(From::Root, object(5)), &|_| at_offset(7));
         for number in 0..99 {
@@ -316,7 +335,7 @@ mod tests {
             components.add(reference(from, object(number)), &|_| at_offset(7));
         }
         components.add(reference(From::Root, Object { slab: 1, index: 63 }), &|_| at_offset(7));
-        let all = components.finish(99).components;
+        let all = components.finish(999).components;
         assert_eq!((all[0].objects, all[0].external.len()), (100, 1));
         assert_eq!(all.len(), 1 + 27, "the others are alone");
         assert!(
@@ -329,7 +348,7 @@ mod tests {
     #[test]
     fn references_of_one_kind_are_counted_and_the_frequent_kinds_kept() {
         let heap = heap(&[]);
-        let mut components = Components::new(&heap, 0, 1);
+        let mut components = alone(&heap, 1);
         let to = Object { slab: 0, index: 7 };
         for other in 1..100 {
             components.add(reference(From::Root, to), &|_| at_offset(other));
@@ -344,7 +363,7 @@ mod tests {
     #[test]
     fn a_neighbour_outside_of_the_sample_is_no_external_reference() {
         let heap = heap(&[]);
-        let mut components = Components::new(&heap, 0, 2);
+        let mut components = alone(&heap, 2);
         let object = |slab: u32| Object { slab, index: 3 };
         components.add(reference(From::Object(object(1)), object(0)), &|_| at_offset(1));
         components.add(reference(From::Root, object(1)), &|_| at_offset(2));
@@ -358,30 +377,32 @@ mod tests {
     #[test]
     fn a_sample_is_spread_evenly_over_all_objects() {
         let heap = heap(&[]);
-        let components = Components::new(&heap, 0, 1);
+        let components = alone(&heap, 1);
         let found = components.finish(32);
         let sample: Vec<Object> =
             found.components.iter().flat_map(|component| &component.sample).copied().collect();
         assert_eq!((found.sampled, sample.len()), (32, 32));
-        assert_eq!(sample.iter().filter(|object| object.slab == 0).count(), 16);
         assert_eq!(
-            Components::new(&heap, 0, 1).finish(999).sampled,
-            128,
-            "all, where there is room"
+            (found.components.len(), found.strata),
+            (32, vec![128]),
+            "others are only counted"
         );
+        assert_eq!(sample.iter().filter(|object| object.slab == 0).count(), 16);
+        assert_eq!(alone(&heap, 1).finish(999).sampled, 128, "all, where there is room");
     }
 
     #[test]
     fn a_few_objects_that_are_pointed_at_from_elsewhere_are_all_in_the_sample() {
         let heap = heap(&[]);
-        let mut components = Components::new(&heap, 0, 1);
+        let mut components = alone(&heap, 1);
         let object = |number: u32| Object { slab: number / 64, index: (number % 64) as u16 };
         for number in 0..128 {
             let offset = if number % 43 == 7 { 2 } else { 1 };
             components.add(reference(From::Root, object(number)), &|_| at_offset(offset));
         }
         let found = components.finish(32);
-        let rare = found.components.iter().filter(|one| one.main_kind() == Some(at_offset(2)));
+        let rare =
+            found.components.iter().filter(|one| main_kind(&one.external) == Some(at_offset(2)));
         assert_eq!(rare.map(|one| one.sample.len()).sum::<usize>(), 3, "7, 50 and 93");
         assert_eq!(found.sampled, 3 + 31);
     }

@@ -23,6 +23,7 @@ mod retention_path;
 mod search;
 mod share;
 mod step;
+mod strata;
 
 pub use holder::{Holder, HolderKind, Holders};
 pub use member_names::StructSource;

@@ -74,7 +74,7 @@ impl HolderResolver<'_, '_> {
                 let offset = one.at.0.wrapping_sub(heap.object_va(from).0);
                 self.rules.may_hold(cache, from_cache)
                     && !self.rules.leads_away(from_cache, offset)
-                    && !self.is_ours(from)
+                    && !(self.rules.may_be_own(from_cache) && self.is_ours(from))
             }
             From::Root => !self.is_in_parked(one.at),
             From::Register => true,
@@ -166,8 +166,14 @@ impl HolderResolver<'_, '_> {
     fn head_of_list(&self, heads: &Heads, link: Va, is_member: &dyn Fn(Va) -> bool) -> Option<Va> {
         let mut passed = Vec::new();
         let mut pass = |at: Va| {
-            passed.push(at);
-            heads.find(at).map(|head| head.unwrap_or(Va(0)))
+            if !Heads::remembers(at) {
+                return None;
+            }
+            let known = heads.find(at).map(|head| head.unwrap_or(Va(0)));
+            if known.is_none() {
+                passed.push(at);
+            }
+            known
         };
         let found = head_of(self.kernel.memory, link, LONGEST_LIST, is_member, &mut pass);
         let found = found.filter(|head| *head != Va(0));

@@ -7,12 +7,14 @@ use sysak_base::Va;
 use sysak_heap::Heap;
 use sysak_infer::code_of;
 use sysak_kernel::Kernel;
-use sysak_kernel::shape::{FieldPlace, LinkPlaces, holding_caches, is_inode_cache};
+use sysak_kernel::shape::{FieldPlace, LinkPlaces, TASK_CACHE, holding_caches, is_inode_cache};
 
 /// Both words of a link.
 const LINK_BYTES: u64 = 16;
 /// Links whose list's head is remembered.
-const MOST_KNOWN: usize = 1 << 20;
+const MOST_KNOWN: usize = 1 << 18;
+/// One in so many links is remembered, by its address: a walk meets one after a few steps.
+const REMEMBERED: u64 = 8;
 
 /// By the address of a link: the head of its list, if it has one.
 #[derive(Default)]
@@ -22,11 +24,13 @@ pub(crate) struct Heads(RefCell<HashMap<Va, Option<Va>>>);
 #[derive(Default)]
 pub(crate) struct OwnershipRules {
     /// By cache: where in its objects the links into shared tables stand.
-    index_links: HashMap<u16, Vec<FieldPlace>>,
+    index_links: Vec<Vec<FieldPlace>>,
     /// By cache: where in its objects words stand that lead to what is above or beside.
-    leading_away: HashMap<u16, Vec<FieldPlace>>,
-    /// By cache: the only caches whose objects hold its objects.
-    held_by: HashMap<u16, HashSet<u16>>,
+    leading_away: Vec<Vec<FieldPlace>>,
+    /// By cache: the only caches whose objects hold its objects; `None` for any.
+    held_by: Vec<Option<HashSet<u16>>>,
+    /// By cache: whether parts of our own process may be among its objects.
+    is_own: Vec<bool>,
     /// Where the kernel's own code lies.
     pub(crate) code: Option<(Va, Va)>,
     /// Heads of lists of objects of one cache.
@@ -36,14 +40,26 @@ pub(crate) struct OwnershipRules {
 }
 
 impl OwnershipRules {
-    /// The rules; `systems` says by cache where inodes lead to their file system.
+    /// The rules; `systems` says by cache where inodes lead to their file system, and `own` are parts of our
+    /// own process beside its threads.
     pub(crate) fn find(
         kernel: &Kernel<'_>,
         heap: &Heap,
         systems: &HashMap<u16, u64>,
+        own: &HashSet<Va>,
     ) -> OwnershipRules {
-        let mut rules =
-            OwnershipRules { code: code_of(kernel.symbols), ..OwnershipRules::default() };
+        let caches = heap.caches.len();
+        let mut rules = OwnershipRules {
+            index_links: vec![Vec::new(); caches],
+            leading_away: vec![Vec::new(); caches],
+            held_by: vec![None; caches],
+            is_own: heap.caches.iter().map(|cache| cache.has_name(TASK_CACHE)).collect(),
+            code: code_of(kernel.symbols),
+            ..OwnershipRules::default()
+        };
+        for object in own.iter().filter_map(|at| heap.find_object(at.0)) {
+            rules.is_own[usize::from(heap.slabs[object.slab as usize].cache)] = true;
+        }
         if let Some(shape) = &kernel.shape.user_memory.owner {
             rules.index_links = by_cache(heap, &shape.index_links);
             for (cache, system) in systems
@@ -52,15 +68,14 @@ impl OwnershipRules {
             {
                 let place =
                     |at: &u64| FieldPlace { at: system.wrapping_add(*at), bytes: LINK_BYTES };
-                let links = rules.index_links.entry(*cache).or_default();
-                links.extend(shape.inode_links.iter().map(place));
+                rules.index_links[usize::from(*cache)].extend(shape.inode_links.iter().map(place));
             }
             rules.leading_away = by_cache(heap, &shape.leading_away);
         }
-        for (cache, info) in (0..).zip(&heap.caches) {
+        for (cache, info) in (0u16..).zip(&heap.caches) {
             if let Some(by) = holding_caches(&info.name) {
                 let by = by.iter().flat_map(|name| caches_named(heap, name)).collect();
-                rules.held_by.insert(cache, by);
+                rules.held_by[usize::from(cache)] = Some(by);
             }
         }
         rules
@@ -69,22 +84,33 @@ impl OwnershipRules {
     /// Whether a link into a shared table stands at an offset of a cache's objects. Other structs may
     /// have been merged into the cache: what leads into the middle of a link is no link.
     pub(crate) fn is_index_link(&self, cache: u16, offset: u64) -> bool {
-        let places = self.index_links.get(&cache);
-        places.is_some_and(|places| places.iter().any(|place| place.at == offset))
+        self.index_links[usize::from(cache)].iter().any(|place| place.at == offset)
     }
 
     /// Whether the word at an offset of a cache's objects leads to what is above or beside them.
     pub(crate) fn leads_away(&self, cache: u16, offset: u64) -> bool {
-        covers(&self.leading_away, cache, offset)
+        let is_within = |place: &FieldPlace| offset.wrapping_sub(place.at) < place.bytes;
+        self.leading_away[usize::from(cache)].iter().any(is_within)
     }
 
     /// Whether objects of one cache may be held by objects of another.
     pub(crate) fn may_hold(&self, held: u16, by: u16) -> bool {
-        self.held_by.get(&held).is_none_or(|caches| caches.contains(&by))
+        self.held_by[usize::from(held)].as_ref().is_none_or(|caches| caches.contains(&by))
+    }
+
+    /// Whether parts of our own process may be among a cache's objects.
+    pub(crate) fn may_be_own(&self, cache: u16) -> bool {
+        self.is_own[usize::from(cache)]
     }
 }
 
 impl Heads {
+    /// Whether the head of a link's list is worth remembering.
+    pub(crate) fn remembers(link: Va) -> bool {
+        // The upper bits depend on all bits of the address: links stand at equal distances.
+        link.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) < u64::MAX / REMEMBERED
+    }
+
     /// The head of the list that a link is part of, if that is known: of some it is that there is
     /// none.
     pub(crate) fn find(&self, link: Va) -> Option<Option<Va>> {
@@ -100,19 +126,14 @@ impl Heads {
     }
 }
 
-fn by_cache(heap: &Heap, all: &[LinkPlaces]) -> HashMap<u16, Vec<FieldPlace>> {
-    let mut found: HashMap<u16, Vec<FieldPlace>> = HashMap::new();
+fn by_cache(heap: &Heap, all: &[LinkPlaces]) -> Vec<Vec<FieldPlace>> {
+    let mut found = vec![Vec::new(); heap.caches.len()];
     for links in all {
         for cache in caches_named(heap, links.cache) {
-            found.entry(cache).or_default().extend(&links.places);
+            found[usize::from(cache)].extend(&links.places);
         }
     }
     found
-}
-
-fn covers(all: &HashMap<u16, Vec<FieldPlace>>, cache: u16, offset: u64) -> bool {
-    let is_within = |place: &FieldPlace| offset.wrapping_sub(place.at) < place.bytes;
-    all.get(&cache).is_some_and(|places| places.iter().any(is_within))
 }
 
 fn caches_named<'h>(heap: &'h Heap, name: &'h str) -> impl Iterator<Item = u16> + 'h {

@@ -15,7 +15,7 @@ use sysak_heap::{Heap, Object, ObjectSet};
 use sysak_infer::TypeInferrer;
 use sysak_kernel::shape::TASK_CACHE;
 
-use crate::component::{CacheComponents, Components};
+use crate::component::{CacheComponents, Components, FirstIndices};
 use crate::distance::PROCESS;
 use crate::member_names::{MemberNames, StructSource};
 use crate::share::FoundPaths;
@@ -69,13 +69,20 @@ fn find_components(
     cancel: &Cancel,
 ) -> Vec<Option<CacheComponents>> {
     let heap = &resolver.snapshot.heap;
-    let mut components: Vec<Option<Components<'_>>> =
-        caches.iter().map(|cache| start_components(resolver, *cache)).collect();
-    let position: HashMap<u16, usize> = (0..).zip(caches).map(|(at, cache)| (*cache, at)).collect();
+    let every = |cache: u16| object_count(heap, cache).div_ceil(MOST_OBJECTS) as usize;
+    let sampled: Vec<(u16, usize)> = caches.iter().map(|cache| (*cache, every(*cache))).collect();
+    let first_indices = FirstIndices::of(heap, &sampled);
+    let is_thread = |cache: u16| heap.caches[usize::from(cache)].has_name(TASK_CACHE);
+    let start = |cache: &u16| {
+        (!is_thread(*cache)).then(|| Components::new(heap, *cache, first_indices.clone()))
+    };
+    let mut components: Vec<Option<Components<'_>>> = caches.iter().map(start).collect();
+    let mut position = vec![None; heap.caches.len()];
+    (0..).zip(caches).for_each(|(at, cache)| position[usize::from(*cache)] = Some(at));
     let kind = |one: &Reference| resolver.kind(one);
     add_references(resolver, caches, cancel, &mut |one| {
-        let at = position.get(&heap.slabs[one.to.slab as usize].cache);
-        if let Some(components) = at.and_then(|at| components[*at].as_mut()) {
+        let at: Option<usize> = position[usize::from(heap.slabs[one.to.slab as usize].cache)];
+        if let Some(components) = at.and_then(|at| components[at].as_mut()) {
             components.add(one, &kind);
         }
     });
@@ -103,18 +110,6 @@ fn fair_share(mut objects: Vec<u64>, most: u64) -> u64 {
 fn is_within_cache(heap: &Heap, one: &Reference) -> bool {
     let cache = |object: Object| heap.slabs[object.slab as usize].cache;
     matches!(one.from, From::Object(from) if cache(from) == cache(one.to))
-}
-
-fn start_components<'r>(
-    resolver: &'r HolderResolver<'_, '_>,
-    cache: u16,
-) -> Option<Components<'r>> {
-    let heap = &resolver.snapshot.heap;
-    if heap.caches[usize::from(cache)].has_name(TASK_CACHE) {
-        return None;
-    }
-    let every = object_count(heap, cache).div_ceil(MOST_OBJECTS) as usize;
-    Some(Components::new(heap, cache, every))
 }
 
 fn object_count(heap: &Heap, cache: u16) -> u64 {
@@ -162,7 +157,8 @@ pub fn component_of(
     if object_count(heap, cache) > 2 * MOST_OBJECTS {
         return None;
     }
-    let mut components = Components::new(heap, cache, 1);
+    let first_indices = FirstIndices::of(heap, &[(cache, 1)]);
+    let mut components = Components::new(heap, cache, first_indices);
     let kind = |one: &Reference| resolver.kind(one);
     add_references(resolver, &[cache], cancel, &mut |one| components.add(one, &kind));
     let component = components.component_of(object)?;

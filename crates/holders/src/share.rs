@@ -93,10 +93,9 @@ impl FoundPaths<'_, '_, '_> {
         for component in &found.components {
             let stratum = strata.entry(component.stratum).or_insert(Stratum {
                 first: component,
-                objects: 0,
+                objects: found.strata[component.stratum],
                 paths: Vec::new(),
             });
-            stratum.objects += component.objects;
             stratum.paths.extend(self.of_component(component));
         }
         strata.into_values().flat_map(|stratum| self.of_stratum(stratum)).collect()

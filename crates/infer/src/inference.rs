@@ -7,7 +7,7 @@
 //! of types.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use sysak_base::Va;
@@ -15,6 +15,7 @@ use sysak_heap::Object;
 use sysak_symbols::TypeId;
 
 use crate::evidence::{Evidence, Sample};
+use crate::fingerprint;
 use crate::kernel_view::{KernelView, Word};
 use crate::known::{KnownType, KnownTypes, TypedPointer};
 use crate::layout::Layout;
@@ -85,13 +86,26 @@ pub struct Inference<'w> {
     pub(crate) known: KnownTypes,
     layouts: RefCell<HashMap<TypeId, Rc<Layout>>>,
     fits: RefCell<HashMap<(Object, TypeId), Option<f64>>>,
+    /// Types that are seldom allocated by themselves.
+    seldom: HashSet<TypeId>,
+    /// By cache and fingerprint: the type that objects are nearly sure to have by their content, if there is one.
+    of_kind: HashMap<(u16, u64), Option<KnownType>>,
 }
 
 impl<'w> Inference<'w> {
     /// Starts with the structs that caches' names tell, without the caches of `hidden`.
     pub fn new(view: KernelView<'w>, hidden: &[u16]) -> Inference<'w> {
         let known = KnownTypes::by_caches(view.types, view.heap, hidden);
-        Inference { view, known, layouts: RefCell::default(), fits: RefCell::default() }
+        let is_seldom = |id: &TypeId| names::is_seldom_allocated(view.types.name(*id));
+        let seldom = view.types.sized(0, u32::MAX).filter(is_seldom).collect();
+        Inference {
+            view,
+            known,
+            layouts: RefCell::default(),
+            fits: RefCell::default(),
+            seldom,
+            of_kind: HashMap::new(),
+        }
     }
 
     /// The types that are known so far.
@@ -126,9 +140,7 @@ impl<'w> Inference<'w> {
         // A cache of its own is as large as its struct, rounded up to a word.
         let over = if general { names::class_below(size) } else { size.saturating_sub(8) };
         let fitting = types.sized(over, size);
-        let flexible = types.flexible().iter().copied();
-        let flexible = flexible.filter(|id| types.size(*id).is_some_and(|bytes| bytes <= over));
-        let flexible = flexible.filter(|_| general);
+        let flexible = general.then(|| types.flexible(over)).into_iter().flatten();
         fitting.chain(flexible).take(MOST_TYPES).collect()
     }
 
@@ -142,12 +154,17 @@ impl<'w> Inference<'w> {
         let few = &samples[..samples.len().min(FIRST_SAMPLE)];
         let all = self.possible_types(first.object).into_iter();
         let mut scored: Vec<Scored> = all.map(|id| Scored { id, score: 0.0 }).collect();
+        let mut compared = 0;
         for (sample, most) in [(&few[..1], PROMISING), (few, FINALISTS), (&samples[..], FINALISTS)]
         {
-            for one in &mut scored {
-                one.score = self.average_score(one.id, sample) + self.prior(one.id, modules);
+            // A sample that did not grow gives the same scores.
+            if sample.len() > compared {
+                compared = sample.len();
+                for one in &mut scored {
+                    one.score = self.average_score(one.id, sample) + self.prior(one.id, modules);
+                }
+                scored.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
             }
-            scored.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
             scored.truncate(most);
         }
         self.merge_copies(&mut scored);
@@ -177,7 +194,7 @@ impl<'w> Inference<'w> {
             Some(_) => OF_A_MODULE,
             None => 0.0,
         };
-        let seldom = if names::is_seldom_allocated(types.name(id)) { SELDOM } else { 0.0 };
+        let seldom = if self.seldom.contains(&id) { SELDOM } else { 0.0 };
         own + seldom
     }
 
@@ -236,8 +253,12 @@ impl<'w> Inference<'w> {
     /// The score of a type by the typed pointers to an object.
     fn pointer_score(&self, id: TypeId, object: Object) -> f64 {
         let types = self.view.types;
-        let one = |pointer: &TypedPointer| match types.begins_at(id, pointer.offset, pointer.target)
-        {
+        let one = |pointer: &TypedPointer| match self.known.begins_at(
+            types,
+            id,
+            pointer.offset,
+            pointer.target,
+        ) {
             true => POINTER_AGREES,
             false => POINTER_DISAGREES,
         };
@@ -268,12 +289,31 @@ impl<'w> Inference<'w> {
             }
         }
         for object in pointees {
-            let best = self.infer(&[object], &[]).into_iter().next();
-            if let Some(best) = best.filter(|best| best.confidence >= SURE) {
-                let typed = KnownType { id: best.id, is_array: false, is_whole: false };
+            let Some(kind) = self.kind(object) else { continue };
+            // What holds for one of them holds for those that look the same.
+            let typed = match self.of_kind.get(&kind) {
+                Some(known) => known.filter(|typed| self.fits(object, *typed)),
+                None => self.sure_type(object),
+            };
+            self.of_kind.entry(kind).or_insert(typed);
+            if let Some(typed) = typed {
                 self.known.add_by_content(object, typed);
             }
         }
+    }
+
+    /// What objects that look the same have in common: the cache, and the fingerprint.
+    fn kind(&self, object: Object) -> Option<(u16, u64)> {
+        let heap = self.view.heap;
+        let (_, bytes) = self.read(object)?;
+        Some((heap.slabs[object.slab as usize].cache, fingerprint::of(heap, &bytes)))
+    }
+
+    /// The type of one object by its content, where that is nearly sure.
+    fn sure_type(&self, object: Object) -> Option<KnownType> {
+        let best = self.infer(&[object], &[]).into_iter().next();
+        let best = best.filter(|best| best.confidence >= SURE)?;
+        Some(KnownType { id: best.id, is_array: false, is_whole: false })
     }
 
     /// Whether an object's words do not speak against a type.

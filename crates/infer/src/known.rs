@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** where a cache's name tells the type of its objects, no other type is known of them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use sysak_heap::{Class, Heap, Object};
@@ -35,6 +36,8 @@ pub struct TypedPointer {
 
 /// Typed pointers that are stored of one object: the first of each kind.
 const MOST_POINTERS: usize = 3;
+/// Answers to where a type begins in another that are kept.
+const MOST_BEGINNINGS: usize = 1 << 16;
 
 /// The known types of objects.
 #[derive(Default)]
@@ -42,6 +45,8 @@ pub struct KnownTypes {
     caches: Vec<Option<TypeId>>,
     pointers: HashMap<Object, Vec<TypedPointer>>,
     content: HashMap<Object, KnownType>,
+    /// Which types begin where in which: thousands of types are compared with the same pointers.
+    begins: RefCell<HashMap<(TypeId, u32, TypeId), bool>>,
 }
 
 impl KnownTypes {
@@ -57,6 +62,26 @@ impl KnownTypes {
     /// The type that a cache's name tells.
     pub fn of_cache(&self, cache: u16) -> Option<TypeId> {
         self.caches.get(usize::from(cache)).copied().flatten()
+    }
+
+    /// Whether the type `wanted` begins `offset` bytes into the type `owner`, as [`Types::begins_at`] tells it.
+    pub(crate) fn begins_at(
+        &self,
+        types: &Types,
+        owner: TypeId,
+        offset: u32,
+        wanted: TypeId,
+    ) -> bool {
+        let key = (owner, offset, wanted);
+        if let Some(begins) = self.begins.borrow().get(&key) {
+            return *begins;
+        }
+        let begins = types.begins_at(owner, offset, wanted);
+        let mut known = self.begins.borrow_mut();
+        if known.len() < MOST_BEGINNINGS {
+            known.insert(key, begins);
+        }
+        begins
     }
 
     /// The type of an object, where it is known.

@@ -28,8 +28,8 @@ pub struct Part {
 /// What some bytes mean.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// The address of something of a type.
-    Pointer(TypeId),
+    /// The address of something of a type, without its typedefs, and that type's shape.
+    Pointer(TypeId, Shape),
     /// The address of a function with this parameter list.
     Function(TypeId),
     /// A number.
@@ -89,7 +89,7 @@ impl Flat<'_> {
             },
             Shape::Pointer(target) => match self.types.shape(target) {
                 (_, Shape::Function(list)) => push(8, Kind::Function(list)),
-                (target, _) => push(8, Kind::Pointer(target)),
+                (target, shape) => push(8, Kind::Pointer(target, shape)),
             },
             Shape::Array(element, len) => self.array(element, len, at, depth, parts),
             Shape::Struct(bytes) => match building_blocks::block(self.types.name(id)) {

@@ -143,7 +143,7 @@ impl Inference<'_> {
             let word = |offset: u32| word_at(raw, (part.at + offset) as usize);
             let pointer = Pointer { owner, at: part.at, target: owner, inside: 0, from, value: 0 };
             match part.kind {
-                Kind::Pointer(target) => {
+                Kind::Pointer(target, _) => {
                     self.follow_pointer(Pointer { target, value: word(0), ..pointer }, found);
                 }
                 // Most neighbours on a list are linked by the same member. A link to any other

@@ -92,7 +92,7 @@ impl Scorer<'_, '_> {
             return 0.0;
         }
         match &part.kind {
-            Kind::Pointer(target) => self.pointer(part.at, *target),
+            Kind::Pointer(target, shape) => self.pointer(part.at, (*target, *shape)),
             Kind::Function(list) => self.function(part.at, *list),
             Kind::Number(of) => self.number(part, *of),
             Kind::Enum(low, high) => self.enumeration(part, *low, *high),
@@ -122,11 +122,9 @@ impl Scorer<'_, '_> {
         score - (choices.len() as f64).log2() * 0.5
     }
 
-    fn pointer(&mut self, at: u32, target: TypeId) -> f64 {
+    fn pointer(&mut self, at: u32, (target, shape): (TypeId, Shape)) -> f64 {
         let value = self.raw(at);
-        let types = self.view.types;
-        let (target, shape) = types.shape(target);
-        let name = || types.name(target);
+        let name = || self.view.types.name(target);
         let is_struct = matches!(shape, Shape::Struct(_) | Shape::Union(_));
         let is_plain = matches!(shape, Shape::Void | Shape::Int { .. } | Shape::Forward);
         match self.word(at) {
@@ -169,7 +167,7 @@ impl Scorer<'_, '_> {
         }
         let size = heap.cache_of(object).object_size;
         if let Some(typed) = self.known.of_object(types, heap, object) {
-            if types.begins_at(typed.id, inside, target) {
+            if self.known.begins_at(types, typed.id, inside, target) {
                 return self.add_evidence(at, 6.0, EvidenceKind::Object(typed.id));
             }
             return match shape {
@@ -180,7 +178,7 @@ impl Scorer<'_, '_> {
             };
         }
         let room = size.saturating_sub(inside);
-        match types.size(target) {
+        match types.size_of_shape(shape) {
             Some(bytes) if bytes > room => -5.0,
             // A whole object of this size class.
             Some(bytes) if inside == 0 && bytes > names::class_below(size) => {

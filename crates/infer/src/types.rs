@@ -28,8 +28,8 @@ pub struct Types {
     kernel_end: u32,
     /// (size, type) of types that can be allocated, sorted.
     by_size: Vec<(u32, TypeId)>,
-    /// Structs that end in an array of no length.
-    flexible: Vec<TypeId>,
+    /// (size, type) of structs that end in an array of no length.
+    flexible: Vec<(u32, TypeId)>,
     /// (hash of the name, type) of structs and unions, sorted.
     by_name: Vec<(u32, TypeId)>,
     /// (hash of the name, parameter list) of functions, sorted.
@@ -89,7 +89,7 @@ impl Types {
             if is_pointed && is_named && (1..=MOST_BYTES).contains(&bytes) {
                 self.by_size.push((bytes, id));
                 if self.is_flexible(id) {
-                    self.flexible.push(id);
+                    self.flexible.push((bytes, id));
                 }
             }
         }
@@ -224,9 +224,10 @@ impl Types {
         sized.take_while(move |(bytes, _)| *bytes <= up_to).map(|(_, id)| *id)
     }
 
-    /// Structs that end in an array of any length.
-    pub fn flexible(&self) -> &[TypeId] {
-        &self.flexible
+    /// Structs that end in an array of any length and have at most `up_to` bytes without it.
+    pub fn flexible(&self, up_to: u32) -> impl Iterator<Item = TypeId> {
+        let fitting = self.flexible.iter().filter(move |(bytes, _)| *bytes <= up_to);
+        fitting.map(|(_, id)| *id)
     }
 
     /// Bytes of a type; of an array, all of it.
@@ -234,9 +235,18 @@ impl Types {
         self.size_within(id, MAX_DEPTH)
     }
 
+    /// The same of a type whose shape is known.
+    pub(crate) fn size_of_shape(&self, shape: Shape) -> Option<u32> {
+        self.size_of_shape_within(shape, MAX_DEPTH)
+    }
+
     fn size_within(&self, id: TypeId, depth: usize) -> Option<u32> {
+        self.size_of_shape_within(self.shape(id).1, depth)
+    }
+
+    fn size_of_shape_within(&self, shape: Shape, depth: usize) -> Option<u32> {
         let depth = depth.checked_sub(1)?;
-        match self.shape(id).1 {
+        match shape {
             Shape::Int { bytes, .. } | Shape::Struct(bytes) | Shape::Union(bytes) => Some(bytes),
             Shape::Enum(bytes) => Some(bytes),
             Shape::Pointer(_) => Some(8),
@@ -252,9 +262,12 @@ impl Types {
             return true;
         }
         let named = |shape| matches!(shape, Shape::Struct(_) | Shape::Union(_) | Shape::Forward);
-        let name = self.name(one);
         let is_compatible = matches!(a, Shape::Forward) || matches!(b, Shape::Forward) || a == b;
-        named(a) && named(b) && is_compatible && !name.is_empty() && name == self.name(other)
+        let have_one_name = || {
+            let name = self.name(one);
+            !name.is_empty() && name == self.name(other)
+        };
+        named(a) && named(b) && is_compatible && have_one_name()
     }
 
     /// Whether a member of the type `wanted`, or the type itself, begins `offset` bytes into the type `owner`.

@@ -21,6 +21,8 @@ const MOST_TIMERS: usize = 1 << 20;
 const MOST_WHEELS: u64 = 16;
 /// The words of a link.
 const LINK_WORDS: u64 = 3;
+/// The bitmap that dismisses most addresses has 2 to the power of so many bits.
+const HINT_BITS: u32 = 16;
 
 /// A pending timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +38,14 @@ pub struct Timer {
 pub struct Timers {
     /// By the address of each timer's link.
     links: HashMap<Va, Timer>,
+    /// A bit for each of these addresses, and by chance for a few others; empty where there are none.
+    hints: Vec<u64>,
+}
+
+/// The bit of an address, as a word of the bitmap and a bit of that.
+fn hint(link: Va) -> (usize, u64) {
+    let bit = link.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - HINT_BITS);
+    ((bit / 64) as usize, 1 << (bit % 64))
 }
 
 impl Timers {
@@ -68,13 +78,24 @@ impl Timers {
     /// The pending timer whose link a word leads to; the lowest bits of a tree's words are no part
     /// of the address.
     pub fn behind(&self, word: u64) -> Option<Timer> {
-        self.links.get(&Va(word & !3)).copied()
+        let link = Va(word & !3);
+        let (place, bit) = hint(link);
+        // Every reference that is found anywhere is asked about, and hardly any leads to a timer.
+        self.hints.get(place).filter(|hints| *hints & bit != 0)?;
+        self.links.get(&link).copied()
     }
 
     /// Whether an address lies in the link of a pending timer.
     pub fn is_link(&self, at: Va) -> bool {
         let mut starts = (0..LINK_WORDS).map(|before| Va(at.0.wrapping_sub(before * 8)));
         starts.any(|start| self.links.contains_key(&start))
+    }
+
+    fn insert(&mut self, link: Va, timer: Timer) {
+        let (place, bit) = hint(link);
+        self.hints.resize(1 << HINT_BITS >> 6, 0);
+        self.hints[place] |= bit;
+        self.links.insert(link, timer);
     }
 
     fn read_wheel(
@@ -96,7 +117,7 @@ impl Timers {
                 && !self.links.contains_key(&link)
                 && let Some((next, timer)) = read(memory, shape, link, delayed)
             {
-                self.links.insert(link, timer);
+                self.insert(link, timer);
                 link = next;
             }
         }
@@ -108,7 +129,7 @@ impl Timers {
         for link in walk_tree(memory, Va(top), shape.sides, left).seen {
             let at = Va(link.0.wrapping_sub(shape.node)).at(shape.function);
             if let Ok(function) = memory.read_u64(at) {
-                self.links.insert(link, Timer { function: Va(function), delayed: false });
+                self.insert(link, Timer { function: Va(function), delayed: false });
             }
         }
     }
