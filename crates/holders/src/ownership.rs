@@ -62,6 +62,9 @@ impl HolderResolver<'_, '_> {
         let heap = &self.snapshot.heap;
         let cache = heap.slabs[one.to.slab as usize].cache;
         let offset = one.word.wrapping_sub(heap.object_va(one.to).0);
+        if self.rules.leads_to_shared(one.at) {
+            return false;
+        }
         // A pointer to the whole object leads to its first link, too.
         if self.rules.is_index_link(cache, offset)
             && (offset != 0 || link(self.kernel.memory, one.at, one.word) == Some(Link::Next))

@@ -7,7 +7,10 @@ use sysak_base::Va;
 use sysak_heap::Heap;
 use sysak_infer::code_of;
 use sysak_kernel::Kernel;
+use sysak_kernel::modules::find_shared_links;
 use sysak_kernel::shape::{FieldPlace, LinkPlaces, TASK_CACHE, holding_caches, is_inode_cache};
+
+use crate::place::Places;
 
 /// Both words of a link.
 const LINK_BYTES: u64 = 16;
@@ -31,6 +34,8 @@ pub(crate) struct OwnershipRules {
     held_by: Vec<Option<HashSet<u16>>>,
     /// By cache: whether parts of our own process may be among its objects.
     is_own: Vec<bool>,
+    /// Where in the direct map modules lead to what all of them share.
+    shared_links: HashSet<Va>,
     /// Where the kernel's own code lies.
     pub(crate) code: Option<(Va, Va)>,
     /// Heads of lists of objects of one cache.
@@ -81,6 +86,18 @@ impl OwnershipRules {
         rules
     }
 
+    /// Adds where modules lead to what all of them share.
+    pub(crate) fn with_modules(
+        mut self,
+        kernel: &Kernel<'_>,
+        places: &Places<'_, '_>,
+    ) -> OwnershipRules {
+        let links = find_shared_links(kernel.memory, kernel.types, kernel.symbols);
+        let pieces = links.into_iter().flat_map(|at| places.direct_map_pieces(at, 8));
+        self.shared_links = pieces.map(|(at, _)| at).collect();
+        self
+    }
+
     /// Whether a link into a shared table stands at an offset of a cache's objects. Other structs may
     /// have been merged into the cache: what leads into the middle of a link is no link.
     pub(crate) fn is_index_link(&self, cache: u16, offset: u64) -> bool {
@@ -91,6 +108,11 @@ impl OwnershipRules {
     pub(crate) fn leads_away(&self, cache: u16, offset: u64) -> bool {
         let is_within = |place: &FieldPlace| offset.wrapping_sub(place.at) < place.bytes;
         self.leading_away[usize::from(cache)].iter().any(is_within)
+    }
+
+    /// Whether a word of a module leads to what all modules share.
+    pub(crate) fn leads_to_shared(&self, at: Va) -> bool {
+        self.shared_links.contains(&at)
     }
 
     /// Whether objects of one cache may be held by objects of another.
