@@ -8,7 +8,9 @@ use sysak_heap::Heap;
 use sysak_infer::code_of;
 use sysak_kernel::Kernel;
 use sysak_kernel::modules::find_shared_links;
-use sysak_kernel::shape::{FieldPlace, LinkPlaces, TASK_CACHE, holding_caches, is_inode_cache};
+use sysak_kernel::shape::{
+    FieldPlace, LinkPlaces, TASK_CACHE, finding_cache, holding_caches, is_inode_cache,
+};
 
 use crate::place::Places;
 
@@ -34,6 +36,8 @@ pub(crate) struct OwnershipRules {
     held_by: Vec<Option<HashSet<u16>>>,
     /// By cache: whether parts of our own process may be among its objects.
     is_own: Vec<bool>,
+    /// By cache: the caches whose objects only find its objects.
+    found_by: Vec<Vec<u16>>,
     /// Where in the direct map modules lead to what all of them share.
     shared_links: HashSet<Va>,
     /// Where the kernel's own code lies.
@@ -58,6 +62,7 @@ impl OwnershipRules {
             index_links: vec![Vec::new(); caches],
             leading_away: vec![Vec::new(); caches],
             held_by: vec![None; caches],
+            found_by: vec![Vec::new(); caches],
             is_own: heap.caches.iter().map(|cache| cache.has_name(TASK_CACHE)).collect(),
             code: code_of(kernel.symbols),
             ..OwnershipRules::default()
@@ -81,6 +86,9 @@ impl OwnershipRules {
             if let Some(by) = holding_caches(&info.name) {
                 let by = by.iter().flat_map(|name| caches_named(heap, name)).collect();
                 rules.held_by[usize::from(cache)] = Some(by);
+            }
+            if let Some(by) = finding_cache(&info.name) {
+                rules.found_by[usize::from(cache)].extend(caches_named(heap, by));
             }
         }
         rules
@@ -117,7 +125,9 @@ impl OwnershipRules {
 
     /// Whether objects of one cache may be held by objects of another.
     pub(crate) fn may_hold(&self, held: u16, by: u16) -> bool {
-        self.held_by[usize::from(held)].as_ref().is_none_or(|caches| caches.contains(&by))
+        let is_found_by = self.found_by[usize::from(held)].contains(&by);
+        let held_by = self.held_by[usize::from(held)].as_ref();
+        !is_found_by && held_by.is_none_or(|caches| caches.contains(&by))
     }
 
     /// Whether parts of our own process may be among a cache's objects.
