@@ -96,7 +96,7 @@ const LEADING_AWAY: [Members; 2] = [
         "mount",
         &[("mnt_parent", 8), ("mnt_master", 8), ("mnt_ns", 8), ("overmount", 8), ("prev_ns", 8)],
     ),
-    ("kernfs_node_cache", "kernfs_node", &[("dir.root", 8)]),
+    ("kernfs_node_cache", "kernfs_node", &[("parent", 8), ("__parent", 8), ("dir.root", 8)]),
 ];
 
 /// Members of every file system's inodes through which shared tables and lists find them.
