@@ -15,7 +15,7 @@ use crate::references::{self, From, Reference, SearchSpace};
 use crate::{Heap, Object, ObjectSet};
 
 /// References kept for each object, and of these, from the same field of objects of one cache.
-const KEPT: usize = 12;
+const KEPT: usize = 8;
 const SAME: usize = 2;
 /// References to one object from one place that are looked at although they keep nothing, and such
 /// places.
