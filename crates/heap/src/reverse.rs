@@ -76,9 +76,10 @@ impl References {
         known.map_or(self.refused.len() >= MOST_PLACES, |(_, count)| *count >= MOST_REFUSED)
     }
 
-    /// Keeps a few references, from different places: a thousand children that point back to their
-    /// parent must not hide what leads to it. References that end a path are kept first, and one that
-    /// needs no better end is not hidden by others: stale words in pages of nobody end paths, too.
+    /// Keeps a few references from different places, so that a thousand children with pointers back to
+    /// their parent do not crowd out its holder. A reference that ends a path replaces one that does not. A
+    /// reference that settles the path (a module's variable) replaces ends that do not, such as stale words
+    /// in pages without a known user.
     fn keep(&mut self, one: (Place, Reference), ownership: &dyn Ownership) {
         let kept = &mut self.kept;
         // Many links of one list have the same head.

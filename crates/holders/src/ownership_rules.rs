@@ -32,13 +32,13 @@ pub(crate) struct OwnershipRules {
     index_links: Vec<Vec<FieldPlace>>,
     /// By cache: where in its objects words stand that lead to what is above or beside.
     leading_away: Vec<Vec<FieldPlace>>,
-    /// By cache: the only caches whose objects hold its objects; `None` for any.
+    /// By cache: the caches whose objects may hold its objects; `None` means every cache.
     held_by: Vec<Option<HashSet<u16>>>,
     /// By cache: whether parts of our own process may be among its objects.
     is_own: Vec<bool>,
-    /// By cache: the caches whose objects only find its objects.
+    /// By cache: the caches whose objects are an index of its objects, and hold none of them.
     found_by: Vec<Vec<u16>>,
-    /// Where in the direct map modules lead to what all of them share.
+    /// Pointers in each `struct module` to the kset of all modules, by address in the direct map.
     shared_links: HashSet<Va>,
     /// Where the kernel's own code lies.
     pub(crate) code: Option<(Va, Va)>,
@@ -49,8 +49,8 @@ pub(crate) struct OwnershipRules {
 }
 
 impl OwnershipRules {
-    /// The rules; `systems` says by cache where inodes lead to their file system, and `own` are parts of our
-    /// own process beside its threads.
+    /// Finds the rules. `systems` has the offset of the superblock pointer in the inodes of each cache; `own`
+    /// has the addresses of our own process's objects, its threads excepted.
     pub(crate) fn find(
         kernel: &Kernel<'_>,
         heap: &Heap,
@@ -94,7 +94,7 @@ impl OwnershipRules {
         rules
     }
 
-    /// Adds where modules lead to what all of them share.
+    /// Adds the pointers to the kset of all modules.
     pub(crate) fn with_modules(
         mut self,
         kernel: &Kernel<'_>,
@@ -118,7 +118,7 @@ impl OwnershipRules {
         self.leading_away[usize::from(cache)].iter().any(is_within)
     }
 
-    /// Whether a word of a module leads to what all modules share.
+    /// Whether a word is a module's pointer to the kset of all modules, or a link to its other members.
     pub(crate) fn leads_to_shared(&self, at: Va) -> bool {
         self.shared_links.contains(&at)
     }

@@ -187,7 +187,7 @@ pub fn run(stage: &mut Stage) -> Result<()> {
 
 /// Our own process is never a holder, in the running guest.
 fn ourselves(stage: &mut Stage) -> Result<()> {
-    let held = ask_guest(stage, "dentry")?;
+    let held = holders(&stage.inspect_cache("dentry")?.stdout);
     let ours: u64 =
         held.iter().filter(|one| path(one).starts_with("sysak")).map(|one| one.objects).sum();
     let ok = !held.is_empty() && ours == 0;
@@ -208,7 +208,7 @@ impl Asked<'_> {
         }
         let held = match self.vmcore {
             Some(vmcore) => ask_vmcore(stage, vmcore, cache)?,
-            None => ask_guest(stage, cache)?,
+            None => holders(&stage.inspect_cache(cache)?.stdout),
         };
         self.known.insert(cache.to_owned(), held.clone());
         Ok(held)
@@ -221,12 +221,6 @@ fn ask_vmcore(stage: &Stage, vmcore: &Path, cache: &str) -> Result<Vec<Holder>> 
     command.arg(stage.args.timeout_s.to_string()).arg(sysak);
     command.args(["inspect", "cache", cache, "--format", "json"]);
     Ok(holders(&command.arg("--vmcore").arg(vmcore).output()?.stdout))
-}
-
-fn ask_guest(stage: &mut Stage, cache: &str) -> Result<Vec<Holder>> {
-    let patience = Duration::from_secs(stage.args.timeout_s);
-    let command = format!("sysak inspect cache {cache} --format json");
-    Ok(holders(&stage.guest.run(&command, patience)?.stdout))
 }
 
 fn holders(inspected: &[u8]) -> Vec<Holder> {

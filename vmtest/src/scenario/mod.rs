@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::agent::Output;
 use crate::args::Args;
 use crate::checks::Checks;
 use crate::distro::Kernel;
@@ -102,6 +103,11 @@ fn by_looks(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// The part of a kept file's name that tells the scenario.
+fn file_name(scenario: &str) -> String {
+    scenario.replace(": ", ".").replace([',', ' '], "-")
+}
+
 /// What every scenario works with.
 struct Stage<'a> {
     kernel: &'a Kernel,
@@ -126,6 +132,12 @@ impl Stage<'_> {
         Ok(fs::write(folder.join(format!("{}.{name}", self.kernel.name)), report)?)
     }
 
+    /// Runs `sysak inspect cache` in the guest; JSON where the kernel has that cache.
+    fn inspect_cache(&mut self, cache: &str) -> Result<Output> {
+        let command = format!("sysak inspect cache {cache} --format json");
+        self.guest.run(&command, Duration::from_secs(self.args.timeout_s))
+    }
+
     /// Runs `sysak memleak` in the guest, by looks at memory alone; `None`, and a failed check, where
     /// it gives no report.
     fn look(&mut self, scenario: &str, options: &str) -> Result<Option<(i32, Report)>> {
@@ -139,8 +151,7 @@ impl Stage<'_> {
     fn diagnose_by(&mut self, scenario: &str, command: &str) -> Result<Option<(i32, Report)>> {
         let patience = Duration::from_secs(self.args.timeout_s + 30);
         let output = self.guest.run(command, patience)?;
-        let file = scenario.replace([':', ',', ' '], "-");
-        self.keep(&format!("{file}.json"), &output.stdout)?;
+        self.keep(&format!("{}.json", file_name(scenario)), &output.stdout)?;
         Ok(self.judge_report(scenario, output.code, &output.stdout, &output.errors()))
     }
 

@@ -40,7 +40,8 @@ messages! {
         "{objects} 个 object 内容相似（至少 {percent}% 的字节相同），像是由同一处代码分配的。"
     }
     built_alike(objects) {
-        "{objects} objects are built alike: zeros, numbers and pointers stand at the same places in them, as if one place in the code allocated them all.",
+        "{objects} objects are built alike: zeros, numbers and pointers stand at the same places in them, \
+         as if one place in the code allocated them all.",
         "{objects} 个 object 的构成相同（零、数值和指针位于相同的偏移处），像是由同一处代码分配的。"
     }
     cache_destroyed() {
