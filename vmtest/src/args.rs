@@ -23,13 +23,15 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        loads      user memory that is easily taken for a leak
                        holders    who holds kernel objects, in a dozen situations
                        trace      watching slab leaks: rcu, grow, wrapper, slow, churn and bond
-                     Only when named, because it takes seven minutes more:
+                     Only when named, because they take minutes more:
                        going-on   watching lost pages, areas and per-CPU memory: pages, pages2,
                                   vmleak, pcpuleak and two (pages and vmleak at once)
                        all-holders  who holds kernel objects, in all situations
+                       busy       loads come and go, nothing is lost, nobody may be accused
                      Each name in the lists is a part, too; `all` means all of them
   --jobs N           kernels that are tested at the same time (default: one for each CPU)
   --clean-runs N     looks at the busy clean guest (default 2)
+  --minutes N        how long `busy` keeps each of its two guests busy (default 5)
   --memory MIB       the guest's memory (default 2048)
   --la57             give the guest five-level page tables
   --one-thread       with --quick-guest: emulate the guest's CPUs in turns; needed by whatever
@@ -49,7 +51,7 @@ const GOING_ON: [&str; 5] = ["pages", "pages2", "vmleak", "pcpuleak", "two"];
 const DEFAULT: [&str; 8] =
     ["static", "classes", "counted", "hidden", "memgraph", "loads", "holders", "trace"];
 const GOING: &str = "going-on";
-const ON_REQUEST: [&str; 2] = [GOING, "all-holders"];
+const ON_REQUEST: [&str; 3] = [GOING, "all-holders", "busy"];
 
 /// What to do.
 pub enum Mode {
@@ -66,6 +68,7 @@ pub struct Args {
     only: Vec<String>,
     pub jobs: usize,
     pub clean_runs: u32,
+    pub minutes: u64,
     pub memory_mib: u64,
     pub la57: bool,
     pub threads: Threads,
@@ -83,6 +86,7 @@ impl Args {
             only: Vec::new(),
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             clean_runs: 2,
+            minutes: 5,
             memory_mib: 2048,
             la57: false,
             threads: Threads::Two,
@@ -99,6 +103,7 @@ impl Args {
                 "--only" => args.only.push(part(value()?)?),
                 "--jobs" => args.jobs = value()?.parse::<usize>().context("--jobs")?.max(1),
                 "--clean-runs" => args.clean_runs = value()?.parse().context("--clean-runs")?,
+                "--minutes" => args.minutes = value()?.parse().context("--minutes")?,
                 "--memory" => args.memory_mib = value()?.parse().context("--memory")?,
                 "--la57" => args.la57 = true,
                 "--one-thread" => args.threads = Threads::One,

@@ -41,11 +41,24 @@ pub struct Scratch(pub PathBuf);
 
 impl Scratch {
     pub fn new(parent: &Path) -> Result<Scratch> {
+        remove_litter(parent);
         let path = (0..1000)
             .map(|n| parent.join(format!("tmp-{}-{n}", std::process::id())))
             .find(|path| fs::create_dir(path).is_ok())
             .with_context(|| format!("cannot make a temporary folder in {}", parent.display()))?;
         Ok(Scratch(path))
+    }
+}
+
+/// Removes the folders of runs that were ended before they could do so.
+fn remove_litter(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("tmp-")?.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // A failure leaves only litter.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -38,6 +38,20 @@ const ZRAM_DRIVERS: [&str; 4] = ["zsmalloc", "lz4_compress", "lz4hc_compress", "
 /// Network devices without hardware.
 const DUMMY_DRIVERS: [&str; 1] = ["dummy"];
 
+/// Network devices with rings in memory, in the order they need each other.
+const NETWORK_DRIVERS: [&str; 10] = [
+    "pps_core",
+    "ptp",
+    "e1000",
+    "e1000e",
+    "failover",
+    "net_failover",
+    "virtio_net",
+    "mii",
+    "8139too",
+    "8139cp",
+];
+
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
 const SHORT: Duration = Duration::from_secs(60);
 
@@ -127,6 +141,23 @@ impl Guest {
         .map(drop)
     }
 
+    /// Loads the drivers of the network devices and sends pings through each; returns each device's driver, and
+    /// how many packets it has received so far.
+    pub fn start_network(&mut self) -> Result<Vec<(String, u64)>> {
+        let rows = self.text(
+            "for driver in $(cat /modules/network); do insmod /modules/$driver || exit; done; \
+             number=0; for path in /sys/class/net/eth*; do device=${path##*/}; ip link set $device up && \
+             ip addr add 10.0.$number.15/24 dev $device || exit; \
+             ping -q -i 0.05 -s 1400 10.0.$number.2 >/dev/null 2>&1 & number=$((number + 1)); done; sleep 5; \
+             for path in /sys/class/net/eth*; do driver=$(readlink $path/device/driver); \
+             echo ${driver##*/} $(cat $path/statistics/rx_packets); done",
+        )?;
+        let rows = rows.lines().filter_map(|row| row.split_once(' '));
+        let packets =
+            |(driver, count): (&str, &str)| Some((driver.to_owned(), count.parse().ok()?));
+        Ok(rows.filter_map(packets).collect())
+    }
+
     /// How many objects a module has made for its record so far.
     pub fn recorded(&mut self, module: &str) -> Result<u64> {
         truth::count(&self.text(&format!("head -n 1 /proc/sysaktest_{module}"))?)
@@ -179,6 +210,7 @@ fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Vec<u8>> {
     drivers(&mut archive, kernel, "disk", &DISK_DRIVERS)?;
     drivers(&mut archive, kernel, "zram", &ZRAM_DRIVERS)?;
     drivers(&mut archive, kernel, "dummy", &DUMMY_DRIVERS)?;
+    drivers(&mut archive, kernel, "network", &NETWORK_DRIVERS)?;
     for module in cache::find(&build::modules(kernel)?, &|name| name.ends_with(".ko")) {
         let name = module.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         archive.copy(&format!("test/{name}"), &module)?;

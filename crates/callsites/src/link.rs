@@ -20,7 +20,7 @@ pub struct Traits {
     pub sizes: Option<(u64, u64)>,
     /// The size of their inferred type.
     pub exact_size: Option<u64>,
-    /// Words that nearly all of them share: offset and word.
+    /// Words and halves of words that nearly all of them share: offset and value.
     pub constants: Vec<(u64, u64)>,
     /// Modules that their pointers lead to.
     pub modules: Vec<String>,

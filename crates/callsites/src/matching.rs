@@ -24,6 +24,8 @@ const CONSTANT_PERCENT: usize = 90;
 const SURE: f64 = 0.6;
 /// A type that is less likely links no function with the objects.
 const LIKELY: f64 = 0.3;
+/// Addresses of the kernel are higher: the upper halves of two agree by chance.
+const ADDRESSES_FROM: u64 = 0xffff_0000_0000_0000;
 /// Bytes of an object that are compared.
 const LONGEST: u64 = 4096;
 
@@ -103,7 +105,7 @@ fn named(mut linked: Vec<LinkedSite>, own_cache: bool) -> Vec<LinkedSite> {
     linked
 }
 
-/// Words that nearly all objects of the group share: offset and word.
+/// What nearly all objects of the group have at one place: offset and word, or half of a word.
 fn constants(kernel: &Kernel<'_>, heap: &Heap, subject: &Subject<'_>) -> Vec<(u64, u64)> {
     let Some(group) = &subject.group else { return Vec::new() };
     let mut objects = content::sample(heap, kernel.memory, group);
@@ -113,14 +115,30 @@ fn constants(kernel: &Kernel<'_>, heap: &Heap, subject: &Subject<'_>) -> Vec<(u6
         let mut raw = vec![0; size as usize];
         kernel.memory.read(*at, &mut raw).ok().map(|()| raw)
     };
-    let all: Vec<Vec<u8>> = objects.iter().filter_map(read).collect();
+    shared(&objects.iter().filter_map(read).collect::<Vec<_>>())
+}
+
+/// Words that nearly all of these have, and halves of other words: a member of four bytes may be the
+/// same everywhere beside one that is not.
+fn shared(all: &[Vec<u8>]) -> Vec<(u64, u64)> {
     let Some(first) = all.first() else { return Vec::new() };
-    let offsets = (0u64..).step_by(8);
-    let shared = offsets.zip(read::words(first)).filter(|&(at, value)| {
-        let same = all.iter().filter(|raw| read::word(raw, at) == value).count();
-        value != 0 && same * 100 >= all.len() * CONSTANT_PERCENT
-    });
-    shared.collect()
+    let has_most = |is_same: &dyn Fn(&[u8]) -> bool| {
+        let same = all.iter().filter(|raw| is_same(raw)).count();
+        same * 100 >= all.len() * CONSTANT_PERCENT
+    };
+    let mut constants = Vec::new();
+    for (at, word) in (0u64..).step_by(8).zip(read::words(first)) {
+        if has_most(&|raw| read::word(raw, at) == word) {
+            constants.push((at, word));
+        } else if word < ADDRESSES_FROM {
+            let halves = [at, at + 4].map(|at| (at, read::half(first, at)));
+            let halves =
+                halves.iter().filter(|one| has_most(&|raw| read::half(raw, one.0) == one.1));
+            constants.extend(halves.map(|&(at, half)| (at, u64::from(half))));
+        }
+    }
+    constants.retain(|constant| constant.1 != 0);
+    constants
 }
 
 /// The sizes that a kmalloc cache serves: more than the next smaller one does.
@@ -175,6 +193,19 @@ mod tests {
         assert!(names(&[rare, rare, &[]], false).is_empty());
         assert_eq!(names(&[rare, constant, &[Link::ExactSize], &[]], false), [0, 1]);
         assert!(names(&[constant, &[]], false).is_empty(), "too little links it");
+    }
+
+    #[test]
+    fn a_half_of_a_word_is_a_constant_beside_one_that_differs() {
+        let object = |words: [u64; 3]| words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let objects: Vec<Vec<u8>> = (0..20)
+            .map(|serial| object([serial << 32 | 0x400, 0xffff_8880_0000_0000 | serial, 7]))
+            .collect();
+        assert_eq!(shared(&objects), [(0, 0x400), (16, 7)], "an address has no halves");
+        let upper: Vec<Vec<u8>> =
+            (0..20).map(|serial| object([0x77 << 32 | serial, 0, 0])).collect();
+        assert_eq!(shared(&upper), [(4, 0x77)]);
+        assert!(shared(&[]).is_empty());
     }
 
     #[test]

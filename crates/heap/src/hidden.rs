@@ -11,9 +11,10 @@
 //! **Invariant:** nothing is marked or cleared here; what stands in free memory, in lost objects or in memory that is
 //! left out holds nothing.
 
-use sysak_base::{Cancel, Memory, VaRange};
+use sysak_base::{Cancel, Memory, Ranges, VaRange};
 
 use crate::marking::Roots;
+use crate::states::States;
 use crate::{Bits, Heap, Object};
 
 mod filter;
@@ -27,7 +28,7 @@ mod weigh;
 
 pub use shapes::{Shape, Width};
 
-use scan::Scanned;
+use scan::{Hit, Scanned};
 use wanted::Wanted;
 
 /// A place leads to so many suspects at least: fewer are chance.
@@ -94,30 +95,57 @@ impl Found {
     }
 }
 
-/// Looks in one pass for hidden references to the unreached objects of some caches, in the roots and in reachable
-/// objects: what was found of each width.
-pub fn find<const MANY: usize>(
-    question: &Question<'_>,
-    roots: Roots<'_>,
-    widths: [Width; MANY],
-) -> [Found; MANY] {
-    let wanted = Wanted::new(question);
-    if wanted.is_empty() {
-        return widths.map(|_| Found::default());
-    }
-    let mut scanned = scan::scan(question, &wanted, roots, &widths);
-    widths.map(|width| {
-        let hits = match width {
-            Width::Wide => std::mem::take(&mut scanned.wide),
-            Width::Narrow => std::mem::take(&mut scanned.narrow),
+/// One pass over memory in use: the places that may lead to suspects, of all widths.
+pub struct Search {
+    wanted: Wanted,
+    scanned: Scanned,
+    /// What was in use when it was last looked through.
+    states: States,
+}
+
+impl Search {
+    /// Looks for hidden references to the unreached objects of the caches, in the roots and in reachable objects.
+    pub fn new(question: &Question<'_>, roots: Roots<'_>) -> Search {
+        let mut search = Search {
+            wanted: Wanted::new(question),
+            scanned: Scanned::default(),
+            states: question.heap.states(),
         };
-        let Scanned { bytes, interrupted, .. } = scanned;
-        let mut found = Found { bytes_scanned: bytes, interrupted, ..Found::default() };
-        if interrupted || hits.is_empty() {
-            return found;
+        if !search.wanted.is_empty() {
+            scan::Scanner::new(question, &search.wanted, roots.left_out, &mut search.scanned)
+                .all(roots);
         }
-        found.suspects.grow(question.heap.objects(), false);
-        found.holders = weigh::holders(question, &wanted, hits, &mut found.suspects);
+        search
+    }
+
+    /// Goes on with objects that have become reachable since: their memory is in use now.
+    pub fn go_on(&mut self, question: &Question<'_>, left_out: &Ranges) {
+        if !self.wanted.is_empty() {
+            scan::Scanner::new(question, &self.wanted, left_out, &mut self.scanned)
+                .reached_since(&self.states);
+        }
+        self.states = question.heap.states();
+    }
+
+    /// Who holds those of the suspects that are unreached still, by references of one width.
+    pub fn found(&self, question: &Question<'_>, width: Width) -> Found {
+        let Scanned { wide, narrow, bytes, interrupted } = &self.scanned;
+        let hits = match width {
+            Width::Wide => wide,
+            Width::Narrow => narrow,
+        };
+        let heap = question.heap;
+        let is_asked = |hit: &&Hit| {
+            let cache = heap.slabs[hit.to.slab as usize].cache;
+            heap.is_white(hit.to) && question.caches.contains(&cache)
+        };
+        let hits: Vec<Hit> = hits.iter().filter(is_asked).copied().collect();
+        let (bytes_scanned, interrupted) = (*bytes, *interrupted);
+        let mut found = Found { bytes_scanned, interrupted, ..Found::default() };
+        if !interrupted && !hits.is_empty() {
+            found.suspects.grow(heap.objects(), false);
+            found.holders = weigh::holders(question, &self.wanted, hits, &mut found.suspects);
+        }
         found
-    })
+    }
 }

@@ -94,7 +94,7 @@ struct Search<'a> {
     space: SearchSpace<'a>,
     wanted: &'a ObjectSet,
     left_out: &'a Ranges,
-    /// Whether no part of what is being read is left out.
+    /// Whether `left_out` does not overlap the range that is being read.
     counts_whole: bool,
     each: &'a mut dyn FnMut(Reference),
     scratch: Vec<u8>,

@@ -76,6 +76,31 @@ impl References {
         known.map_or(self.refused.len() >= MOST_PLACES, |(_, count)| *count >= MOST_REFUSED)
     }
 
+    /// Keeps a few references from different places, so that a thousand children with pointers back to
+    /// their parent do not crowd out its holder. A reference that ends a path replaces one that does not. A
+    /// reference that settles the path (a module's variable) replaces ends that do not, such as stale words
+    /// in pages without a known user.
+    fn keep(&mut self, one: (Place, Reference), ownership: &dyn Ownership) {
+        let kept = &mut self.kept;
+        // Many links of one list have the same head.
+        if !has_room(kept, one.0) || kept.contains(&one) {
+            return;
+        }
+        if kept.len() < KEPT {
+            return kept.push(one);
+        }
+        let settles = |one: &Reference| ownership.settles(one);
+        let instead = match kept.iter().position(|other| !other.0.ends) {
+            None if !kept.iter().any(|other| settles(&other.1)) && settles(&one.1) => {
+                Some(KEPT - 1)
+            }
+            not_an_end => not_an_end.filter(|_| one.0.ends),
+        };
+        if let Some(instead) = instead {
+            kept[instead] = one;
+        }
+    }
+
     fn refuse(&mut self, place: Place) {
         match self.refused.iter_mut().find(|(other, _)| *other == place) {
             Some((_, count)) => *count += 1,
@@ -112,7 +137,7 @@ pub fn search(
                     return;
                 }
                 match ownership.keeping(one) {
-                    Some(one) => keep(&mut known.kept, (place_of(&one), one)),
+                    Some(one) => known.keep((place_of(&one), one), ownership),
                     None => known.refuse(place),
                 }
             });
@@ -141,26 +166,9 @@ pub fn search(
     found_above
 }
 
-/// Whether one more reference from a place would be kept.
+/// Whether one more reference from a place may be kept.
 fn has_room(kept: &[(Place, Reference)], place: Place) -> bool {
-    kept.iter().filter(|other| other.0 == place).count() < SAME
-        && (kept.len() < KEPT || place.ends && kept.iter().any(|other| !other.0.ends))
-}
-
-/// Keeps a few references, from different places: a thousand children that point back to their
-/// parent must not hide what leads to it. References that end a path are kept first.
-fn keep(kept: &mut Vec<(Place, Reference)>, one: (Place, Reference)) {
-    // Many links of one list have the same head.
-    if !has_room(kept, one.0) || kept.contains(&one) {
-        return;
-    }
-    if kept.len() < KEPT {
-        kept.push(one);
-    } else if one.0.ends
-        && let Some(other) = kept.iter_mut().find(|other| !other.0.ends)
-    {
-        *other = one;
-    }
+    kept.iter().filter(|other| other.0 == place).count() < SAME && (kept.len() < KEPT || place.ends)
 }
 
 /// What a reference lies in.
@@ -319,6 +327,45 @@ pub(crate) mod tests {
         let first = found.best_paths(&root_only).path(target).unwrap().last().unwrap().at;
         assert_eq!(first, BASE.at(0x10), "of paths of equal length always the same one");
         assert_eq!(found.best_paths(&owned).path(object(0, 9)), None);
+    }
+
+    /// Every reference ends a path, and those from one page well.
+    struct Settled(u64);
+
+    impl Ownership for Settled {
+        fn ends_at(&self, _: Object) -> bool {
+            false
+        }
+
+        fn settles(&self, one: &Reference) -> bool {
+            (one.at.0 - BASE.0) >> PAGE_SHIFT == self.0
+        }
+
+        fn keeping(&self, one: Reference) -> Option<Reference> {
+            Some(one)
+        }
+    }
+
+    #[test]
+    fn stale_words_in_many_pages_do_not_hide_the_reference_of_an_owner() {
+        let mut ram = Ram::new(16);
+        let heap = ram.builder(&[(4, 0)]).seal();
+        let target = Object { slab: 0, index: 6 };
+        let roots: Vec<u64> = (0..16).filter(|page| *page != 4).collect();
+        for page in &roots {
+            ram.put((*page as usize) << PAGE_SHIFT, heap.object_va(target).0);
+        }
+        let heap = ram.mark(heap, &roots);
+        let pages = page_set(&roots);
+        let none = Part(None);
+        let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
+        for owner in roots {
+            let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
+            let (limits, cancel) = (Limits { depth: 5 }, Cancel::default());
+            let found = search(space, &mut with, &[target], &Settled(owner), limits, &cancel);
+            assert_eq!(found.up.len(), KEPT);
+            assert!(found.up.iter().any(|one| Settled(owner).settles(one)), "page {owner}");
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) struct Components<'h> {
     heap: &'h Heap,
     cache: u16,
     first_indices: FirstIndices,
-    /// The slabs whose objects these are.
+    /// The slabs of the cache that are sampled.
     slabs: Vec<u32>,
     /// By index: another object of the same component; the object itself where it represents
     /// the component.
@@ -83,7 +83,7 @@ pub(crate) struct Components<'h> {
 /// The components of one cache, complete.
 #[derive(Default)]
 pub(crate) struct CacheComponents {
-    /// Those of whose objects some are searched for, and one of each stratum where none is; the largest first.
+    /// The components that have a sample, and one component of each stratum without any; the largest first.
     pub(crate) components: Vec<Component>,
     /// How many objects there are in the components of each stratum.
     pub(crate) strata: Vec<u64>,

@@ -7,10 +7,10 @@
 //! **Danger:** lists change while they are read. What is broken holds nothing.
 
 use sysak_base::Va;
-use sysak_heap::Object;
 use sysak_heap::references::{From, Reference, RootObjects};
 use sysak_heap::reverse::Ownership;
-use sysak_kernel::links::{Link, head_of, link, top_of};
+use sysak_heap::{Class, Object};
+use sysak_kernel::links::{Link, comes_back, head_of, link, top_of};
 use sysak_kernel::shape::{MOUNT_CACHE, is_parked};
 
 use crate::HolderResolver;
@@ -62,6 +62,11 @@ impl HolderResolver<'_, '_> {
         let heap = &self.snapshot.heap;
         let cache = heap.slabs[one.to.slab as usize].cache;
         let offset = one.word.wrapping_sub(heap.object_va(one.to).0);
+        let is_in_slab =
+            matches!(one.from, From::Object(from) if heap.cache_of(from).class == Class::Slab);
+        if !is_in_slab && self.rules.leads_to_shared(one.at) {
+            return false;
+        }
         // A pointer to the whole object leads to its first link, too.
         if self.rules.is_index_link(cache, offset)
             && (offset != 0 || link(self.kernel.memory, one.at, one.word) == Some(Link::Next))
@@ -159,7 +164,19 @@ impl HolderResolver<'_, '_> {
 
     /// The variable that is the head of a list of objects of many kinds. Parts of other variables may be members.
     fn variable_in_list(&self, link: Va) -> Option<Va> {
-        self.head_of_list(&self.rules.mixed_heads, link, &|other| !self.is_list_variable(other))
+        let is_head = |at| {
+            self.variable_bytes(at).is_some_and(|bytes| {
+                bytes <= LIST_VARIABLE_BYTES || self.is_only_variable_in_list(at)
+            })
+        };
+        self.head_of_list(&self.rules.mixed_heads, link, &|other| !is_head(other))
+    }
+
+    /// Whether no other variable begins in the list that a variable begins with. How long a variable is, is only
+    /// known where the next one has a symbol.
+    fn is_only_variable_in_list(&self, variable: Va) -> bool {
+        let is_other = |at: Va| at != variable && self.variable_bytes(at).is_some();
+        comes_back(self.kernel.memory, variable, LONGEST_LIST, &|at| !is_other(at))
     }
 
     /// The first link before `link` that is no member of the list; looked up in `heads`, and remembered there.
@@ -181,12 +198,9 @@ impl HolderResolver<'_, '_> {
         found
     }
 
-    /// Whether a variable lies at an address that is no more than the head of a list.
-    fn is_list_variable(&self, at: Va) -> bool {
-        let symbol = self.kernel.symbols.symbolize(at);
-        symbol.is_some_and(|symbol| {
-            symbol.offset == 0 && symbol.size.is_some_and(|size| size <= LIST_VARIABLE_BYTES)
-        })
+    /// How many bytes the variable has at most that begins at an address.
+    fn variable_bytes(&self, at: Va) -> Option<u64> {
+        self.kernel.symbols.symbolize(at).filter(|symbol| symbol.offset == 0)?.size
     }
 
     /// A reference at another place instead, if that may keep the object.

@@ -7,7 +7,12 @@ use sysak_base::Va;
 use sysak_heap::Heap;
 use sysak_infer::code_of;
 use sysak_kernel::Kernel;
-use sysak_kernel::shape::{FieldPlace, LinkPlaces, TASK_CACHE, holding_caches, is_inode_cache};
+use sysak_kernel::modules::find_shared_links;
+use sysak_kernel::shape::{
+    FieldPlace, LinkPlaces, TASK_CACHE, finding_cache, holding_caches, is_inode_cache,
+};
+
+use crate::place::Places;
 
 /// Both words of a link.
 const LINK_BYTES: u64 = 16;
@@ -27,10 +32,14 @@ pub(crate) struct OwnershipRules {
     index_links: Vec<Vec<FieldPlace>>,
     /// By cache: where in its objects words stand that lead to what is above or beside.
     leading_away: Vec<Vec<FieldPlace>>,
-    /// By cache: the only caches whose objects hold its objects; `None` for any.
+    /// By cache: the caches whose objects may hold its objects; `None` means every cache.
     held_by: Vec<Option<HashSet<u16>>>,
     /// By cache: whether parts of our own process may be among its objects.
     is_own: Vec<bool>,
+    /// By cache: the caches whose objects are an index of its objects, and hold none of them.
+    found_by: Vec<Vec<u16>>,
+    /// Pointers in each `struct module` to the kset of all modules, by address in the direct map.
+    shared_links: HashSet<Va>,
     /// Where the kernel's own code lies.
     pub(crate) code: Option<(Va, Va)>,
     /// Heads of lists of objects of one cache.
@@ -40,8 +49,8 @@ pub(crate) struct OwnershipRules {
 }
 
 impl OwnershipRules {
-    /// The rules; `systems` says by cache where inodes lead to their file system, and `own` are parts of our
-    /// own process beside its threads.
+    /// Finds the rules. `systems` has the offset of the superblock pointer in the inodes of each cache; `own`
+    /// has the addresses of our own process's objects, its threads excepted.
     pub(crate) fn find(
         kernel: &Kernel<'_>,
         heap: &Heap,
@@ -53,6 +62,7 @@ impl OwnershipRules {
             index_links: vec![Vec::new(); caches],
             leading_away: vec![Vec::new(); caches],
             held_by: vec![None; caches],
+            found_by: vec![Vec::new(); caches],
             is_own: heap.caches.iter().map(|cache| cache.has_name(TASK_CACHE)).collect(),
             code: code_of(kernel.symbols),
             ..OwnershipRules::default()
@@ -77,8 +87,23 @@ impl OwnershipRules {
                 let by = by.iter().flat_map(|name| caches_named(heap, name)).collect();
                 rules.held_by[usize::from(cache)] = Some(by);
             }
+            if let Some(by) = finding_cache(&info.name) {
+                rules.found_by[usize::from(cache)].extend(caches_named(heap, by));
+            }
         }
         rules
+    }
+
+    /// Adds the pointers to the kset of all modules.
+    pub(crate) fn with_modules(
+        mut self,
+        kernel: &Kernel<'_>,
+        places: &Places<'_, '_>,
+    ) -> OwnershipRules {
+        let links = find_shared_links(kernel.memory, kernel.types, kernel.symbols);
+        let pieces = links.into_iter().flat_map(|at| places.direct_map_pieces(at, 8));
+        self.shared_links = pieces.map(|(at, _)| at).collect();
+        self
     }
 
     /// Whether a link into a shared table stands at an offset of a cache's objects. Other structs may
@@ -93,9 +118,16 @@ impl OwnershipRules {
         self.leading_away[usize::from(cache)].iter().any(is_within)
     }
 
+    /// Whether a word is a module's pointer to the kset of all modules, or a link to its other members.
+    pub(crate) fn leads_to_shared(&self, at: Va) -> bool {
+        self.shared_links.contains(&at)
+    }
+
     /// Whether objects of one cache may be held by objects of another.
     pub(crate) fn may_hold(&self, held: u16, by: u16) -> bool {
-        self.held_by[usize::from(held)].as_ref().is_none_or(|caches| caches.contains(&by))
+        let is_found_by = self.found_by[usize::from(held)].contains(&by);
+        let held_by = self.held_by[usize::from(held)].as_ref();
+        !is_found_by && held_by.is_none_or(|caches| caches.contains(&by))
     }
 
     /// Whether parts of our own process may be among a cache's objects.

@@ -227,7 +227,7 @@ impl<'a, 'k> Places<'a, 'k> {
         let pointers = offsets.map(|offset| Va(at.0.wrapping_sub(*offset)));
         pointers.into_iter().find(|pointer| {
             let is_static = pointer.0 < PER_CPU_BYTES || kernel.is_image(*pointer);
-            let symbol = kernel.symbols.symbolize_per_cpu(*pointer).filter(|_| is_static);
+            let symbol = is_static.then(|| kernel.symbols.symbolize_per_cpu(*pointer)).flatten();
             symbol.is_some_and(|symbol| symbol.size.is_some_and(|size| symbol.offset < size))
         })
     }

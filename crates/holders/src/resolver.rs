@@ -54,7 +54,8 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         let cgroup_states = cgroups.states.iter().filter_map(object).collect();
         let timers = Timers::find(kernel);
         let named = Named::find(kernel, &snapshot.heap);
-        let rules = OwnershipRules::find(kernel, &snapshot.heap, &named.system_at, &processes.ours);
+        let rules = OwnershipRules::find(kernel, &snapshot.heap, &named.system_at, &processes.ours)
+            .with_modules(kernel, &places);
         let root_names = RootNames::default();
         HolderResolver {
             kernel,

@@ -9,9 +9,9 @@ use sysak_heap::Object;
 
 use crate::ReferenceKind;
 
-/// A component from whose objects so many are expected to be searched for speaks for itself.
+/// A component with an expected sample of at least so many objects is a stratum of its own.
 const LARGE: u64 = 4;
-/// Of what is pointed at from a rare kind of place, so many are searched for all the same.
+/// The smallest sample of a stratum, so that rare kinds of references are seen, too.
 const LEAST_SAMPLE: u64 = 32;
 
 /// Objects whose sample speaks for all of them: those of a large component, or of the small ones that are

@@ -45,6 +45,8 @@ const TEMPERATURE: f64 = 1.5;
 const OF_ITS_MODULE: f64 = 4.0;
 const OF_A_MODULE: f64 = -1.0;
 const SELDOM: f64 = -4.0;
+/// The score of a type that one of a merged cache's names tells, where the content speaks for it, too.
+const OF_ITS_NAMES: f64 = 4.0;
 /// Scores that are stored for repeated use.
 const MOST_FITS: usize = 1 << 18;
 /// Evidence from this weight on is returned with a candidate.
@@ -151,6 +153,11 @@ impl<'w> Inference<'w> {
         let samples: Vec<Sample> =
             objects.iter().take(SAMPLE).filter_map(|object| self.sample(*object)).collect();
         let Some(first) = samples.first() else { return Vec::new() };
+        let of_names = self.known.of_names(self.view.heap.slabs[first.object.slab as usize].cache);
+        let by_name = |id: TypeId, own: f64| match own > UNKNOWN_SCORE && of_names.contains(&id) {
+            true => OF_ITS_NAMES,
+            false => 0.0,
+        };
         let few = &samples[..samples.len().min(FIRST_SAMPLE)];
         let all = self.possible_types(first.object).into_iter();
         let mut scored: Vec<Scored> = all.map(|id| Scored { id, score: 0.0 }).collect();
@@ -161,7 +168,8 @@ impl<'w> Inference<'w> {
             if sample.len() > compared {
                 compared = sample.len();
                 for one in &mut scored {
-                    one.score = self.average_score(one.id, sample) + self.prior(one.id, modules);
+                    let own = self.average_score(one.id, sample);
+                    one.score = own + self.prior(one.id, modules) + by_name(one.id, own);
                 }
                 scored.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
             }

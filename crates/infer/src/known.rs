@@ -43,6 +43,8 @@ const MOST_BEGINNINGS: usize = 1 << 16;
 #[derive(Default)]
 pub struct KnownTypes {
     caches: Vec<Option<TypeId>>,
+    /// The structs that the names of a merged cache tell, where they differ.
+    of_names: HashMap<u16, Vec<TypeId>>,
     pointers: HashMap<Object, Vec<TypedPointer>>,
     content: HashMap<Object, KnownType>,
     /// Which types begin where in which: thousands of types are compared with the same pointers.
@@ -52,11 +54,23 @@ pub struct KnownTypes {
 impl KnownTypes {
     /// The types that caches' names tell, without the caches of `hidden`.
     pub fn by_caches(types: &Types, heap: &Heap, hidden: &[u16]) -> KnownTypes {
-        let caches = heap.caches.iter().enumerate().map(|(index, cache)| {
-            let has_name = cache.class == Class::Slab && !hidden.contains(&(index as u16));
-            has_name.then(|| type_of_cache(types, cache)).flatten()
-        });
-        KnownTypes { caches: caches.collect(), ..KnownTypes::default() }
+        let mut known =
+            KnownTypes { caches: vec![None; heap.caches.len()], ..KnownTypes::default() };
+        for (index, cache) in (0..).zip(&heap.caches) {
+            if cache.class != Class::Slab || hidden.contains(&index) {
+                continue;
+            }
+            let told = types_of_cache(types, cache);
+            match told[..] {
+                [Some(first), ref others @ ..] if others.iter().all(|one| *one == Some(first)) => {
+                    known.caches[usize::from(index)] = Some(first);
+                }
+                _ => {
+                    known.of_names.insert(index, told.into_iter().flatten().collect());
+                }
+            }
+        }
+        known
     }
 
     /// The type that a cache's name tells.
@@ -82,6 +96,11 @@ impl KnownTypes {
             known.insert(key, begins);
         }
         begins
+    }
+
+    /// The structs that the names of a merged cache tell, where they differ.
+    pub(crate) fn of_names(&self, cache: u16) -> &[TypeId] {
+        self.of_names.get(&cache).map_or(&[], Vec::as_slice)
     }
 
     /// The type of an object, where it is known.
@@ -133,14 +152,13 @@ impl KnownTypes {
     }
 }
 
-/// The one type that all names of a cache tell.
-fn type_of_cache(types: &Types, cache: &sysak_heap::Cache) -> Option<TypeId> {
-    let mut all = std::iter::once(&cache.name).chain(&cache.aliases);
+/// What each name of a cache tells; nothing where one is of a general cache.
+fn types_of_cache(types: &Types, cache: &sysak_heap::Cache) -> Vec<Option<TypeId>> {
+    let all = std::iter::once(&cache.name).chain(&cache.aliases);
     if all.clone().any(|name| names::is_general(name)) {
-        return None;
+        return Vec::new();
     }
-    let first = names::of_cache(types, all.next()?, cache.object_size)?;
-    all.all(|name| names::of_cache(types, name, cache.object_size) == Some(first)).then_some(first)
+    all.map(|name| names::of_cache(types, name, cache.object_size)).collect()
 }
 
 /// The type of an object of `object_size` bytes by a pointer to its start, declared as one to

@@ -218,6 +218,27 @@ fn a_caches_name_tells_unless_it_is_hidden() {
 }
 
 #[test]
+fn of_a_merged_cache_the_names_strengthen_only_what_the_content_says() {
+    let merged = |names: [&str; 2]| {
+        let mut heap = heap(names[0]);
+        heap.caches[2].aliases = vec![names[1].into()];
+        heap
+    };
+    let (told, other) = (merged(["decoy_2", "event"]), merged(["other", "another"]));
+    // Without their owner the objects are told less well.
+    let unclear = |heap: &Heap| {
+        let mut ram = events(heap, 2);
+        (0..8).for_each(|index| ram.put(heap.object_va(object(2, index)), &[0]));
+        infer(&ram, heap, &[], 2)
+    };
+    let (by_name, alone) = (unclear(&told), unclear(&other));
+    assert_eq!((by_name[0].0.as_str(), alone[0].0.as_str()), ("event", "event"));
+    assert!(by_name[0].1 > 0.9 && alone[0].1 < 0.9, "{by_name:?} {alone:?}");
+    let blank = infer(&Ram(vec![0; 8 << 12]), &told, &[], 2);
+    assert!(blank.iter().all(|one| one.1 < 0.5), "{blank:?}");
+}
+
+#[test]
 fn members_are_named_by_their_path() {
     let types = types();
     let event = types.named("event").next().unwrap();

@@ -105,6 +105,26 @@ pub fn head_of(
     None
 }
 
+/// Whether the chain of links before `link` comes back to it, and all on the way are members.
+pub fn comes_back(
+    memory: &dyn Memory,
+    link: Va,
+    limit: usize,
+    is_member: &dyn Fn(Va) -> bool,
+) -> bool {
+    let mut at = link;
+    for _ in 0..limit {
+        let before = memory.read_u64(at.at(8)).ok().map(Va);
+        let leads_here = |before: &Va| memory.read_u64(*before) == Ok(at.0);
+        match before.filter(leads_here) {
+            Some(before) if before == link => return true,
+            Some(before) if is_member(before) => at = before,
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// The topmost node of the tree that a node is part of; `None` where the way up is broken.
 pub fn top_of(memory: &dyn Memory, node: Va) -> Option<Va> {
     let mut at = node;
@@ -206,6 +226,17 @@ mod tests {
         assert_eq!([0x2000, 0x3000, 0x4000].map(|at| tree.link(at)), [Some(Link::Up); 3]);
         assert_eq!(tree.link(0x100), None);
         assert_eq!(top_of(&tree, Va(0x4000)), Some(Va(0x1000)));
+    }
+
+    #[test]
+    fn a_list_comes_back_to_where_it_began_unless_something_else_is_in_it_or_it_is_torn() {
+        let mut ring = Words::ring(&[0x1000, 0x2000, 0x3000]);
+        let comes_back =
+            |ring: &Words, limit, other| comes_back(ring, Va(0x1000), limit, &|at| at.0 != other);
+        assert!(comes_back(&ring, 99, 0) && comes_back(&ring, 3, 0x1000));
+        assert!(!comes_back(&ring, 99, 0x2000) && !comes_back(&ring, 2, 0));
+        ring.put(0x3000, &[0x5000]);
+        assert!(!comes_back(&ring, 99, 0));
     }
 
     #[test]

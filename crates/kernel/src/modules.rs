@@ -102,6 +102,21 @@ pub fn find_out_of_tree(
     Some(walk.seen.into_iter().filter_map(name).collect())
 }
 
+/// The words of loaded modules that lead to what all of them share: no module holds that.
+pub fn find_shared_links(memory: &dyn Memory, types: &TypeInfo, symbols: &Kallsyms) -> Vec<Va> {
+    let (Ok(shape), Some(head)) = (ModuleShape::resolve(types), find_modules(symbols)) else {
+        return Vec::new();
+    };
+    let words = shape.shared.iter().flat_map(|place| (place.at..place.at + place.bytes).step_by(8));
+    let words: Vec<u64> = words.collect();
+    let links = walk_list(memory, head, MAX_MODULES).seen.into_iter();
+    let words_of = |link: Va| {
+        let at = Va(link.0.wrapping_sub(shape.list));
+        words.iter().map(move |word| at.at(*word))
+    };
+    links.flat_map(words_of).collect()
+}
+
 /// `None` for a module that is not laid out yet.
 fn read_module(
     memory: &dyn Memory,

@@ -68,14 +68,36 @@ pub fn ask(
     let mut opinion = Opinion::default();
     opinion.caches.extend(caches.iter().map(|cache| (*cache, Hidden::default())));
     let mut left = caches.to_vec();
-    // One pass for both: most that is accused is lost, and held in no shape.
-    let [wide, narrow] = snapshot.find_hidden(kernel, &left, [Width::Wide, Width::Narrow], cancel);
-    if !opinion.judge(kernel, snapshot, tallies, (Width::Wide, &wide), &mut left, cancel) {
-        opinion.judge(kernel, snapshot, tallies, (Width::Narrow, &narrow), &mut left, cancel);
-    } else if !left.is_empty() && !cancel.is_set() {
-        // What was cleared is memory in use now, and leads to others.
-        let [narrow] = snapshot.find_hidden(kernel, &left, [Width::Narrow], cancel);
-        opinion.judge(kernel, snapshot, tallies, (Width::Narrow, &narrow), &mut left, cancel);
+    let mut search = snapshot.search_hidden(kernel, &left, cancel);
+    for width in [Width::Wide, Width::Narrow] {
+        if left.is_empty() || cancel.is_set() {
+            break;
+        }
+        if opinion.has_cleared() {
+            // What was cleared is memory in use now, and leads to others.
+            snapshot.go_on_searching(kernel, &mut search, cancel);
+        }
+        let found = search.found(&snapshot.hidden_question(kernel, &left, cancel), width);
+        if found.interrupted {
+            break;
+        }
+        opinion.note(&found);
+        let is_cleared = |cache: &u16| {
+            clears(width, tallies[usize::from(*cache)].unreachable, count(&found, *cache))
+        };
+        let cleared: Vec<u16> = left.iter().copied().filter(is_cleared).collect();
+        if cleared.is_empty() {
+            continue;
+        }
+        let before = tallies.clone();
+        clear(kernel, snapshot, &found, &cleared, cancel);
+        *tallies = tally(&snapshot.heap);
+        for (cache, hidden) in &mut opinion.caches {
+            let lost = |tallies: &[Tally]| tallies[usize::from(*cache)].unreachable;
+            hidden.cleared += lost(&before).saturating_sub(lost(tallies));
+        }
+        left.retain(|cache| !cleared.contains(cache));
+        left.retain(|cache| tallies[usize::from(*cache)].unreachable > 0);
     }
     for hidden in opinion.caches.values_mut() {
         hidden.references.sort_by_key(|one| (std::cmp::Reverse(one.objects), one.shape));
@@ -118,38 +140,9 @@ fn clear(
 }
 
 impl Opinion {
-    /// Takes down what was found, and clears those caches that it clears; they are no longer among those `left`.
-    /// True where any was cleared. What was found by a search that was ended early counts for nothing.
-    fn judge(
-        &mut self,
-        kernel: &Kernel<'_>,
-        snapshot: &mut Snapshot,
-        tallies: &mut Vec<Tally>,
-        (width, found): (Width, &Found),
-        left: &mut Vec<u16>,
-        cancel: &Cancel,
-    ) -> bool {
-        if found.interrupted {
-            return false;
-        }
-        self.note(found);
-        let is_cleared = |cache: &u16| {
-            clears(width, tallies[usize::from(*cache)].unreachable, count(found, *cache))
-        };
-        let cleared: Vec<u16> = left.iter().copied().filter(is_cleared).collect();
-        if cleared.is_empty() {
-            return false;
-        }
-        let before = tallies.clone();
-        clear(kernel, snapshot, found, &cleared, cancel);
-        *tallies = tally(&snapshot.heap);
-        for (cache, hidden) in &mut self.caches {
-            let lost = |tallies: &[Tally]| tallies[usize::from(*cache)].unreachable;
-            hidden.cleared += lost(&before).saturating_sub(lost(tallies));
-        }
-        left.retain(|cache| !cleared.contains(cache));
-        left.retain(|cache| tallies[usize::from(*cache)].unreachable > 0);
-        true
+    /// Whether it cleared an object.
+    pub fn has_cleared(&self) -> bool {
+        self.caches.values().any(|hidden| hidden.cleared > 0)
     }
 
     fn note(&mut self, found: &Found) {

@@ -46,8 +46,11 @@ pub fn find_suspects(
     let all = Some(clear_written(seen, kernel));
     *tallies = tally(&seen.heap);
     let opinion = second_opinion(seen, tallies, kernel, plan, scope, cancel);
-    let is_suspect =
-        opinion.is_some() && !leaking_caches(seen, tallies, kernel, plan, scope, cancel).is_empty();
+    // Where it cleared nothing, the caches that it was asked about are suspect as before.
+    let is_suspect = opinion.as_ref().is_some_and(|opinion| {
+        !opinion.has_cleared()
+            || !leaking_caches(seen, tallies, kernel, plan, scope, cancel).is_empty()
+    });
     FirstSuspects { all, is_suspect, opinion }
 }
 

@@ -7,6 +7,7 @@
 //! never below the kernel's half, beyond its image, or between two modules.
 
 mod image;
+mod per_cpu;
 mod places;
 mod proc;
 mod search;
@@ -154,16 +155,6 @@ impl Kallsyms {
     pub fn symbolize_return(&self, at: Va) -> Option<Symbol<'_>> {
         let call = self.symbolize(Va(at.0.wrapping_sub(1)))?;
         Some(Symbol { offset: call.offset + 1, ..call })
-    }
-
-    /// The static variable that a per-CPU pointer points into. Before v6.15 these pointers are
-    /// small numbers, so that any other word must not be looked up here. What lies behind them was
-    /// allocated, and has no name.
-    pub fn symbolize_per_cpu(&self, pointer: Va) -> Option<Symbol<'_>> {
-        let symbol = self.reaching(pointer)?;
-        let is_behind = self.find("__per_cpu_end").is_some_and(|end| pointer >= end);
-        // Modules have theirs behind the kernel's own.
-        (!is_behind || symbol.module.is_some()).then_some(symbol)
     }
 
     fn reaching(&self, at: Va) -> Option<Symbol<'_>> {

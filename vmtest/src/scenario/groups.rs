@@ -1,8 +1,6 @@
 //! Control groups, some of them removed: they must be named as the holders of what the kernel keeps of
 //! their directories and files.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 
 use super::Stage;
@@ -93,9 +91,8 @@ fn expect(
 
 /// What `sysak inspect cache` says of a cache.
 fn inspect(stage: &mut Stage, cache: &str) -> Result<Finding> {
-    let command = format!("sysak inspect cache {cache} --format json");
-    let output = stage.guest.run(&command, Duration::from_secs(stage.args.timeout_s))?;
+    let output = stage.inspect_cache(cache)?;
     let mut parsed: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("{command}: {}", output.errors()))?;
+        .with_context(|| format!("sysak inspect cache {cache}: {}", output.errors()))?;
     Ok(serde_json::from_value(parsed["cache"].take())?)
 }

@@ -1,10 +1,12 @@
 //! Objects that no aligned pointer leads to: rings of physical addresses whose buffers are replaced, pages with
-//! offsets, packed structures, distances. None of them may be accused. Then a module loses objects that a log and
+//! offsets, packed structures, distances; and what the rings of real network drivers have under traffic. None of
+//! them may be accused. Then a module loses objects that a log and
 //! counters seem to hold, and must be accused. Live and from the vmcore of the same guest.
 
 use anyhow::Result;
 
 use super::Stage;
+use crate::qemu::NETWORK_DEVICES;
 use crate::sysak::Report;
 use crate::truth::Truth;
 
@@ -31,6 +33,7 @@ const HOLDING: [Held; 5] = [
 const LOSING: &str = "stale";
 
 pub fn run(stage: &mut Stage) -> Result<()> {
+    network(stage)?;
     let mut truths = Vec::new();
     for held in &HOLDING {
         truths.push(stage.guest.load(held.module)?);
@@ -51,6 +54,18 @@ pub fn run(stage: &mut Stage) -> Result<()> {
     }
     truths.push(lost);
     vmcore(stage)
+}
+
+/// Real drivers with rings of physical addresses, under traffic for as long as the guest lives.
+fn network(stage: &mut Stage) -> Result<()> {
+    let drivers = stage.guest.start_network()?;
+    let got: Vec<String> =
+        drivers.iter().map(|(driver, packets)| format!("{packets} {driver}")).collect();
+    let ok =
+        drivers.len() == NETWORK_DEVICES.len() && drivers.iter().all(|(_, packets)| *packets > 0);
+    let wanted = format!("packets by {} drivers", NETWORK_DEVICES.len());
+    stage.check("hidden: network", "its devices receive", &wanted, &got.join(", "), ok);
+    Ok(())
 }
 
 /// Other tasks write over what is left of the loading one.

@@ -3,8 +3,9 @@
 //! them, both readers, the kernel's own counts, the vmcore, and whose the memory is; the same for memory
 //! that is no slab object; counted objects of which references are lost; whose the memory is, under more loads of
 //! user space; watching allocations where nothing is lost; watching modules that go on losing slab objects; and such
-//! that go on losing other memory.
+//! that go on losing other memory; and, for as long as is asked for, busy guests in which nothing is lost.
 
+mod busy;
 mod classes;
 mod counted;
 mod counts;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::agent::Output;
 use crate::args::Args;
 use crate::checks::Checks;
 use crate::distro::Kernel;
@@ -67,6 +69,10 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     if going_on::wanted(args) {
         boot(kernel, args, checks, Threads::One, going_on::run)?;
     }
+    if args.wants("busy") {
+        boot(kernel, args, checks, Threads::Two, busy::looks)?;
+        boot(kernel, args, checks, Threads::One, busy::watches)?;
+    }
     Ok(())
 }
 
@@ -97,6 +103,11 @@ fn by_looks(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// The part of a kept file's name that tells the scenario.
+fn file_name(scenario: &str) -> String {
+    scenario.replace(": ", ".").replace([',', ' '], "-")
+}
+
 /// What every scenario works with.
 struct Stage<'a> {
     kernel: &'a Kernel,
@@ -121,6 +132,12 @@ impl Stage<'_> {
         Ok(fs::write(folder.join(format!("{}.{name}", self.kernel.name)), report)?)
     }
 
+    /// Runs `sysak inspect cache` in the guest; JSON where the kernel has that cache.
+    fn inspect_cache(&mut self, cache: &str) -> Result<Output> {
+        let command = format!("sysak inspect cache {cache} --format json");
+        self.guest.run(&command, Duration::from_secs(self.args.timeout_s))
+    }
+
     /// Runs `sysak memleak` in the guest, by looks at memory alone; `None`, and a failed check, where
     /// it gives no report.
     fn look(&mut self, scenario: &str, options: &str) -> Result<Option<(i32, Report)>> {
@@ -134,6 +151,7 @@ impl Stage<'_> {
     fn diagnose_by(&mut self, scenario: &str, command: &str) -> Result<Option<(i32, Report)>> {
         let patience = Duration::from_secs(self.args.timeout_s + 30);
         let output = self.guest.run(command, patience)?;
+        self.keep(&format!("{}.json", file_name(scenario)), &output.stdout)?;
         Ok(self.judge_report(scenario, output.code, &output.stdout, &output.errors()))
     }
 
@@ -168,6 +186,14 @@ impl Stage<'_> {
         let got = format!("{} (exit {code})", report.verdict);
         let ok = code == 0 && report.verdict == "no_leak";
         self.check(scenario, "verdict", "no_leak (exit 0)", &got, ok);
+        self.expect_few_accused(scenario, report, &[]);
+    }
+
+    /// A look that could not tell is none that accuses.
+    fn expect_nobody_accused(&mut self, scenario: &str, code: i32, report: &Report) {
+        let got = format!("{} (exit {code})", report.verdict);
+        let ok = report.verdict != "leak";
+        self.check(scenario, "verdict", "no leak found", &got, ok);
         self.expect_few_accused(scenario, report, &[]);
     }
 

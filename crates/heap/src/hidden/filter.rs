@@ -7,7 +7,7 @@
 //! **Invariant:** no reference to a suspect is dismissed.
 
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, VaRange};
-use wide::{i8x16, i16x8, i16x16, i32x4, i32x8};
+use wide::{i8x16, i16x8, i16x16, i32x4, i32x8, u64x2};
 
 use super::shapes::{self, Encoding, SHIFTS, short};
 use crate::{Heap, PageSet};
@@ -26,7 +26,7 @@ const POINTERS: Span = Span::new(0xffff_8000, 0xffff_fdff);
 /// The upper halves of pointers that have no tag.
 const UNTAGGED: Span = Span::new(0xffff_0000, u32::MAX);
 /// Parts of the direct map that suspects lie in, with the largest gaps between them.
-const PARTS: usize = 4;
+const PARTS: usize = 2;
 /// Halves of a block, a bit each: all, and those that are the lower or the upper half of an aligned word.
 const ALL: u32 = 0xffff;
 const LOWER: u32 = 0x5555;
@@ -87,7 +87,8 @@ impl<'a> Filter<'a> {
     #[inline]
     pub(super) fn may(&self, block: &Block) -> May {
         let lines = [line(block, 0), line(block, 16), line(block, 32), line(block, 48)];
-        let all = lines[0] | lines[1] | lines[2] | lines[3];
+        // A reference that begins in a block may have nothing but zeros there.
+        let all = lines[0] | lines[1] | lines[2] | lines[3] | line(block, BLOCK);
         if all == i32x4::ZERO {
             return May::default();
         }
@@ -222,23 +223,18 @@ impl Lanes {
     #[inline(always)]
     fn of(&self, block: &Block, lines: [i32x4; 4], behind: [u32; 2]) -> Found {
         let lower_bits = i32x4::splat(0xffff);
-        let [one, two, three, four] = self.low;
-        let low = mask(each(lines, |halves| {
-            one.out(halves) & two.out(halves) & three.out(halves) & four.out(halves)
-        }));
+        let [one, two] = self.low;
+        let low = mask(each(lines, |halves| one.out(halves) & two.out(halves)));
         let high = mask(each(lines, |halves| self.high.out(halves & lower_bits)));
         let is_low = self.low.iter().fold(false, |any, part| any | part.has(behind[0]));
         let low = !low & ALL | u32::from(is_low) << 16;
         let high = !high & ALL | u32::from(self.high.has(behind[0] & 0xffff)) << 16;
         let pointers = !mask(each(lines, |halves| POINTERS.out(halves))) & ALL;
         let pointers = pointers | u32::from(POINTERS.has(behind[1])) << 17;
-        let others = mask(each(lines, |halves| {
-            let tagged = self.tagged.out(halves & lower_bits) | !UNTAGGED.out(halves);
-            let encoded = self.complements.out(halves) & self.shifted.out(halves) & tagged;
-            encoded & self.struct_pages.out(halves)
-        }));
+        let [a, b, c, d] = lines;
+        let encoded = self.is_encoded(uppers(a, b)) || self.is_encoded(uppers(c, d));
         let is_pair = |pair: &Option<Pair>| pair.as_ref().is_some_and(|pair| pair.is_in(block));
-        let others = !others & UPPER != 0 || is_pair(&self.pairs[0]) || is_pair(&self.pairs[1]);
+        let others = encoded || is_pair(&self.pairs[0]) || is_pair(&self.pairs[1]);
         // The lower half of a pointer is no number of 32 bits.
         let numbers = !(pointers >> 1 & LOWER) & ALL;
         let [three_bits, eight_bits] = self.narrow;
@@ -252,6 +248,21 @@ impl Lanes {
             others,
         }
     }
+
+    /// Whether any of some upper halves may be that of a complement, a shifted or tagged pointer, or a page.
+    #[inline(always)]
+    fn is_encoded(&self, halves: i32x4) -> bool {
+        let tagged = self.tagged.out(halves & i32x4::splat(0xffff)) | !UNTAGGED.out(halves);
+        let out = self.complements.out(halves) & self.shifted.out(halves) & tagged;
+        (out & self.struct_pages.out(halves)).to_bitmask() != 0xf
+    }
+}
+
+/// The upper halves of four words.
+#[inline(always)]
+fn uppers(two: i32x4, more: i32x4) -> i32x4 {
+    let [two, more]: [u64x2; 2] = bytemuck::cast([two, more]);
+    bytemuck::cast(two >> 32u32 | more & u64x2::splat(!0 << 32))
 }
 
 /// The first and the last address of a range.

@@ -12,9 +12,10 @@ use sysak_base::{PAGE_SIZE, Ranges, Va, VaRange};
 use super::Question;
 use super::filter::{BEYOND, BLOCK, Filter, bits};
 use super::reader::Reader;
-use super::shapes::{Encoding, OFFSET_PLACES, SHIFTS, Space, WIDEST, Width, long, short};
+use super::shapes::{Encoding, OFFSET_PLACES, SHIFTS, Space, WIDEST, long, short};
 use super::wanted::Wanted;
 use crate::marking::Roots;
+use crate::states::States;
 use crate::{Class, Object, never_followed};
 
 /// More places than this are not kept: 24 MiB.
@@ -30,9 +31,10 @@ const PAGE: usize = PAGE_SIZE as usize;
 pub(super) struct Hit {
     pub(super) at: Va,
     pub(super) encoding: Encoding,
+    pub(super) to: Object,
 }
 
-/// What a scan gave.
+/// What was found so far.
 #[derive(Default)]
 pub(super) struct Scanned {
     /// By the width of the references.
@@ -40,41 +42,6 @@ pub(super) struct Scanned {
     pub(super) narrow: Vec<Hit>,
     pub(super) bytes: u64,
     pub(super) interrupted: bool,
-}
-
-/// Scans the roots and all reachable objects for references of some widths.
-pub(super) fn scan<'a>(
-    question: &'a Question<'a>,
-    wanted: &'a Wanted<'a>,
-    roots: Roots<'_>,
-    widths: &[Width],
-) -> Scanned {
-    let mut scanner = Scanner {
-        question,
-        wanted,
-        filter: Filter::new(question.heap, wanted.pages(), wanted.linear, wanted.areas),
-        space: Space::of(question.heap),
-        of_width: [Width::Wide, Width::Narrow].map(|width| widths.contains(&width)),
-        left_out: roots.left_out,
-        pending: Vec::new(),
-        done: Scanned::default(),
-    };
-    let mut reader = Reader::new(question);
-    for range in roots.memory(question.heap.page_offset()) {
-        scanner.region(range, &mut reader);
-        if scanner.done.interrupted {
-            return scanner.done;
-        }
-    }
-    let mut pages = Vec::new();
-    for slab in 0..question.heap.slabs.len() as u32 {
-        if slab.is_multiple_of(256) && question.cancel.is_set() {
-            scanner.done.interrupted = true;
-            break;
-        }
-        scanner.slab(slab, &mut reader, &mut pages);
-    }
-    scanner.done
 }
 
 /// Blocks of a page that may lead to a suspect, a bit each, by the width of the reference.
@@ -97,19 +64,67 @@ impl Blocks {
     }
 }
 
-struct Scanner<'a> {
+/// Looks through memory.
+pub(super) struct Scanner<'a> {
     question: &'a Question<'a>,
-    wanted: &'a Wanted<'a>,
+    wanted: &'a Wanted,
     filter: Filter<'a>,
     space: Space,
-    /// Whether wide references are looked for, and whether narrow ones are.
-    of_width: [bool; 2],
     left_out: &'a Ranges,
     pending: Vec<Hit>,
-    done: Scanned,
+    done: &'a mut Scanned,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
+    pub(super) fn new(
+        question: &'a Question<'a>,
+        wanted: &'a Wanted,
+        left_out: &'a Ranges,
+        done: &'a mut Scanned,
+    ) -> Scanner<'a> {
+        Scanner {
+            question,
+            wanted,
+            filter: Filter::new(question.heap, wanted.pages(), wanted.linear, wanted.areas),
+            space: Space::of(question.heap),
+            left_out,
+            pending: Vec::new(),
+            done,
+        }
+    }
+
+    /// The roots and all reachable objects.
+    pub(super) fn all(&mut self, roots: Roots<'_>) {
+        let mut reader = Reader::new(self.question);
+        for range in roots.memory(self.question.heap.page_offset()) {
+            self.region(range, &mut reader);
+            if self.done.interrupted {
+                return;
+            }
+        }
+        self.slabs(&mut reader, None);
+    }
+
+    /// Objects that were not reached in these states, and are reachable now.
+    pub(super) fn reached_since(&mut self, states: &States) {
+        self.slabs(&mut Reader::new(self.question), Some(states));
+    }
+
+    /// The objects that were reached, of all slabs.
+    fn slabs(&mut self, reader: &mut Reader<'_>, since: Option<&States>) {
+        let heap = self.question.heap;
+        let mut pages = Vec::new();
+        for slab in 0..heap.slabs.len() as u32 {
+            if slab.is_multiple_of(256) && self.question.cancel.is_set() {
+                self.done.interrupted = true;
+                return;
+            }
+            if heap.has_reached(since, slab) {
+                self.slab(slab, since, reader, &mut pages);
+            }
+        }
+    }
+
     fn region(&mut self, range: VaRange, reader: &mut Reader<'_>) {
         let most = (self.question.memory.best_read_bytes() as u64).max(PAGE_SIZE);
         for piece in range.pieces(most) {
@@ -141,33 +156,34 @@ impl Scanner<'_> {
         }
     }
 
-    /// The reachable objects of a slab, a block or an area; per-CPU memory is among the roots.
-    fn slab(&mut self, slab: u32, reader: &mut Reader<'_>, pages: &mut Vec<Blocks>) {
+    /// Objects of a slab that were reached, a block or an area; per-CPU memory is among the roots.
+    fn slab(
+        &mut self,
+        slab: u32,
+        since: Option<&States>,
+        reader: &mut Reader<'_>,
+        pages: &mut Vec<Blocks>,
+    ) {
         let heap = self.question.heap;
         let place = heap.slabs[slab as usize];
         let range = VaRange::new(heap.slab_va(&place), place.bytes());
-        let passed_over = heap.never_followed.of_slab(slab);
         match heap.caches[usize::from(place.cache)].class {
             Class::PerCpu => {}
             Class::Page | Class::Vmalloc => {
-                let object = Object { slab, index: 0 };
-                let counts = heap.is_live(object) && !heap.is_white(object);
-                if counts && !never_followed::has(passed_over, object) {
+                let passed_over = heap.never_followed.of_slab(slab);
+                if !never_followed::has(passed_over, Object { slab, index: 0 }) {
                     self.region(range, reader);
                 }
             }
-            Class::Slab => {
-                let count = heap.count(slab);
-                if count.white < count.live {
-                    self.objects(slab, range, reader.read(range), pages);
-                }
-            }
+            Class::Slab => self.objects(slab, since, reader.read(range), pages),
         }
     }
 
-    /// The reachable objects of a slab with these bytes.
-    fn objects(&mut self, slab: u32, range: VaRange, raw: &[u8], pages: &mut Vec<Blocks>) {
+    /// The same of a slab with these bytes.
+    fn objects(&mut self, slab: u32, since: Option<&States>, raw: &[u8], pages: &mut Vec<Blocks>) {
         let heap = self.question.heap;
+        let place = &heap.slabs[slab as usize];
+        let range = VaRange::new(heap.slab_va(place), place.bytes());
         pages.clear();
         for (at, from) in (range.start().0..).step_by(PAGE).zip((0..raw.len()).step_by(PAGE)) {
             pages.push(self.blocks(Va(at), &raw[from..], PAGE.min(raw.len() - from)));
@@ -176,16 +192,14 @@ impl Scanner<'_> {
         if pages.iter().all(|blocks| blocks.is_empty()) {
             return;
         }
-        let cache = &heap.caches[usize::from(heap.slabs[slab as usize].cache)];
+        let cache = &heap.caches[usize::from(place.cache)];
         let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
         let size = (cache.object_size as usize).min(stride - pad);
         let passed_over = heap.never_followed.of_slab(slab);
-        heap.for_each_live(slab, |index| {
-            let object = Object { slab, index };
+        heap.for_each_reached(since, slab, |index| {
             let start = usize::from(index) * stride + pad;
             let end = start + size;
-            if heap.is_white(object) || end > raw.len() || never_followed::has(passed_over, object)
-            {
+            if end > raw.len() || never_followed::has(passed_over, Object { slab, index }) {
                 return;
             }
             for (page, blocks) in
@@ -213,8 +227,8 @@ impl Scanner<'_> {
                 &padded
             });
             let may = self.filter.may(block);
-            found.wide |= u64::from(may.wide & self.of_width[0]) << index;
-            found.narrow |= u64::from((may.narrow > 0) & self.of_width[1]) << index;
+            found.wide |= u64::from(may.wide) << index;
+            found.narrow |= u64::from(may.narrow > 0) << index;
             narrow += may.narrow;
         }
         // Fewer are never kept.
@@ -282,13 +296,14 @@ impl Scanner<'_> {
     ) {
         for encoding in encodings {
             let address = self.space.decode(encoding, raw.get(place..).unwrap_or_default());
-            if address.and_then(|address| self.wanted.find(address)).is_some() {
+            let heap = self.question.heap;
+            if let Some(to) = address.and_then(|address| self.wanted.find(heap, address)) {
                 let hits = match encoding {
                     Encoding::Narrow(_) => &mut self.pending,
                     _ => &mut self.done.wide,
                 };
                 if hits.len() < MOST_HITS {
-                    hits.push(Hit { at: at.at(place as u64), encoding });
+                    hits.push(Hit { at: at.at(place as u64), encoding, to });
                 }
             }
         }

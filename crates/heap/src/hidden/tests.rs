@@ -20,11 +20,19 @@ fn suspect(number: usize) -> u64 {
     (8 << 12) + 64 * number as u64
 }
 
+fn question<'a>(
+    ram: &'a Ram,
+    heap: &'a Heap,
+    caches: &'a [u16],
+    cancel: &'a Cancel,
+) -> Question<'a> {
+    Question { heap, memory: ram, caches, cancel }
+}
+
 fn ask(ram: &Ram, heap: &Heap, roots: &[u64], width: Width) -> Found {
     let cancel = Cancel::default();
-    let question = Question { heap, memory: ram, caches: &[0], cancel: &cancel };
-    let [found] = find(&question, Roots::of_pages(&page_set(roots)), [width]);
-    found
+    let question = question(ram, heap, &[0], &cancel);
+    Search::new(&question, Roots::of_pages(&page_set(roots))).found(&question, width)
 }
 
 fn found(all: &Found) -> u64 {
@@ -167,30 +175,50 @@ fn memory_that_is_left_out_is_not_read() {
     let mut ram = Ram::new(64);
     (0..100).for_each(|slot| ram.put(0x1000 + 16 * slot, suspect(slot)));
     let (heap, cancel) = (heap(&[]), Cancel::default());
-    let question = Question { heap: &heap, memory: &ram, caches: &[0], cancel: &cancel };
+    let question = question(&ram, &heap, &[0], &cancel);
     let pages = page_set(&[1]);
     let left_out = [VaRange::new(BASE.at(0x1000), 800)].into_iter().collect();
     let roots = Roots { left_out: &left_out, ..Roots::of_pages(&pages) };
-    let [wide] = find(&question, roots, [Width::Wide]);
-    assert_eq!(found(&wide), 50);
+    assert_eq!(found(&Search::new(&question, roots).found(&question, Width::Wide)), 50);
 }
 
 #[test]
-fn one_pass_for_all_widths_finds_what_a_pass_for_each_finds() {
+fn a_search_goes_on_with_what_has_become_reachable() {
     let mut ram = Ram::new(64);
-    (0..60).for_each(|slot| ram.put(0x1000 + 16 * slot, suspect(slot) | 0x7 << 60));
-    for slot in 0..90usize {
-        ram.put_bytes(0x2000 + 4 * slot, &(suspect(60 + slot) as u32 >> 3).to_le_bytes());
+    // A ring names the objects of another cache, which name the suspects by 32 bits.
+    (0..32).for_each(|slot| ram.put(0x1000 + 16 * slot, (12 << 12) + 128 * slot as u64));
+    for number in 0..32usize {
+        let at = (12 << 12) + 128 * number;
+        (0..16).for_each(|word| {
+            let to = suspect((16 * number + word) % 192) as u32 >> 3;
+            ram.put_bytes(at + 64 + 4 * word, &to.to_le_bytes());
+        });
     }
-    let heap = heap(&[]);
-    let cancel = Cancel::default();
-    let question = Question { heap: &heap, memory: &ram, caches: &[0], cancel: &cancel };
-    let pages = page_set(&[1, 2]);
-    let both = find(&question, Roots::of_pages(&pages), [Width::Wide, Width::Narrow]);
-    let alone = [Width::Wide, Width::Narrow].map(|width| ask(&ram, &heap, &[1, 2], width));
-    assert_eq!(shapes(&both[0]), [(Shape::PhysicalAddress, 60)]);
-    assert_eq!(both.each_ref().map(shapes), alone.each_ref().map(shapes));
-    assert!(found(&both[1]) >= 90);
+    let (mut heap, cancel) = (heap(&[(12, 1)]), Cancel::default());
+    let pages = page_set(&[1]);
+    let mut search = Search::new(&question(&ram, &heap, &[0, 1], &cancel), Roots::of_pages(&pages));
+    let wide = search.found(&question(&ram, &heap, &[0, 1], &cancel), Width::Wide);
+    assert_eq!(wide.holders[0].found, [(1, 32)]);
+    assert_eq!(
+        found(&search.found(&question(&ram, &heap, &[0], &cancel), Width::Wide)),
+        0,
+        "not asked about"
+    );
+    (0..32).for_each(|index| heap.reach(Object { slab: 3, index }));
+    let narrow = |search: &Search| {
+        found(&search.found(&question(&ram, &heap, &[0, 1], &cancel), Width::Narrow))
+    };
+    assert_eq!(narrow(&search), 0);
+    search.go_on(&question(&ram, &heap, &[], &cancel), &Ranges::new());
+    assert_eq!(narrow(&search), 192);
+    let read = search.found(&question(&ram, &heap, &[0], &cancel), Width::Narrow).bytes_scanned;
+    search.go_on(&question(&ram, &heap, &[], &cancel), &Ranges::new());
+    assert_eq!(
+        search.found(&question(&ram, &heap, &[0], &cancel), Width::Narrow).bytes_scanned,
+        read
+    );
+    let wide = search.found(&question(&ram, &heap, &[0, 1], &cancel), Width::Wide);
+    assert_eq!(found(&wide), 0, "they are no suspects any more");
 }
 
 #[test]

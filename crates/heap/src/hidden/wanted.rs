@@ -5,14 +5,13 @@
 use sysak_base::{Va, VaRange};
 
 use super::Question;
-use crate::{Class, Object, ObjectSet, PageSet};
+use crate::{Class, Heap, Object, ObjectSet, PageSet};
 
 /// Of more suspects, those of some slabs stand for all.
 const MOST_SUSPECTS: u64 = 1 << 20;
 
 /// The objects that references are looked for.
-pub(super) struct Wanted<'a> {
-    question: &'a Question<'a>,
+pub(super) struct Wanted {
     set: ObjectSet,
     /// Where they lie in the direct map.
     pub(super) linear: VaRange,
@@ -22,8 +21,8 @@ pub(super) struct Wanted<'a> {
     pub(super) every: u64,
 }
 
-impl<'a> Wanted<'a> {
-    pub(super) fn new(question: &'a Question<'a>) -> Wanted<'a> {
+impl Wanted {
+    pub(super) fn new(question: &Question<'_>) -> Wanted {
         let heap = question.heap;
         let of_caches = || {
             let slabs = (0..).zip(&heap.slabs);
@@ -36,7 +35,6 @@ impl<'a> Wanted<'a> {
         let all: u64 = of_caches().map(|slab| heap.count(slab).white).sum();
         let every = all.div_ceil(MOST_SUSPECTS).max(1);
         let mut wanted = Wanted {
-            question,
             set: ObjectSet::new(heap, []),
             linear: VaRange::default(),
             areas: VaRange::default(),
@@ -66,9 +64,9 @@ impl<'a> Wanted<'a> {
 
     /// The suspect that an address leads to.
     #[inline]
-    pub(super) fn find(&self, address: u64) -> Option<Object> {
+    pub(super) fn find(&self, heap: &Heap, address: u64) -> Option<Object> {
         let is_near = self.linear.contains(Va(address)) || self.areas.contains(Va(address));
-        if is_near { self.set.find(self.question.heap, address) } else { None }
+        if is_near { self.set.find(heap, address) } else { None }
     }
 }
 

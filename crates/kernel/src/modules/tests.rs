@@ -105,6 +105,18 @@ fn per_cpu_variables_at_addresses_of_the_kernel_are_named_too() {
 }
 
 #[test]
+fn the_words_that_lead_to_what_all_modules_share_are_those_of_every_module() {
+    let links = find_shared_links(&image(HEAD), &types(), &kernel_symbols());
+    let words = [("entry", 0), ("entry", 8), ("parent", 0), ("kset", 0)].map(|(member, behind)| {
+        let path = format!("mkobj.kobj.{member}");
+        Va(MODULE + types().find_field("module", &path).unwrap().offset_bytes + behind)
+    });
+    assert_eq!(links, words);
+    let none = Kallsyms::parse_proc(b"ffffffff82000100 D btf_idr\n").unwrap();
+    assert!(find_shared_links(&image(HEAD), &types(), &none).is_empty());
+}
+
+#[test]
 fn a_damaged_module_costs_only_itself() {
     let mut symbols = kernel_symbols();
     let lost = 0xffff_ffff_d000_0000;

@@ -40,8 +40,8 @@ pub use module::{
 pub use open::{OpenShape, PipeShape, SocketShape};
 pub use owner::{
     ENTRY_CACHE, FILE_CACHE, KEY_CACHE, KeyShape, LinkPlaces, MOUNT_CACHE, OwnerShape, PINNING,
-    SOCKET_BUFFER_CACHE, find_keyring_type, find_systems, holding_caches, is_inode_cache,
-    is_parked,
+    SOCKET_BUFFER_CACHE, find_keyring_type, find_systems, finding_cache, holding_caches,
+    is_inode_cache, is_parked,
 };
 pub use page::{
     FreeBlockShape, HeadPlace, HugetlbDtor, OrderPlace, PageFlags, PageKind, PageShape, PageTypes,

@@ -20,6 +20,8 @@ pub struct ModuleShape {
     pub unformed: u64,
     /// `taints`, a word of bits.
     pub taints: Option<u64>,
+    /// Links to the directory of all modules and to its other entries.
+    pub shared: Vec<FieldPlace>,
     /// Its memory.
     pub areas: ModuleAreaShape,
     /// Its static per-CPU variables, by per-CPU pointer.
@@ -27,6 +29,10 @@ pub struct ModuleShape {
     /// Its symbols, where the kernel keeps them.
     pub symbols: Option<ModuleSymbolsShape>,
 }
+
+/// The members of `struct module` that lead to what all modules share, and their bytes.
+const SHARED: [(&str, u64); 3] =
+    [("mkobj.kobj.entry", 16), ("mkobj.kobj.parent", 8), ("mkobj.kobj.kset", 8)];
 
 /// Base and size of each of a module's memory areas.
 #[derive(Clone, Debug)]
@@ -98,6 +104,12 @@ impl ModuleShape {
             state: names.need("module", "state")?,
             unformed: names.find_value("MODULE_STATE_UNFORMED").unwrap_or(3),
             taints: names.find("module", "taints"),
+            shared: SHARED
+                .iter()
+                .filter_map(|(path, bytes)| {
+                    Some(FieldPlace { at: names.find("module", path)?, bytes: *bytes })
+                })
+                .collect(),
             areas: ModuleAreaShape::resolve(names),
             per_cpu: names
                 .find("module", "percpu")

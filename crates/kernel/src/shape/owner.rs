@@ -91,8 +91,12 @@ const INDEX_LINKS: [Members; 8] = [
 /// By cache: its struct, and the members that lead to what is above it or beside it. They keep that,
 /// but nobody would look for the holder there.
 const LEADING_AWAY: [Members; 2] = [
-    ("mnt_cache", "mount", &[("mnt_parent", 8), ("mnt_master", 8), ("mnt_ns", 8)]),
-    ("kernfs_node_cache", "kernfs_node", &[("dir.root", 8)]),
+    (
+        "mnt_cache",
+        "mount",
+        &[("mnt_parent", 8), ("mnt_master", 8), ("mnt_ns", 8), ("overmount", 8), ("prev_ns", 8)],
+    ),
+    ("kernfs_node_cache", "kernfs_node", &[("parent", 8), ("__parent", 8), ("dir.root", 8)]),
 ];
 
 /// Members of every file system's inodes through which shared tables and lists find them.
@@ -104,6 +108,9 @@ const HELD_BY: [(&str, &[&str]); 3] = [
     ("uts_namespace", &["nsproxy", "inode_cache"]),
     ("mm_struct", &["task_struct"]),
 ];
+
+/// By cache of objects that a table of numbers finds: the cache of that table's nodes.
+const FOUND_BY: [(&str, &str); 1] = [("mnt_cache", "radix_tree_node")];
 
 /// Per-CPU variables that keep objects for reuse, and words of objects that are gone.
 const PARKED: [&str; 5] = [
@@ -153,6 +160,11 @@ impl LinkPlaces {
 /// The caches whose objects hold objects of this cache, where only these do.
 pub fn holding_caches(cache: &str) -> Option<&'static [&'static str]> {
     HELD_BY.iter().find(|(held, _)| *held == cache).map(|(_, by)| *by)
+}
+
+/// The cache whose objects find objects of this cache by number, and hold none of them.
+pub fn finding_cache(cache: &str) -> Option<&'static str> {
+    FOUND_BY.iter().find(|(found, _)| *found == cache).map(|(_, by)| *by)
 }
 
 /// Whether a per-CPU variable keeps objects for reuse.

@@ -39,6 +39,11 @@ messages! {
         "{objects} objects are similar: at least {percent} % of their bytes are the same, as if one place in the code allocated them all.",
         "{objects} 个 object 内容相似（至少 {percent}% 的字节相同），像是由同一处代码分配的。"
     }
+    built_alike(objects) {
+        "{objects} objects are built alike: zeros, numbers and pointers stand at the same places in them, \
+         as if one place in the code allocated them all.",
+        "{objects} 个 object 的构成相同（零、数值和指针位于相同的偏移处），像是由同一处代码分配的。"
+    }
     cache_destroyed() {
         "The owner of this cache destroyed it while these objects were left, as a module does that is unloaded: no code can free them any more.",
         "该缓存已被其所有者销毁（例如模块卸载时），而这些对象仍留在其中，已没有代码能释放它们。"

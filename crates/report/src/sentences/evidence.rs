@@ -42,8 +42,14 @@ pub(super) fn evidence(report: &Report, finding: &Finding, lang: Lang) -> Vec<Ev
         add(EvidenceKind::Hidden, text);
     }
     if let Some(similar @ 2..) = finding.similar_objects {
+        // Objects full of different pointers and numbers have few bytes in common; the verdict goes by the group.
+        let group = finding.groups.first().map_or(0, |group| group.objects);
         let percent = report.method.similarity_percent.to_string();
-        add(EvidenceKind::Similar, say::alike(lang, &count(similar), &percent));
+        let text = match group > similar {
+            true => say::built_alike(lang, &count(group)),
+            false => say::alike(lang, &count(similar), &percent),
+        };
+        add(EvidenceKind::Similar, text);
     }
     for text in growth(report, finding, lang) {
         add(EvidenceKind::Growth, text);
@@ -116,4 +122,23 @@ fn none_lost_now(report: &Report, finding: &Finding) -> bool {
         && ran
         && finding.cache.as_ref().is_some_and(follows)
         && finding.seen_functions().all(|function| function.unreachable == Some(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Group;
+
+    #[test]
+    fn objects_of_one_make_that_share_few_bytes_are_told_by_their_make() {
+        let told = |objects| {
+            let groups = vec![Group { objects, ..Group::default() }];
+            let finding = Finding { similar_objects: Some(900), groups, ..Finding::default() };
+            let all = evidence(&Report::default(), &finding, Lang::En);
+            all.into_iter().find(|one| one.kind == EvidenceKind::Similar).map(|one| one.text)
+        };
+        let begins = |text: Option<String>, with| text.is_some_and(|text| text.starts_with(with));
+        assert!(begins(told(4999), "4,999 objects are built alike"));
+        assert!(begins(told(900), "900 objects are similar"));
+    }
 }

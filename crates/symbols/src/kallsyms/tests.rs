@@ -284,3 +284,26 @@ fn per_cpu_variables_are_small_numbers_that_nothing_else_is_looked_up_by() {
     assert_eq!(symbols.symbolize_per_cpu(Va(0xffff_8880_0000_0000)), None);
     assert_eq!(name(0x3_5800), None, "allocated, whatever comes next");
 }
+
+#[test]
+fn per_cpu_variables_of_modules_lie_among_addresses_of_the_image() {
+    let text = b"ffffffff81000000 T _stext\nffffffff82c0c000 D __call_sites\n\
+                 ffffffff82d0c000 D __per_cpu_start\nffffffff82d0c040 D cpu_info\n\
+                 ffffffff82d42000 D __per_cpu_end\nffffffff82d42000 R __start_runtime\n\
+                 ffffffff82d42008 R __stop_runtime\nffffffff82d42018 R __start_other\n";
+    let mut symbols = Kallsyms::parse_proc(text).unwrap();
+    let held = ("held".to_owned(), Va(0xffff_ffff_82d4_2000), 16);
+    symbols.add_module("mod", [held].into_iter());
+    let name = |at| {
+        let symbol = symbols.symbolize_per_cpu(Va(at))?;
+        Some((symbol.name, symbol.offset, symbol.size, symbol.module))
+    };
+    let own = 0xffff_ffff_82d0_c048;
+    assert_eq!(name(own), Some(("cpu_info", 8, Some(0x3_5fc0), None)));
+    let held = |offset| Some(("held", offset, Some(16), Some("mod")));
+    assert_eq!(name(0xffff_ffff_82d4_2000), held(0), "not the image's symbols there");
+    assert_eq!(name(0xffff_ffff_82d4_2008), held(8), "and not the one between");
+    assert_eq!(name(0xffff_ffff_82d4_2010), None, "behind its end");
+    assert_eq!(name(0xffff_ffff_82c0_c100), None, "an address of the image is no per-CPU pointer");
+    assert_eq!(name(0xffff_ffff_82d4_3100), None, "allocated, whatever comes next");
+}
