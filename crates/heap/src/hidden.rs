@@ -23,6 +23,7 @@ mod scan;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod wanted;
 mod weigh;
 
@@ -44,6 +45,8 @@ pub struct Question<'a> {
     pub heap: &'a Heap,
     /// Where it is read.
     pub memory: &'a dyn Memory,
+    /// The same memory, where several threads may read it.
+    pub shared: Option<&'a (dyn Memory + Send + Sync)>,
     /// The caches whose unreached objects are accused.
     pub caches: &'a [u16],
     /// Ends it early.
@@ -106,23 +109,19 @@ pub struct Search {
 impl Search {
     /// Looks for hidden references to the unreached objects of the caches, in the roots and in reachable objects.
     pub fn new(question: &Question<'_>, roots: Roots<'_>) -> Search {
-        let mut search = Search {
-            wanted: Wanted::new(question),
-            scanned: Scanned::default(),
-            states: question.heap.states(),
+        let wanted = Wanted::new(question);
+        let scanned = match wanted.is_empty() {
+            true => Scanned::default(),
+            false => threads::scan_all(question, &wanted, roots),
         };
-        if !search.wanted.is_empty() {
-            scan::Scanner::new(question, &search.wanted, roots.left_out, &mut search.scanned)
-                .all(roots);
-        }
-        search
+        Search { wanted, scanned, states: question.heap.states() }
     }
 
     /// Goes on with objects that have become reachable since: their memory is in use now.
     pub fn go_on(&mut self, question: &Question<'_>, left_out: &Ranges) {
         if !self.wanted.is_empty() {
-            scan::Scanner::new(question, &self.wanted, left_out, &mut self.scanned)
-                .reached_since(&self.states);
+            let more = threads::scan_reached_since(question, &self.wanted, left_out, &self.states);
+            self.scanned.add(more);
         }
         self.states = question.heap.states();
     }

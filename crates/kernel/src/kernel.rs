@@ -31,6 +31,8 @@ pub enum KernelError {
 pub struct Kernel<'a> {
     /// Its memory.
     pub memory: &'a dyn Memory,
+    /// The same, where several threads may read it.
+    pub shared_memory: Option<&'a (dyn Memory + Send + Sync)>,
     /// Its symbols; a live kernel without KALLSYMS_ALL lists only functions.
     pub symbols: &'a Kallsyms,
     /// Its types.
@@ -89,6 +91,7 @@ impl<'a> Kernel<'a> {
             dangling: dangling.collect(),
             constant: constant.collect(),
             memory,
+            shared_memory: None,
             symbols,
             types,
             shape: Shape::resolve(types)?,

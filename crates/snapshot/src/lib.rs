@@ -139,7 +139,8 @@ impl Snapshot {
         caches: &'a [u16],
         cancel: &'a Cancel,
     ) -> hidden::Question<'a> {
-        hidden::Question { heap: &self.heap, memory: kernel.memory, caches, cancel }
+        let Kernel { memory, shared_memory: shared, .. } = *kernel;
+        hidden::Question { heap: &self.heap, memory, shared, caches, cancel }
     }
 
     /// Marks objects that turned out to be in use, and all that they lead to.

@@ -14,7 +14,6 @@ use super::filter::{BEYOND, BLOCK, Filter, bits};
 use super::reader::Reader;
 use super::shapes::{Encoding, OFFSET_PLACES, SHIFTS, Space, WIDEST, long, short};
 use super::wanted::Wanted;
-use crate::marking::Roots;
 use crate::states::States;
 use crate::{Class, Object, never_followed};
 
@@ -42,6 +41,16 @@ pub(super) struct Scanned {
     pub(super) narrow: Vec<Hit>,
     pub(super) bytes: u64,
     pub(super) interrupted: bool,
+}
+
+impl Scanned {
+    /// Adds what another thread found.
+    pub(super) fn add(&mut self, more: Scanned) {
+        self.wide.extend(more.wide);
+        self.narrow.extend(more.narrow);
+        self.bytes += more.bytes;
+        self.interrupted |= more.interrupted;
+    }
 }
 
 /// Blocks of a page that may lead to a suspect, a bit each, by the width of the reference.
@@ -93,36 +102,21 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The roots and all reachable objects.
-    pub(super) fn all(&mut self, roots: Roots<'_>) {
+    /// The objects of some slabs that were reached; where states are given, only those that were not in them.
+    pub(super) fn slabs(&mut self, slabs: Range<u32>, since: Option<&States>) {
+        let (mut reader, mut pages) = (Reader::new(self.question), Vec::new());
+        self.done.interrupted |= self.question.cancel.is_set();
+        if !self.done.interrupted {
+            slabs
+                .filter(|slab| self.question.heap.has_reached(since, *slab))
+                .for_each(|slab| self.slab(slab, since, &mut reader, &mut pages));
+        }
+    }
+
+    /// Some roots.
+    pub(super) fn roots<'r>(&mut self, ranges: impl Iterator<Item = &'r VaRange>) {
         let mut reader = Reader::new(self.question);
-        for range in roots.memory(self.question.heap.page_offset()) {
-            self.region(range, &mut reader);
-            if self.done.interrupted {
-                return;
-            }
-        }
-        self.slabs(&mut reader, None);
-    }
-
-    /// Objects that were not reached in these states, and are reachable now.
-    pub(super) fn reached_since(&mut self, states: &States) {
-        self.slabs(&mut Reader::new(self.question), Some(states));
-    }
-
-    /// The objects that were reached, of all slabs.
-    fn slabs(&mut self, reader: &mut Reader<'_>, since: Option<&States>) {
-        let heap = self.question.heap;
-        let mut pages = Vec::new();
-        for slab in 0..heap.slabs.len() as u32 {
-            if slab.is_multiple_of(256) && self.question.cancel.is_set() {
-                self.done.interrupted = true;
-                return;
-            }
-            if heap.has_reached(since, slab) {
-                self.slab(slab, since, reader, &mut pages);
-            }
-        }
+        ranges.for_each(|range| self.region(*range, &mut reader));
     }
 
     fn region(&mut self, range: VaRange, reader: &mut Reader<'_>) {

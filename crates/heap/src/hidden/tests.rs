@@ -26,7 +26,7 @@ fn question<'a>(
     caches: &'a [u16],
     cancel: &'a Cancel,
 ) -> Question<'a> {
-    Question { heap, memory: ram, caches, cancel }
+    Question { heap, memory: ram, shared: Some(ram), caches, cancel }
 }
 
 fn ask(ram: &Ram, heap: &Heap, roots: &[u64], width: Width) -> Found {
@@ -180,6 +180,24 @@ fn memory_that_is_left_out_is_not_read() {
     let left_out = [VaRange::new(BASE.at(0x1000), 800)].into_iter().collect();
     let roots = Roots { left_out: &left_out, ..Roots::of_pages(&pages) };
     assert_eq!(found(&Search::new(&question, roots).found(&question, Width::Wide)), 50);
+}
+
+#[test]
+fn several_threads_find_what_one_finds() {
+    let mut ram = Ram::new(64);
+    let rings = [1, 3, 5, 7];
+    for (number, slot) in (0..160).map(|number| (number, number % 40)) {
+        ram.put((rings[number / 40] as usize * 0x1000) + 16 * slot, suspect(number));
+    }
+    let (heap, cancel) = (heap(&[]), Cancel::default());
+    let asked = question(&ram, &heap, &[0], &cancel);
+    let pages = page_set(&rings);
+    let places = |question: &Question<'_>| -> Vec<_> {
+        let found = Search::new(question, Roots::of_pages(&pages)).found(question, Width::Wide);
+        found.holders.iter().map(|one| (one.place, one.hits)).collect()
+    };
+    assert_eq!(places(&asked).len(), rings.len());
+    assert_eq!(places(&asked), places(&Question { shared: None, ..asked }));
 }
 
 #[test]

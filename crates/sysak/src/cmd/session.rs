@@ -47,7 +47,9 @@ impl<'a> Session<'a> {
     /// The kernel, ready to be walked.
     pub fn kernel(&self) -> Result<Kernel<'_>> {
         let Target { memory, anchors, types, symbols, .. } = &self.target;
-        Ok(Kernel::new(memory.as_memory(), anchors, types, symbols)?)
+        let mut kernel = Kernel::new(memory.as_memory(), anchors, types, symbols)?;
+        kernel.shared_memory = memory.shared();
+        Ok(kernel)
     }
 
     /// Where progress goes.
