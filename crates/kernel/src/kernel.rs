@@ -109,6 +109,11 @@ impl<'a> Kernel<'a> {
         })
     }
 
+    /// The same kernel, whose memory several threads may read.
+    pub fn with_shared_memory(self, shared: Option<&'a (dyn Memory + Send + Sync)>) -> Kernel<'a> {
+        Kernel { shared_memory: shared, ..self }
+    }
+
     /// Where the direct map starts.
     pub fn page_offset(&self) -> Va {
         self.page_offset

@@ -20,12 +20,12 @@ pub(super) const BEYOND: usize = 16;
 /// A block, and what is behind it.
 pub(super) type Block = [u8; BLOCK + BEYOND];
 
-/// The upper halves of pointers into the direct map, areas and `struct page`s; those of the image are numbers just below
-/// zero as well.
+/// The upper halves of pointers into the direct map, areas and `struct page`s. Those of the image could be numbers just
+/// below zero as well.
 const POINTERS: Span = Span::new(0xffff_8000, 0xffff_fdff);
 /// The upper halves of pointers that have no tag.
 const UNTAGGED: Span = Span::new(0xffff_0000, u32::MAX);
-/// Parts of the direct map that suspects lie in, with the largest gaps between them.
+/// Parts of the direct map that suspects lie in, with the largest gap between them.
 const PARTS: usize = 2;
 /// Halves of a block, a bit each: all, and those that are the lower or the upper half of an aligned word.
 const ALL: u32 = 0xffff;
