@@ -8,12 +8,13 @@
 //! holder only if nearly everything that stands there leads to objects of the accused caches ([`Holder`]). Even
 //! then it is no proof.
 //!
-//! **Invariant:** nothing is marked or cleared here; free memory, lost objects and memory that is left out are
-//! never read.
+//! **Invariant:** nothing is marked or cleared here; what stands in free memory, in lost objects or in memory that is
+//! left out holds nothing.
 
-use sysak_base::{Cancel, Memory, VaRange};
+use sysak_base::{Cancel, Memory, Ranges, VaRange};
 
 use crate::marking::Roots;
+use crate::states::States;
 use crate::{Bits, Heap, Object};
 
 mod filter;
@@ -22,11 +23,14 @@ mod scan;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod threads;
+mod wanted;
 mod weigh;
 
 pub use shapes::{Shape, Width};
 
-use scan::Wanted;
+use scan::{Hit, Scanned};
+use wanted::Wanted;
 
 /// A place leads to so many suspects at least: fewer are chance.
 pub const MIN_FOUND: usize = 16;
@@ -41,6 +45,8 @@ pub struct Question<'a> {
     pub heap: &'a Heap,
     /// Where it is read.
     pub memory: &'a dyn Memory,
+    /// The same memory, where several threads may read it.
+    pub shared: Option<&'a (dyn Memory + Send + Sync)>,
     /// The caches whose unreached objects are accused.
     pub caches: &'a [u16],
     /// Ends it early.
@@ -92,21 +98,53 @@ impl Found {
     }
 }
 
-/// Looks for hidden references to the unreached objects of some caches, in the roots and in reachable objects.
-pub fn find(question: &Question<'_>, roots: Roots<'_>, width: Width) -> Found {
-    let wanted = Wanted::new(question);
-    let mut found = Found::default();
-    if wanted.is_empty() {
-        return found;
+/// One pass over memory in use: the places that may lead to suspects, of all widths.
+pub struct Search {
+    wanted: Wanted,
+    scanned: Scanned,
+    /// What was in use when it was last looked through.
+    states: States,
+}
+
+impl Search {
+    /// Looks for hidden references to the unreached objects of the caches, in the roots and in reachable objects.
+    pub fn new(question: &Question<'_>, roots: Roots<'_>) -> Search {
+        let wanted = Wanted::new(question);
+        let scanned = match wanted.is_empty() {
+            true => Scanned::default(),
+            false => threads::scan_all(question, &wanted, roots),
+        };
+        Search { wanted, scanned, states: question.heap.states() }
     }
-    let scanned = scan::scan(question, &wanted, roots, width);
-    found.bytes_scanned = scanned.bytes;
-    found.interrupted = scanned.interrupted;
-    if found.interrupted || scanned.hits.is_empty() {
-        return found;
+
+    /// Goes on with objects that have become reachable since: their memory is in use now.
+    pub fn go_on(&mut self, question: &Question<'_>, left_out: &Ranges) {
+        if !self.wanted.is_empty() {
+            let more = threads::scan_reached_since(question, &self.wanted, left_out, &self.states);
+            self.scanned.add(more);
+        }
+        self.states = question.heap.states();
     }
-    found.suspects.grow(question.heap.objects(), false);
-    let Found { holders, suspects, .. } = &mut found;
-    *holders = weigh::holders(question, &wanted, scanned.hits, suspects);
-    found
+
+    /// Who holds those of the suspects that are unreached still, by references of one width.
+    pub fn found(&self, question: &Question<'_>, width: Width) -> Found {
+        let Scanned { wide, narrow, bytes, interrupted } = &self.scanned;
+        let hits = match width {
+            Width::Wide => wide,
+            Width::Narrow => narrow,
+        };
+        let heap = question.heap;
+        let is_asked = |hit: &&Hit| {
+            let cache = heap.slabs[hit.to.slab as usize].cache;
+            heap.is_white(hit.to) && question.caches.contains(&cache)
+        };
+        let hits: Vec<Hit> = hits.iter().filter(is_asked).copied().collect();
+        let (bytes_scanned, interrupted) = (*bytes, *interrupted);
+        let mut found = Found { bytes_scanned, interrupted, ..Found::default() };
+        if !interrupted && !hits.is_empty() {
+            found.suspects.grow(heap.objects(), false);
+            found.holders = weigh::holders(question, &self.wanted, hits, &mut found.suspects);
+        }
+        found
+    }
 }

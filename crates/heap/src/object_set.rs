@@ -49,6 +49,11 @@ impl ObjectSet {
         set
     }
 
+    /// The pages of the direct map that any of them lies on.
+    pub(crate) fn pages(&self) -> &PageSet {
+        &self.pages
+    }
+
     fn add_pages(&mut self, heap: &Heap, slab: u32) {
         let place = &heap.slabs[slab as usize];
         (place.pfn.0..place.end().0).for_each(|page| self.pages.insert(Pfn(page)));

@@ -108,6 +108,32 @@ impl Heap {
         for_each_bit(slab, word, each);
     }
 
+    /// The reachable objects of a slab, up to 64 from `at` on; where states are given, only those that were white in
+    /// them.
+    fn reached_word(&self, since: Option<&States>, slab: &Slab, at: u16) -> u64 {
+        let many = u64::from(slab.objects - at).min(64);
+        let from = slab.first + u64::from(at);
+        let before = |states: &States| states.low.word(from, many) & !states.high.word(from, many);
+        self.high.word(from, many) & since.map_or(u64::MAX, before)
+    }
+
+    /// Whether any object of a slab is reachable, and was white in the states, if they are given.
+    pub(crate) fn has_reached(&self, since: Option<&States>, slab: u32) -> bool {
+        let slab = &self.slabs[slab as usize];
+        (0..slab.objects).step_by(64).any(|at| self.reached_word(since, slab, at) != 0)
+    }
+
+    /// Calls `each` with the index of every such object.
+    pub(crate) fn for_each_reached(
+        &self,
+        since: Option<&States>,
+        slab: u32,
+        each: impl FnMut(u16),
+    ) {
+        let slab = &self.slabs[slab as usize];
+        for_each_bit(slab, |at| self.reached_word(since, slab, at), each);
+    }
+
     /// Every grey object becomes white again.
     pub(crate) fn forget_grey(&mut self) {
         self.low.take_exclusive(&mut self.high);

@@ -31,6 +31,8 @@ pub enum KernelError {
 pub struct Kernel<'a> {
     /// Its memory.
     pub memory: &'a dyn Memory,
+    /// The same, where several threads may read it.
+    pub shared_memory: Option<&'a (dyn Memory + Send + Sync)>,
     /// Its symbols; a live kernel without KALLSYMS_ALL lists only functions.
     pub symbols: &'a Kallsyms,
     /// Its types.
@@ -89,6 +91,7 @@ impl<'a> Kernel<'a> {
             dangling: dangling.collect(),
             constant: constant.collect(),
             memory,
+            shared_memory: None,
             symbols,
             types,
             shape: Shape::resolve(types)?,
@@ -104,6 +107,11 @@ impl<'a> Kernel<'a> {
             vmemmap: anchors.vmemmap.ok_or(KernelError::NoAnchor("vmemmap_base"))?,
             per_cpu_offsets: anchors.per_cpu_offsets.clone(),
         })
+    }
+
+    /// The same kernel, whose memory several threads may read.
+    pub fn with_shared_memory(self, shared: Option<&'a (dyn Memory + Send + Sync)>) -> Kernel<'a> {
+        Kernel { shared_memory: shared, ..self }
     }
 
     /// Where the direct map starts.

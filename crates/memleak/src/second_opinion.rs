@@ -68,11 +68,16 @@ pub fn ask(
     let mut opinion = Opinion::default();
     opinion.caches.extend(caches.iter().map(|cache| (*cache, Hidden::default())));
     let mut left = caches.to_vec();
+    let mut search = snapshot.search_hidden(kernel, &left, cancel);
     for width in [Width::Wide, Width::Narrow] {
         if left.is_empty() || cancel.is_set() {
             break;
         }
-        let found = snapshot.find_hidden(kernel, &left, width, cancel);
+        if opinion.has_cleared() {
+            // What was cleared is memory in use now, and leads to others.
+            snapshot.go_on_searching(kernel, &mut search, cancel);
+        }
+        let found = search.found(&snapshot.hidden_question(kernel, &left, cancel), width);
         if found.interrupted {
             break;
         }

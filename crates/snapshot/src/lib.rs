@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use sysak_base::{Cancel, Pfn, Quiet, Ranges, Va, VaRange};
-use sysak_heap::hidden::{self, Width};
+use sysak_heap::hidden;
 use sysak_heap::marking::{Context, Excused, Marked, Marking, Roots, go_on};
 use sysak_heap::reverse::WithRoots;
 use sysak_heap::{Heap, Object, PageSet, allocated_since, tally};
@@ -108,19 +108,39 @@ impl Snapshot {
 
     /// Looks for hidden references to the unreached objects of some caches, where references may be that are in use:
     /// not in `struct page`s, page tables, and what nobody writes to.
-    pub fn find_hidden(
+    pub fn search_hidden(
         &self,
         kernel: &Kernel<'_>,
         caches: &[u16],
-        width: Width,
         cancel: &Cancel,
-    ) -> hidden::Found {
-        let question = hidden::Question { heap: &self.heap, memory: kernel.memory, caches, cancel };
+    ) -> hidden::Search {
         let pages = self.census.roots.without(&self.census.tables);
         let left_out = left_out(kernel, &self.stacks).union(&kernel.constant);
         let ranges = Box::new(self.stacks.live.iter());
         let roots = Roots { ranges, left_out: &left_out, ..Roots::of_pages(&pages) };
-        hidden::find(&question, roots, width)
+        hidden::Search::new(&self.hidden_question(kernel, caches, cancel), roots)
+    }
+
+    /// Goes on with a search, once more objects count as reachable.
+    pub fn go_on_searching(
+        &self,
+        kernel: &Kernel<'_>,
+        search: &mut hidden::Search,
+        cancel: &Cancel,
+    ) {
+        let left_out = left_out(kernel, &self.stacks).union(&kernel.constant);
+        search.go_on(&self.hidden_question(kernel, &[], cancel), &left_out);
+    }
+
+    /// What is asked about hidden references to the unreached objects of some caches.
+    pub fn hidden_question<'a>(
+        &'a self,
+        kernel: &'a Kernel<'_>,
+        caches: &'a [u16],
+        cancel: &'a Cancel,
+    ) -> hidden::Question<'a> {
+        let Kernel { memory, shared_memory: shared, .. } = *kernel;
+        hidden::Question { heap: &self.heap, memory, shared, caches, cancel }
     }
 
     /// Marks objects that turned out to be in use, and all that they lead to.

@@ -1,104 +1,146 @@
 //! Tells which blocks of memory may lead to a suspect.
 //!
-//! Nearly all memory is dismissed here, so this decides what a second opinion costs. What is asked first is cheap and
-//! lets some blocks pass that lead nowhere; only these are looked at word by word.
+//! Nearly all memory is dismissed here, so this decides what a second opinion costs. The halves of a block's words are
+//! compared with where suspects lie, four at once, with instructions that every x86-64 has. What may be the physical
+//! address of a suspect is looked up by its page.
+//!
+//! **Invariant:** no reference to a suspect is dismissed.
 
-use sysak_base::{PAGE_SIZE, VaRange};
+use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, VaRange};
+use wide::{i8x16, i16x8, i16x16, i32x4, i32x8, u64x2};
 
-use super::shapes::{self, SHIFTS, Width, long, short};
-use crate::Heap;
+use super::shapes::{self, Encoding, SHIFTS, short};
+use crate::{Heap, PageSet};
 
 /// Bytes that are dismissed at once.
 pub(super) const BLOCK: usize = 64;
-/// A reference reaches so far beyond its block.
-pub(super) const BEYOND: usize = 8;
+/// So many bytes behind a block are looked at, which references reach into.
+pub(super) const BEYOND: usize = 16;
 
-/// The upper halves of the kernel's pointers.
-const POINTERS_FROM: u32 = 0xffff_8000;
-const WORDS: usize = (BLOCK + BEYOND) / 8;
-const HALVES: usize = (BLOCK + BEYOND) / 4;
+/// A block, and what is behind it.
+pub(super) type Block = [u8; BLOCK + BEYOND];
+
+/// The upper halves of pointers into the direct map, areas and `struct page`s. Those of the image could be numbers just
+/// below zero as well.
+const POINTERS: Span = Span::new(0xffff_8000, 0xffff_fdff);
+/// The upper halves of pointers that have no tag.
+const UNTAGGED: Span = Span::new(0xffff_0000, u32::MAX);
+/// Parts of the direct map that suspects lie in, with the largest gap between them.
+const PARTS: usize = 2;
+/// Halves of a block, a bit each: all, and those that are the lower or the upper half of an aligned word.
+const ALL: u32 = 0xffff;
+const LOWER: u32 = 0x5555;
+const UPPER: u32 = 0xaaaa;
+
+/// What a block may hold.
+#[derive(Clone, Copy, Default)]
+pub(super) struct May {
+    /// Whether a reference to a suspect, of any width but 32 bits.
+    pub(super) wide: bool,
+    /// How many numbers of 32 bits that lead to a suspect's page.
+    pub(super) narrow: usize,
+}
 
 /// Where the suspects lie.
-pub(super) struct Filter {
+pub(super) struct Filter<'a> {
+    /// Their pages in the direct map.
+    pages: &'a PageSet,
     /// In the direct map, and outside: the start, and how many bytes.
     linear: [u64; 2],
     areas: [u64; 2],
     /// Their `struct page`s.
-    pages: [u64; 2],
+    struct_pages: [u64; 2],
     /// Their physical addresses.
     physical: [u64; 2],
-    halves: Halves,
-    /// The upper ends of pointers to them.
-    ends: [End; 2],
+    lanes: Lanes,
 }
 
-impl Filter {
-    pub(super) fn new(heap: &Heap, linear: VaRange, areas: VaRange) -> Filter {
+impl<'a> Filter<'a> {
+    pub(super) fn new(
+        heap: &Heap,
+        pages: &'a PageSet,
+        linear: VaRange,
+        areas: VaRange,
+    ) -> Filter<'a> {
         let bounds = |range: VaRange| [range.start().0, range.bytes()];
         let physical = linear.start().0.wrapping_sub(heap.page_offset().0);
         let (memmap, struct_page_bytes) = heap.memmap();
         let page = |address: u64| address / PAGE_SIZE * struct_page_bytes;
-        let pages = memmap.start().0.wrapping_add(page(physical));
-        let end = |range: VaRange| (!range.is_empty()).then(|| End::of(range));
-        let ends = end(linear).into_iter().chain(end(areas)).collect::<Vec<_>>();
+        let first_page = memmap.start().0.wrapping_add(page(physical));
+        let struct_pages = match memmap.is_empty() {
+            true => [0; 2],
+            false => [first_page, page(linear.bytes() + PAGE_SIZE)],
+        };
+        let lanes = Lanes::new(pages, linear, areas, struct_pages);
+        let physical = [physical, linear.bytes()];
         Filter {
+            pages,
             linear: bounds(linear),
             areas: bounds(areas),
-            pages: [pages, page(linear.bytes() + PAGE_SIZE)],
-            physical: [physical, linear.bytes()],
-            halves: Halves::of(physical, linear.bytes()),
-            ends: [ends.first(), ends.last()].map(|end| end.copied().unwrap_or_default()),
+            struct_pages,
+            physical,
+            lanes,
         }
     }
 
-    /// Whether a reference to a suspect may stand in the block.
+    /// What the block may hold.
     #[inline]
-    pub(super) fn may(&self, block: &[u8; BLOCK + BEYOND], width: Width) -> bool {
-        let words: [u64; WORDS] =
-            std::array::from_fn(|word| long(block, word * 8).unwrap_or_default());
-        if words.iter().fold(0, |all, word| all | word) == 0 {
-            return false;
+    pub(super) fn may(&self, block: &Block) -> May {
+        let lines = [line(block, 0), line(block, 16), line(block, 32), line(block, 48)];
+        // A reference that begins in a block may have nothing but zeros there.
+        let all = lines[0] | lines[1] | lines[2] | lines[3] | line(block, BLOCK);
+        if all == i32x4::ZERO {
+            return May::default();
         }
-        match width {
-            Width::Wide => {
-                self.may_words(&words)
-                    || self.halves.may(block)
-                    || self.may_unaligned(block, &words)
+        let half = |at: u32| short(block, 4 * at as usize).unwrap_or_default();
+        let found = self.lanes.of(block, lines, [half(16), half(17)]);
+        let leads = |physical: u64| self.pages.contains(Pfn(physical >> PAGE_SHIFT));
+        let is_whole = |low: u32, high: u32| leads(u64::from(low) | u64::from(high & 0xffff) << 32);
+        let wide = found.others
+            || bits(found.physical).any(|at| is_whole(half(at), half(at + 1)))
+            || bits(found.halves).any(|at| is_whole(half(at + 1), half(at)));
+        let mut narrow = 0;
+        for (shift, halves) in SHIFTS.into_iter().zip(found.narrow) {
+            for at in bits(halves) {
+                narrow += usize::from(leads(u64::from(half(at)) << shift));
             }
-            Width::Narrow => self.may_narrow(block),
         }
+        May { wide, narrow }
     }
 
-    fn may_narrow(&self, block: &[u8; BLOCK + BEYOND]) -> bool {
-        let short = |at| u64::from(short(block, at).unwrap_or_default());
-        (0..BLOCK).step_by(4).fold(false, |any, at| {
-            SHIFTS.iter().fold(any, |any, shift| any | is_in(self.physical, short(at) << shift))
-        })
-    }
-
-    /// In the shapes that aligned words have.
+    /// Whether a word may be a pointer off its alignment.
     #[inline]
-    fn may_words(&self, words: &[u64; WORDS]) -> bool {
-        words[..WORDS - 1].iter().fold(false, |any, word| {
-            let tagged = shapes::tagged(*word);
-            any | is_in(self.linear, !word)
-                | is_in(self.linear, shapes::shifted(*word))
-                | (is_in(self.linear, tagged) & (tagged != *word))
-                | is_in(self.pages, word & !3)
-        })
+    pub(super) fn may_be_pointer(&self, word: u64) -> bool {
+        is_in(self.linear, word) | is_in(self.areas, word)
     }
 
+    /// How eight bytes at a multiple of four may be read.
     #[inline]
-    fn may_unaligned(&self, block: &[u8; BLOCK + BEYOND], words: &[u64; WORDS]) -> bool {
-        let [first, last] = &self.ends;
-        if !first.may(words) && (first == last || !last.may(words)) {
-            return false;
-        }
-        let off_alignment = (0..BLOCK).filter(|at| !at.is_multiple_of(8));
-        off_alignment.fold(false, |any, at| {
-            let word = long(block, at).unwrap_or_default();
-            any | is_in(self.linear, word) | is_in(self.areas, word)
-        })
+    pub(super) fn physical(&self, word: u64) -> impl Iterator<Item = Encoding> + use<> {
+        let may = [
+            (Encoding::Physical, is_in(self.physical, shapes::physical(word))),
+            (Encoding::Halves, is_in(self.physical, shapes::halves(word))),
+        ];
+        may.into_iter().filter(|(_, may)| *may).map(|(encoding, _)| encoding)
+    }
+
+    /// How an aligned word may be read besides.
+    #[inline]
+    pub(super) fn encoded(&self, word: u64) -> impl Iterator<Item = Encoding> + use<> {
+        let tagged = shapes::tagged(word);
+        let may = [
+            (Encoding::Complement, is_in(self.linear, !word)),
+            (Encoding::Shifted, is_in(self.linear, shapes::shifted(word))),
+            // A whole pointer was followed already.
+            (Encoding::Tagged, is_in(self.linear, tagged) & (tagged != word)),
+        ];
+        may.into_iter().filter(|(_, may)| *may).map(|(encoding, _)| encoding)
+    }
+
+    /// Whether a word may lead to the `struct page` of a suspect.
+    #[inline]
+    pub(super) fn may_be_page(&self, word: u64) -> bool {
+        is_in(self.struct_pages, word & !3)
     }
 }
 
@@ -107,87 +149,243 @@ fn is_in([first, many]: [u64; 2], word: u64) -> bool {
     word.wrapping_sub(first) < many
 }
 
-/// Physical addresses by their halves, so that four of them are compared at once.
-struct Halves {
-    /// The least lower half, and how far the others are from it; all where the upper halves differ.
-    low: [u32; 2],
-    /// The same of the upper halves.
-    high: [u32; 2],
+/// The bits of a word that are set.
+#[inline]
+pub(super) fn bits(word: impl Into<u64>) -> impl Iterator<Item = u32> {
+    let mut word: u64 = word.into();
+    std::iter::from_fn(move || {
+        let next = (word != 0).then(|| word.trailing_zeros())?;
+        word &= word - 1;
+        Some(next)
+    })
 }
 
-impl Halves {
-    fn of(first: u64, bytes: u64) -> Halves {
-        let last = first.saturating_add(bytes.saturating_sub(1));
-        let high = [(first >> 32) as u32, ((last >> 32) - (first >> 32)) as u32];
-        let low = match high[1] {
-            0 => [first as u32, (last - first) as u32],
-            _ => [0, u32::MAX],
+#[inline(always)]
+fn line(block: &Block, at: usize) -> i32x4 {
+    let bytes: [u8; 16] = block[at..].first_chunk().copied().unwrap_or_default();
+    bytemuck::cast(bytes)
+}
+
+/// What the halves of a block are compared with.
+struct Lanes {
+    /// Lower and upper halves of physical addresses, of the latter 16 bits.
+    low: [Span; PARTS],
+    high: Span,
+    /// The upper halves of complements, of shifted pointers, of pages; the lower 16 bits of those of tagged pointers.
+    complements: Span,
+    shifted: Span,
+    struct_pages: Span,
+    tagged: Span,
+    /// Numbers of 32 bits that are shifted.
+    narrow: [Span; 2],
+    /// Pointers off their alignment: in the direct map, and outside.
+    pairs: [Option<Pair>; 2],
+}
+
+/// Halves of a block that may be or begin a reference, a bit each.
+struct Found {
+    physical: u32,
+    halves: u32,
+    /// By [`SHIFTS`].
+    narrow: [u32; SHIFTS.len()],
+    /// Whether any other shape may be among them.
+    others: bool,
+}
+
+impl Lanes {
+    fn new(pages: &PageSet, linear: VaRange, areas: VaRange, struct_pages: [u64; 2]) -> Lanes {
+        let (first, last) = ends(linear);
+        let parts = parts(pages);
+        let [lowest, highest] = [parts[0].0, parts[PARTS - 1].1];
+        let low = |(first, last): (u64, u64)| match first >> 32 == last >> 32 {
+            true => Span::new(first as u32, last as u32),
+            false => Span::new(0, u32::MAX),
         };
-        Halves { low, high }
+        let untagged = |address: u64| address & !(0xffff << 48);
+        let complements = Span::of_upper(!last, !first);
+        Lanes {
+            low: parts.map(low),
+            high: Span::of_upper(lowest, highest),
+            complements,
+            shifted: Span::of_upper(first << 16, last << 16 | 0xffff),
+            // Where no page is described, one shape less is looked for.
+            struct_pages: match struct_pages[1] {
+                0 => complements,
+                bytes => Span::of_upper(struct_pages[0], struct_pages[0].saturating_add(bytes)),
+            },
+            tagged: Span::of_upper(untagged(first), untagged(last)),
+            narrow: [SHIFTS[1], SHIFTS[2]].map(|shift| Span::of_shifted(lowest, highest, shift)),
+            pairs: [linear, areas].map(|range| (!range.is_empty()).then(|| Pair::of(range))),
+        }
     }
 
-    /// Whether any two neighbours are the halves of such an address, in either order; above it there may be 16 other
-    /// bits.
-    #[inline]
-    fn may(&self, block: &[u8; BLOCK + BEYOND]) -> bool {
-        let halves: [u32; HALVES] =
-            std::array::from_fn(|half| short(block, half * 4).unwrap_or_default());
-        let is_in = |[first, most]: [u32; 2], half: u32| half.wrapping_sub(first) <= most;
-        let mut any = false;
-        for at in 0..BLOCK / 4 {
-            let (one, next) = (halves[at], halves[at + 1]);
-            any |= is_in(self.low, one) & is_in(self.high, next & 0xffff);
+    /// What the halves of a block may be; `lines` are the block, and the two halves `behind` it count, too.
+    #[inline(always)]
+    fn of(&self, block: &Block, lines: [i32x4; 4], behind: [u32; 2]) -> Found {
+        let lower_bits = i32x4::splat(0xffff);
+        let [one, two] = self.low;
+        let low = mask(each(lines, |halves| one.out(halves) & two.out(halves)));
+        let high = mask(each(lines, |halves| self.high.out(halves & lower_bits)));
+        let is_low = self.low.iter().fold(false, |any, part| any | part.has(behind[0]));
+        let low = !low & ALL | u32::from(is_low) << 16;
+        let high = !high & ALL | u32::from(self.high.has(behind[0] & 0xffff)) << 16;
+        let pointers = !mask(each(lines, |halves| POINTERS.out(halves))) & ALL;
+        let pointers = pointers | u32::from(POINTERS.has(behind[1])) << 17;
+        let [a, b, c, d] = lines;
+        let encoded = self.is_encoded(uppers(a, b)) || self.is_encoded(uppers(c, d));
+        let is_pair = |pair: &Option<Pair>| pair.as_ref().is_some_and(|pair| pair.is_in(block));
+        let others = encoded || is_pair(&self.pairs[0]) || is_pair(&self.pairs[1]);
+        // The lower half of a pointer is no number of 32 bits.
+        let numbers = !(pointers >> 1 & LOWER) & ALL;
+        let [three_bits, eight_bits] = self.narrow;
+        let by_three = !mask(each(lines, |halves| three_bits.out(halves)));
+        let by_eight = !mask(each(lines, |halves| eight_bits.out(halves)));
+        Found {
+            physical: low & high >> 1 & ALL,
             // Across two words a whole pointer looks like a lower half wherever zero comes before it.
-            let is_pointer = (at % 2 == 1) & (halves[at + 2] >= POINTERS_FROM);
-            any |= is_in(self.low, next) & is_in(self.high, one & 0xffff) & !is_pointer;
+            halves: low >> 1 & high & !(pointers >> 2 & UPPER) & ALL,
+            narrow: [low & numbers, by_three & numbers, by_eight & numbers],
+            others,
         }
-        any
+    }
+
+    /// Whether any of some upper halves may be that of a complement, a shifted or tagged pointer, or a page.
+    #[inline(always)]
+    fn is_encoded(&self, halves: i32x4) -> bool {
+        let tagged = self.tagged.out(halves & i32x4::splat(0xffff)) | !UNTAGGED.out(halves);
+        let out = self.complements.out(halves) & self.shifted.out(halves) & tagged;
+        (out & self.struct_pages.out(halves)).to_bitmask() != 0xf
     }
 }
 
-/// The two upper bytes of pointers into a range, each in every byte of a word.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct End {
-    top: u64,
-    below: u64,
-    /// Whether some pointers have other ends.
+/// The upper halves of four words.
+#[inline(always)]
+fn uppers(two: i32x4, more: i32x4) -> i32x4 {
+    let [two, more]: [u64x2; 2] = bytemuck::cast([two, more]);
+    bytemuck::cast(two >> 32u32 | more & u64x2::splat(!0 << 32))
+}
+
+/// The first and the last address of a range.
+fn ends(range: VaRange) -> (u64, u64) {
+    let first = range.start().0;
+    (first, first.saturating_add(range.bytes().saturating_sub(1)))
+}
+
+/// The parts of physical memory that some pages lie in, with the largest gaps between them: the first and the last
+/// address of each. Where there are fewer parts, the last one stands for the others.
+fn parts(pages: &PageSet) -> [(u64, u64); PARTS] {
+    let mut gaps: Vec<(u64, u64, u64)> = Vec::new();
+    let mut ends: Option<(u64, u64)> = None;
+    for (first, many) in pages.runs() {
+        if let Some((_, before)) = ends {
+            gaps.push((first.0 - before, before, first.0));
+            // Only the largest are needed.
+            gaps.sort_unstable_by_key(|(pages, ..)| std::cmp::Reverse(*pages));
+            gaps.truncate(PARTS - 1);
+        }
+        ends = Some((ends.map_or(first.0, |(start, _)| start), first.0 + many));
+    }
+    gaps.sort_unstable_by_key(|(_, before, _)| *before);
+    let (start, end) = ends.unwrap_or((0, 1));
+    let starts = [start].into_iter().chain(gaps.iter().map(|(_, _, after)| *after));
+    let ends = gaps.iter().map(|(_, before, _)| *before).chain([end]);
+    let bytes = |(start, end): (u64, u64)| (start << PAGE_SHIFT, (end << PAGE_SHIFT) - 1);
+    let all: Vec<(u64, u64)> = starts.zip(ends).map(bytes).collect();
+    std::array::from_fn(|part| all[part.min(all.len() - 1)])
+}
+
+#[inline(always)]
+fn each([a, b, c, d]: [i32x4; 4], is: impl Fn(i32x4) -> i32x4) -> [i32x4; 4] {
+    [is(a), is(b), is(c), is(d)]
+}
+
+/// One bit for each of sixteen halves.
+#[inline(always)]
+fn mask(lines: [i32x4; 4]) -> u32 {
+    let [first, last]: [i32x8; 2] = bytemuck::cast(lines);
+    let packed = [i16x8::from_i32x8_saturate(first), i16x8::from_i32x8_saturate(last)];
+    let halves: i16x16 = bytemuck::cast(packed);
+    i8x16::from_i16x16_saturate(halves).to_bitmask()
+}
+
+/// Numbers of 32 bits from one to another, made ready for comparing signed ones.
+#[derive(Clone, Copy)]
+struct Span {
+    /// What is added to a number, and the largest that it is then if it is among them.
+    added: i32,
+    most: i32,
+}
+
+impl Span {
+    const fn new(first: u32, last: u32) -> Span {
+        Span { added: ordered(first.wrapping_neg()), most: ordered(last.wrapping_sub(first)) }
+    }
+
+    /// The upper halves of the words from the first to the last; all where they go round.
+    fn of_upper(first: u64, last: u64) -> Span {
+        let [from, to] = [first, last].map(|word| (word >> 32) as u32);
+        if first > last { Span::new(0, u32::MAX) } else { Span::new(from, to) }
+    }
+
+    /// The numbers that are from the first to the last, once they are shifted left.
+    fn of_shifted(first: u64, last: u64, shift: u8) -> Span {
+        let [first, last] =
+            [first, last].map(|word| u32::try_from(word >> shift).unwrap_or(u32::MAX));
+        Span::new(first, last)
+    }
+
+    fn has(self, half: u32) -> bool {
+        half.cast_signed().wrapping_add(self.added) <= self.most
+    }
+
+    /// All ones for each number that is not among them.
+    #[inline(always)]
+    fn out(self, halves: i32x4) -> i32x4 {
+        (halves + i32x4::splat(self.added)).simd_gt(i32x4::splat(self.most))
+    }
+}
+
+/// A signed number that is among signed ones where the number is among unsigned ones.
+const fn ordered(number: u32) -> i32 {
+    (number ^ 1 << 31).cast_signed()
+}
+
+/// Two neighbouring bytes that all pointers into a range have in the same place.
+#[derive(Clone, Copy)]
+struct Pair {
+    bytes: [u8; 2],
+    /// Where they stand in an aligned pointer.
+    place: usize,
+    /// Whether pointers differ in them.
     is_open: bool,
 }
 
-const EACH: u64 = 0x0101_0101_0101_0101;
-const SIGNS: u64 = 0x8080_8080_8080_8080;
-/// The pair of bytes that ends an aligned word.
-const ALIGNED: u64 = 0x80 << 48;
-
-impl End {
-    fn of(range: VaRange) -> End {
-        let end = |address: u64| address >> 48;
-        let [below, top, ..] = end(range.start().0).to_le_bytes();
-        let last = range.start().0.saturating_add(range.bytes().saturating_sub(1));
-        End {
-            top: u64::from(top) * EACH,
-            below: u64::from(below) * EACH,
-            is_open: end(range.start().0) != end(last),
-        }
+impl Pair {
+    /// The lowest pair that is the same in all: the higher ones are those of numbers below zero, too.
+    fn of(range: VaRange) -> Pair {
+        let (first, last) = ends(range);
+        let is_same = |place: &usize| first >> (8 * place) == last >> (8 * place);
+        let place = [5, 6].into_iter().find(is_same);
+        let at = place.unwrap_or(6);
+        let bytes = first.to_le_bytes();
+        Pair { bytes: [bytes[at], bytes[at + 1]], place: at, is_open: place.is_none() }
     }
 
-    /// Whether both bytes stand together anywhere but at the end of an aligned word.
-    #[inline]
-    fn may(&self, words: &[u64; WORDS]) -> bool {
-        // The sign of each byte that equals; of some others, too.
-        let equal = |word: u64, bytes: u64| {
-            let differs = word ^ bytes;
-            differs.wrapping_sub(EACH) & !differs & SIGNS
+    /// Whether a pointer off its alignment may begin in a block.
+    #[inline(always)]
+    fn is_in(&self, block: &Block) -> bool {
+        let one = i8x16::splat(self.bytes[0].cast_signed());
+        let next = i8x16::splat(self.bytes[1].cast_signed());
+        let pairs = |at: usize| -> i8x16 {
+            let here: i8x16 = bytemuck::cast(line(block, at));
+            let behind: i8x16 = bytemuck::cast(line(block, at + 1));
+            here.simd_eq(one) & behind.simd_eq(next)
         };
-        let mut pairs = 0;
-        for at in 0..WORDS - 1 {
-            let (below, top) = (equal(words[at], self.below), equal(words[at], self.top));
-            let next = equal(words[at + 1], self.top);
-            pairs |= below & (top >> 8 | next << 56) & !ALIGNED;
-        }
-        // Of the last word only the pairs of references that start before it.
-        let (below, top) = (equal(words[WORDS - 1], self.below), equal(words[WORDS - 1], self.top));
-        self.is_open || (pairs | below & (top >> 8) & !ALIGNED) != 0
+        let aligned = 0x0101 << self.place;
+        let inside = pairs(0) | pairs(16) | pairs(32) | pairs(48);
+        // Of those behind the block all bytes that a reference has there.
+        let behind = pairs(BLOCK - 1).to_bitmask() & !(aligned << 1);
+        self.is_open || inside.to_bitmask() & !aligned & 0xffff != 0 || behind & 0xffff != 0
     }
 }
 
@@ -197,14 +395,25 @@ mod tests {
     use proptest::prelude::*;
     use sysak_base::Va;
 
-    const LINEAR: VaRange = VaRange::new(Va(0xffff_8880_1234_5000), 0x8000);
+    const DIRECT: u64 = 0xffff_8880_0000_0000;
+    const LINEAR: VaRange = VaRange::new(Va(DIRECT + 0x1234_5000), 0x8000);
 
-    fn filter(linear: VaRange) -> Filter {
-        let heap = crate::HeapBuilder::new(Va(0xffff_8880_0000_0000), 1 << 20, Vec::new());
-        Filter::new(&heap.seal().never_marked(), linear, VaRange::default())
+    /// What some block may hold, if suspects lie on all pages of a range.
+    fn may(linear: VaRange, block: &Block) -> May {
+        let heap = crate::HeapBuilder::new(Va(DIRECT), 1 << 20, Vec::new()).seal().never_marked();
+        let pages = pages(linear);
+        Filter::new(&heap, &pages, linear, VaRange::default()).may(block)
     }
 
-    fn block(at: usize, word: u64) -> [u8; BLOCK + BEYOND] {
+    fn pages(linear: VaRange) -> PageSet {
+        let [first, end] =
+            [linear.start().0, linear.end().0 - 1].map(|at| (at - DIRECT) >> PAGE_SHIFT);
+        let mut pages = PageSet::new(end + 1);
+        (first..=end).for_each(|page| pages.insert(Pfn(page)));
+        pages
+    }
+
+    fn block(at: usize, word: u64) -> Block {
         let mut block = [0; BLOCK + BEYOND];
         block[at..at + 8].copy_from_slice(&word.to_le_bytes());
         block
@@ -212,32 +421,69 @@ mod tests {
 
     #[test]
     fn a_pointer_passes_wherever_it_stands_off_its_alignment_and_no_other_does() {
-        let filter = filter(LINEAR);
         for at in (0..BLOCK).filter(|at| at % 8 != 0) {
             let inside = LINEAR.start().0 + 0x18;
-            assert!(filter.may(&block(at, inside), Width::Wide), "at {at}");
-            assert!(!filter.may(&block(at, LINEAR.end().0), Width::Wide), "at {at}");
+            assert!(may(LINEAR, &block(at, inside)).wide, "at {at}");
+            let other = LINEAR.start().0 + (1 << 40) + (1 << 20);
+            assert!(!may(LINEAR, &block(at, other)).wide, "at {at}");
         }
         let mut aligned = [0x55; BLOCK + BEYOND];
         aligned[8..16].copy_from_slice(&LINEAR.start().0.to_le_bytes());
-        assert!(!filter.may(&aligned, Width::Wide), "marking saw it");
-        assert!(!filter.may(&block(16, u64::MAX), Width::Wide));
+        assert!(!may(LINEAR, &aligned).wide, "marking saw it");
+        assert!(!may(LINEAR, &block(16, u64::MAX)).wide);
+    }
+
+    #[test]
+    fn physical_addresses_of_pages_without_suspects_are_dismissed() {
+        let mut pages = PageSet::new(0x100);
+        [0x10, 0x11, 0x30, 0x50, 0xf0, 0xff].into_iter().for_each(|page| pages.insert(Pfn(page)));
+        let bytes = |first: u64, last: u64| (first << PAGE_SHIFT, (last << PAGE_SHIFT) + 0xfff);
+        assert_eq!(parts(&pages), [bytes(0x10, 0x50), bytes(0xf0, 0xff)]);
+        assert_eq!(parts(&PageSet::empty()), [bytes(0, 0); PARTS]);
+        let heap = crate::HeapBuilder::new(Va(DIRECT), 1 << 20, Vec::new()).seal().never_marked();
+        let linear = VaRange::new(Va(DIRECT + 0x1_0000), 0xf_0000);
+        let filter = Filter::new(&heap, &pages, linear, VaRange::default());
+        let may = |page: u64| filter.may(&block(24, page << PAGE_SHIFT | 0x40));
+        for page in 0..0x120 {
+            assert_eq!(may(page).wide, pages.contains(Pfn(page)), "page {page:#x}");
+            assert!(!pages.contains(Pfn(page)) || may(page).narrow > 0, "page {page:#x}");
+        }
     }
 
     proptest! {
         #[test]
         fn physical_addresses_pass_in_either_order_of_halves(
-            first in 1u64 << 12..1 << 40,
+            first in 1u64 << 12..1 << 34,
             bytes in 8u64..1 << 34,
             inside in 0u64..1 << 34,
             tag in 0u64..1 << 16,
             at in 0usize..BLOCK / 4,
         ) {
-            let linear = VaRange::new(Va(0xffff_8880_0000_0000 + first), bytes);
+            let linear = VaRange::new(Va(DIRECT + first), bytes);
             let physical = first + inside % bytes;
-            let filter = filter(linear);
             for word in [physical | tag << 48, physical.rotate_left(32)] {
-                prop_assert!(filter.may(&block(at * 4, word), Width::Wide));
+                prop_assert!(may(linear, &block(at * 4, word)).wide);
+            }
+        }
+
+        #[test]
+        fn encoded_pointers_and_numbers_of_32_bits_pass(
+            first in 1u64 << 12..1 << 33,
+            bytes in 0x1000u64..1 << 30,
+            inside in 0u64..1 << 30,
+            tag in 0u64..0xffff,
+            at in 0usize..BLOCK / 8,
+        ) {
+            let linear = VaRange::new(Va(DIRECT + first), bytes);
+            let pointer = linear.start().0 + inside % bytes;
+            for word in [!pointer, pointer << 16 | tag, pointer & !(0xffff << 48) | tag << 48] {
+                prop_assert!(may(linear, &block(at * 8, word)).wide);
+            }
+            for shift in SHIFTS {
+                let number = (first + inside % bytes) >> shift;
+                if u32::try_from(number).is_ok() && number << shift >= first {
+                    prop_assert!(may(linear, &block(at * 8, number)).narrow > 0, "shifted by {}", shift);
+                }
             }
         }
     }

@@ -1,151 +1,124 @@
 //! One pass over memory in use: every place that may lead to a suspect, in any of the shapes.
 //!
-//! Most of memory is dismissed a block at a time, without a branch. What is left is decoded place by place.
+//! Most of memory is dismissed a block at a time, without a branch, whatever lies in it. Which objects the other blocks
+//! are part of is asked only then, and they are decoded place by place.
+//!
+//! **Invariant:** no place in free memory, in a lost object, or in memory that is left out becomes a hit.
+
+use std::ops::Range;
 
 use sysak_base::{PAGE_SIZE, Ranges, Va, VaRange};
 
 use super::Question;
-use super::filter::{BEYOND, BLOCK, Filter};
+use super::filter::{BEYOND, BLOCK, Filter, bits};
 use super::reader::Reader;
-use super::shapes::{self, Encoding, OFFSET_PLACES, SHIFTS, Space, Width, long, short};
-use crate::marking::Roots;
-use crate::{Class, Object, ObjectSet, never_followed};
+use super::shapes::{Encoding, OFFSET_PLACES, SHIFTS, Space, WIDEST, long, short};
+use super::wanted::Wanted;
+use crate::states::States;
+use crate::{Class, Object, never_followed};
 
-/// Of more suspects, those of some slabs stand for all.
-const MOST_SUSPECTS: u64 = 1 << 20;
 /// More places than this are not kept: 24 MiB.
 const MOST_HITS: usize = 1 << 20;
 /// Of numbers of 32 bits many are an address by chance: so many on a page are needed, and such a share of all on it.
 const DENSE: usize = 16;
 const DENSE_SHARE: usize = 8;
-
-/// The objects that references are looked for.
-pub(super) struct Wanted<'a> {
-    question: &'a Question<'a>,
-    set: ObjectSet,
-    /// Where they lie in the direct map.
-    pub(super) linear: VaRange,
-    /// Where they lie outside of it.
-    pub(super) areas: VaRange,
-    /// One in so many slabs is among them.
-    pub(super) every: u64,
-}
-
-impl<'a> Wanted<'a> {
-    pub(super) fn new(question: &'a Question<'a>) -> Wanted<'a> {
-        let heap = question.heap;
-        let of_caches = || {
-            let slabs = (0..).zip(&heap.slabs);
-            let is_wanted = |slab: &u32| heap.count(*slab).white > 0;
-            slabs
-                .filter(|(_, slab)| question.caches.contains(&slab.cache))
-                .map(|(index, _)| index)
-                .filter(is_wanted)
-        };
-        let all: u64 = of_caches().map(|slab| heap.count(slab).white).sum();
-        let every = all.div_ceil(MOST_SUSPECTS).max(1);
-        let mut wanted = Wanted {
-            question,
-            set: ObjectSet::new(heap, []),
-            linear: VaRange::default(),
-            areas: VaRange::default(),
-            every,
-        };
-        for slab in of_caches().step_by(every as usize) {
-            let place = &heap.slabs[slab as usize];
-            let range = match heap.caches[usize::from(place.cache)].class {
-                Class::Slab | Class::Page => &mut wanted.linear,
-                Class::Vmalloc => &mut wanted.areas,
-                Class::PerCpu => continue,
-            };
-            *range = over(*range, VaRange::new(heap.slab_va(place), place.bytes()));
-            heap.for_each_white(slab, |index| wanted.set.insert(heap, Object { slab, index }));
-        }
-        wanted
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.linear.is_empty() && self.areas.is_empty()
-    }
-
-    /// The suspect that an address leads to.
-    #[inline]
-    pub(super) fn find(&self, address: u64) -> Option<Object> {
-        let is_near = self.linear.contains(Va(address)) || self.areas.contains(Va(address));
-        if is_near { self.set.find(self.question.heap, address) } else { None }
-    }
-}
-
-/// What reaches over both.
-fn over(one: VaRange, other: VaRange) -> VaRange {
-    if one.is_empty() {
-        return other;
-    }
-    VaRange::between(one.start().min(other.start()), one.end().max(other.end()))
-}
+/// Bytes of a page.
+const PAGE: usize = PAGE_SIZE as usize;
 
 /// A place that leads to a suspect.
 #[derive(Clone, Copy)]
 pub(super) struct Hit {
     pub(super) at: Va,
     pub(super) encoding: Encoding,
+    pub(super) to: Object,
 }
 
-/// What a scan gave.
+/// What was found so far.
 #[derive(Default)]
 pub(super) struct Scanned {
-    pub(super) hits: Vec<Hit>,
+    /// By the width of the references.
+    pub(super) wide: Vec<Hit>,
+    pub(super) narrow: Vec<Hit>,
     pub(super) bytes: u64,
     pub(super) interrupted: bool,
 }
 
-/// Scans the roots and all reachable objects.
-pub(super) fn scan<'a>(
-    question: &'a Question<'a>,
-    wanted: &'a Wanted<'a>,
-    roots: Roots<'_>,
-    width: Width,
-) -> Scanned {
-    let left_out = roots.left_out;
-    let mut scanner = Scanner {
-        question,
-        wanted,
-        filter: Filter::new(question.heap, wanted.linear, wanted.areas),
-        space: Space::of(question.heap),
-        width,
-        left_out,
-        pending: Vec::new(),
-        done: Scanned::default(),
-    };
-    let mut reader = Reader::new(question);
-    for range in roots.memory(question.heap.page_offset()) {
-        scanner.region(range, &mut reader);
-        if scanner.done.interrupted {
-            return scanner.done;
-        }
+impl Scanned {
+    /// Adds what another thread found.
+    pub(super) fn add(&mut self, more: Scanned) {
+        self.wide.extend(more.wide);
+        self.narrow.extend(more.narrow);
+        self.bytes += more.bytes;
+        self.interrupted |= more.interrupted;
     }
-    for slab in 0..question.heap.slabs.len() as u32 {
-        if slab.is_multiple_of(256) && question.cancel.is_set() {
-            scanner.done.interrupted = true;
-            break;
-        }
-        scanner.slab(slab, &mut reader);
-    }
-    scanner.done
 }
 
-struct Scanner<'a> {
+/// Blocks of a page that may lead to a suspect, a bit each, by the width of the reference.
+#[derive(Clone, Copy, Default)]
+struct Blocks {
+    wide: u64,
+    narrow: u64,
+}
+
+impl Blocks {
+    fn is_empty(self) -> bool {
+        self.wide | self.narrow == 0
+    }
+
+    /// Those that some places of a page are part of, where blocks begin with the page.
+    fn around(self, places: &Range<usize>) -> Blocks {
+        let (first, last) = (places.start / BLOCK, places.end.saturating_sub(1) / BLOCK);
+        let mask = u64::MAX << first & u64::MAX >> (63 - last);
+        Blocks { wide: self.wide & mask, narrow: self.narrow & mask }
+    }
+}
+
+/// Looks through memory.
+pub(super) struct Scanner<'a> {
     question: &'a Question<'a>,
-    wanted: &'a Wanted<'a>,
-    filter: Filter,
+    wanted: &'a Wanted,
+    filter: Filter<'a>,
     space: Space,
-    width: Width,
     left_out: &'a Ranges,
     pending: Vec<Hit>,
-    done: Scanned,
+    done: &'a mut Scanned,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
+    pub(super) fn new(
+        question: &'a Question<'a>,
+        wanted: &'a Wanted,
+        left_out: &'a Ranges,
+        done: &'a mut Scanned,
+    ) -> Scanner<'a> {
+        Scanner {
+            question,
+            wanted,
+            filter: Filter::new(question.heap, wanted.pages(), wanted.linear, wanted.areas),
+            space: Space::of(question.heap),
+            left_out,
+            pending: Vec::new(),
+            done,
+        }
+    }
+
+    /// The objects of some slabs that were reached; where states are given, only those that were not in them.
+    pub(super) fn slabs(&mut self, slabs: Range<u32>, since: Option<&States>) {
+        let (mut reader, mut pages) = (Reader::new(self.question), Vec::new());
+        self.done.interrupted |= self.question.cancel.is_set();
+        if !self.done.interrupted {
+            slabs
+                .filter(|slab| self.question.heap.has_reached(since, *slab))
+                .for_each(|slab| self.slab(slab, since, &mut reader, &mut pages));
+        }
+    }
+
+    /// Some roots.
+    pub(super) fn roots<'r>(&mut self, ranges: impl Iterator<Item = &'r VaRange>) {
+        let mut reader = Reader::new(self.question);
+        ranges.for_each(|range| self.region(*range, &mut reader));
+    }
+
     fn region(&mut self, range: VaRange, reader: &mut Reader<'_>) {
         let most = (self.question.memory.best_read_bytes() as u64).max(PAGE_SIZE);
         for piece in range.pieces(most) {
@@ -162,136 +135,192 @@ impl Scanner<'_> {
         }
     }
 
-    /// The reachable objects of a slab, a block or an area; per-CPU memory is among the roots.
-    fn slab(&mut self, slab: u32, reader: &mut Reader<'_>) {
+    /// Scans what lies at an address, but for words that are left out.
+    fn bytes(&mut self, at: Va, raw: &[u8]) {
+        for page in VaRange::new(at, raw.len() as u64).pages() {
+            let raw = &raw[(page.start().0 - at.0) as usize..];
+            let bytes = page.bytes() as usize;
+            self.done.bytes += page.bytes();
+            let blocks = self.blocks(page.start(), raw, bytes);
+            if !blocks.is_empty() {
+                // References may reach into the next page.
+                let reach = (bytes + WIDEST).min(raw.len());
+                self.in_use(page.start(), &raw[..reach], 0..bytes, blocks);
+            }
+        }
+    }
+
+    /// Objects of a slab that were reached, a block or an area; per-CPU memory is among the roots.
+    fn slab(
+        &mut self,
+        slab: u32,
+        since: Option<&States>,
+        reader: &mut Reader<'_>,
+        pages: &mut Vec<Blocks>,
+    ) {
         let heap = self.question.heap;
         let place = heap.slabs[slab as usize];
-        let cache = &heap.caches[usize::from(place.cache)];
-        let passed_over = heap.never_followed.of_slab(slab);
-        let counts = |index| {
-            let object = Object { slab, index };
-            !heap.is_white(object) && !never_followed::has(passed_over, object)
-        };
         let range = VaRange::new(heap.slab_va(&place), place.bytes());
-        match cache.class {
+        match heap.caches[usize::from(place.cache)].class {
             Class::PerCpu => {}
             Class::Page | Class::Vmalloc => {
-                if heap.is_live(Object { slab, index: 0 }) && counts(0) {
+                let passed_over = heap.never_followed.of_slab(slab);
+                if !never_followed::has(passed_over, Object { slab, index: 0 }) {
                     self.region(range, reader);
                 }
             }
-            Class::Slab => {
-                let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
-                let size = (cache.object_size as usize).min(stride - pad);
-                let raw = reader.read(range);
-                heap.for_each_live(slab, |index| {
-                    let at = usize::from(index) * stride + pad;
-                    if let Some(object) = raw.get(at..at + size).filter(|_| counts(index)) {
-                        self.bytes(range.start().at(at as u64), object);
-                    }
-                });
-            }
+            Class::Slab => self.objects(slab, since, reader.read(range), pages),
         }
     }
 
-    /// Scans what lies at an address, but for words that are left out.
-    fn bytes(&mut self, at: Va, raw: &[u8]) {
-        let left_out = self.left_out;
-        for gap in left_out.gaps(VaRange::new(at, raw.len() as u64)) {
-            for page in gap.pages() {
-                let (from, to) = (page.start().0 - at.0, page.end().0 - at.0);
-                // References may reach into the next page.
-                let end = (to as usize + shapes::WIDEST).min((gap.end().0 - at.0) as usize);
-                self.page(page.start(), &raw[from as usize..end], page.bytes() as usize);
-            }
+    /// The same of a slab with these bytes.
+    fn objects(&mut self, slab: u32, since: Option<&States>, raw: &[u8], pages: &mut Vec<Blocks>) {
+        let heap = self.question.heap;
+        let place = &heap.slabs[slab as usize];
+        let range = VaRange::new(heap.slab_va(place), place.bytes());
+        pages.clear();
+        for (at, from) in (range.start().0..).step_by(PAGE).zip((0..raw.len()).step_by(PAGE)) {
+            pages.push(self.blocks(Va(at), &raw[from..], PAGE.min(raw.len() - from)));
         }
+        self.done.bytes += raw.len() as u64;
+        if pages.iter().all(|blocks| blocks.is_empty()) {
+            return;
+        }
+        let cache = &heap.caches[usize::from(place.cache)];
+        let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
+        let size = (cache.object_size as usize).min(stride - pad);
+        let passed_over = heap.never_followed.of_slab(slab);
+        heap.for_each_reached(since, slab, |index| {
+            let start = usize::from(index) * stride + pad;
+            let end = start + size;
+            if end > raw.len() || never_followed::has(passed_over, Object { slab, index }) {
+                return;
+            }
+            for (page, blocks) in
+                pages.iter().enumerate().take(end.div_ceil(PAGE)).skip(start / PAGE)
+            {
+                let from = page * PAGE;
+                let places = start.max(from) - from..end.min(from + PAGE) - from;
+                let blocks = blocks.around(&places);
+                if !blocks.is_empty() {
+                    let reach = end.min(from + PAGE + WIDEST);
+                    self.in_use(range.start().at(from as u64), &raw[from..reach], places, blocks);
+                }
+            }
+        });
     }
 
-    /// Scans up to one page; `raw` may go on behind it.
-    fn page(&mut self, at: Va, raw: &[u8], bytes: usize) {
-        self.done.bytes += bytes as u64;
-        let first = (at.0.wrapping_neg() % 8) as usize;
-        for from in (first..bytes).step_by(BLOCK) {
+    /// Which blocks of a page may lead to a suspect. `raw` may go on behind the page's `bytes`.
+    fn blocks(&self, at: Va, raw: &[u8], bytes: usize) -> Blocks {
+        let (mut found, mut narrow) = (Blocks::default(), 0);
+        for (index, from) in (to_a_word(at)..bytes).step_by(BLOCK).enumerate() {
             let rest = &raw[from..];
-            let may = match rest.first_chunk() {
-                Some(block) => self.filter.may(block, self.width),
-                None => {
-                    let mut block = [0; BLOCK + BEYOND];
-                    block[..rest.len()].copy_from_slice(rest);
-                    self.filter.may(&block, self.width)
+            let mut padded = [0; BLOCK + BEYOND];
+            let block = rest.first_chunk().unwrap_or_else(|| {
+                padded[..rest.len()].copy_from_slice(rest);
+                &padded
+            });
+            let may = self.filter.may(block);
+            found.wide |= u64::from(may.wide) << index;
+            found.narrow |= u64::from(may.narrow > 0) << index;
+            narrow += may.narrow;
+        }
+        // Fewer are never kept.
+        if narrow < DENSE {
+            found.narrow = 0;
+        }
+        found
+    }
+
+    /// Decodes some places of a page that are in use, but for those that are left out. References end with `raw`.
+    fn in_use(&mut self, at: Va, raw: &[u8], places: Range<usize>, blocks: Blocks) {
+        let left_out = self.left_out;
+        let whole = VaRange::between(at.at(places.start as u64), at.at(raw.len() as u64));
+        for gap in left_out.gaps(whole) {
+            let [start, end] = [gap.start(), gap.end()].map(|end| (end.0 - at.0) as usize);
+            self.places(at, &raw[..end], start..end.min(places.end), blocks);
+        }
+    }
+
+    fn places(&mut self, at: Va, raw: &[u8], places: Range<usize>, blocks: Blocks) {
+        let first = to_a_word(at);
+        let part = |index: u32| {
+            let from = first + BLOCK * index as usize;
+            (from, from.max(places.start)..(from + BLOCK).min(places.end))
+        };
+        for (from, part) in bits(blocks.wide).map(part) {
+            self.wide(at, raw, from, part);
+        }
+        for (_, part) in bits(blocks.narrow).map(part) {
+            let aligned = part.filter(|place| (place - first).is_multiple_of(4));
+            aligned.for_each(|place| self.each(at, raw, place, SHIFTS.map(Encoding::Narrow)));
+        }
+        if !self.pending.is_empty() {
+            self.keep_dense(raw.get(places).unwrap_or_default());
+        }
+    }
+
+    /// Decodes some places of the block that starts `from` bytes behind `at`.
+    fn wide(&mut self, at: Va, raw: &[u8], from: usize, places: Range<usize>) {
+        let word = |place: usize| long(raw, place).unwrap_or_default();
+        for place in (from..places.end).step_by(4).filter(|place| places.contains(place)) {
+            self.each(at, raw, place, self.filter.physical(word(place)));
+            if (place - from).is_multiple_of(8) {
+                self.each(at, raw, place, self.filter.encoded(word(place)));
+                if self.filter.may_be_page(word(place)) {
+                    self.each(at, raw, place, (0..OFFSET_PLACES).map(Encoding::PageOffset));
                 }
-            };
-            if may {
-                self.block(at.at(from as u64), rest, BLOCK.min(bytes - from));
             }
         }
-        if self.width == Width::Narrow {
-            self.keep_dense(&raw[..bytes]);
-        }
-    }
-
-    /// Decodes every place of a block.
-    fn block(&mut self, at: Va, raw: &[u8], bytes: usize) {
-        for place in 0..bytes {
-            let (at, raw) = (at.at(place as u64), &raw[place..]);
-            match (self.width, place % 8) {
-                (Width::Narrow, 0 | 4) => {
-                    self.places(at, raw, &SHIFTS.map(Encoding::Narrow));
-                }
-                (Width::Narrow, _) => {}
-                (Width::Wide, 0) => self.word(at, raw),
-                (Width::Wide, 4) => {
-                    use Encoding::{Halves, Physical, Unaligned};
-                    self.places(at, raw, &[Unaligned, Physical, Halves]);
-                }
-                (Width::Wide, _) => self.place(at, raw, Encoding::Unaligned),
+        for place in places.filter(|place| !(place - from).is_multiple_of(8)) {
+            if self.filter.may_be_pointer(word(place)) {
+                self.each(at, raw, place, [Encoding::Unaligned]);
             }
         }
     }
 
-    /// An aligned word.
-    fn word(&mut self, at: Va, raw: &[u8]) {
-        use Encoding::{Complement, Halves, PageOffset, Physical, Shifted, Tagged};
-        self.places(at, raw, &[Physical, Halves, Complement, Shifted]);
-        let Some(word) = long(raw, 0) else { return };
-        // A whole pointer was followed already.
-        if shapes::tagged(word) != word {
-            self.place(at, raw, Tagged);
-        }
-        if self.space.page(word).is_some() {
-            (0..OFFSET_PLACES).for_each(|place| self.place(at, raw, PageOffset(place)));
-        }
-    }
-
-    fn places(&mut self, at: Va, raw: &[u8], encodings: &[Encoding]) {
-        encodings.iter().for_each(|encoding| self.place(at, raw, *encoding));
-    }
-
+    /// A place in some encodings.
     #[inline]
-    fn place(&mut self, at: Va, raw: &[u8], encoding: Encoding) {
-        let address = self.space.decode(encoding, raw);
-        if address.and_then(|address| self.wanted.find(address)).is_some() {
-            let hits =
-                if self.width == Width::Narrow { &mut self.pending } else { &mut self.done.hits };
-            if hits.len() < MOST_HITS {
-                hits.push(Hit { at, encoding });
+    fn each(
+        &mut self,
+        at: Va,
+        raw: &[u8],
+        place: usize,
+        encodings: impl IntoIterator<Item = Encoding>,
+    ) {
+        for encoding in encodings {
+            let address = self.space.decode(encoding, raw.get(place..).unwrap_or_default());
+            let heap = self.question.heap;
+            if let Some(to) = address.and_then(|address| self.wanted.find(heap, address)) {
+                let hits = match encoding {
+                    Encoding::Narrow(_) => &mut self.pending,
+                    _ => &mut self.done.wide,
+                };
+                if hits.len() < MOST_HITS {
+                    hits.push(Hit { at: at.at(place as u64), encoding, to });
+                }
             }
         }
     }
 
-    /// Keeps what was found on a page where it is more than chance.
-    fn keep_dense(&mut self, page: &[u8]) {
+    /// Keeps what was found in part of a page where it is more than chance.
+    fn keep_dense(&mut self, part: &[u8]) {
         if self.pending.len() >= DENSE {
-            let used = (0..page.len()).step_by(4).filter(|at| short(page, *at) > Some(0)).count();
+            let used = (0..part.len()).step_by(4).filter(|at| short(part, *at) > Some(0)).count();
             for shift in SHIFTS.map(Encoding::Narrow) {
                 let hits = self.pending.iter().filter(|hit| hit.encoding == shift);
                 let many = hits.clone().count();
                 if many >= DENSE && many * DENSE_SHARE >= used {
-                    let room = MOST_HITS - self.done.hits.len();
-                    self.done.hits.extend(hits.take(room));
+                    let room = MOST_HITS - self.done.narrow.len();
+                    self.done.narrow.extend(hits.take(room));
                 }
             }
         }
         self.pending.clear();
     }
+}
+
+/// Bytes to the next aligned word.
+fn to_a_word(at: Va) -> usize {
+    (at.0.wrapping_neg() % 8) as usize
 }

@@ -94,8 +94,8 @@ impl Space {
             Encoding::Complement => long(raw, 0).map(|word| !word),
             Encoding::Shifted => long(raw, 0).map(shifted),
             Encoding::Tagged => long(raw, 0).map(tagged),
-            Encoding::Physical => self.linear(long(raw, 0)? & PHYSICAL),
-            Encoding::Halves => self.linear(long(raw, 0)?.rotate_left(32) & PHYSICAL),
+            Encoding::Physical => self.linear(physical(long(raw, 0)?)),
+            Encoding::Halves => self.linear(halves(long(raw, 0)?)),
             Encoding::PageOffset(place) => {
                 let page = self.page(long(raw, 0)?)?;
                 let offset = u64::from(short(raw, 8 + 4 * usize::from(place))?);
@@ -132,6 +132,18 @@ impl Encoding {
     pub(super) fn bytes(self) -> usize {
         if let Encoding::Narrow(_) = self { 4 } else { 8 }
     }
+}
+
+/// A physical address below other bits.
+#[inline]
+pub(super) fn physical(word: u64) -> u64 {
+    word & PHYSICAL
+}
+
+/// The same with its halves the other way round.
+#[inline]
+pub(super) fn halves(word: u64) -> u64 {
+    physical(word.rotate_left(32))
 }
 
 /// A pointer that was shifted left to make room for a tag.

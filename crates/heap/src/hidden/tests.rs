@@ -20,10 +20,19 @@ fn suspect(number: usize) -> u64 {
     (8 << 12) + 64 * number as u64
 }
 
+fn question<'a>(
+    ram: &'a Ram,
+    heap: &'a Heap,
+    caches: &'a [u16],
+    cancel: &'a Cancel,
+) -> Question<'a> {
+    Question { heap, memory: ram, shared: Some(ram), caches, cancel }
+}
+
 fn ask(ram: &Ram, heap: &Heap, roots: &[u64], width: Width) -> Found {
     let cancel = Cancel::default();
-    let question = Question { heap, memory: ram, caches: &[0], cancel: &cancel };
-    find(&question, Roots::of_pages(&page_set(roots)), width)
+    let question = question(ram, heap, &[0], &cancel);
+    Search::new(&question, Roots::of_pages(&page_set(roots))).found(&question, width)
 }
 
 fn found(all: &Found) -> u64 {
@@ -166,11 +175,68 @@ fn memory_that_is_left_out_is_not_read() {
     let mut ram = Ram::new(64);
     (0..100).for_each(|slot| ram.put(0x1000 + 16 * slot, suspect(slot)));
     let (heap, cancel) = (heap(&[]), Cancel::default());
-    let question = Question { heap: &heap, memory: &ram, caches: &[0], cancel: &cancel };
+    let question = question(&ram, &heap, &[0], &cancel);
     let pages = page_set(&[1]);
     let left_out = [VaRange::new(BASE.at(0x1000), 800)].into_iter().collect();
     let roots = Roots { left_out: &left_out, ..Roots::of_pages(&pages) };
-    assert_eq!(found(&find(&question, roots, Width::Wide)), 50);
+    assert_eq!(found(&Search::new(&question, roots).found(&question, Width::Wide)), 50);
+}
+
+#[test]
+fn several_threads_find_what_one_finds() {
+    let mut ram = Ram::new(64);
+    let rings = [1, 3, 5, 7];
+    for (number, slot) in (0..160).map(|number| (number, number % 40)) {
+        ram.put((rings[number / 40] as usize * 0x1000) + 16 * slot, suspect(number));
+    }
+    let (heap, cancel) = (heap(&[]), Cancel::default());
+    let asked = question(&ram, &heap, &[0], &cancel);
+    let pages = page_set(&rings);
+    let places = |question: &Question<'_>| -> Vec<_> {
+        let found = Search::new(question, Roots::of_pages(&pages)).found(question, Width::Wide);
+        found.holders.iter().map(|one| (one.place, one.hits)).collect()
+    };
+    assert_eq!(places(&asked).len(), rings.len());
+    assert_eq!(places(&asked), places(&Question { shared: None, ..asked }));
+}
+
+#[test]
+fn a_search_goes_on_with_what_has_become_reachable() {
+    let mut ram = Ram::new(64);
+    // A ring names the objects of another cache, which name the suspects by 32 bits.
+    (0..32).for_each(|slot| ram.put(0x1000 + 16 * slot, (12 << 12) + 128 * slot as u64));
+    for number in 0..32usize {
+        let at = (12 << 12) + 128 * number;
+        (0..16).for_each(|word| {
+            let to = suspect((16 * number + word) % 192) as u32 >> 3;
+            ram.put_bytes(at + 64 + 4 * word, &to.to_le_bytes());
+        });
+    }
+    let (mut heap, cancel) = (heap(&[(12, 1)]), Cancel::default());
+    let pages = page_set(&[1]);
+    let mut search = Search::new(&question(&ram, &heap, &[0, 1], &cancel), Roots::of_pages(&pages));
+    let wide = search.found(&question(&ram, &heap, &[0, 1], &cancel), Width::Wide);
+    assert_eq!(wide.holders[0].found, [(1, 32)]);
+    assert_eq!(
+        found(&search.found(&question(&ram, &heap, &[0], &cancel), Width::Wide)),
+        0,
+        "not asked about"
+    );
+    (0..32).for_each(|index| heap.reach(Object { slab: 3, index }));
+    let narrow = |search: &Search| {
+        found(&search.found(&question(&ram, &heap, &[0, 1], &cancel), Width::Narrow))
+    };
+    assert_eq!(narrow(&search), 0);
+    search.go_on(&question(&ram, &heap, &[], &cancel), &Ranges::new());
+    assert_eq!(narrow(&search), 192);
+    let read = search.found(&question(&ram, &heap, &[0], &cancel), Width::Narrow).bytes_scanned;
+    search.go_on(&question(&ram, &heap, &[], &cancel), &Ranges::new());
+    assert_eq!(
+        search.found(&question(&ram, &heap, &[0], &cancel), Width::Narrow).bytes_scanned,
+        read
+    );
+    let wide = search.found(&question(&ram, &heap, &[0, 1], &cancel), Width::Wide);
+    assert_eq!(found(&wide), 0, "they are no suspects any more");
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::collections::{HashMap, HashSet};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va, VaRange};
 
 use super::reader::Reader;
-use super::scan::{Hit, Wanted};
+use super::scan::Hit;
 use super::shapes::{Encoding, Space, long};
+use super::wanted::Wanted;
 use super::{Holder, MIN_FOUND, MIN_PRECISION_PERCENT, Place, Question, TIMES_CHANCE};
 use crate::{Bits, Class, Object, never_followed};
 
@@ -44,7 +45,7 @@ enum Slots {
 /// The holders among the places; the suspects that they lead to are added to `suspects`.
 pub(super) fn holders<'a>(
     question: &'a Question<'a>,
-    wanted: &'a Wanted<'a>,
+    wanted: &'a Wanted,
     mut hits: Vec<Hit>,
     suspects: &mut Bits,
 ) -> Vec<Holder> {
@@ -165,7 +166,7 @@ fn common_word(question: &Question<'_>, objects: &[Object], own: usize) -> Optio
 
 struct Scale<'a> {
     question: &'a Question<'a>,
-    wanted: &'a Wanted<'a>,
+    wanted: &'a Wanted,
     space: Space,
     reader: Reader<'a>,
 }
@@ -245,7 +246,7 @@ impl Scale<'_> {
                 if !heap.is_slab_page(Pfn(page)) {
                     let moved = MOVED_PAGES.map(|pages| address.wrapping_sub(pages << PAGE_SHIFT));
                     for (count, moved) in weight.by_chance.iter_mut().zip(moved) {
-                        *count += u64::from(self.wanted.find(moved).is_some());
+                        *count += u64::from(self.wanted.find(heap, moved).is_some());
                     }
                 }
             }

@@ -47,7 +47,8 @@ impl<'a> Session<'a> {
     /// The kernel, ready to be walked.
     pub fn kernel(&self) -> Result<Kernel<'_>> {
         let Target { memory, anchors, types, symbols, .. } = &self.target;
-        Ok(Kernel::new(memory.as_memory(), anchors, types, symbols)?)
+        let kernel = Kernel::new(memory.as_memory(), anchors, types, symbols)?;
+        Ok(kernel.with_shared_memory(memory.shared()))
     }
 
     /// Where progress goes.
@@ -112,8 +113,7 @@ fn cancel_on_signals() -> Result<Cancel> {
 /// would draw a look out over minutes on a busy machine, and what moves meanwhile looks lost.
 const NICENESS: i32 = 5;
 
-/// On a starved machine this process dies before its users' do, be it the target or the machine that a big dump is
-/// read on.
+/// On a starved machine, the target or where a big dump is read, this process dies before its users' do.
 fn die_first() {
     // Refused in some containers; the diagnosis is worth having all the same.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
