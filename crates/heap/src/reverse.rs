@@ -1,7 +1,8 @@
 //! The reverse search: retention paths, from objects up to what holds them, reference by reference.
 //!
 //! All targets go up together: a step is one search through memory, however many
-//! they are. Only a few references to each object are kept.
+//! they are. Of the references to each object only a few are kept: the best ends, and some that may
+//! lead to a better one.
 //!
 //! **Invariant:** the search ends: no object is searched for twice, and depth and width are bounded. A
 //! step that is cancelled counts for nothing: it may have missed the best reference.
@@ -14,8 +15,10 @@ use crate::marking::Roots;
 use crate::references::{self, From, Reference, SearchSpace};
 use crate::{Heap, Object, ObjectSet};
 
-/// References kept for each object, and of these, from the same field of objects of one cache.
-const KEPT: usize = 8;
+/// References kept for each object: those that end its path, and those that lead on; of either kind,
+/// from the same field of objects of one cache.
+const ENDS: usize = 4;
+const OPEN: usize = 8;
 const SAME: usize = 2;
 /// References to one object from one place that are looked at although they keep nothing, and such
 /// places.
@@ -52,9 +55,11 @@ pub trait Ownership {
     /// Whether every path ends at an object, so that nothing above it is looked for.
     fn ends_at(&self, object: Object) -> bool;
 
-    /// Whether a reference ends the path to its object so near that no better end needs to be looked
-    /// for.
-    fn settles(&self, one: &Reference) -> bool;
+    /// How good an end a reference is that ends the path to its object: the least is the best.
+    fn rank(&self, one: &Reference) -> u32;
+
+    /// Whether an end of this rank is so good that no better one needs to be looked for.
+    fn settles(&self, rank: u32) -> bool;
 
     /// The reference that keeps the object which one leads to: itself, another one in its place, such
     /// as the head of the list that it is a link of, or none.
@@ -64,7 +69,10 @@ pub trait Ownership {
 /// References to one object.
 #[derive(Default)]
 struct References {
-    kept: Vec<(Place, Reference)>,
+    /// Those that end its path, with their rank.
+    ends: Vec<(Place, Reference, u32)>,
+    /// Those from objects that may have an owner above them.
+    open: Vec<(Place, Reference)>,
     /// How many from each place were found to keep nothing.
     refused: Vec<(Place, u32)>,
 }
@@ -76,29 +84,45 @@ impl References {
         known.map_or(self.refused.len() >= MOST_PLACES, |(_, count)| *count >= MOST_REFUSED)
     }
 
-    /// Keeps a few references from different places, so that a thousand children with pointers back to
-    /// their parent do not crowd out its holder. A reference that ends a path replaces one that does not. A
-    /// reference that settles the path (a module's variable) replaces ends that do not, such as stale words
-    /// in pages without a known user.
-    fn keep(&mut self, one: (Place, Reference), ownership: &dyn Ownership) {
-        let kept = &mut self.kept;
+    /// Whether one more reference from a place may be kept. Of a thousand children with pointers back to their parent
+    /// only a few are, so that they do not crowd out its holder.
+    fn has_room(&self, place: Place) -> bool {
+        let same = match place.ends {
+            true => self.ends.iter().filter(|other| other.0 == place).count(),
+            false => self.open.iter().filter(|other| other.0 == place).count(),
+        };
+        same < SAME && (place.ends || self.open.len() < OPEN)
+    }
+
+    /// Keeps a few references from different places. Many that end the path badly, such as stale words in pages without
+    /// a known user, crowd out neither a good end nor what leads on to one.
+    fn keep(&mut self, place: Place, one: Reference, ownership: &dyn Ownership) {
         // Many links of one list have the same head.
-        if !has_room(kept, one.0) || kept.contains(&one) {
+        let is_known = self.all().any(|other| *other == one);
+        if is_known || !self.has_room(place) {
             return;
         }
-        if kept.len() < KEPT {
-            return kept.push(one);
+        if !place.ends {
+            return self.open.push((place, one));
         }
-        let settles = |one: &Reference| ownership.settles(one);
-        let instead = match kept.iter().position(|other| !other.0.ends) {
-            None if !kept.iter().any(|other| settles(&other.1)) && settles(&one.1) => {
-                Some(KEPT - 1)
-            }
-            not_an_end => not_an_end.filter(|_| one.0.ends),
-        };
-        if let Some(instead) = instead {
-            kept[instead] = one;
+        let end = (place, one, ownership.rank(&one));
+        if self.ends.len() < ENDS {
+            return self.ends.push(end);
         }
+        let worst = self.ends.iter_mut().max_by_key(|(.., rank)| *rank);
+        if let Some(worst) = worst.filter(|worst| worst.2 > end.2) {
+            *worst = end;
+        }
+    }
+
+    /// All that are kept.
+    fn all(&self) -> impl Iterator<Item = &Reference> {
+        self.ends.iter().map(|(_, one, _)| one).chain(self.open.iter().map(|(_, one)| one))
+    }
+
+    /// Whether an end is so good that no better one needs to be looked for.
+    fn is_settled(&self, ownership: &dyn Ownership) -> bool {
+        self.ends.iter().any(|(.., rank)| ownership.settles(*rank))
     }
 
     fn refuse(&mut self, place: Place) {
@@ -133,42 +157,32 @@ pub fn search(
             is_whole &= references::find(space, roots, &wanted, false, cancel, &mut |one| {
                 let known = found.entry(one.to).or_default();
                 let place = place_of(&one);
-                if known.is_refused(place) || !has_room(&known.kept, place) {
+                if known.is_refused(place) || !known.has_room(place) {
                     return;
                 }
                 match ownership.keeping(one) {
-                    Some(one) => known.keep((place_of(&one), one), ownership),
+                    Some(one) => known.keep(place_of(&one), one, ownership),
                     None => known.refuse(place),
                 }
             });
         });
-        let found: HashMap<Object, Vec<(Place, Reference)>> =
-            found.into_iter().map(|(object, references)| (object, references.kept)).collect();
         if !is_whole {
             break;
         }
-        let above = |(place, one): &(Place, Reference)| match one.from {
-            From::Object(object) if !place.ends && !asked.contains(&object) => Some(object),
+        let above = |(_, one): &(Place, Reference)| match one.from {
+            From::Object(object) if !asked.contains(&object) => Some(object),
             _ => None,
         };
+        let open = found.values().filter(|references| !references.is_settled(ownership));
+        frontier = open.flat_map(|references| &references.open).filter_map(above).collect();
         // Where there are too many, the choice does not depend on the order of a hash table.
-        let is_settled = |kept: &&Vec<(Place, Reference)>| {
-            kept.iter().any(|(place, one)| place.ends && ownership.settles(one))
-        };
-        let open = found.values().filter(|kept| !is_settled(kept));
-        frontier = open.flatten().filter_map(above).collect();
         frontier.sort_unstable_by_key(|object| (object.slab, object.index));
         frontier.dedup();
         frontier.truncate(WIDEST);
         asked.extend(&frontier);
-        found_above.up.extend(found.into_values().flatten().map(|(_, one)| one));
+        found_above.up.extend(found.values().flat_map(References::all));
     }
     found_above
-}
-
-/// Whether one more reference from a place may be kept.
-fn has_room(kept: &[(Place, Reference)], place: Place) -> bool {
-    kept.iter().filter(|other| other.0 == place).count() < SAME && (kept.len() < KEPT || place.ends)
 }
 
 /// What a reference lies in.
@@ -278,7 +292,11 @@ pub(crate) mod tests {
             self.0(object)
         }
 
-        fn settles(&self, _: &Reference) -> bool {
+        fn rank(&self, _: &Reference) -> u32 {
+            1
+        }
+
+        fn settles(&self, _: u32) -> bool {
             false
         }
 
@@ -337,8 +355,12 @@ pub(crate) mod tests {
             false
         }
 
-        fn settles(&self, one: &Reference) -> bool {
-            (one.at.0 - BASE.0) >> PAGE_SHIFT == self.0
+        fn rank(&self, one: &Reference) -> u32 {
+            u32::from((one.at.0 - BASE.0) >> PAGE_SHIFT != self.0)
+        }
+
+        fn settles(&self, rank: u32) -> bool {
+            rank == 0
         }
 
         fn keeping(&self, one: Reference) -> Option<Reference> {
@@ -363,8 +385,8 @@ pub(crate) mod tests {
             let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
             let (limits, cancel) = (Limits { depth: 5 }, Cancel::default());
             let found = search(space, &mut with, &[target], &Settled(owner), limits, &cancel);
-            assert_eq!(found.up.len(), KEPT);
-            assert!(found.up.iter().any(|one| Settled(owner).settles(one)), "page {owner}");
+            assert_eq!(found.up.len(), ENDS);
+            assert!(found.up.iter().any(|one| Settled(owner).rank(one) == 0), "page {owner}");
         }
     }
 

@@ -28,8 +28,12 @@ impl Ownership for HolderResolver<'_, '_> {
         self.has_owner(object)
     }
 
-    fn settles(&self, one: &Reference) -> bool {
-        self.owner_distance(one).is_some_and(|distance| distance <= PROCESS)
+    fn rank(&self, one: &Reference) -> u32 {
+        self.owner_distance(one).unwrap_or(u32::MAX)
+    }
+
+    fn settles(&self, rank: u32) -> bool {
+        rank <= PROCESS
     }
 
     fn keeping(&self, one: Reference) -> Option<Reference> {
