@@ -171,6 +171,8 @@ pub enum Reader {
     Bpf,
     /// An ELF vmcore.
     Elf,
+    /// A vmcore in makedumpfile's own format.
+    Kdump,
 }
 
 /// The answer.

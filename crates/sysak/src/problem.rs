@@ -118,8 +118,8 @@ fn kind(what: &str, lang: Lang) -> String {
 fn core(error: &ElfError, lang: Lang) -> String {
     match error {
         ElfError::NotElf => say::not_elf(lang),
-        ElfError::CompressedKdump(format) => say::compressed_kdump(lang, format),
         ElfError::Flattened => say::flattened(lang),
+        ElfError::SplitDump => say::split_dump(lang),
         ElfError::NotACore => say::no_core(lang),
         ElfError::WrongArchitecture(machine) => say::other_machine(lang, machine),
         ElfError::Damaged(what) => say::damaged_core(lang, what),

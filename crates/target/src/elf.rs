@@ -9,7 +9,7 @@ use object::elf::{
     EM_386, EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, ET_CORE,
     FileHeader64, NT_PRSTATUS, PT_LOAD,
 };
-use object::read::elf::{FileHeader, ProgramHeader};
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
 use object::{Endianness, FileKind};
 use sysak_arch::x86_64::of_prstatus;
 
@@ -45,15 +45,16 @@ pub enum ElfError {
     /// No ELF at all.
     #[error("is no ELF core file: give a vmcore of kdump, virsh dump or QEMU")]
     NotElf,
-    /// makedumpfile cannot turn its own format into ELF: it has to be an ELF file from the start.
+    /// An ELF dump that was sent through a pipe: its pieces are out of order.
     #[error(
-        "is a compressed kdump ({0}), which is not supported yet: dump as ELF (makedumpfile -E \
-         -d 30 in kdump's configuration, virsh dump --memory-only --format elf)"
+        "is an ELF dump in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first"
     )]
-    CompressedKdump(&'static str),
-    /// A dump that was sent through a pipe: its pieces are out of order.
-    #[error("is in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first")]
     Flattened,
+    /// One of several files.
+    #[error(
+        "is one part of a split dump: join all with `makedumpfile --reassemble PART… NEW` first"
+    )]
+    SplitDump,
     /// An ELF file of another kind.
     #[error("is an ELF file, but no core dump")]
     NotACore,
@@ -72,16 +73,6 @@ const MOST_SEGMENTS: usize = 1 << 22;
 
 /// Parses the headers and notes; `data` need not hold the segments' contents.
 pub fn parse(data: &[u8]) -> Result<Core, ElfError> {
-    for (magic, name) in
-        [(&b"KDUMP   "[..], "makedumpfile's format"), (b"DISKDUMP", "diskdump's format")]
-    {
-        if data.starts_with(magic) {
-            return Err(ElfError::CompressedKdump(name));
-        }
-    }
-    if data.starts_with(b"makedumpfile") {
-        return Err(ElfError::Flattened);
-    }
     match FileKind::parse(data) {
         Ok(FileKind::Elf64) => {}
         Ok(FileKind::Elf32) => {
@@ -120,12 +111,28 @@ pub fn parse(data: &[u8]) -> Result<Core, ElfError> {
 }
 
 fn read_notes(
-    segment: &impl ProgramHeader<Endian = Endianness>,
+    segment: &impl ProgramHeader<Elf = FileHeader64<Endianness>, Endian = Endianness>,
     endian: Endianness,
     data: &[u8],
     core: &mut Core,
 ) {
-    let Ok(Some(mut notes)) = segment.notes(endian, data) else { return };
+    if let Ok(Some(notes)) = segment.notes(endian, data) {
+        add_notes(notes, endian, core);
+    }
+}
+
+/// Reads notes that stand in a file of another format.
+pub fn read_note_bytes(notes: &[u8], core: &mut Core) {
+    if let Ok(notes) = NoteIterator::new(Endianness::Little, 4, notes) {
+        add_notes(notes, Endianness::Little, core);
+    }
+}
+
+fn add_notes(
+    mut notes: NoteIterator<'_, FileHeader64<Endianness>>,
+    endian: Endianness,
+    core: &mut Core,
+) {
     while let Ok(Some(note)) = notes.next() {
         match (note.name(), note.n_type(endian)) {
             (b"VMCOREINFO", _) => core.vmcoreinfo = Some(note.desc().to_vec()),
@@ -171,9 +178,6 @@ mod tests {
         assert_eq!(arm, "is of AArch64 (arm64); only x86-64 is supported");
         assert_eq!(parse(&header(62, 2)).unwrap_err(), ElfError::NotACore);
         assert_eq!(parse(b"hello, world, and more of it").unwrap_err(), ElfError::NotElf);
-        assert!(matches!(parse(b"KDUMP   \x06"), Err(ElfError::CompressedKdump(_))));
-        assert!(matches!(parse(b"DISKDUMP\x06"), Err(ElfError::CompressedKdump(_))));
-        assert_eq!(parse(b"makedumpfile\0\0\0\0"), Err(ElfError::Flattened));
     }
 
     #[test]

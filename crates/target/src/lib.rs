@@ -27,7 +27,7 @@ use sysak_symbols::{Kallsyms, TypeInfo};
 
 pub use error::OpenError;
 pub use memory::TargetMemory;
-pub use physical::Replaced;
+pub use physical::{Replaced, count_kdump_pages};
 pub use pulse::Pulse;
 pub use wipe::Wiping;
 
@@ -71,6 +71,8 @@ pub enum Reader {
     Bpf,
     /// An ELF file.
     Elf,
+    /// A file in makedumpfile's own format, flattened or not.
+    Kdump,
 }
 
 /// Which reader is wanted for a live kernel.

@@ -12,6 +12,7 @@ messages! {
     hours_minutes(hours, minutes) { "{hours} hours {minutes} minutes", "{hours} 小时 {minutes} 分钟" }
     read_kcore() { "Read live through /proc/kcore", "读取方式：在线，/proc/kcore" }
     read_bpf() { "Read live through BPF", "读取方式：在线，BPF" }
+    read_kdump() { "Read from a crash dump (kdump format)", "读取方式：崩溃转储（kdump 格式）" }
     read_elf() { "Read from a crash dump (ELF)", "读取方式：崩溃转储（ELF）" }
     one_look() { ", one snapshot", "，一次快照" }
     two_looks(seconds) { ", two snapshots {seconds} s apart", "，间隔 {seconds} 秒的两次快照" }

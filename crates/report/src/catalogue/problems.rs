@@ -146,13 +146,13 @@ messages! {
         "is no ELF core file: give a vmcore of kdump, virsh dump or QEMU",
         "不是 ELF core 文件：请给出 kdump、virsh dump 或 QEMU 生成的 vmcore"
     }
-    compressed_kdump(format) {
-        "is a compressed kdump ({format}), which is not supported yet: dump as ELF (makedumpfile -E -d 30 in kdump's configuration, virsh dump --memory-only --format elf)",
-        "是压缩的 kdump（{format}），尚不支持：请转储为 ELF（在 kdump 配置中使用 makedumpfile -E -d 30，或 virsh dump --memory-only --format elf）"
-    }
     flattened() {
-        "is in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first",
-        "是 makedumpfile 的 flattened 格式：请先运行 `makedumpfile -R NEW < FILE`"
+        "is an ELF dump in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first",
+        "是 makedumpfile flattened 格式的 ELF 转储：请先运行 `makedumpfile -R NEW < FILE`"
+    }
+    split_dump() {
+        "is one part of a split dump: join all with `makedumpfile --reassemble PART… NEW` first",
+        "是拆分转储的一部分：请先用 `makedumpfile --reassemble PART… NEW` 合并"
     }
     no_core() { "is an ELF file, but no core dump", "是 ELF 文件，但不是 core 转储" }
     other_machine(machine) {

@@ -25,6 +25,7 @@ pub(super) fn reader(target: &Target, lang: Lang) -> String {
         Reader::Kcore => say::read_kcore(lang),
         Reader::Bpf => say::read_bpf(lang),
         Reader::Elf => say::read_elf(lang),
+        Reader::Kdump => say::read_kdump(lang),
     }
 }
 

@@ -143,6 +143,7 @@ fn target(identity: &Identity) -> report::Target {
             sysak_target::Reader::Kcore => report::Reader::Kcore,
             sysak_target::Reader::Bpf => report::Reader::Bpf,
             sysak_target::Reader::Elf => report::Reader::Elf,
+            sysak_target::Reader::Kdump => report::Reader::Kdump,
         },
         kernel_release: identity.kernel_release.as_str().into(),
         arch: identity.arch.as_str().into(),

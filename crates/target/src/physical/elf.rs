@@ -12,6 +12,9 @@ use crate::OpenError;
 use crate::elf::{self, Core, ElfError, Segment};
 use crate::files::{self, Mapped};
 
+/// Bytes of RAM per byte of its dump, which has the array of `struct page`, a 64th of memory: 64 would do.
+const MOST_RAM_PER_BYTE: u64 = 1024;
+
 /// A mapped ELF core file.
 pub(super) struct ElfPages {
     file: Mapped,
@@ -30,8 +33,7 @@ struct Piece {
 
 impl ElfPages {
     /// Maps the file and checks that all of it is there.
-    pub(super) fn open(path: &Path) -> Result<(ElfPages, Core), OpenError> {
-        let file = files::map(path)?;
+    pub(super) fn open(path: &Path, file: Mapped) -> Result<(ElfPages, Core), OpenError> {
         let no_core = |why| OpenError::NotACore { path: path.to_owned(), why };
         let core = elf::parse(&file).map_err(no_core)?;
         let end = core.segments.iter().map(|s| s.offset.saturating_add(s.bytes)).max();
@@ -94,8 +96,8 @@ impl PhysicalPages for ElfPages {
         self.end
     }
 
-    fn file_bytes(&self) -> u64 {
-        self.file.len() as u64
+    fn most_ram_bytes(&self) -> u64 {
+        (self.file.len() as u64).saturating_mul(MOST_RAM_PER_BYTE)
     }
 
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {
@@ -173,7 +175,7 @@ mod tests {
         file.truncate(file.len() - cut);
         let path = std::env::temp_dir().join(format!("sysak-{name}-{}", std::process::id()));
         std::fs::write(&path, file).unwrap();
-        let opened = ElfPages::open(&path);
+        let opened = files::map(&path).and_then(|file| ElfPages::open(&path, file));
         std::fs::remove_file(&path).unwrap();
         opened.map(|(pages, _)| pages)
     }
@@ -181,7 +183,7 @@ mod tests {
     #[test]
     fn reads_go_on_in_the_next_piece_and_end_where_the_file_holds_nothing() {
         let pages = dump("pieces", 0).unwrap();
-        assert_eq!((pages.end(), pages.file_bytes()), (Pa(0x4000), 0x4000));
+        assert_eq!((pages.end(), pages.most_ram_bytes()), (Pa(0x4000), 0x4000 * 1024));
         assert_eq!(pages.borrow(Pa(0x1800)).unwrap()[0x7ff..0x801], [1, 2]);
         assert_eq!(pages.borrow(Pa(0x2fff)), Some(&[2][..]));
         assert_eq!(pages.borrow(Pa(0xfff)), None);

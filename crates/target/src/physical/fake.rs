@@ -31,14 +31,14 @@ impl PhysicalPages for FakePages {
     }
 
     fn runs(&self) -> Vec<Run> {
-        vec![Run { start: Pa(PAGE_SIZE), bytes: self.file_bytes() }]
+        vec![Run { start: Pa(PAGE_SIZE), bytes: self.most_ram_bytes() }]
     }
 
     fn end(&self) -> Pa {
-        Pa(PAGE_SIZE + self.file_bytes())
+        Pa(PAGE_SIZE + self.most_ram_bytes())
     }
 
-    fn file_bytes(&self) -> u64 {
+    fn most_ram_bytes(&self) -> u64 {
         self.pages.len() as u64 * PAGE_SIZE
     }
 

@@ -6,15 +6,18 @@
 //! **Invariant:** a read yields bytes of the file, never zeroes for what is missing; nothing here
 //! knows virtual addresses.
 
+mod bytes;
 mod elf;
 #[cfg(test)]
 pub(crate) mod fake;
+mod kdump;
 
 use std::path::Path;
 
-use sysak_base::Pa;
+use sysak_base::{PAGE_SIZE, Pa};
 
-use crate::{OpenError, Reader};
+use crate::elf::Core;
+use crate::{OpenError, Reader, files};
 
 /// A run of physical memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +44,8 @@ pub(crate) trait PhysicalPages: Send + Sync {
     /// The end of physical memory, whether the file holds its last pages or not.
     fn end(&self) -> Pa;
 
-    /// Length of the file.
-    fn file_bytes(&self) -> u64;
+    /// How much RAM a file of this size can be the dump of at most.
+    fn most_ram_bytes(&self) -> u64;
 
     /// The lowest address from `from` on where `needle` lies in one run.
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa>;
@@ -89,14 +92,28 @@ pub struct Replaced {
 
 /// Opens a dump file of any format that is known, as it would be with some words replaced.
 pub(crate) fn open(path: &Path, replaced: &[Replaced]) -> Result<Dump, OpenError> {
-    let (mut pages, core) = elf::ElfPages::open(path)?;
+    let file = files::map(path)?;
+    if bytes::is_flattened(&file) || kdump::is_kdump(&file) {
+        let (mut pages, core) = kdump::KdumpPages::open(path, Box::new(file))?;
+        pages.replace(replaced);
+        return Ok(dump(Box::new(pages), core, Reader::Kdump));
+    }
+    let (mut pages, core) = elf::ElfPages::open(path, file)?;
     if !replaced.is_empty() {
         pages.replace(path, replaced)?;
     }
-    Ok(Dump {
-        pages: Box::new(pages),
-        vmcoreinfo: core.vmcoreinfo,
-        registers: core.registers,
-        reader: Reader::Elf,
-    })
+    Ok(dump(Box::new(pages), core, Reader::Elf))
+}
+
+fn dump(pages: Box<dyn PhysicalPages>, core: Core, reader: Reader) -> Dump {
+    Dump { pages, vmcoreinfo: core.vmcoreinfo, registers: core.registers, reader }
+}
+
+/// Opens bytes as a file in makedumpfile's format, and counts the pages that can be read: for fuzzing.
+pub fn count_kdump_pages(file: Vec<u8>) -> Result<u64, OpenError> {
+    let (pages, _) = kdump::KdumpPages::open(Path::new("bytes"), Box::new(file))?;
+    let in_run = |run: Run| (run.start.0..run.start.0 + run.bytes).step_by(PAGE_SIZE as usize);
+    let pages =
+        pages.runs().into_iter().flat_map(in_run).filter(|at| pages.word(Pa(*at)).is_some());
+    Ok(pages.count() as u64)
 }

@@ -11,8 +11,6 @@ use crate::live::Resources;
 
 /// Entries of the resource tree; a large server has some thousands.
 const MOST_RESOURCES: usize = 1 << 16;
-/// Bytes of RAM per byte of its dump; 64 would do.
-const MOST_RAM_PER_BYTE: u64 = 1024;
 
 /// RAM and image from the kernel's resource tree, else those parts of the file's runs that the
 /// direct map maps: firmware is in the file too.
@@ -35,7 +33,7 @@ pub(super) fn resources(
     }
     // Overlapping runs would count a page twice.
     join(&mut found.ram);
-    limit(&mut found.ram, pages.file_bytes());
+    limit(&mut found.ram, pages.most_ram_bytes());
     found
 }
 
@@ -56,10 +54,9 @@ fn mapped_runs(vmcore: &Vmcore, top: Va) -> Vec<PfnRange> {
         .collect()
 }
 
-/// Cuts off RAM that the file cannot be the dump of: every dump holds the array of
-/// `struct page`, which takes a 64th of memory, so a forged size must not cost more.
-fn limit(ram: &mut Vec<PfnRange>, file_bytes: u64) {
-    let mut left = file_bytes.saturating_mul(MOST_RAM_PER_BYTE) / PAGE_SIZE;
+/// Cuts off RAM that the file cannot be the dump of: a forged size must not cost more.
+fn limit(ram: &mut Vec<PfnRange>, most_bytes: u64) {
+    let mut left = most_bytes / PAGE_SIZE;
     for run in ram.iter_mut() {
         run.end = run.end.min(Pfn(run.start.0.saturating_add(left)));
         left -= run.pages();
@@ -97,7 +94,7 @@ mod tests {
     fn ram_that_no_dump_of_that_size_holds_is_cut_off() {
         let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
         let mut ram = vec![run(1, 1000), run(2000, 1 << 40), run(1 << 41, 1 << 42)];
-        limit(&mut ram, PAGE_SIZE * 2);
+        limit(&mut ram, PAGE_SIZE * 2048);
         assert_eq!(ram, [run(1, 1000), run(2000, 2000 + 2048 - 999)]);
     }
 }

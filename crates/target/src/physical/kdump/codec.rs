@@ -1,0 +1,72 @@
+//! How a page is packed in a dump.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use ruzstd::decoding::FrameDecoder;
+use sysak_base::PAGE_SIZE;
+
+/// Flags of a page descriptor.
+const ZLIB: u32 = 0x1;
+const LZO: u32 = 0x2;
+const SNAPPY: u32 = 0x4;
+const ZSTD: u32 = 0x20;
+
+/// A page.
+pub(super) type Page = [u8; PAGE_SIZE as usize];
+
+/// How many bytes a packed page may have: a page that does not get smaller is stored as it is.
+pub(super) const MOST_PACKED: u32 = 2 * PAGE_SIZE as u32;
+
+/// Whether a page with these flags is stored as it is.
+pub(super) fn is_raw(flags: u32, bytes: u32) -> bool {
+    flags & (ZLIB | LZO | SNAPPY | ZSTD) == 0 && u64::from(bytes) == PAGE_SIZE
+}
+
+/// Unpacks a page; `None` where it does not become exactly one.
+pub(super) fn unpack(flags: u32, packed: &[u8], page: &mut Page) -> Option<()> {
+    let bytes = match flags & (ZLIB | LZO | SNAPPY | ZSTD) {
+        0 => {
+            page.copy_from_slice(packed.first_chunk::<{ PAGE_SIZE as usize }>()?);
+            packed.len()
+        }
+        ZLIB => {
+            let mut inflate = Decompress::new(true);
+            let status = inflate.decompress(packed, page, FlushDecompress::Finish).ok()?;
+            (status == Status::StreamEnd).then(|| inflate.total_out() as usize)?
+        }
+        LZO => lzokay::decompress::decompress(packed, page).ok()?,
+        SNAPPY => snap::raw::Decoder::new().decompress(packed, page).ok()?,
+        ZSTD => FrameDecoder::new().decode_all(packed, page).ok()?,
+        _ => return None,
+    };
+    (bytes == page.len()).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn what_does_not_become_exactly_one_page_is_damaged() {
+        let zlib = |bytes: &[u8]| {
+            let mut packer =
+                flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        };
+        let snappy = |bytes: &[u8]| snap::raw::Encoder::new().compress_vec(bytes).unwrap();
+        let text: Vec<u8> = (0..=PAGE_SIZE).map(|byte| (byte / 7) as u8).collect();
+        for (flags, pack) in [(ZLIB, &zlib as &dyn Fn(&[u8]) -> Vec<u8>), (SNAPPY, &snappy)] {
+            let mut page = [0; PAGE_SIZE as usize];
+            let packed = pack(&text[..4096]);
+            assert_eq!(unpack(flags, &packed, &mut page), Some(()));
+            assert_eq!(page[..], text[..4096]);
+            assert_eq!(unpack(flags, &pack(&text[..4095]), &mut page), None, "too little");
+            assert_eq!(unpack(flags, &pack(&text), &mut page), None, "too much");
+            assert_eq!(unpack(flags, &packed[..packed.len() / 2], &mut page), None, "cut off");
+        }
+        for flags in [ZLIB, LZO, SNAPPY, ZSTD, ZLIB | LZO, 0] {
+            assert_eq!(unpack(flags, &[0x5a; 100], &mut [0; PAGE_SIZE as usize]), None);
+        }
+    }
+}

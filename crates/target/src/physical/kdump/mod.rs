@@ -1,0 +1,238 @@
+//! The physical memory in makedumpfile's and QEMU's own format: pages packed one by one.
+//!
+//! A page is found by counting: the descriptors stand in the order of the pages that the bitmap has. Pages that were
+//! unpacked last are kept, a bounded number of them.
+//!
+//! **Invariant:** a page that does not become exactly one page is missing, never zeroes.
+
+mod cache;
+mod codec;
+mod header;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
+use sysak_base::{PAGE_SIZE, Pa, Pfn};
+
+use super::bytes::{FileBytes, Raw};
+use super::{PhysicalPages, Replaced, Run};
+use crate::OpenError;
+use crate::elf::{self, Core, ElfError};
+use cache::Cache;
+use codec::Page;
+use header::Header;
+
+/// How files of this format begin.
+const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
+const SIGNATURE_BYTES: usize = 8;
+
+/// Whether a file is in this format.
+pub(super) fn is_kdump(file: &[u8]) -> bool {
+    SIGNATURES.iter().any(|signature| file.starts_with(signature))
+}
+
+/// Bytes of a page descriptor: place, length, flags, and eight bytes that nobody uses.
+const DESCRIPTOR_BYTES: u64 = 24;
+/// The set bits before every so many bytes of the bitmap are counted once.
+const COUNTED_BYTES: usize = 512;
+
+/// A dump in this format.
+pub(super) struct KdumpPages {
+    file: FileBytes,
+    header: Header,
+    bitmap: Vec<u8>,
+    /// By [`COUNTED_BYTES`]: pages of this file before them.
+    counts: Vec<u64>,
+    cache: Cache,
+    /// By page: words that are read instead of the file's.
+    replaced: BTreeMap<Pfn, Vec<(usize, u64)>>,
+}
+
+impl KdumpPages {
+    /// Reads the headers and the bitmap.
+    pub(super) fn open(path: &Path, file: Raw) -> Result<(KdumpPages, Core), OpenError> {
+        let no_core = |why| OpenError::NotACore { path: path.to_owned(), why };
+        let damaged = |what: &str| no_core(ElfError::Damaged(what.to_owned()));
+        let file = FileBytes::of(file).map_err(no_core)?;
+        if !is_kdump(&file.get(0, SIGNATURE_BYTES).unwrap_or_default()) {
+            return Err(no_core(ElfError::Flattened));
+        }
+        let header = header::parse(&file).map_err(no_core)?;
+        if header.pages.saturating_mul(PAGE_SIZE) > MOST_PHYSICAL_BYTES {
+            return Err(damaged("it claims memory beyond 64 TiB"));
+        }
+        let bytes = (header.bitmap.end - header.bitmap.start) as usize;
+        let bitmap = file
+            .get(header.bitmap.start, bytes)
+            .ok_or_else(|| damaged("its bitmap of pages is incomplete"))?;
+        let bitmap = known_pages(&bitmap, header.pages);
+        let chunks = bitmap.chunks(COUNTED_BYTES);
+        let counts = chunks.scan(0, |pages, chunk| {
+            let before = *pages;
+            *pages += ones(chunk);
+            Some(before)
+        });
+        let counts = counts.collect();
+        let text = |range: &std::ops::Range<u64>| {
+            file.get(range.start, (range.end - range.start) as usize).map(Cow::into_owned)
+        };
+        let mut core = Core::default();
+        elf::read_note_bytes(&text(&header.notes).unwrap_or_default(), &mut core);
+        let vmcoreinfo = text(&header.vmcoreinfo).filter(|text| !text.is_empty());
+        core.vmcoreinfo = vmcoreinfo.or(core.vmcoreinfo);
+        let pages = KdumpPages {
+            file,
+            header,
+            bitmap,
+            counts,
+            cache: Cache::new(),
+            replaced: BTreeMap::new(),
+        };
+        match pages.missing_bytes() {
+            0 => Ok((pages, core)),
+            missing => Err(OpenError::Truncated { path: path.to_owned(), missing }),
+        }
+    }
+
+    /// Reads other words in some places from now on. The file stays as it is.
+    pub(super) fn replace(&mut self, replaced: &[Replaced]) {
+        for one in replaced.iter().filter(|one| one.at.0 % PAGE_SIZE <= PAGE_SIZE - 8) {
+            let place = ((one.at.0 % PAGE_SIZE) as usize, one.word);
+            self.replaced.entry(one.at.pfn()).or_default().push(place);
+        }
+    }
+
+    /// How much of the file is missing, by its last page.
+    fn missing_bytes(&self) -> u64 {
+        let last = (0..self.header.pages).rev().map(Pfn).find(|page| self.has(*page));
+        let Some(last) = last else { return 0 };
+        let end = match self.descriptor(last) {
+            Some((at, bytes, _)) => at.saturating_add(bytes.into()),
+            None => self.descriptor_at(last) + DESCRIPTOR_BYTES,
+        };
+        end.saturating_sub(self.file.len())
+    }
+
+    fn has(&self, page: Pfn) -> bool {
+        let byte = self.bitmap.get((page.0 / 8) as usize).copied().unwrap_or(0);
+        byte >> (page.0 % 8) & 1 != 0
+    }
+
+    /// Where the descriptor of a page that is in the file stands.
+    fn descriptor_at(&self, page: Pfn) -> u64 {
+        let byte = (page.0 / 8) as usize;
+        let counted = byte / COUNTED_BYTES;
+        let before = self.bitmap.get(counted * COUNTED_BYTES..byte).unwrap_or_default();
+        let below = self.bitmap.get(byte).map_or(0, |byte| byte & ((1 << (page.0 % 8)) - 1));
+        let known = self.counts.get(counted).copied().unwrap_or(0);
+        let number = known + ones(before) + u64::from(below.count_ones());
+        self.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES))
+    }
+
+    /// Place, length and flags of a page; `None` where the file does not have it.
+    fn descriptor(&self, page: Pfn) -> Option<(u64, u32, u32)> {
+        if !self.has(page) {
+            return None;
+        }
+        let raw = self.file.get(self.descriptor_at(page), DESCRIPTOR_BYTES as usize)?;
+        let number = |at: usize| raw.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw));
+        let at = u64::from_le_bytes(*raw.first_chunk()?);
+        let (bytes, flags) = (number(8)?, number(12)?);
+        (bytes <= codec::MOST_PACKED).then_some((at, bytes, flags))
+    }
+
+    /// Unpacks a page of the file.
+    fn unpack(&self, page: Pfn, into: &mut Page) -> Option<()> {
+        let (at, bytes, flags) = self.descriptor(page)?;
+        codec::unpack(flags, &self.file.get(at, bytes as usize)?, into)?;
+        for (place, word) in self.replaced.get(&page).into_iter().flatten() {
+            into[*place..*place + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        Some(())
+    }
+}
+
+/// The bitmap as far as there are pages.
+fn known_pages(bitmap: &[u8], pages: u64) -> Vec<u8> {
+    let mut known = bitmap[..bitmap.len().min(pages.div_ceil(8) as usize)].to_vec();
+    if let Some(last) = known.get_mut((pages / 8) as usize) {
+        *last &= (1 << (pages % 8)) - 1;
+    }
+    known
+}
+
+fn ones(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from(u64::from_le_bytes(*word).count_ones()));
+    words.sum::<u64>() + rest.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>()
+}
+
+impl PhysicalPages for KdumpPages {
+    fn read_piece(&self, at: Pa, buf: &mut [u8]) -> usize {
+        let from = (at.0 % PAGE_SIZE) as usize;
+        let read = self.cache.with(
+            at.pfn(),
+            |page| self.unpack(at.pfn(), page),
+            |page| {
+                let bytes = &page[from..page.len().min(from + buf.len())];
+                buf[..bytes.len()].copy_from_slice(bytes);
+                bytes.len()
+            },
+        );
+        read.unwrap_or(0)
+    }
+
+    fn borrow(&self, at: Pa) -> Option<&[u8]> {
+        let (place, bytes, flags) = self.descriptor(at.pfn())?;
+        if !codec::is_raw(flags, bytes) || self.replaced.contains_key(&at.pfn()) {
+            return None;
+        }
+        self.file.lend(place, bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for page in (0..self.header.pages).map(Pfn).filter(|page| self.has(*page)) {
+            match runs.last_mut().filter(|run| run.start.0 + run.bytes == page.pa().0) {
+                Some(run) => run.bytes += PAGE_SIZE,
+                None => runs.push(Run { start: page.pa(), bytes: PAGE_SIZE }),
+            }
+        }
+        runs
+    }
+
+    fn end(&self) -> Pa {
+        Pfn(self.header.pages).pa()
+    }
+
+    fn most_ram_bytes(&self) -> u64 {
+        // The bitmap has a bit for each page.
+        self.header.pages * PAGE_SIZE
+    }
+
+    fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {
+        let mut window = Vec::new();
+        for run in self.runs() {
+            let start = run.start.0.max(from.0);
+            let end = run.start.0 + run.bytes;
+            // Pieces overlap by what a text across their border needs.
+            for at in (start..end).step_by(SEARCHED) {
+                let bytes = (end - at).min((SEARCHED + needle.len()) as u64) as usize;
+                window.resize(bytes, 0);
+                let read = self.read(Pa(at), &mut window);
+                if let Some(found) = memchr::memmem::find(&window[..read], needle) {
+                    return Some(Pa(at + found as u64));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Bytes that are searched at once.
+const SEARCHED: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Dumps written by hand: every packing, and every kind of damage.
+
+use std::io::Write;
+
+use super::*;
+
+/// How a page is packed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    Raw,
+    Zlib,
+    Snappy,
+    Damaged,
+}
+
+/// The contents of a page.
+fn page(number: u64) -> Vec<u8> {
+    (0..PAGE_SIZE).map(|byte| (byte / 5 * number) as u8).collect()
+}
+
+fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// A dump of some pages, in ascending order.
+fn dump(pages: &[(u64, Packing)], version: u32) -> Vec<u8> {
+    let block = PAGE_SIZE as usize;
+    // Header, sub header, two bitmaps, descriptors.
+    let mut file = vec![0; 5 * block];
+    put(&mut file, 0, b"KDUMP   ");
+    put(&mut file, 8, &version.to_le_bytes());
+    put(&mut file, 272, b"x86_64");
+    for (at, number) in [(428, 4096u32), (432, 1), (436, 2), (440, 0x100)] {
+        put(&mut file, at, &number.to_le_bytes());
+    }
+    put(&mut file, block + 96, &0x100u64.to_le_bytes());
+    let mut next = 4 * block;
+    let mut contents = 5 * block;
+    for (number, packing) in pages {
+        file[3 * block + *number as usize / 8] |= 1 << (number % 8);
+        let raw = page(*number);
+        let (packed, flags) = match packing {
+            Packing::Raw => (raw, 0u32),
+            Packing::Damaged => (vec![0x5a; 80], 1),
+            Packing::Snappy => (snap::raw::Encoder::new().compress_vec(&raw).unwrap(), 4),
+            Packing::Zlib => {
+                let level = flate2::Compression::fast();
+                let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                packer.write_all(&raw).unwrap();
+                (packer.finish().unwrap(), 1)
+            }
+        };
+        put(&mut file, next, &(contents as u64).to_le_bytes());
+        put(&mut file, next + 8, &(packed.len() as u32).to_le_bytes());
+        put(&mut file, next + 12, &flags.to_le_bytes());
+        next += DESCRIPTOR_BYTES as usize;
+        contents += packed.len();
+        file.extend(packed);
+    }
+    put(&mut file, block + 32, &(contents as u64).to_le_bytes());
+    put(&mut file, block + 40, &12u64.to_le_bytes());
+    file.extend(b"OSRELEASE=6\n");
+    file
+}
+
+const PAGES: [(u64, Packing); 6] = [
+    (1, Packing::Raw),
+    (2, Packing::Zlib),
+    (3, Packing::Snappy),
+    (9, Packing::Zlib),
+    (10, Packing::Damaged),
+    (255, Packing::Raw),
+];
+
+fn open(file: Vec<u8>) -> Result<(KdumpPages, Core), OpenError> {
+    KdumpPages::open(Path::new("a dump"), Box::new(file))
+}
+
+fn why(file: Vec<u8>) -> String {
+    open(file).map(|_| ()).unwrap_err().to_string()
+}
+
+/// The same dump in the flattened format, in small records, the header last.
+fn flattened(dump: &[u8]) -> Vec<u8> {
+    let mut file = b"makedumpfile".to_vec();
+    file.resize(4096, 0);
+    for (number, record) in dump.chunks(1000).enumerate().rev() {
+        file.extend((1000 * number as i64).to_be_bytes());
+        file.extend((record.len() as i64).to_be_bytes());
+        file.extend(record);
+    }
+    file.extend([0xff; 16]);
+    file
+}
+
+#[test]
+fn every_packing_is_read_flattened_or_not() {
+    for file in [dump(&PAGES, 6), dump(&PAGES, 5), flattened(&dump(&PAGES, 6))] {
+        let (pages, core) = open(file).unwrap();
+        assert_eq!(core.vmcoreinfo.as_deref(), Some(&b"OSRELEASE=6\n"[..]));
+        let mut read = [0; PAGE_SIZE as usize];
+        for (number, packing) in PAGES {
+            let bytes = if packing == Packing::Damaged { 0 } else { PAGE_SIZE as usize };
+            assert_eq!(pages.read_piece(Pfn(number).pa(), &mut read), bytes, "page {number}");
+            if bytes > 0 {
+                assert_eq!(read[..], page(number)[..], "page {number}");
+            }
+        }
+        assert_eq!(pages.read_piece(Pfn(4).pa(), &mut read), 0, "not in the dump");
+        assert_eq!(
+            pages.read(Pa(0x1800), &mut [0; 0x4000]),
+            0x2800,
+            "up to the first that is missing"
+        );
+        assert_eq!((pages.end(), pages.most_ram_bytes()), (Pa(0x10_0000), 0x10_0000));
+        let run = |start: u64, pages: u64| Run { start: Pfn(start).pa(), bytes: pages * PAGE_SIZE };
+        assert_eq!(pages.runs(), [run(1, 3), run(9, 2), run(255, 1)]);
+    }
+}
+
+#[test]
+fn only_a_page_that_is_stored_as_it_is_can_be_lent() {
+    let (mut pages, _) = open(dump(&PAGES, 6)).unwrap();
+    assert_eq!(pages.borrow(Pa(0x1ffe)), Some(&page(1)[4094..]));
+    assert_eq!((pages.borrow(Pa(0x2000)), pages.borrow(Pa(0x4000))), (None, None));
+    pages.replace(&[Replaced { at: Pa(0x1008), word: 7 }, Replaced { at: Pa(0x2010), word: 8 }]);
+    assert_eq!((pages.borrow(Pa(0x1ffe)), pages.word(Pa(0x1008))), (None, Some(7)));
+    assert_eq!(pages.word(Pa(0x2010)), Some(8));
+}
+
+#[test]
+fn a_text_is_found_across_pages() {
+    let (pages, _) = open(dump(&PAGES, 6)).unwrap();
+    let border: Vec<u8> = [&page(2)[4090..], &page(3)[..6]].concat();
+    assert_eq!(pages.find(&border, Pa(0)), Some(Pa(0x2ffa)));
+    assert_eq!(pages.find(&border, Pa(0x2ffb)), None);
+}
+
+#[test]
+fn what_is_cut_off_damaged_or_another_file_is_refused() {
+    let whole = dump(&PAGES[..5], 6);
+    // Behind the last page's contents there is only VMCOREINFO.
+    for len in 0..whole.len() - 12 {
+        assert!(open(whole[..len].to_vec()).is_err(), "{len}");
+    }
+    let changed = |at: usize, byte: u8| {
+        let mut file = whole.clone();
+        file[at] = byte;
+        why(file)
+    };
+    assert!(changed(8, 7).contains("version"));
+    assert!(changed(429, 0x20).contains("blocks"));
+    assert!(changed(272, b'y').contains("y86_64"));
+    assert!(changed(424, 8).contains("the disk was full"));
+    assert!(changed(4096 + 12, 1).contains("--reassemble"));
+    assert!(changed(439, 0x70).contains("bitmap"));
+    assert!(why(flattened(b"\x7fELF\x02 and more")).contains("makedumpfile -R"));
+}
