@@ -8,3 +8,8 @@ pub fn elf(data: &[u8]) {
         black_box(core.segments.iter().map(|s| s.offset.saturating_add(s.bytes)).max());
     }
 }
+
+/// A whole file in makedumpfile's format, flattened or not.
+pub fn kdump(data: &[u8]) {
+    let _ = black_box(sysak_target::count_kdump_pages(data.to_vec()));
+}

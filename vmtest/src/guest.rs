@@ -187,7 +187,12 @@ impl Guest {
     }
 
     pub fn dump(&mut self, file: &Path) -> Result<()> {
-        self.machine.dump_memory(file)
+        self.machine.dump_memory(&[(file, "elf")])
+    }
+
+    /// The same moment as an ELF file and in makedumpfile's format.
+    pub fn dump_twice(&mut self, elf: &Path, kdump: &Path) -> Result<()> {
+        self.machine.dump_memory(&[(elf, "elf"), (kdump, "kdump-zlib")])
     }
 }
 

@@ -112,8 +112,8 @@ impl Machine {
         }
     }
 
-    /// Writes the guest's memory to `file` as an ELF vmcore; the guest stands still meanwhile.
-    pub fn dump_memory(&mut self, file: &Path) -> Result<()> {
+    /// Writes the guest's memory to files in some of QEMU's formats; the guest stands still meanwhile.
+    pub fn dump_memory(&mut self, files: &[(&Path, &str)]) -> Result<()> {
         let mut monitor = self.connect("monitor")?;
         monitor.set_read_timeout(Some(DUMP_PATIENCE))?;
         let mut lines = BufReader::new(monitor.try_clone()?).lines();
@@ -131,9 +131,13 @@ impl Machine {
             }
         };
         ask(json!({ "execute": "qmp_capabilities" }))?;
-        let protocol = format!("file:{}", file.display());
-        let arguments = json!({ "paging": false, "protocol": protocol });
-        ask(json!({ "execute": "dump-guest-memory", "arguments": arguments }))
+        ask(json!({ "execute": "stop" }))?;
+        for (file, format) in files {
+            let protocol = format!("file:{}", file.display());
+            let arguments = json!({ "paging": false, "protocol": protocol, "format": format });
+            ask(json!({ "execute": "dump-guest-memory", "arguments": arguments }))?;
+        }
+        ask(json!({ "execute": "cont" }))
     }
 
     /// The last lines of the serial console.

@@ -46,6 +46,8 @@ pub struct Marked {
     pub bytes_scanned: u64,
     /// Root pages and slabs that could not be read.
     pub unreadable: u64,
+    /// Their bytes.
+    pub unreadable_bytes: u64,
     /// Whether it was ended early: unmarked objects are then no suspects.
     pub interrupted: bool,
 }
@@ -133,8 +135,13 @@ impl Marker<'_> {
             Err(_) if piece.bytes() > PAGE_SIZE => {
                 piece.pages().for_each(|page| self.piece(page, scratch));
             }
-            Err(_) => self.done.unreadable += 1,
+            Err(_) => self.unreadable(piece.bytes()),
         }
+    }
+
+    fn unreadable(&mut self, bytes: u64) {
+        self.done.unreadable += 1;
+        self.done.unreadable_bytes += bytes;
     }
 
     /// Scans marked objects until no slab waits, going round through memory.
@@ -237,7 +244,7 @@ impl Marker<'_> {
             Ok(bytes) => self.slab(slab, bytes, grey),
             Err(_) => {
                 self.heap.take_grey(slab, |_| ());
-                self.done.unreadable += 1;
+                self.unreadable(place.bytes());
             }
         }
     }

@@ -69,6 +69,11 @@ impl Diagnosis<'_> {
         self.cases.iter().any(|case| case.leaks)
     }
 
+    /// Whether a cache would leak, if memory that could not be read held none of it.
+    pub fn may_leak(&self) -> bool {
+        self.cases.iter().any(|case| case.may_leak)
+    }
+
     /// The step in which somebody ended it. The watch can be ended after all that the verdict needs.
     pub fn interrupted(&self) -> Option<Stage> {
         self.observed.watch_ended_in().or(self.observed.interrupted)

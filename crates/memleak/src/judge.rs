@@ -36,6 +36,8 @@ pub struct Case {
     pub cache: u16,
     /// Whether its unreachable objects are a leak.
     pub leaks: bool,
+    /// Whether they would be one, if memory that could not be read held none of them.
+    pub may_leak: bool,
     /// Groups of objects with similar content.
     pub similarity: Similarity,
     /// Symbols that the objects of the first group lead to.
@@ -94,7 +96,15 @@ pub(crate) fn judge(
         }
         false => HashMap::new(),
     };
-    let judge = Judge { kernel, observed, plan, scope };
+    let unread_words = observed.snapshot.marked.unreadable_bytes / 8;
+    let outermost = match is_suspect && unread_words > 0 {
+        true => {
+            let heap = &mut observed.snapshot.heap;
+            lost::outermost(heap, kernel.memory, &observed.tallies, cancel)
+        }
+        false => Vec::new(),
+    };
+    let judge = Judge { kernel, observed, plan, scope, unread_words, outermost };
     let chosen = judge.choose();
     let depths: Vec<_> = chosen.iter().map(|cache| judge.depth(*cache)).collect();
     let heap = &judge.observed.snapshot.heap;
@@ -128,6 +138,10 @@ struct Judge<'j, 'k> {
     observed: &'j Observed<'k>,
     plan: &'j Plan,
     scope: Scope,
+    /// Words that marking would have read, and could not.
+    unread_words: u64,
+    /// By cache, where there are such words: lost objects that no other lost object leads to.
+    outermost: Vec<u64>,
 }
 
 impl Judge<'_, '_> {
@@ -257,9 +271,10 @@ impl Judge<'_, '_> {
         let tally = &tallies[usize::from(cache)];
         let info = &heap.caches[usize::from(cache)];
         let proved = watched.as_ref().is_some_and(|watched| watched.proved.contains(&cache));
-        let leaks = interrupted.is_none()
-            && !similarity.interrupted
-            && (proved || verdict::is_leak(tally, &similarity, info));
+        let is_known = interrupted.is_none() && !similarity.interrupted;
+        let may_leak = is_known && (proved || verdict::is_leak(tally, &similarity, info));
+        let outermost = self.outermost.get(usize::from(cache)).copied().unwrap_or(u64::MAX);
+        let leaks = may_leak && (proved || verdict::stands(outermost, self.unread_words));
         let (content_symbols, sampled) = self.content_symbols(cache, &similarity);
         let callers = match info.class {
             Class::Vmalloc => {
@@ -272,6 +287,7 @@ impl Judge<'_, '_> {
         Case {
             cache,
             leaks,
+            may_leak,
             similarity,
             content_symbols,
             sampled,

@@ -108,6 +108,7 @@ fn verdict(diagnosis: &Diagnosis<'_>, plan: &Plan) -> report::Verdict {
     match diagnosis.observed.interrupted {
         Some(_) => report::Verdict::Undetermined,
         None if diagnosis.leaks() => report::Verdict::Leak,
+        None if diagnosis.may_leak() => report::Verdict::Undetermined,
         None if diagnosis.suspects() => report::Verdict::Suspected,
         None if !can_clear(books, plan) => report::Verdict::Undetermined,
         None => report::Verdict::NoLeak,

@@ -38,11 +38,17 @@ pub fn is_leak(tally: &Tally, similarity: &Similarity, cache: &Cache) -> bool {
     counted >= LEAK_OBJECTS || counted * u64::from(cache.stride) >= LEAK_BYTES
 }
 
+/// Whether lost objects, of which no other lost object leads to so many, are lost whatever stands in words that could
+/// not be read: each of these leads to one at most, and from there to others.
+pub fn stands(outermost: u64, unread_words: u64) -> bool {
+    outermost >= unread_words.saturating_add(LEAK_OBJECTS)
+}
+
 /// Whether "nothing leaks" can be said: of all memory that is asked for, so much was judged that a leak cannot hide in
 /// the rest.
 ///
 /// An accusation needs no such thing. What could not be judged counts as in use and was searched for pointers, so what
-/// is lost is lost whatever the rest turns out to be.
+/// is lost is lost whatever the rest turns out to be. What could not be read is another thing ([`stands`]).
 pub fn can_clear(books: &Books, plan: &Plan) -> bool {
     let asked = match (&plan.only_cache, plan.only_class) {
         (Some(_), _) => Some(Class::Slab),

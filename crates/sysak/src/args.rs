@@ -215,7 +215,7 @@ pub struct Source {
     )]
     pub reader: Reader,
 
-    /// Analyse this crash dump (ELF vmcore) instead of the live machine
+    /// Analyse this crash dump (ELF or kdump) instead of the live machine
     #[arg(long, global = true, value_name = "FILE")]
     pub vmcore: Option<PathBuf>,
 

@@ -1,7 +1,6 @@
 //! The `sysak` binary: parses, runs, prints, and ends with the contract's exit status.
 //!
-//! **Invariant:** only this crate reads arguments and the environment, opens
-//! stdout, or exits.
+//! **Invariant:** only this crate reads arguments and the environment, opens stdout, or exits.
 
 mod args;
 mod cmd;

@@ -43,7 +43,7 @@ pub struct Core {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
     /// No ELF at all.
-    #[error("is no ELF core file: give a vmcore of kdump, virsh dump or QEMU")]
+    #[error("is no crash dump of a kind that is known: give a vmcore of kdump, virsh dump or QEMU")]
     NotElf,
     /// An ELF dump that was sent through a pipe: its pieces are out of order.
     #[error(

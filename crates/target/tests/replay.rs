@@ -11,3 +11,8 @@ mod target;
 fn a_damaged_core_file_never_panics() {
     replay::replay("elf", target::elf);
 }
+
+#[test]
+fn a_damaged_kdump_never_panics() {
+    replay::replay("kdump", target::kdump);
+}

@@ -36,9 +36,36 @@ pub fn run(stage: &mut Stage, truths: &[Truth], groups: &Made) -> Result<()> {
     counts::compare(stage, "vmcore", &bracket, &report);
     let truths: Vec<&Truth> = truths.iter().collect();
     by_address(stage, &truths, &all, &lost, &report)?;
+    same_from_kdump(stage)?;
     if stage.args.drgn {
         compare_with_drgn(stage, &vmcore, &folder.join("drgn.txt"), &objects(&all)?)?;
     }
+    Ok(())
+}
+
+/// One moment of the guest in two formats: every object, and every lost one, must be the same.
+fn same_from_kdump(stage: &mut Stage) -> Result<()> {
+    let folder = stage.guest.folder.0.clone();
+    let file = |name: &str| folder.join(name);
+    stage.guest.dump_twice(&file("twice.elf"), &file("twice.kdump"))?;
+    let mut found = Vec::new();
+    for format in ["elf", "kdump"] {
+        let (dump, all) = (file(&format!("twice.{format}")), file(&format!("{format}.all")));
+        let lost = file(&format!("{format}.lost"));
+        if diagnose(stage, &dump, &all, &lost)?.is_some() {
+            found.push((fs::read(&all)?, fs::read(&lost)?));
+        }
+        fs::remove_file(&dump)?;
+    }
+    let same = matches!(&found[..], [elf, kdump] if elf == kdump && !elf.1.is_empty());
+    let got = if same { "the same" } else { "others" };
+    stage.check(
+        "kdump",
+        "objects, and lost ones, of one moment",
+        "the same as from ELF",
+        got,
+        same,
+    );
     Ok(())
 }
 

@@ -143,8 +143,8 @@ messages! {
         "{path} 中的符号不属于该内核：请取崩溃那次启动的 /proc/kallsyms"
     }
     not_elf() {
-        "is no ELF core file: give a vmcore of kdump, virsh dump or QEMU",
-        "不是 ELF core 文件：请给出 kdump、virsh dump 或 QEMU 生成的 vmcore"
+        "is no crash dump of a kind that is known: give a vmcore of kdump, virsh dump or QEMU",
+        "不是已知格式的崩溃转储：请给出 kdump、virsh dump 或 QEMU 生成的 vmcore"
     }
     flattened() {
         "is an ELF dump in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first",

@@ -113,6 +113,14 @@ messages! {
         "{share} of {what} ({size}) could not be judged, because what describes it is damaged",
         "{what}的 {share}（{size}）因其描述信息损坏而无法判断"
     }
+    memory_not_in_dump(pieces) {
+        "{pieces} pieces of the kernel's memory are not in the dump, and what looks lost may be held there; dump again with a makedumpfile that is as new as the kernel, or with its option -d 1",
+        "转储中缺少内核内存的 {pieces} 块，看似丢失的对象可能被其中的指针引用；请使用与内核同样新的 makedumpfile 重新转储，或使用其选项 -d 1"
+    }
+    memory_unread(pieces) {
+        "{pieces} pieces of the kernel's memory could not be read, and what looks lost may be held there",
+        "内核内存的 {pieces} 块无法读取，看似丢失的对象可能被其中的指针引用"
+    }
     the_vmalloc_memory() { "vmalloc memory", " vmalloc 内存" }
     the_direct_pages() { "memory allocated as pages", "按页分配的内存" }
     undetermined(reason) {

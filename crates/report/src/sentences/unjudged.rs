@@ -1,8 +1,8 @@
 //! What could not be judged, where that is why there is no verdict.
 
 use crate::catalogue as say;
-use crate::figures::{bytes, percent};
-use crate::{Book, Class, Lang, Report, TargetKind, Verdict};
+use crate::figures::{bytes, count, percent};
+use crate::{Book, Class, Lang, Omitted, Reason, Report, Skipped, TargetKind, Verdict};
 
 /// What is missing for a verdict, in one sentence; `None` where all was judged, or something else is the reason.
 pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
@@ -10,8 +10,22 @@ pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
         return None;
     }
     let open = report.coverage.books.iter().filter(|book| !book.closed);
-    let parts: Vec<String> = open.map(|book| missing(report, book, lang)).collect();
+    let parts = open.map(|book| missing(report, book, lang));
+    let parts: Vec<String> = parts.chain(unread(report, lang)).collect();
     (!parts.is_empty()).then(|| parts.join(&say::semicolon(lang)))
+}
+
+/// What could not be read, and may hold what looks lost.
+fn unread(report: &Report, lang: Lang) -> Option<String> {
+    let pieces = |one: &Skipped| match one {
+        Skipped { what: Omitted::Memory { count }, why: Reason::Unreadable } => Some(*count),
+        _ => None,
+    };
+    let pieces = count(report.coverage.skipped.iter().find_map(pieces)?);
+    Some(match report.target.kind {
+        TargetKind::Live => say::memory_unread(lang, &pieces),
+        TargetKind::Vmcore => say::memory_not_in_dump(lang, &pieces),
+    })
 }
 
 fn missing(report: &Report, book: &Book, lang: Lang) -> String {
@@ -72,6 +86,25 @@ mod tests {
         let closed = Book { closed: true, ..book };
         assert!(
             said(TargetKind::Vmcore, closed).ends_with("too little of the memory could be read.")
+        );
+    }
+
+    #[test]
+    fn memory_that_is_not_in_a_dump_may_hold_what_looks_lost() {
+        let said = |kind| {
+            let mut report = report(kind, Book { closed: true, ..Book::default() });
+            let what = Omitted::Memory { count: 1556 };
+            report.coverage.skipped = vec![Skipped { what, why: Reason::Unreadable }];
+            report.make_sentences(Lang::En);
+            report.summary
+        };
+        assert!(
+            said(TargetKind::Vmcore)
+                .contains("1,556 pieces of the kernel's memory are not in the dump")
+        );
+        assert!(
+            said(TargetKind::Live)
+                .contains("1,556 pieces of the kernel's memory could not be read")
         );
     }
 
