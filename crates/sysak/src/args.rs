@@ -73,8 +73,7 @@ pub struct Memleak {
           value_parser = clap::value_parser!(u64).range(5..=86400))]
     pub interval: Option<u64>,
 
-    /// Percent of one CPU that watching may use; above it fewer call stacks are recorded, then
-    /// fewer allocations
+    /// Percent of one CPU that watching may use; above it fewer call stacks are recorded, then fewer allocations
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
     pub max_overhead: f64,
 
@@ -101,8 +100,7 @@ pub struct Memleak {
     #[arg(long, value_name = "FILE")]
     pub dump_objects: Option<PathBuf>,
 
-    /// Write the cache (or page, vmalloc, percpu) and address of everything unreachable to this
-    /// file
+    /// Write the cache (or page, vmalloc, percpu) and address of everything unreachable to this file
     #[arg(long, value_name = "FILE")]
     pub dump_lost: Option<PathBuf>,
 }
@@ -219,8 +217,7 @@ pub struct Source {
     #[arg(long, global = true, value_name = "FILE")]
     pub vmcore: Option<PathBuf>,
 
-    /// Type information of the kernel (a BTF file, or a vmlinux with a .BTF section), where
-    /// the target has none
+    /// Type information of the kernel (a BTF file, or a vmlinux with a .BTF section), where the target has none
     #[arg(long, global = true, value_name = "FILE")]
     pub btf: Option<PathBuf>,
 
@@ -240,8 +237,7 @@ pub struct Output {
     #[arg(long, global = true, value_name = "LANG")]
     pub lang: Option<Lang>,
 
-    /// Replace kernel addresses, memory contents and the names of processes, files and the like
-    /// with hashes
+    /// Replace kernel addresses, memory contents and the names of processes, files and the like with hashes
     #[arg(long, global = true)]
     pub redact: bool,
 }

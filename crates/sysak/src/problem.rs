@@ -119,6 +119,7 @@ fn core(error: &ElfError, lang: Lang) -> String {
     match error {
         ElfError::NotElf => say::not_elf(lang),
         ElfError::Flattened => say::flattened(lang),
+        ElfError::Packed(with) => say::packed(lang, with),
         ElfError::SplitDump => say::split_dump(lang),
         ElfError::NotACore => say::no_core(lang),
         ElfError::WrongArchitecture(machine) => say::other_machine(lang, machine),

@@ -50,6 +50,9 @@ pub enum ElfError {
         "is an ELF dump in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first"
     )]
     Flattened,
+    /// A file inside of another one.
+    #[error("is packed: unpack it with `{0}` first")]
+    Packed(&'static str),
     /// One of several files.
     #[error(
         "is one part of a split dump: join all with `makedumpfile --reassemble PART… NEW` first"
@@ -78,7 +81,7 @@ pub fn parse(data: &[u8]) -> Result<Core, ElfError> {
         Ok(FileKind::Elf32) => {
             return Err(ElfError::WrongArchitecture("a 32-bit machine".to_owned()));
         }
-        _ => return Err(ElfError::NotElf),
+        _ => return Err(unpacker(data).map_or(ElfError::NotElf, ElfError::Packed)),
     }
     let damaged = |error: object::read::Error| ElfError::Damaged(error.to_string());
     let header = FileHeader64::<Endianness>::parse(data).map_err(damaged)?;
@@ -108,6 +111,18 @@ pub fn parse(data: &[u8]) -> Result<Core, ElfError> {
         }
     }
     Ok(core)
+}
+
+/// What unpacks a file, by how it begins.
+fn unpacker(data: &[u8]) -> Option<&'static str> {
+    const PACKED: [(&[u8], &str); 5] = [
+        (b"\x1f\x8b", "gunzip"),
+        (b"\xfd7zXZ\0", "unxz"),
+        (b"\x28\xb5\x2f\xfd", "unzstd"),
+        (b"\x04\x22\x4d\x18", "unlz4"),
+        (b"BZh", "bunzip2"),
+    ];
+    PACKED.iter().find(|(start, _)| data.starts_with(start)).map(|(_, with)| *with)
 }
 
 fn read_notes(
@@ -178,6 +193,7 @@ mod tests {
         assert_eq!(arm, "is of AArch64 (arm64); only x86-64 is supported");
         assert_eq!(parse(&header(62, 2)).unwrap_err(), ElfError::NotACore);
         assert_eq!(parse(b"hello, world, and more of it").unwrap_err(), ElfError::NotElf);
+        assert_eq!(parse(b"\x1f\x8b\x08 and more of it").unwrap_err(), ElfError::Packed("gunzip"));
     }
 
     #[test]

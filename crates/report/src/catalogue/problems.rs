@@ -150,6 +150,7 @@ messages! {
         "is an ELF dump in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first",
         "是 makedumpfile flattened 格式的 ELF 转储：请先运行 `makedumpfile -R NEW < FILE`"
     }
+    packed(with) { "is packed: unpack it with `{with}` first", "是压缩文件：请先用 `{with}` 解压" }
     split_dump() {
         "is one part of a split dump: join all with `makedumpfile --reassemble PART… NEW` first",
         "是拆分转储的一部分：请先用 `makedumpfile --reassemble PART… NEW` 合并"

@@ -31,6 +31,7 @@ fn all() -> Vec<anyhow::Error> {
         OpenError::NotAFile { path: path(), what: "a pipe" }.into(),
         no_core(ElfError::NotElf).into(),
         no_core(ElfError::Flattened).into(),
+        no_core(ElfError::Packed("gunzip")).into(),
         no_core(ElfError::SplitDump).into(),
         no_core(ElfError::NotACore).into(),
         no_core(ElfError::WrongArchitecture("arm64".to_owned())).into(),
