@@ -24,26 +24,28 @@ use cache::Cache;
 use codec::Page;
 use header::Header;
 
+/// Bytes that a text is searched in at once.
+const SEARCHED: usize = 1 << 20;
 /// How files of this format begin.
 const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
 const SIGNATURE_BYTES: usize = 8;
+/// Bytes of a page descriptor: place, length, flags, and eight bytes that nobody uses.
+const DESCRIPTOR_BYTES: u64 = 24;
+/// The set bits before every so many bytes of the bitmap are counted once.
+const COUNTED_BYTES: u64 = 512;
+/// So many of the last pages are asked whether the file is whole: zero pages stand further ahead.
+const ASKED: usize = 1 << 12;
 
 /// Whether a file is in this format.
 pub(super) fn is_kdump(file: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| file.starts_with(signature))
 }
 
-/// Bytes of a page descriptor: place, length, flags, and eight bytes that nobody uses.
-const DESCRIPTOR_BYTES: u64 = 24;
-/// The set bits before every so many bytes of the bitmap are counted once.
-const COUNTED_BYTES: usize = 512;
-
 /// A dump in this format.
 pub(super) struct KdumpPages {
     file: FileBytes,
     header: Header,
-    bitmap: Vec<u8>,
-    /// By [`COUNTED_BYTES`]: pages of this file before them.
+    /// By [`COUNTED_BYTES`] of the bitmap: pages before them.
     counts: Vec<u64>,
     cache: Cache,
     /// By page: words that are read instead of the file's.
@@ -63,18 +65,6 @@ impl KdumpPages {
         if header.pages.saturating_mul(PAGE_SIZE) > MOST_PHYSICAL_BYTES {
             return Err(damaged("it claims memory beyond 64 TiB"));
         }
-        let bytes = (header.bitmap.end - header.bitmap.start) as usize;
-        let bitmap = file
-            .get(header.bitmap.start, bytes)
-            .ok_or_else(|| damaged("its bitmap of pages is incomplete"))?;
-        let bitmap = known_pages(&bitmap, header.pages);
-        let chunks = bitmap.chunks(COUNTED_BYTES);
-        let counts = chunks.scan(0, |pages, chunk| {
-            let before = *pages;
-            *pages += ones(chunk);
-            Some(before)
-        });
-        let counts = counts.collect();
         let text = |range: &std::ops::Range<u64>| {
             file.get(range.start, (range.end - range.start) as usize).map(Cow::into_owned)
         };
@@ -82,14 +72,9 @@ impl KdumpPages {
         elf::read_note_bytes(&text(&header.notes).unwrap_or_default(), &mut core);
         let vmcoreinfo = text(&header.vmcoreinfo).filter(|text| !text.is_empty());
         core.vmcoreinfo = vmcoreinfo.or(core.vmcoreinfo);
-        let pages = KdumpPages {
-            file,
-            header,
-            bitmap,
-            counts,
-            cache: Cache::new(),
-            replaced: BTreeMap::new(),
-        };
+        let (counts, replaced) = (Vec::new(), BTreeMap::new());
+        let mut pages = KdumpPages { file, header, counts, cache: Cache::new(), replaced };
+        pages.count();
         match pages.missing_bytes() {
             0 => Ok((pages, core)),
             missing => Err(OpenError::Truncated { path: path.to_owned(), missing }),
@@ -104,30 +89,49 @@ impl KdumpPages {
         }
     }
 
-    /// How much of the file is missing, by its last page.
+    /// Counts the pages that the file has.
+    fn count(&mut self) {
+        let mut pages = 0;
+        for byte in (0..self.header.pages.div_ceil(8)).step_by(COUNTED_BYTES as usize) {
+            self.counts.push(pages);
+            pages += ones(&self.bits(byte, COUNTED_BYTES));
+        }
+    }
+
+    /// How much of the file is missing, by its last pages.
     fn missing_bytes(&self) -> u64 {
-        let last = (0..self.header.pages).rev().map(Pfn).find(|page| self.has(*page));
-        let Some(last) = last else { return 0 };
-        let end = match self.descriptor(last) {
+        let last = (0..self.header.pages).rev().map(Pfn).filter(|page| self.has(*page));
+        let end = |page: Pfn| match self.descriptor(page) {
             Some((at, bytes, _)) => at.saturating_add(bytes.into()),
-            None => self.descriptor_at(last) + DESCRIPTOR_BYTES,
+            None => self.descriptor_at(page).saturating_add(DESCRIPTOR_BYTES),
         };
+        let end = last.take(ASKED).map(end).max().unwrap_or(0);
         end.saturating_sub(self.file.len())
     }
 
+    /// Some bytes of the bitmap, as far as there are pages.
+    fn bits(&self, byte: u64, bytes: u64) -> Cow<'_, [u8]> {
+        let bytes = bytes.min(self.header.pages.div_ceil(8).saturating_sub(byte));
+        self.file
+            .get(self.header.bitmap.start.saturating_add(byte), bytes as usize)
+            .unwrap_or_default()
+    }
+
     fn has(&self, page: Pfn) -> bool {
-        let byte = self.bitmap.get((page.0 / 8) as usize).copied().unwrap_or(0);
-        byte >> (page.0 % 8) & 1 != 0
+        let is_set =
+            || self.bits(page.0 / 8, 1).first().is_some_and(|bits| bits >> (page.0 % 8) & 1 != 0);
+        page.0 < self.header.pages && is_set()
     }
 
     /// Where the descriptor of a page that is in the file stands.
     fn descriptor_at(&self, page: Pfn) -> u64 {
-        let byte = (page.0 / 8) as usize;
+        let byte = page.0 / 8;
         let counted = byte / COUNTED_BYTES;
-        let before = self.bitmap.get(counted * COUNTED_BYTES..byte).unwrap_or_default();
-        let below = self.bitmap.get(byte).map_or(0, |byte| byte & ((1 << (page.0 % 8)) - 1));
-        let known = self.counts.get(counted).copied().unwrap_or(0);
-        let number = known + ones(before) + u64::from(below.count_ones());
+        let first = counted * COUNTED_BYTES;
+        let before = self.bits(first, byte - first);
+        let below = self.bits(byte, 1).first().map_or(0, |bits| bits & ((1 << (page.0 % 8)) - 1));
+        let known = self.counts.get(counted as usize).copied().unwrap_or(0);
+        let number = known + ones(&before) + u64::from(below.count_ones());
         self.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES))
     }
 
@@ -152,15 +156,6 @@ impl KdumpPages {
         }
         Some(())
     }
-}
-
-/// The bitmap as far as there are pages.
-fn known_pages(bitmap: &[u8], pages: u64) -> Vec<u8> {
-    let mut known = bitmap[..bitmap.len().min(pages.div_ceil(8) as usize)].to_vec();
-    if let Some(last) = known.get_mut((pages / 8) as usize) {
-        *last &= (1 << (pages % 8)) - 1;
-    }
-    known
 }
 
 fn ones(bytes: &[u8]) -> u64 {
@@ -230,9 +225,6 @@ impl PhysicalPages for KdumpPages {
         None
     }
 }
-
-/// Bytes that are searched at once.
-const SEARCHED: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;
