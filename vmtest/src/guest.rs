@@ -172,6 +172,27 @@ impl Guest {
 
     /// Writes the vmcore, the truth and the guest's own figures to `folder`; returns the vmcore.
     pub fn capture(&mut self, folder: &Path, name: &str, truths: &[Truth]) -> Result<PathBuf> {
+        self.record(folder, name, truths)?;
+        let vmcore = folder.join(format!("{name}.vmcore"));
+        self.dump(&vmcore)?;
+        Ok(vmcore)
+    }
+
+    /// The same, and the same moment in makedumpfile's format.
+    pub fn capture_twice(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        truths: &[Truth],
+    ) -> Result<[PathBuf; 2]> {
+        self.record(folder, name, truths)?;
+        let files = ["vmcore", "kdump"].map(|end| folder.join(format!("{name}.{end}")));
+        self.machine.dump_memory(&[(&files[0], "elf"), (&files[1], "kdump-zlib")])?;
+        Ok(files)
+    }
+
+    /// Writes what `/proc` says, and the truth.
+    fn record(&mut self, folder: &Path, name: &str, truths: &[Truth]) -> Result<()> {
         fs::create_dir_all(folder)?;
         let files =
             ["kallsyms", "iomem", "modules", "zoneinfo", "buddyinfo", "slabinfo", "meminfo"];
@@ -179,20 +200,12 @@ impl Guest {
             let text = self.text(&format!("cat /proc/{file}"))?;
             fs::write(folder.join(format!("{name}.{file}")), text)?;
         }
-        let vmcore = folder.join(format!("{name}.vmcore"));
-        self.dump(&vmcore)?;
-        let truths = serde_json::to_vec(&truths)?;
-        fs::write(folder.join(format!("{name}.truth.json")), truths)?;
-        Ok(vmcore)
+        fs::write(folder.join(format!("{name}.truth.json")), serde_json::to_vec(&truths)?)?;
+        Ok(())
     }
 
     pub fn dump(&mut self, file: &Path) -> Result<()> {
         self.machine.dump_memory(&[(file, "elf")])
-    }
-
-    /// The same moment as an ELF file and in makedumpfile's format.
-    pub fn dump_twice(&mut self, elf: &Path, kdump: &Path) -> Result<()> {
-        self.machine.dump_memory(&[(elf, "elf"), (kdump, "kdump-zlib")])
     }
 }
 

@@ -21,7 +21,7 @@ pub fn run(stage: &mut Stage, truths: &[Truth], groups: &Made) -> Result<()> {
     let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
     let slabs_before = counts::slabinfo(stage)?;
     let meminfo = counts::meminfo(stage)?;
-    let vmcore = stage.guest.capture(&folder, &stage.kernel.name, truths)?;
+    let [vmcore, kdump] = stage.guest.capture_twice(&folder, &stage.kernel.name, truths)?;
     let slabinfo = [slabs_before, counts::slabinfo(stage)?];
     let meminfo = meminfo + &counts::meminfo(stage)?;
     let bracket = counts::Bracket { slabinfo, meminfo };
@@ -36,28 +36,22 @@ pub fn run(stage: &mut Stage, truths: &[Truth], groups: &Made) -> Result<()> {
     counts::compare(stage, "vmcore", &bracket, &report);
     let truths: Vec<&Truth> = truths.iter().collect();
     by_address(stage, &truths, &all, &lost, &report)?;
-    same_from_kdump(stage)?;
+    same_from_kdump(stage, &kdump, [&all, &lost])?;
     if stage.args.drgn {
         compare_with_drgn(stage, &vmcore, &folder.join("drgn.txt"), &objects(&all)?)?;
     }
     Ok(())
 }
 
-/// One moment of the guest in two formats: every object, and every lost one, must be the same.
-fn same_from_kdump(stage: &mut Stage) -> Result<()> {
-    let folder = stage.guest.folder.0.clone();
-    let file = |name: &str| folder.join(name);
-    stage.guest.dump_twice(&file("twice.elf"), &file("twice.kdump"))?;
-    let mut found = Vec::new();
-    for format in ["elf", "kdump"] {
-        let (dump, all) = (file(&format!("twice.{format}")), file(&format!("{format}.all")));
-        let lost = file(&format!("{format}.lost"));
-        if diagnose(stage, &dump, &all, &lost)?.is_some() {
-            found.push((fs::read(&all)?, fs::read(&lost)?));
-        }
-        fs::remove_file(&dump)?;
+/// The same moment of the guest in makedumpfile's format: every object, and every lost one, must be the same.
+fn same_from_kdump(stage: &mut Stage, kdump: &Path, from_elf: [&Path; 2]) -> Result<()> {
+    let from_kdump = from_elf.map(|file| file.with_extension("kdump"));
+    diagnose(stage, kdump, &from_kdump[0], &from_kdump[1])?;
+    let mut same = true;
+    for (elf, kdump) in from_elf.into_iter().zip(&from_kdump) {
+        let (elf, kdump) = (fs::read(elf)?, fs::read(kdump).unwrap_or_default());
+        same &= elf == kdump && !elf.is_empty();
     }
-    let same = matches!(&found[..], [elf, kdump] if elf == kdump && !elf.1.is_empty());
     let got = if same { "the same" } else { "others" };
     stage.check(
         "kdump",

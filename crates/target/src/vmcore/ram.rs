@@ -24,17 +24,24 @@ pub(super) fn resources(
     let mut found = Resources::default();
     let walked = walk_resources(vmcore, types, symbols, &mut found);
     let end = pages.end().pfn();
-    for run in &mut found.ram {
-        run.end = run.end.min(end);
-    }
-    found.ram.retain(|run| run.start < run.end);
+    cut(&mut found.ram, end);
     if walked.is_none() || found.ram.is_empty() {
         found.ram = mapped_runs(vmcore, top);
+        // Damaged page tables lead anywhere.
+        cut(&mut found.ram, end);
     }
     // Overlapping runs would count a page twice.
     join(&mut found.ram);
     limit(&mut found.ram, pages.most_ram_bytes());
     found
+}
+
+/// Cuts off what lies behind the end of physical memory.
+fn cut(ram: &mut Vec<PfnRange>, end: Pfn) {
+    for run in ram.iter_mut() {
+        run.end = run.end.min(end);
+    }
+    ram.retain(|run| run.start < run.end);
 }
 
 /// The pages of the file that the direct map maps; all of them where it is not known.
@@ -89,6 +96,14 @@ fn walk_resources(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ram_behind_the_end_of_physical_memory_is_cut_off() {
+        let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
+        let mut ram = vec![run(1, 8), run(9, 1 << 50), run(1 << 40, 1 << 41)];
+        cut(&mut ram, Pfn(16));
+        assert_eq!(ram, [run(1, 8), run(9, 16)]);
+    }
 
     #[test]
     fn ram_that_no_dump_of_that_size_holds_is_cut_off() {
