@@ -17,8 +17,8 @@ use super::wanted::Wanted;
 use crate::states::States;
 use crate::{Class, Object, never_followed};
 
-/// More places than this are not kept: 24 MiB.
-const MOST_HITS: usize = 1 << 20;
+/// More places of one width than this are not kept, by all threads together: 24 MiB.
+pub(super) const MOST_HITS: usize = 1 << 20;
 /// Of numbers of 32 bits many are an address by chance: so many on a page are needed, and such a share of all on it.
 const DENSE: usize = 16;
 const DENSE_SHARE: usize = 8;
@@ -80,6 +80,7 @@ pub(super) struct Scanner<'a> {
     filter: Filter<'a>,
     space: Space,
     left_out: &'a Ranges,
+    most_hits: usize,
     pending: Vec<Hit>,
     done: &'a mut Scanned,
 }
@@ -89,6 +90,7 @@ impl<'a> Scanner<'a> {
         question: &'a Question<'a>,
         wanted: &'a Wanted,
         left_out: &'a Ranges,
+        most_hits: usize,
         done: &'a mut Scanned,
     ) -> Scanner<'a> {
         Scanner {
@@ -97,6 +99,7 @@ impl<'a> Scanner<'a> {
             filter: Filter::new(question.heap, wanted.pages(), wanted.linear, wanted.areas),
             space: Space::of(question.heap),
             left_out,
+            most_hits,
             pending: Vec::new(),
             done,
         }
@@ -296,7 +299,7 @@ impl<'a> Scanner<'a> {
                     Encoding::Narrow(_) => &mut self.pending,
                     _ => &mut self.done.wide,
                 };
-                if hits.len() < MOST_HITS {
+                if hits.len() < self.most_hits {
                     hits.push(Hit { at: at.at(place as u64), encoding, to });
                 }
             }
@@ -311,7 +314,7 @@ impl<'a> Scanner<'a> {
                 let hits = self.pending.iter().filter(|hit| hit.encoding == shift);
                 let many = hits.clone().count();
                 if many >= DENSE && many * DENSE_SHARE >= used {
-                    let room = MOST_HITS - self.done.narrow.len();
+                    let room = self.most_hits - self.done.narrow.len();
                     self.done.narrow.extend(hits.take(room));
                 }
             }

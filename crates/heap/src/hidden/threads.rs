@@ -9,7 +9,7 @@ use std::thread;
 use sysak_base::{Memory, Ranges, VaRange};
 
 use super::Question;
-use super::scan::{Scanned, Scanner};
+use super::scan::{MOST_HITS, Scanned, Scanner};
 use super::wanted::Wanted;
 use crate::Heap;
 use crate::marking::Roots;
@@ -75,7 +75,8 @@ fn in_shares(
     let of_share = move |memory: &dyn Memory, share: Share| {
         let question = Question { heap, memory, shared: None, caches, cancel };
         let mut done = Scanned::default();
-        scan(&mut Scanner::new(&question, wanted, left_out, &mut done), share);
+        let most_hits = MOST_HITS / share.threads;
+        scan(&mut Scanner::new(&question, wanted, left_out, most_hits, &mut done), share);
         done
     };
     let Some(shared) = shared else { return of_share(memory, Share { number: 0, threads: 1 }) };
