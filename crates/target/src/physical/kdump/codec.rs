@@ -44,6 +44,7 @@ pub(super) fn unpack(flags: u32, packed: &[u8], page: &mut Page) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     use std::io::Write;
 
     #[test]
@@ -56,7 +57,10 @@ mod tests {
         };
         let snappy = |bytes: &[u8]| snap::raw::Encoder::new().compress_vec(bytes).unwrap();
         let text: Vec<u8> = (0..=PAGE_SIZE).map(|byte| (byte / 7) as u8).collect();
-        for (flags, pack) in [(ZLIB, &zlib as &dyn Fn(&[u8]) -> Vec<u8>), (SNAPPY, &snappy)] {
+        let zstd = |bytes: &[u8]| compress_to_vec(bytes, CompressionLevel::Fastest);
+        let packers: [(u32, &dyn Fn(&[u8]) -> Vec<u8>); 3] =
+            [(ZLIB, &zlib), (SNAPPY, &snappy), (ZSTD, &zstd)];
+        for (flags, pack) in packers {
             let mut page = [0; PAGE_SIZE as usize];
             let packed = pack(&text[..4096]);
             assert_eq!(unpack(flags, &packed, &mut page), Some(()));
