@@ -47,6 +47,9 @@ mod tests {
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     use std::io::Write;
 
+    /// Packs bytes.
+    type Pack<'p> = &'p dyn Fn(&[u8]) -> Vec<u8>;
+
     #[test]
     fn what_does_not_become_exactly_one_page_is_damaged() {
         let zlib = |bytes: &[u8]| {
@@ -58,8 +61,7 @@ mod tests {
         let snappy = |bytes: &[u8]| snap::raw::Encoder::new().compress_vec(bytes).unwrap();
         let text: Vec<u8> = (0..=PAGE_SIZE).map(|byte| (byte / 7) as u8).collect();
         let zstd = |bytes: &[u8]| compress_to_vec(bytes, CompressionLevel::Fastest);
-        let packers: [(u32, &dyn Fn(&[u8]) -> Vec<u8>); 3] =
-            [(ZLIB, &zlib), (SNAPPY, &snappy), (ZSTD, &zstd)];
+        let packers: [(u32, Pack<'_>); 3] = [(ZLIB, &zlib), (SNAPPY, &snappy), (ZSTD, &zstd)];
         for (flags, pack) in packers {
             let mut page = [0; PAGE_SIZE as usize];
             let packed = pack(&text[..4096]);
