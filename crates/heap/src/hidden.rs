@@ -8,8 +8,8 @@
 //! holder only if nearly everything that stands there leads to objects of the accused caches ([`Holder`]). Even
 //! then it is no proof.
 //!
-//! **Invariant:** nothing is marked or cleared here; what stands in free memory, in lost objects or in memory that is
-//! left out holds nothing.
+//! **Invariant:** nothing is marked or cleared here. References in free memory, in lost objects and in memory that is
+//! left out are ignored.
 
 use sysak_base::{Cancel, Memory, Ranges, VaRange};
 
@@ -98,7 +98,7 @@ impl Found {
     }
 }
 
-/// One pass over memory in use: the places that may lead to suspects, of all widths.
+/// What one pass over the memory in use found: possible references to suspects, of all widths.
 pub struct Search {
     wanted: Wanted,
     scanned: Scanned,

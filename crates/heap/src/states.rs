@@ -102,8 +102,7 @@ impl Heap {
         let word = |at: u16| {
             let many = u64::from(slab.objects - at).min(64);
             let from = slab.first + u64::from(at);
-            let before = states.low.word(from, many) & !states.high.word(from, many);
-            self.white_word(slab, at) & !before
+            self.white_word(slab, at) & !states.white(from, many)
         };
         for_each_bit(slab, word, each);
     }
@@ -113,8 +112,7 @@ impl Heap {
     fn reached_word(&self, since: Option<&States>, slab: &Slab, at: u16) -> u64 {
         let many = u64::from(slab.objects - at).min(64);
         let from = slab.first + u64::from(at);
-        let before = |states: &States| states.low.word(from, many) & !states.high.word(from, many);
-        self.high.word(from, many) & since.map_or(u64::MAX, before)
+        self.high.word(from, many) & since.map_or(u64::MAX, |states| states.white(from, many))
     }
 
     /// Whether any object of a slab is reachable, and was white in the states, if they are given.
@@ -193,6 +191,13 @@ impl Heap {
 pub(crate) struct States {
     high: Bits,
     low: Bits,
+}
+
+impl States {
+    /// Which of some objects were white: up to 64, by their bits from `from` on.
+    fn white(&self, from: u64, many: u64) -> u64 {
+        self.low.word(from, many) & !self.high.word(from, many)
+    }
 }
 
 fn for_each_bit(slab: &Slab, word: impl Fn(u16) -> u64, mut each: impl FnMut(u16)) {

@@ -17,7 +17,7 @@ pub(super) const BLOCK: usize = 64;
 /// So many bytes behind a block are looked at, which references reach into.
 pub(super) const BEYOND: usize = 16;
 
-/// A block, and what is behind it.
+/// A block and the bytes that follow it.
 pub(super) type Block = [u8; BLOCK + BEYOND];
 
 /// The upper halves of pointers into the direct map, areas and `struct page`s. Those of the image could be numbers just
@@ -37,7 +37,7 @@ const UPPER: u32 = 0xaaaa;
 pub(super) struct May {
     /// Whether a reference to a suspect, of any width but 32 bits.
     pub(super) wide: bool,
-    /// How many numbers of 32 bits that lead to a suspect's page.
+    /// How many 32-bit numbers in it are the address of a page with suspects, whole or shifted.
     pub(super) narrow: usize,
 }
 
@@ -137,7 +137,7 @@ impl<'a> Filter<'a> {
         may.into_iter().filter(|(_, may)| *may).map(|(encoding, _)| encoding)
     }
 
-    /// Whether a word may lead to the `struct page` of a suspect.
+    /// Whether a word may be the address of the `struct page` of a suspect.
     #[inline]
     pub(super) fn may_be_page(&self, word: u64) -> bool {
         is_in(self.struct_pages, word & !3)
@@ -354,7 +354,7 @@ const fn ordered(number: u32) -> i32 {
 #[derive(Clone, Copy)]
 struct Pair {
     bytes: [u8; 2],
-    /// Where they stand in an aligned pointer.
+    /// The offset of the first of them in an aligned pointer.
     place: usize,
     /// Whether pointers differ in them.
     is_open: bool,

@@ -53,7 +53,7 @@ impl Scanned {
     }
 }
 
-/// Blocks of a page that may lead to a suspect, a bit each, by the width of the reference.
+/// The blocks of a page that may hold references to suspects, one bit for each block, by the width of the reference.
 #[derive(Clone, Copy, Default)]
 struct Blocks {
     wide: u64,
@@ -213,7 +213,7 @@ impl<'a> Scanner<'a> {
         });
     }
 
-    /// Which blocks of a page may lead to a suspect. `raw` may go on behind the page's `bytes`.
+    /// Which blocks of a page may hold references to suspects. `raw` may be longer than the page's `bytes`.
     fn blocks(&self, at: Va, raw: &[u8], bytes: usize) -> Blocks {
         let (mut found, mut narrow) = (Blocks::default(), 0);
         for (index, from) in (to_a_word(at)..bytes).step_by(BLOCK).enumerate() {

@@ -1,6 +1,6 @@
 //! Scans memory with several threads, where several may read it.
 //!
-//! **Invariant:** what is found does not depend on which thread was faster: every thread has a share of its own.
+//! **Invariant:** the result is the same in every run: each thread has a fixed share of memory.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -64,7 +64,7 @@ impl Share {
     }
 }
 
-/// Scans one share after the other, or all at the same time.
+/// Scans all memory in one thread, or each share in a thread of its own where several threads may read it.
 fn in_shares(
     question: &Question<'_>,
     wanted: &Wanted,

@@ -62,7 +62,7 @@ impl Wanted {
         self.set.pages()
     }
 
-    /// The suspect that an address leads to.
+    /// The suspect that an address lies in.
     #[inline]
     pub(super) fn find(&self, heap: &Heap, address: u64) -> Option<Object> {
         let is_near = self.linear.contains(Va(address)) || self.areas.contains(Va(address));
