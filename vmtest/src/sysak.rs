@@ -45,6 +45,7 @@ pub struct Finding {
     pub advice: Vec<String>,
     #[serde(deserialize_with = "or_none")]
     pub hidden_references: Vec<HiddenReference>,
+    pub moved_suspects: Option<u64>,
     #[serde(rename = "type")]
     pub object_type: Option<ObjectType>,
 }
