@@ -4,6 +4,7 @@
 
 mod addr;
 mod memory;
+pub mod numbers;
 mod progress;
 mod ranges;
 

@@ -6,11 +6,12 @@
 use std::collections::HashSet;
 
 use sysak_base::Va;
+use sysak_base::numbers;
 use sysak_heap::Heap;
 use sysak_infer::content::{self, ContentSymbol, FingerprintGroup};
 use sysak_infer::object_types::modules_of;
 use sysak_infer::{Handling, InferredType, Types};
-use sysak_kernel::{Kernel, read};
+use sysak_kernel::Kernel;
 
 use crate::{CallSites, Link, LinkedSite, Traits, linked_sites};
 
@@ -127,13 +128,13 @@ fn shared(all: &[Vec<u8>]) -> Vec<(u64, u64)> {
         same * 100 >= all.len() * CONSTANT_PERCENT
     };
     let mut constants = Vec::new();
-    for (at, word) in (0u64..).step_by(8).zip(read::words(first)) {
-        if has_most(&|raw| read::word(raw, at) == word) {
+    for (at, word) in (0u64..).step_by(8).zip(numbers::words(first)) {
+        if has_most(&|raw| numbers::word(raw, at) == word) {
             constants.push((at, word));
         } else if word < ADDRESSES_FROM {
-            let halves = [at, at + 4].map(|at| (at, read::half(first, at)));
+            let halves = [at, at + 4].map(|at| (at, numbers::half(first, at)));
             let halves =
-                halves.iter().filter(|one| has_most(&|raw| read::half(raw, one.0) == one.1));
+                halves.iter().filter(|one| has_most(&|raw| numbers::half(raw, one.0) == one.1));
             constants.extend(halves.map(|&(at, half)| (at, u64::from(half))));
         }
     }

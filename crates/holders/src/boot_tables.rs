@@ -6,9 +6,9 @@
 //!
 //! **Invariant:** only reserved pages are part of a table.
 
+use sysak_base::numbers::word;
 use sysak_base::{PAGE_SIZE, Pfn, Va};
 use sysak_kernel::Kernel;
-use sysak_kernel::read::word;
 
 /// No table is larger.
 const MOST_TABLE_BYTES: u64 = 1 << 30;

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use sysak_base::Va;
+use sysak_base::numbers::word;
 use sysak_heap::{Class, Heap, Object};
 use sysak_kernel::Kernel;
-use sysak_kernel::read::word;
 use sysak_kernel::shape::{ENTRY_CACHE, is_inode_cache};
 use sysak_kernel::user_memory::{FileNames, NamedObject, NamedObjects, OpenKind, open_kind};
 

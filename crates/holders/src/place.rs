@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 
+use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 use sysak_kernel::Kernel;
-use sysak_kernel::read::{gather, half, text, word};
+use sysak_kernel::read::{gather, text};
 use sysak_kernel::shape::TASK_CACHE;
 use sysak_kernel::slub::live_objects;
 use sysak_kernel::tables::Mapping;

@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 
+use sysak_base::numbers;
 use sysak_base::{Memory, Va};
 use sysak_heap::Heap;
-use sysak_kernel::{Kernel, read};
+use sysak_kernel::Kernel;
 
 use crate::fingerprint::{self, IMAGE_FROM};
 
@@ -106,7 +107,7 @@ pub fn symbols(
     let mut buffer = Vec::new();
     for object in objects {
         let Ok(bytes) = memory.view(*object, size as usize, &mut buffer) else { continue };
-        let words: Vec<u64> = read::words(bytes).collect();
+        let words: Vec<u64> = numbers::words(bytes).collect();
         for (slot, word) in words.iter().enumerate().filter(|(slot, _)| shared[*slot]) {
             let offset = slot as u64 * 8;
             if *word >= IMAGE_FROM && is_named(Va(*word)) {
@@ -141,7 +142,7 @@ fn shared_offsets(heap: &Heap, memory: &dyn Memory, objects: &[Va], size: u64) -
     const IMAGE: u16 = u16::MAX;
     for object in objects {
         let Ok(bytes) = memory.view(*object, size as usize, &mut buffer) else { continue };
-        for (count, word) in counts.iter_mut().zip(read::words(bytes)) {
+        for (count, word) in counts.iter_mut().zip(numbers::words(bytes)) {
             let kind = match heap.find_object(word) {
                 Some(object) => heap.slabs[object.slab as usize].cache,
                 None if word >= IMAGE_FROM => IMAGE,
@@ -173,7 +174,7 @@ fn follow(
     }
     let mut ends = Vec::new();
     let mut further = Vec::new();
-    for (slot, word) in read::words(&bytes).enumerate() {
+    for (slot, word) in numbers::words(&bytes).enumerate() {
         let step = (cache, slot as u64 * 8);
         if word >= IMAGE_FROM && is_named(Va(word)) {
             ends.push((vec![step], Va(word)));

@@ -5,11 +5,11 @@
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::Va;
+use sysak_base::numbers;
 use sysak_heap::{Class, Object};
 use sysak_holders::HolderResolver;
 use sysak_infer::TypeInferrer;
 use sysak_infer::object_types::LIKELY;
-use sysak_kernel::read;
 use sysak_memleak::to_report::types::object_type;
 use sysak_report::{Contents, Dump, Place, Word, WordKind};
 
@@ -125,7 +125,7 @@ fn contents(resolver: &HolderResolver<'_, '_>, object: Object) -> (Vec<u64>, boo
     let bytes = all.min(SHOWN_BYTES);
     let mut raw = vec![0; bytes as usize];
     match start.map(|start| kernel.memory.read(start, &mut raw)) {
-        Some(Ok(())) => (read::words(&raw).collect(), all > bytes),
+        Some(Ok(())) => (numbers::words(&raw).collect(), all > bytes),
         _ => (Vec::new(), true),
     }
 }

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 
 use sysak_base::Va;
+use sysak_base::numbers::{half, word};
 use sysak_heap::Cache;
 
 use crate::Kernel;
 use crate::list::walk_tree;
-use crate::read::{half, read_string, word};
+use crate::read::read_string;
 use crate::shape::KernfsShape;
 
 /// `KERNFS_LINK`

@@ -8,11 +8,11 @@
 
 use std::collections::BTreeSet;
 
+use sysak_base::numbers::word;
 use sysak_base::{Pfn, PfnRange, Va};
 use sysak_heap::PageSet;
 
 use crate::list::walk_list;
-use crate::read::word;
 use crate::shape::{CounterShape, PageKind, ZoneShape, find_node_table, find_only_node};
 use crate::{Coverage, Kernel, Omitted, Reason};
 

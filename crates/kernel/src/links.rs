@@ -50,7 +50,7 @@ pub fn link(memory: &dyn Memory, at: Va, word: u64) -> Option<Link> {
 fn words(memory: &dyn Memory, at: u64) -> Option<[u64; 3]> {
     let mut raw = [0; 24];
     memory.read(Va(at), &mut raw).ok()?;
-    Some([0, 8, 16].map(|offset| crate::read::word(&raw, offset)))
+    Some([0, 8, 16].map(|offset| sysak_base::numbers::word(&raw, offset)))
 }
 
 /// Whether three words are a black node of a tree: the root, or the child of its parent.

@@ -5,9 +5,8 @@
 
 use std::collections::HashSet;
 
+use sysak_base::numbers::word;
 use sysak_base::{Fault, Memory, Va};
-
-use crate::read::word;
 
 /// What a walk saw, and why it ended early if it did.
 #[derive(Clone, Debug)]

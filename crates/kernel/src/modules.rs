@@ -8,11 +8,12 @@
 use std::collections::HashSet;
 
 use sysak_arch::x86_64::KERNEL_HALF;
+use sysak_base::numbers::{half, word};
 use sysak_base::{Fault, Memory, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::list::{Stop, Walk, walk_list};
-use crate::read::{half, text, word};
+use crate::read::text;
 use crate::shape::{
     ArrayPlace, BtfShape, FieldPlace, KERNEL_BTF_NAME, ModuleAreaPlace, ModuleShape,
     ModuleSymbolsShape, OUT_OF_TREE, find_btf_table, find_modules,

@@ -4,11 +4,12 @@
 //! `file->private_data`). The buffer holds a copy of the page that was read last, so its words are
 //! no references.
 
+use sysak_base::numbers::word;
 use sysak_base::{PAGE_SIZE, Va};
 use sysak_heap::{Class, Heap, Object};
 
 use crate::Kernel;
-use crate::read::{gather, word};
+use crate::read::gather;
 use crate::shape::OpenShape;
 use crate::user_memory::{Process, open_files};
 

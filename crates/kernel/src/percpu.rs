@@ -13,11 +13,11 @@ mod unit_map;
 
 use std::collections::HashMap;
 
+use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 
 use crate::page::{Census, Owner};
-use crate::read::{half, word};
 use crate::shape::PerCpuShape;
 use crate::vmalloc::{Area, AreaKind};
 use crate::{Coverage, Kernel, Omitted, Reason};

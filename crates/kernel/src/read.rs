@@ -1,7 +1,7 @@
 //! Reads structures of the target: many small ones at once, and numbers and strings inside them.
 //!
-//! [`gather`] is for thousands of objects of a cache: neighbours come with one read. [`word`],
-//! [`half`] and [`text`] take numbers and strings out of bytes that were read.
+//! [`gather`] is for thousands of objects of a cache: neighbours come with one read. [`text`] takes
+//! strings out of bytes that were read, [`sysak_base::numbers`] numbers.
 //!
 //! **Invariant:** only pages with a wanted byte are read. What lies past the end of the bytes is 0 or
 //! empty, so that a short or forged structure cannot stop a walk.
@@ -68,32 +68,6 @@ pub fn text(bytes: &[u8], at: u64, most: u64) -> &[u8] {
     let rest = bytes.get(at as usize..).unwrap_or_default();
     let field = &rest[..rest.len().min(most as usize)];
     field.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-/// A little-endian word inside bytes already read; 0 past their end.
-#[inline]
-pub fn word(bytes: &[u8], offset: u64) -> u64 {
-    let at = offset as usize;
-    match bytes.get(at..at + 8).and_then(|b| b.try_into().ok()) {
-        Some(word) => u64::from_le_bytes(word),
-        None => 0,
-    }
-}
-
-/// All whole little-endian words of bytes already read.
-#[inline]
-pub fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    bytes.chunks_exact(8).map(|bytes| word(bytes, 0))
-}
-
-/// A little-endian 32-bit number inside bytes already read; 0 past their end.
-#[inline]
-pub fn half(bytes: &[u8], offset: u64) -> u32 {
-    let at = offset as usize;
-    match bytes.get(at..at + 4).and_then(|b| b.try_into().ok()) {
-        Some(half) => u32::from_le_bytes(half),
-        None => 0,
-    }
 }
 
 #[cfg(test)]

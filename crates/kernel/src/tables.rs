@@ -16,11 +16,11 @@ mod spaces;
 use std::ops::Range;
 
 use sysak_arch::x86_64::{ADDRESS, ENTRIES, MIDDLE, Paging, UPPER};
+use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SIZE, Pfn, Va};
 use sysak_heap::{Heap, PageSet};
 
 use crate::page::{Census, Owner};
-use crate::read::{half, word};
 use crate::shape::find_firmware_tables;
 use crate::{Coverage, Kernel, Omitted, Reason};
 

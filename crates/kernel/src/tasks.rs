@@ -16,12 +16,13 @@
 
 use std::collections::HashMap;
 
+use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Ranges, Va, VaRange};
 use sysak_heap::{Heap, Object};
 
 use crate::Kernel;
 use crate::page::Census;
-use crate::read::{half, text, word};
+use crate::read::text;
 use crate::shape::TASK_CACHE;
 use crate::vmalloc::{Area, AreaKind, area_at};
 

@@ -8,11 +8,11 @@
 
 use std::collections::HashMap;
 
+use sysak_base::numbers::word;
 use sysak_base::{Memory, Va};
 
 use crate::Kernel;
 use crate::list::walk_tree;
-use crate::read::word;
 use crate::shape::{ArrayPlace, PreciseShape, TimerShape, find_delayed, find_wheels};
 
 /// No machine has more.

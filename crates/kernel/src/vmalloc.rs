@@ -10,12 +10,12 @@
 mod strays;
 
 use sysak_arch::x86_64::KERNEL_HALF;
+use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 use sysak_heap::{AreaPages, Heap, Object};
 
 use crate::list::{Walk, walk_list};
 use crate::page::{Census, Owner};
-use crate::read::{half, word};
 use crate::shape::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
 

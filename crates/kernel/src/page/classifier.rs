@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sysak_base::numbers::{half, word};
 use sysak_base::{Pfn, Va};
 
 use super::{Census, Owner, Part};
-use crate::read::{half, word};
 use crate::shape::{PageKind, UserPageShape};
 use crate::{FreePages, Kernel};
 

@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 
 use sysak_base::Pfn;
+use sysak_base::numbers::{half, word};
 
 use super::classifier::Classifier;
 use super::{Census, Owner};
-use crate::read::{half, word};
 use crate::shape::PageKind;
 use crate::{FreePages, Kernel};
 

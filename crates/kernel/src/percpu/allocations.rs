@@ -9,11 +9,11 @@
 
 use std::collections::HashSet;
 
+use sysak_base::numbers::word;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Va};
 
 use super::unit_map::{UnitMap, UnitPart};
 use super::{Chunk, Origin, boot};
-use crate::read::word;
 use crate::shape::{GRAIN_BYTES, PerCpuShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
 

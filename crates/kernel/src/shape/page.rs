@@ -1,9 +1,9 @@
 //! `struct page`: its fields, flags, and the several ways kernels encode a page's type.
 
 use sysak_base::Va;
+use sysak_base::numbers::word;
 
 use super::{Missing, Names};
-use crate::read::word;
 
 /// Offsets inside `struct page`, and how to read its flags and type.
 #[derive(Clone, Debug)]

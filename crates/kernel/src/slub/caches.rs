@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SIZE, Pfn, Va};
 use sysak_heap::Cache;
 
 use crate::list::walk_list;
-use crate::read::{half, read_string, word};
+use crate::read::read_string;
 use crate::shape::{CacheShape, find_caches};
 use crate::{Coverage, Kernel, KernelError, Omitted, Reason, aliases};
 

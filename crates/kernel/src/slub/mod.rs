@@ -17,10 +17,10 @@ mod totals;
 pub use caches::Caches;
 pub use totals::object_totals;
 
+use sysak_base::numbers::word;
 use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Va};
 use sysak_heap::{Heap, HeapBuilder, Object, PageSet, UnmarkedHeap};
 
-use crate::read::word;
 use crate::shape::{PageKind, find_kfence_pool};
 use crate::{Book, Coverage, Kernel, KernelError, Omitted, Reason};
 
@@ -317,7 +317,9 @@ impl Walker<'_, '_> {
         let flags = word(bytes, page.flags);
         let is_slab = match page.bits.slab {
             Some(bit) => flags >> bit & 1 != 0,
-            None => page.types.kind(crate::read::half(bytes, page.page_type)) == PageKind::Slab,
+            None => {
+                page.types.kind(sysak_base::numbers::half(bytes, page.page_type)) == PageKind::Slab
+            }
         };
         let order = if flags >> page.bits.head & 1 != 0 { page.compound_order(bytes) } else { 0 };
         let pages = (1 << order).min(self.kernel.end_pfn().0 - pfn.0);

@@ -1,12 +1,12 @@
 //! Free objects that the slabs themselves count as used: on the per-CPU
 //! freelists, and in the sheaves of v6.18 and later.
 
+use sysak_base::numbers::word;
 use sysak_base::{PAGE_SIZE, Va};
 
 use super::Caches;
 use super::totals::node_count;
 use crate::list::walk_list;
-use crate::read::word;
 use crate::shape::{BarnPlace, SheafShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
 

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use sysak_arch::x86_64::{ENTRIES, Entry, IMAGE_MAP, IMAGE_MAP_END, Paging};
+use sysak_base::numbers::word;
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 
@@ -12,7 +13,6 @@ use super::proof::{next_table, prove};
 use super::spaces::{proved, spaces};
 use super::{MOST_ASKED, MOST_READS, USER};
 use crate::Kernel;
-use crate::read::word;
 
 /// The image is mapped by pages of 2 MiB.
 const LARGE_PAGE: u64 = 2 << 20;

@@ -1,13 +1,13 @@
 //! The pages behind addresses that no array of pages describes.
 
 use sysak_arch::x86_64::Paging;
+use sysak_base::numbers::word;
 use sysak_base::{PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 
 use super::proof::{prove, translate};
 use super::spaces::{proved, spaces};
 use crate::Kernel;
-use crate::read::word;
 
 /// Finds pages by the kernel's page tables.
 pub struct Mapping<'a, 'k> {

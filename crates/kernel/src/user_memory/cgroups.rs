@@ -6,12 +6,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sysak_base::numbers::{half, word};
 use sysak_base::{Memory, Va};
 use sysak_heap::Heap;
 
 use crate::Kernel;
 use crate::list::walk_list;
-use crate::read::{gather, half, read_string, word};
+use crate::read::{gather, read_string};
 use crate::shape::{ArrayPlace, CgroupShape, NODE_CACHE, find_hierarchies};
 use crate::slub::live_objects;
 

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 
 use sysak_base::Va;
+use sysak_base::numbers::{half, word};
 
 use crate::Kernel;
 use crate::list::walk_list;
-use crate::read::{half, read_string, word};
+use crate::read::read_string;
 use crate::shape::{FileShape, MountChain, MountShape};
 
 /// Directories and mounts between a file and the root; deeper paths are cut.

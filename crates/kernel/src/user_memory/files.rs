@@ -5,10 +5,11 @@
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::Va;
+use sysak_base::numbers::word;
 
 use crate::Kernel;
 use crate::page::UserPages;
-use crate::read::{gather, word};
+use crate::read::gather;
 
 /// One file, by its pages in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

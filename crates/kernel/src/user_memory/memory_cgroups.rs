@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 
 use sysak_base::Va;
+use sysak_base::numbers::{half, word};
 
 use super::cgroups;
 use crate::list::walk_list;
 use crate::page::Charged;
-use crate::read::{half, word};
 use crate::shape::{MemoryCgroupShape, find_root_memory_cgroup};
 use crate::{Coverage, Kernel, Omitted, Reason};
 

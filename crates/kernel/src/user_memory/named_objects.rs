@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 
 use sysak_base::Va;
+use sysak_base::numbers::word;
 use sysak_heap::Heap;
 
 use super::FileNames;
 use crate::Kernel;
 use crate::list::walk_list;
-use crate::read::{gather, read_string, word};
+use crate::read::{gather, read_string};
 use crate::shape::{KEY_CACHE, OwnerShape, PINNING, find_keyring_type, find_systems};
 use crate::slub::live_objects;
 

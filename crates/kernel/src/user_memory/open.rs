@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 
+use sysak_base::numbers::{half, word};
 use sysak_base::{Cancel, PAGE_SIZE, Va};
 
 use super::Process;
-use crate::read::{gather, half, word};
+use crate::read::gather;
 use crate::shape::{ArrayPlace, OpenShape, PipeShape, SocketShape};
 use crate::{Coverage, Kernel, Omitted, Reason};
 

@@ -1,9 +1,9 @@
 //! Pools of huge pages.
 
 use sysak_base::PAGE_SHIFT;
+use sysak_base::numbers::{half, word};
 
 use crate::Kernel;
-use crate::read::{half, word};
 use crate::shape::find_pools;
 
 /// No architecture has more sizes of huge pages.

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SIZE, Va};
 use sysak_heap::Heap;
 
 use crate::Kernel;
-use crate::read::{gather, half, text, word};
+use crate::read::{gather, text};
 use crate::shape::{CountPlace, FieldPlace, TASK_CACHE};
 use crate::slub::live_objects;
 

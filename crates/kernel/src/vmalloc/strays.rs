@@ -6,13 +6,13 @@
 //! **Invariant:** a page that is mapped there and has no other owner is a root, whatever the lists say.
 
 use sysak_arch::x86_64::KERNEL_HALF;
+use sysak_base::numbers::word;
 use sysak_base::{PAGE_SIZE, Pfn, Va, VaRange};
 use sysak_heap::Heap;
 
 use super::{Area, AreaKind, area_at, each_range, find};
 use crate::list::Stop;
 use crate::page::{Census, Owner};
-use crate::read::word;
 use crate::shape::VmallocShape;
 use crate::tables::{Mapping, each_mapped};
 use crate::{Book, Coverage, Kernel, Omitted, Reason};
