@@ -37,6 +37,8 @@ pub struct Core {
     pub vmcoreinfo: Option<Vec<u8>>,
     /// The general registers of the CPUs.
     pub registers: Vec<u64>,
+    /// How many CPUs' registers these are.
+    pub cpus: u32,
 }
 
 /// Why bytes are not a core file that can be read.
@@ -153,6 +155,7 @@ fn add_notes(
             (b"VMCOREINFO", _) => core.vmcoreinfo = Some(note.desc().to_vec()),
             (b"CORE", NT_PRSTATUS) => {
                 core.registers.extend(of_prstatus(note.desc()));
+                core.cpus += 1;
             }
             _ => {}
         }
@@ -237,6 +240,7 @@ mod tests {
         assert_eq!(core.segments, [run]);
         assert_eq!(core.vmcoreinfo.as_deref(), Some(&b"OSRELEASE=6\n"[..]));
         assert_eq!(core.registers, (14..41).collect::<Vec<_>>());
+        assert_eq!(core.cpus, 1);
     }
 
     #[test]

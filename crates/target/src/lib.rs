@@ -8,6 +8,7 @@
 
 mod anchors;
 pub mod bpf;
+mod dump_file;
 pub mod elf;
 mod error;
 mod files;
@@ -25,6 +26,9 @@ use std::path::{Path, PathBuf};
 use sysak_base::{Anchors, Cancel};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
+pub use sysak_arch::x86_64::NAME as ARCH;
+
+pub use dump_file::{DumpFile, FileFacts, FileFormat, Packing, PageCounts, Uname, open_dump_file};
 pub use error::OpenError;
 pub use memory::TargetMemory;
 pub use physical::{Replaced, count_kdump_pages};

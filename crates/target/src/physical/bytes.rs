@@ -63,6 +63,18 @@ impl FileBytes {
         }
     }
 
+    /// Whether it is a flattened file.
+    pub(crate) fn is_flattened(&self) -> bool {
+        matches!(self, FileBytes::Flattened(..))
+    }
+
+    /// The length of the file.
+    pub(crate) fn file_len(&self) -> u64 {
+        match self {
+            FileBytes::Whole(file) | FileBytes::Flattened(file, _) => file.len() as u64,
+        }
+    }
+
     /// The length of the dump.
     pub(crate) fn len(&self) -> u64 {
         match self {

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
-use sysak_base::Pa;
+use sysak_base::{PAGE_SIZE, Pa};
 
+use super::facts::{FileFacts, FileFormat, PageCounts, Uname};
 use super::{PhysicalPages, Replaced, Run};
 use crate::OpenError;
 use crate::elf::{self, Core, ElfError, Segment};
@@ -21,6 +22,8 @@ pub(super) struct ElfPages {
     /// Ascending and disjoint.
     pieces: Vec<Piece>,
     end: Pa,
+    /// Bytes of RAM that the headers name and the file has not.
+    left_out: u64,
 }
 
 /// A run of physical memory, and where it lies in the file.
@@ -49,7 +52,9 @@ impl ElfPages {
             return Err(no_core(ElfError::Damaged("it claims memory beyond 64 TiB".to_owned())));
         }
         let pieces = disjoint(in_memory());
-        Ok((ElfPages { file, pieces, end: Pa(end) }, core))
+        let left_out = in_memory().map(|s| s.memory_bytes.saturating_sub(s.bytes));
+        let left_out = left_out.fold(0, u64::saturating_add);
+        Ok((ElfPages { file, pieces, end: Pa(end), left_out }, core))
     }
 
     /// Reads other words in some places from now on. The file stays as it is.
@@ -98,6 +103,24 @@ impl PhysicalPages for ElfPages {
 
     fn most_ram_bytes(&self) -> u64 {
         (self.file.len() as u64).saturating_mul(MOST_RAM_PER_BYTE)
+    }
+
+    fn facts(&self) -> FileFacts {
+        let present: u64 = self.pieces.iter().map(|piece| piece.bytes).sum();
+        FileFacts {
+            format: FileFormat::Elf,
+            file_bytes: self.file.len() as u64,
+            pages: PageCounts {
+                present: present / PAGE_SIZE,
+                zero: 0,
+                excluded: self.left_out / PAGE_SIZE,
+            },
+            packed: Vec::new(),
+            filter_level: None,
+            written_s: None,
+            cpus: None,
+            uname: Uname::default(),
+        }
     }
 
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {

@@ -3,6 +3,7 @@
 use sysak_arch::x86_64::{LEAF, index};
 use sysak_base::{PAGE_SIZE, Pa, Va};
 
+use super::facts::{FileFacts, FileFormat, PageCounts, Uname};
 use super::{PhysicalPages, Run};
 
 /// RAM from page 1 on. Each page is a piece of its own; the file can lend them, or it must copy.
@@ -40,6 +41,19 @@ impl PhysicalPages for FakePages {
 
     fn most_ram_bytes(&self) -> u64 {
         self.pages.len() as u64 * PAGE_SIZE
+    }
+
+    fn facts(&self) -> FileFacts {
+        FileFacts {
+            format: FileFormat::Elf,
+            file_bytes: self.most_ram_bytes(),
+            pages: PageCounts { present: self.pages.len() as u64, zero: 0, excluded: 0 },
+            packed: Vec::new(),
+            filter_level: None,
+            written_s: None,
+            cpus: None,
+            uname: Uname::default(),
+        }
     }
 
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {

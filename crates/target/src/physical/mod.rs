@@ -8,6 +8,7 @@
 
 mod bytes;
 mod elf;
+pub(crate) mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 mod kdump;
@@ -17,6 +18,7 @@ use std::path::Path;
 use sysak_base::{PAGE_SIZE, Pa};
 
 use crate::elf::Core;
+use crate::physical::facts::FileFacts;
 use crate::{OpenError, Reader, files};
 
 /// A run of physical memory.
@@ -46,6 +48,9 @@ pub(crate) trait PhysicalPages: Send + Sync {
 
     /// How much RAM a file of this size can be the dump of at most.
     fn most_ram_bytes(&self) -> u64;
+
+    /// What the file tells of itself.
+    fn facts(&self) -> FileFacts;
 
     /// The lowest address from `from` on where `needle` lies in one run.
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa>;
@@ -77,6 +82,8 @@ pub(crate) struct Dump {
     pub vmcoreinfo: Option<Vec<u8>>,
     /// The general registers of the CPUs.
     pub registers: Vec<u64>,
+    /// How many CPUs' registers these are.
+    pub cpus: u32,
     /// The format.
     pub reader: Reader,
 }
@@ -94,8 +101,7 @@ pub struct Replaced {
 pub(crate) fn open(path: &Path, replaced: &[Replaced]) -> Result<Dump, OpenError> {
     let file = files::map(path)?;
     if bytes::is_flattened(&file) || kdump::is_kdump(&file) {
-        let (mut pages, core) = kdump::KdumpPages::open(path, Box::new(file))?;
-        pages.replace(replaced);
+        let (pages, core) = kdump::KdumpPages::open(path, Box::new(file), replaced)?;
         return Ok(dump(Box::new(pages), core, Reader::Kdump));
     }
     let (mut pages, core) = elf::ElfPages::open(path, file)?;
@@ -106,12 +112,13 @@ pub(crate) fn open(path: &Path, replaced: &[Replaced]) -> Result<Dump, OpenError
 }
 
 fn dump(pages: Box<dyn PhysicalPages>, core: Core, reader: Reader) -> Dump {
-    Dump { pages, vmcoreinfo: core.vmcoreinfo, registers: core.registers, reader }
+    let Core { vmcoreinfo, registers, cpus, .. } = core;
+    Dump { pages, vmcoreinfo, registers, cpus, reader }
 }
 
 /// Opens bytes as a file in makedumpfile's format, and counts the pages that can be read: for fuzzing.
 pub fn count_kdump_pages(file: Vec<u8>) -> Result<u64, OpenError> {
-    let (pages, _) = kdump::KdumpPages::open(Path::new("bytes"), Box::new(file))?;
+    let (pages, _) = kdump::KdumpPages::open(Path::new("bytes"), Box::new(file), &[])?;
     let in_run = |run: Run| (run.start.0..run.start.0 + run.bytes).step_by(PAGE_SIZE as usize);
     let pages =
         pages.runs().into_iter().flat_map(in_run).filter(|at| pages.word(Pa(*at)).is_some());

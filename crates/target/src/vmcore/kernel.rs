@@ -30,7 +30,7 @@ const USUAL_IMAGE_BYTES: i64 = 1 << 29;
 const IMAGE_ALIGNMENT: u64 = 2 << 20;
 
 /// The kernel of a dump.
-pub(super) struct Found {
+pub(crate) struct Found {
     pub info: Vmcoreinfo,
     /// The top-level page table, as an address of the image.
     pub top: Va,
@@ -41,7 +41,7 @@ pub(super) struct Found {
 
 /// Finds the kernel by the note, or where a hypervisor's dump has none, by the kernel's own copy
 /// of it in RAM.
-pub(super) fn find(dump: &Dump, path: &Path) -> Result<Found, OpenError> {
+pub(crate) fn find(dump: &Dump, path: &Path) -> Result<Found, OpenError> {
     let (pages, note) = (dump.pages.as_ref(), dump.vmcoreinfo.as_deref());
     let noted = note.and_then(|text| usable(pages, text));
     noted.or_else(|| search(pages)).ok_or_else(|| OpenError::MissingVmcoreinfo {
@@ -120,6 +120,7 @@ mod tests {
             pages: Box::new(FakePages { pages, can_lend: false }),
             vmcoreinfo: vmcoreinfo.map(String::into_bytes),
             registers: Vec::new(),
+            cpus: 0,
             reader: Reader::Elf,
         }
     }

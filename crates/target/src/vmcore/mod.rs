@@ -15,6 +15,7 @@ use sysak_symbols::{Kallsyms, KallsymsPlaces, TypeInfo, Vmcoreinfo};
 use crate::physical::Replaced;
 use crate::{OpenError, Options, Target, TargetMemory, anchors, files, physical};
 
+pub(crate) use kernel::find as find_kernel;
 pub(crate) use memory::Vmcore;
 
 /// No kernel image is larger.
@@ -25,7 +26,7 @@ const FIRST_MAPPED: u64 = 1 << 20;
 /// Opens a crash dump with nothing but the file, and with some of its words replaced.
 pub fn open(path: &Path, options: &Options, replaced: &[Replaced]) -> Result<Target, OpenError> {
     let dump = physical::open(path, replaced)?;
-    let found = kernel::find(&dump, path)?;
+    let found = find_kernel(&dump, path)?;
     let (info, top) = (found.info, found.top);
     let mut vmcore = Vmcore::new(dump.pages, found.space);
     let image_end = found.image_start.0.saturating_add(MOST_IMAGE_BYTES);

@@ -4,16 +4,22 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use sysak_base::{PAGE_SIZE, Pfn};
 
-use super::codec::Page;
+use super::codec::{Page, Unpacker};
 
 /// Pages that are kept: 96 MiB. What marking reads of a small machine fits, and the next pass unpacks nothing.
-const SLOTS: usize = 3 << 13;
-
-/// A page that is kept, and which one it is.
-type Slot = Option<(Pfn, Box<Page>)>;
+const SLOTS: u64 = 3 << 13;
+/// Parts of the cache, each with a lock: threads that read different pages seldom wait for each other.
+const PARTS: u64 = 64;
 
 /// Pages by their number; each has one place where it may be, so that nothing is searched.
-pub(super) struct Cache(OnceLock<Vec<Mutex<Slot>>>);
+pub(super) struct Cache(OnceLock<Vec<Mutex<Part>>>);
+
+/// Some places, and what unpacks into them.
+#[derive(Default)]
+struct Part {
+    slots: Vec<Option<(Pfn, Box<Page>)>>,
+    unpacker: Unpacker,
+}
 
 impl Cache {
     pub(super) fn new() -> Cache {
@@ -24,19 +30,22 @@ impl Cache {
     pub(super) fn with<T>(
         &self,
         page: Pfn,
-        unpack: impl FnOnce(&mut Page) -> Option<()>,
+        unpack: impl FnOnce(&mut Unpacker, &mut Page) -> Option<()>,
         read: impl FnOnce(&Page) -> T,
     ) -> Option<T> {
-        let slots = self.0.get_or_init(|| (0..SLOTS).map(|_| Mutex::new(None)).collect());
-        let slot = &slots[(page.0 % SLOTS as u64) as usize];
+        let parts = self.0.get_or_init(|| (0..PARTS).map(|_| Mutex::default()).collect());
+        let part = &parts[(page.0 % PARTS) as usize];
         // A panic elsewhere leaves whole pages: they are put here unpacked.
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        let Part { slots, unpacker } = &mut *part;
+        slots.resize_with((SLOTS / PARTS) as usize, || None);
+        let slot = &mut slots[(page.0 / PARTS % (SLOTS / PARTS)) as usize];
         if slot.as_ref().is_none_or(|(kept, _)| *kept != page) {
             let mut bytes = match slot.take() {
                 Some((_, bytes)) => bytes,
                 None => Box::new([0; PAGE_SIZE as usize]),
             };
-            unpack(&mut bytes)?;
+            unpack(unpacker, &mut bytes)?;
             *slot = Some((page, bytes));
         }
         slot.as_ref().map(|(_, bytes)| read(bytes))

@@ -4,6 +4,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::FrameDecoder;
 use sysak_base::PAGE_SIZE;
 
+use crate::physical::facts::Packing;
+
 /// Flags of a page descriptor.
 const ZLIB: u32 = 0x1;
 const LZO: u32 = 0x2;
@@ -16,29 +18,56 @@ pub(super) type Page = [u8; PAGE_SIZE as usize];
 /// How many bytes a packed page may have: a page that does not get smaller is stored as it is.
 pub(super) const MOST_PACKED: u32 = 2 * PAGE_SIZE as u32;
 
-/// Whether a page with these flags is stored as it is.
-pub(super) fn is_raw(flags: u32, bytes: u32) -> bool {
-    flags & (ZLIB | LZO | SNAPPY | ZSTD) == 0 && u64::from(bytes) == PAGE_SIZE
+/// How a page with these flags is packed.
+pub(super) fn packing(flags: u32) -> Packing {
+    match flags & (ZLIB | LZO | SNAPPY | ZSTD) {
+        0 => Packing::Raw,
+        ZLIB => Packing::Zlib,
+        LZO => Packing::Lzo,
+        SNAPPY => Packing::Snappy,
+        ZSTD => Packing::Zstd,
+        _ => Packing::Unknown,
+    }
 }
 
-/// Unpacks a page; `None` where it does not become exactly one.
-pub(super) fn unpack(flags: u32, packed: &[u8], page: &mut Page) -> Option<()> {
-    let bytes = match flags & (ZLIB | LZO | SNAPPY | ZSTD) {
-        0 => {
-            page.copy_from_slice(packed.first_chunk::<{ PAGE_SIZE as usize }>()?);
-            packed.len()
-        }
-        ZLIB => {
-            let mut inflate = Decompress::new(true);
-            let status = inflate.decompress(packed, page, FlushDecompress::Finish).ok()?;
-            (status == Status::StreamEnd).then(|| inflate.total_out() as usize)?
-        }
-        LZO => lzokay::decompress::decompress(packed, page).ok()?,
-        SNAPPY => snap::raw::Decoder::new().decompress(packed, page).ok()?,
-        ZSTD => FrameDecoder::new().decode_all(packed, page).ok()?,
-        _ => return None,
-    };
-    (bytes == page.len()).then_some(())
+/// Whether a page is stored as it is, and whole.
+pub(super) fn is_raw(flags: u32, bytes: u32) -> bool {
+    packing(flags) == Packing::Raw && u64::from(bytes) == PAGE_SIZE
+}
+
+/// Unpacks pages. What zlib needs for it is made once: that costs as much as a page.
+pub(super) struct Unpacker {
+    inflate: Decompress,
+}
+
+impl Default for Unpacker {
+    fn default() -> Unpacker {
+        Unpacker { inflate: Decompress::new(true) }
+    }
+}
+
+impl Unpacker {
+    /// Unpacks a page; `None` where it does not become exactly one.
+    pub(super) fn unpack(&mut self, flags: u32, packed: &[u8], page: &mut Page) -> Option<()> {
+        let bytes = match packing(flags) {
+            Packing::Raw => {
+                page.copy_from_slice(packed.first_chunk::<{ PAGE_SIZE as usize }>()?);
+                packed.len()
+            }
+            Packing::Zlib => self.inflate(packed, page)?,
+            Packing::Lzo => lzokay::decompress::decompress(packed, page).ok()?,
+            Packing::Snappy => snap::raw::Decoder::new().decompress(packed, page).ok()?,
+            Packing::Zstd => FrameDecoder::new().decode_all(packed, page).ok()?,
+            Packing::Unknown => return None,
+        };
+        (bytes == page.len()).then_some(())
+    }
+
+    fn inflate(&mut self, packed: &[u8], page: &mut Page) -> Option<usize> {
+        self.inflate.reset(true);
+        let status = self.inflate.decompress(packed, page, FlushDecompress::Finish).ok()?;
+        (status == Status::StreamEnd).then(|| self.inflate.total_out() as usize)
+    }
 }
 
 #[cfg(test)]
@@ -62,6 +91,10 @@ mod tests {
         let text: Vec<u8> = (0..=PAGE_SIZE).map(|byte| (byte / 7) as u8).collect();
         let zstd = |bytes: &[u8]| compress_to_vec(bytes, CompressionLevel::Fastest);
         let packers: [(u32, Pack<'_>); 3] = [(ZLIB, &zlib), (SNAPPY, &snappy), (ZSTD, &zstd)];
+        // One for all: what a damaged page leaves behind must not matter to the next.
+        let mut unpacker = Unpacker::default();
+        let mut unpack =
+            |flags, packed: &[u8], page: &mut Page| unpacker.unpack(flags, packed, page);
         for (flags, pack) in packers {
             let mut page = [0; PAGE_SIZE as usize];
             let packed = pack(&text[..4096]);

@@ -12,9 +12,11 @@
 
 use std::ops::Range;
 
-use crate::elf::ElfError;
+use sysak_base::numbers::{half, word};
 
-use super::super::bytes::FileBytes;
+use crate::elf::ElfError;
+use crate::physical::bytes::FileBytes;
+use crate::physical::facts::Uname;
 
 /// Bytes of a page, and of a block on x86-64.
 const BLOCK: u64 = 4096;
@@ -38,6 +40,8 @@ const NEWEST: u32 = 6;
 pub(crate) struct Header {
     /// The bitmap of pages that were dumped.
     pub(super) bitmap: Range<u64>,
+    /// The bitmap of pages that are RAM.
+    pub(super) ram: Range<u64>,
     /// The first page descriptor.
     pub(super) descriptors: u64,
     /// The number of pages that the bitmap is for.
@@ -45,6 +49,15 @@ pub(crate) struct Header {
     /// Text of VMCOREINFO, and the CPUs' notes.
     pub(super) vmcoreinfo: Range<u64>,
     pub(super) notes: Range<u64>,
+    /// Version of the header.
+    pub(super) version: u32,
+    /// Which pages makedumpfile left out.
+    pub(super) filter_level: u32,
+    /// When the file was written, in seconds since 1970.
+    pub(super) written_s: Option<u64>,
+    /// How many CPUs the machine has.
+    pub(super) cpus: Option<u32>,
+    pub(super) uname: Uname,
 }
 
 /// Parses the headers.
@@ -52,10 +65,9 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
     let damaged = |what: &str| ElfError::Damaged(what.to_owned());
     let cut = || damaged("its header is incomplete");
     let header = file.get(0, HEADER_BYTES).ok_or_else(cut)?;
-    let number = |at: usize| u32_at(&header, at);
-    let machine = String::from_utf8_lossy(&header[272..337]);
-    let machine = machine.split('\0').next().unwrap_or_default();
-    if !machine.is_empty() && machine != "x86_64" && machine != "Unknown" {
+    let number = |at: u64| half(&header, at);
+    let uname = uname(&header);
+    if let Some(machine) = uname.machine.as_deref().filter(|machine| *machine != "x86_64") {
         return Err(ElfError::WrongArchitecture(machine.chars().take(32).collect()));
     }
     let version = number(8);
@@ -70,8 +82,9 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
     }
     let (sub_blocks, bitmap_blocks) = (u64::from(number(432)), u64::from(number(436)));
     let bitmaps = (1 + sub_blocks) * BLOCK;
-    let half = bitmap_blocks / 2 * BLOCK;
-    let bitmap = bitmaps + half..bitmaps + 2 * half;
+    let bitmap_bytes = bitmap_blocks / 2 * BLOCK;
+    let ram = bitmaps..bitmaps + bitmap_bytes;
+    let bitmap = ram.end..ram.end + bitmap_bytes;
     if bitmap.end > file.len() {
         return Err(damaged("its bitmap of pages is incomplete"));
     }
@@ -79,30 +92,37 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
         0 => vec![0; SUB_BYTES].into(),
         _ => file.get(BLOCK, SUB_BYTES).ok_or_else(cut)?,
     };
-    let word = |at: usize| u64_at(&sub, at);
-    if version >= WITH_SPLIT && u32_at(&sub, 12) != 0 {
+    if version >= WITH_SPLIT && half(&sub, 12) != 0 {
         return Err(ElfError::SplitDump);
     }
-    let most = if version >= WITH_64_BITS { word(96) } else { u64::from(number(440)) };
-    let pages = most.min(half * 8);
-    let range = |since: u32, at: usize| {
-        let (start, bytes) = (word(at), word(at + 8));
+    let pages = if version >= WITH_64_BITS { word(&sub, 96) } else { number(440).into() };
+    let range = |since: u32, at: u64| {
+        let (start, bytes) = (word(&sub, at), word(&sub, at + 8));
         let is_sane = version >= since && start > 0 && bytes <= MOST_NOTE_BYTES;
         if is_sane { start..start.saturating_add(bytes) } else { 0..0 }
     };
+    let known = |number: u64| Some(number).filter(|number| *number > 0);
     Ok(Header {
         descriptors: bitmaps + bitmap_blocks * BLOCK,
+        pages: pages.min(bitmap_bytes * 8),
         bitmap,
-        pages,
+        ram,
         vmcoreinfo: range(WITH_VMCOREINFO, 32),
         notes: range(WITH_NOTES, 48),
+        version,
+        filter_level: half(&sub, 8),
+        written_s: known(word(&header, 408)),
+        cpus: known(number(460).into()).map(|cpus| cpus as u32),
+        uname,
     })
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u32::from_le_bytes(*raw))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u64::from_le_bytes(*raw))
+/// The machine's names, in fields of 65 bytes; `None` where QEMU did not know them.
+fn uname(header: &[u8]) -> Uname {
+    let field = |at: usize| {
+        let text = header.get(at..at + 65)?.split(|byte| *byte == 0).next()?;
+        let text = String::from_utf8_lossy(text).into_owned();
+        (!text.is_empty() && text != "Unknown").then_some(text)
+    };
+    Uname { hostname: field(77), release: field(142), machine: field(272) }
 }

@@ -7,22 +7,31 @@
 
 mod cache;
 mod codec;
+mod facts;
 mod header;
+mod map;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
+use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SIZE, Pa, Pfn};
 
 use super::bytes::{FileBytes, Raw};
+use super::facts::FileFacts;
 use super::{PhysicalPages, Replaced, Run};
 use crate::OpenError;
 use crate::elf::{self, Core, ElfError};
 use cache::Cache;
-use codec::Page;
+use codec::{Page, Unpacker};
 use header::Header;
+use map::PageMap;
 
 /// Bytes that a text is searched in at once.
 const SEARCHED: usize = 1 << 20;
@@ -31,10 +40,16 @@ const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
 const SIGNATURE_BYTES: usize = 8;
 /// Bytes of a page descriptor: place, length, flags, and eight bytes that nobody uses.
 const DESCRIPTOR_BYTES: u64 = 24;
-/// The set bits before every so many bytes of the bitmap are counted once.
-const COUNTED_BYTES: u64 = 512;
 /// So many of the last pages are asked whether the file is whole: zero pages stand further ahead.
-const ASKED: usize = 1 << 12;
+const ASKED: u64 = 1 << 12;
+/// From so many bytes on, several threads read: they unpack some pages in turn.
+const READ_TOGETHER: usize = 32 * PAGE_SIZE as usize;
+const READ_IN_TURN: usize = 8 * PAGE_SIZE as usize;
+/// More threads would take CPUs from those who need them.
+const MOST_THREADS: usize = 4;
+/// Stands in the cache for all pages that share the first place of the contents: makedumpfile and QEMU write a page of
+/// zeros there.
+const SHARED: Pfn = Pfn(u64::MAX);
 
 /// Whether a file is in this format.
 pub(super) fn is_kdump(file: &[u8]) -> bool {
@@ -45,16 +60,31 @@ pub(super) fn is_kdump(file: &[u8]) -> bool {
 pub(super) struct KdumpPages {
     file: FileBytes,
     header: Header,
-    /// By [`COUNTED_BYTES`] of the bitmap: pages before them.
-    counts: Vec<u64>,
+    map: PageMap,
     cache: Cache,
+    /// Threads that read at once.
+    threads: usize,
     /// By page: words that are read instead of the file's.
     replaced: BTreeMap<Pfn, Vec<(usize, u64)>>,
 }
 
+/// Where a page is in the file, and how it is packed.
+#[derive(Clone, Copy)]
+struct Descriptor {
+    at: u64,
+    bytes: u32,
+    flags: u32,
+}
+
 impl KdumpPages {
     /// Reads the headers and the bitmap.
-    pub(super) fn open(path: &Path, file: Raw) -> Result<(KdumpPages, Core), OpenError> {
+    ///
+    /// Some words are read as others from now on; the file stays as it is.
+    pub(super) fn open(
+        path: &Path,
+        file: Raw,
+        replaced: &[Replaced],
+    ) -> Result<(KdumpPages, Core), OpenError> {
         let no_core = |why| OpenError::NotACore { path: path.to_owned(), why };
         let damaged = |what: &str| no_core(ElfError::Damaged(what.to_owned()));
         let file = FileBytes::of(file).map_err(no_core)?;
@@ -72,130 +102,146 @@ impl KdumpPages {
         elf::read_note_bytes(&text(&header.notes).unwrap_or_default(), &mut core);
         let vmcoreinfo = text(&header.vmcoreinfo).filter(|text| !text.is_empty());
         core.vmcoreinfo = vmcoreinfo.or(core.vmcoreinfo);
-        let (counts, replaced) = (Vec::new(), BTreeMap::new());
-        let mut pages = KdumpPages { file, header, counts, cache: Cache::new(), replaced };
-        pages.count();
+        let map = PageMap::new(&file, header.bitmap.clone(), header.pages);
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+        let (cache, replaced) = (Cache::new(), by_page(replaced));
+        let pages = KdumpPages { file, header, map, cache, threads, replaced };
         match pages.missing_bytes() {
             0 => Ok((pages, core)),
             missing => Err(OpenError::Truncated { path: path.to_owned(), missing }),
         }
     }
 
-    /// Reads other words in some places from now on. The file stays as it is.
-    pub(super) fn replace(&mut self, replaced: &[Replaced]) {
-        for one in replaced.iter().filter(|one| one.at.0 % PAGE_SIZE <= PAGE_SIZE - 8) {
-            let place = ((one.at.0 % PAGE_SIZE) as usize, one.word);
-            self.replaced.entry(one.at.pfn()).or_default().push(place);
-        }
-    }
-
-    /// Counts the pages that the file has.
-    fn count(&mut self) {
-        let mut pages = 0;
-        for byte in (0..self.header.pages.div_ceil(8)).step_by(COUNTED_BYTES as usize) {
-            self.counts.push(pages);
-            pages += ones(&self.bits(byte, COUNTED_BYTES));
-        }
-    }
-
     /// How much of the file is missing, by its last pages.
     fn missing_bytes(&self) -> u64 {
-        let last = (0..self.header.pages).rev().map(Pfn).filter(|page| self.has(*page));
-        let end = |page: Pfn| match self.descriptor(page) {
-            Some((at, bytes, _)) => at.saturating_add(bytes.into()),
-            None => self.descriptor_at(page).saturating_add(DESCRIPTOR_BYTES),
-        };
-        let end = last.take(ASKED).map(end).max().unwrap_or(0);
-        end.saturating_sub(self.file.len())
+        let total = self.map.total();
+        let last = (total.saturating_sub(ASKED)..total).filter_map(|place| self.descriptor(place));
+        let end = last.map(|one| one.at.saturating_add(one.bytes.into())).max().unwrap_or(0);
+        end.max(self.descriptor_at(total)).saturating_sub(self.file.len())
     }
 
-    /// Some bytes of the bitmap, as far as there are pages.
-    fn bits(&self, byte: u64, bytes: u64) -> Cow<'_, [u8]> {
-        let bytes = bytes.min(self.header.pages.div_ceil(8).saturating_sub(byte));
-        self.file
-            .get(self.header.bitmap.start.saturating_add(byte), bytes as usize)
-            .unwrap_or_default()
+    /// Where a descriptor is: they stand in the order of the pages that the file has.
+    fn descriptor_at(&self, place: u64) -> u64 {
+        self.header.descriptors.saturating_add(place.saturating_mul(DESCRIPTOR_BYTES))
     }
 
-    fn has(&self, page: Pfn) -> bool {
-        let is_set =
-            || self.bits(page.0 / 8, 1).first().is_some_and(|bits| bits >> (page.0 % 8) & 1 != 0);
-        page.0 < self.header.pages && is_set()
+    /// A descriptor; `None` where it is damaged.
+    fn descriptor(&self, place: u64) -> Option<Descriptor> {
+        let raw = self.file.get(self.descriptor_at(place), DESCRIPTOR_BYTES as usize)?;
+        let found = Descriptor { at: word(&raw, 0), bytes: half(&raw, 8), flags: half(&raw, 12) };
+        (found.bytes <= codec::MOST_PACKED).then_some(found)
     }
 
-    /// Where the descriptor of a page that is in the file stands.
-    fn descriptor_at(&self, page: Pfn) -> u64 {
-        let byte = page.0 / 8;
-        let counted = byte / COUNTED_BYTES;
-        let first = counted * COUNTED_BYTES;
-        let before = self.bits(first, byte - first);
-        let below = self.bits(byte, 1).first().map_or(0, |bits| bits & ((1 << (page.0 % 8)) - 1));
-        let known = self.counts.get(counted as usize).copied().unwrap_or(0);
-        let number = known + ones(&before) + u64::from(below.count_ones());
-        self.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES))
+    /// Where a page is; `None` where the file does not have it.
+    fn find_page(&self, page: Pfn) -> Option<Descriptor> {
+        self.descriptor(self.map.place(&self.file, page)?)
     }
 
-    /// Place, length and flags of a page; `None` where the file does not have it.
-    fn descriptor(&self, page: Pfn) -> Option<(u64, u32, u32)> {
-        if !self.has(page) {
-            return None;
-        }
-        let raw = self.file.get(self.descriptor_at(page), DESCRIPTOR_BYTES as usize)?;
-        let number = |at: usize| raw.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw));
-        let at = u64::from_le_bytes(*raw.first_chunk()?);
-        let (bytes, flags) = (number(8)?, number(12)?);
-        (bytes <= codec::MOST_PACKED).then_some((at, bytes, flags))
+    /// Whether a page has the contents that come first in the file.
+    fn is_shared(&self, found: Descriptor) -> bool {
+        found.at == self.descriptor_at(self.map.total())
     }
 
     /// Unpacks a page of the file.
-    fn unpack(&self, page: Pfn, into: &mut Page) -> Option<()> {
-        let (at, bytes, flags) = self.descriptor(page)?;
-        codec::unpack(flags, &self.file.get(at, bytes as usize)?, into)?;
+    fn unpack(
+        &self,
+        page: Pfn,
+        found: Descriptor,
+        unpacker: &mut Unpacker,
+        into: &mut Page,
+    ) -> Option<()> {
+        unpacker.unpack(found.flags, &self.file.get(found.at, found.bytes as usize)?, into)?;
         for (place, word) in self.replaced.get(&page).into_iter().flatten() {
             into[*place..*place + 8].copy_from_slice(&word.to_le_bytes());
         }
         Some(())
     }
+
+    /// Calls `read` with a page; `None` where the file does not have it whole.
+    fn with_page<T>(&self, page: Pfn, read: impl FnOnce(&Page) -> T) -> Option<T> {
+        let found = self.find_page(page)?;
+        let is_shared = self.is_shared(found) && !self.replaced.contains_key(&page);
+        let kept_as = if is_shared { SHARED } else { page };
+        self.cache.with(kept_as, |unpacker, bytes| self.unpack(page, found, unpacker, bytes), read)
+    }
+
+    /// Copies bytes of one page; 0 where the file does not have it.
+    fn copy(&self, at: Pa, buf: &mut [u8]) -> usize {
+        let from = (at.0 % PAGE_SIZE) as usize;
+        let read = self.with_page(at.pfn(), |page| {
+            let bytes = &page[from..page.len().min(from + buf.len())];
+            buf[..bytes.len()].copy_from_slice(bytes);
+            bytes.len()
+        });
+        read.unwrap_or(0)
+    }
+
+    /// Reads page by page, up to the first that is missing.
+    fn read_in_turn(&self, at: Pa, buf: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.copy(Pa(at.0.wrapping_add(done as u64)), &mut buf[done..]) {
+                0 => break,
+                len => done += len,
+            }
+        }
+        done
+    }
 }
 
-fn ones(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let words = words.iter().map(|word| u64::from(u64::from_le_bytes(*word).count_ones()));
-    words.sum::<u64>() + rest.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>()
+/// By page: places in it, and the words that are read there. No word lies in two pages.
+fn by_page(replaced: &[Replaced]) -> BTreeMap<Pfn, Vec<(usize, u64)>> {
+    let mut pages: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for one in replaced.iter().filter(|one| one.at.0 % PAGE_SIZE <= PAGE_SIZE - 8) {
+        pages.entry(one.at.pfn()).or_default().push(((one.at.0 % PAGE_SIZE) as usize, one.word));
+    }
+    pages
 }
 
 impl PhysicalPages for KdumpPages {
     fn read_piece(&self, at: Pa, buf: &mut [u8]) -> usize {
-        let from = (at.0 % PAGE_SIZE) as usize;
-        let read = self.cache.with(
-            at.pfn(),
-            |page| self.unpack(at.pfn(), page),
-            |page| {
-                let bytes = &page[from..page.len().min(from + buf.len())];
-                buf[..bytes.len()].copy_from_slice(bytes);
-                bytes.len()
-            },
-        );
-        read.unwrap_or(0)
+        self.copy(at, buf)
+    }
+
+    fn read(&self, at: Pa, buf: &mut [u8]) -> usize {
+        if buf.len() < READ_TOGETHER {
+            return self.read_in_turn(at, buf);
+        }
+        let end = AtomicUsize::new(buf.len());
+        let pieces = Mutex::new((0..).step_by(READ_IN_TURN).zip(buf.chunks_mut(READ_IN_TURN)));
+        let read_some = || loop {
+            let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((start, piece)) = next else { break };
+            if start > end.load(Ordering::Relaxed) {
+                break;
+            }
+            let read = self.read_in_turn(Pa(at.0.wrapping_add(start as u64)), piece);
+            if read < piece.len() {
+                end.fetch_min(start + read, Ordering::Relaxed);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.threads {
+                // Where no thread can be started, the others read more.
+                let _ = thread::Builder::new().spawn_scoped(scope, read_some);
+            }
+            read_some();
+        });
+        end.into_inner()
     }
 
     fn borrow(&self, at: Pa) -> Option<&[u8]> {
-        let (place, bytes, flags) = self.descriptor(at.pfn())?;
-        if !codec::is_raw(flags, bytes) || self.replaced.contains_key(&at.pfn()) {
+        let found = self.find_page(at.pfn())?;
+        if !codec::is_raw(found.flags, found.bytes) || self.replaced.contains_key(&at.pfn()) {
             return None;
         }
-        self.file.lend(place, bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
+        self.file.lend(found.at, found.bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
     }
 
     fn runs(&self) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
-        for page in (0..self.header.pages).map(Pfn).filter(|page| self.has(*page)) {
-            match runs.last_mut().filter(|run| run.start.0 + run.bytes == page.pa().0) {
-                Some(run) => run.bytes += PAGE_SIZE,
-                None => runs.push(Run { start: page.pa(), bytes: PAGE_SIZE }),
-            }
-        }
-        runs
+        let runs = self.map.runs(&self.file, Pfn(0));
+        runs.map(|run| Run { start: run.start.pa(), bytes: (run.end.0 - run.start.0) * PAGE_SIZE })
+            .collect()
     }
 
     fn end(&self) -> Pa {
@@ -207,11 +253,15 @@ impl PhysicalPages for KdumpPages {
         self.header.pages * PAGE_SIZE
     }
 
+    fn facts(&self) -> FileFacts {
+        self.count_pages()
+    }
+
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {
         let mut window = Vec::new();
-        for run in self.runs() {
-            let start = run.start.0.max(from.0);
-            let end = run.start.0 + run.bytes;
+        for run in self.map.runs(&self.file, from.pfn()) {
+            let start = run.start.pa().0.max(from.0);
+            let end = run.end.pa().0;
             // Pieces overlap by what a text across their border needs.
             for at in (start..end).step_by(SEARCHED) {
                 let bytes = (end - at).min((SEARCHED + needle.len()) as u64) as usize;
