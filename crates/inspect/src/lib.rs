@@ -1,8 +1,10 @@
-//! `sysak inspect`: what an address is, what an object contains, what holds it, and all about a
-//! slab cache.
+//! `sysak inspect`: what an address is, what an object contains, what holds it, all about a slab cache, and what a
+//! crash dump is.
 
 mod address;
+mod crash_dump;
 mod object;
+mod question;
 mod references;
 mod wording;
 
@@ -13,12 +15,15 @@ use sysak_report as report;
 use sysak_snapshot::Snapshot;
 use sysak_snapshot::to_report::{rounded, tool};
 
-pub use address::spot;
-pub use object::dump;
-pub use references::refs;
+pub use crash_dump::{Opened, crash_dump};
+pub use question::{InspectError, Question, answer};
+
+use address::spot;
+use object::dump;
+use references::refs;
 
 /// The document, without the total time.
-pub fn document(
+fn document(
     target: report::Target,
     seen: &Snapshot,
     subject: report::Subject,
@@ -39,7 +44,7 @@ pub fn document(
 }
 
 /// The cache that was asked for.
-pub fn cache(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>) -> report::InspectedCache {
+fn cache(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>) -> report::InspectedCache {
     let Some(case) = diagnosis.cases.first() else { return report::InspectedCache::default() };
     let slabs = &diagnosis.observed.snapshot.heap.slabs;
     report::InspectedCache {

@@ -4,7 +4,8 @@
 //! Start with [`Kernel::new`], which resolves the layout ([`shape`]) of one kernel. [`page::Census`]
 //! gives every page an owner, [`slub::walk`] finds the objects of all slabs; [`vmalloc`], [`percpu`],
 //! [`tables`] and [`tasks`] add what they know. [`user_memory`] reports processes, files and cgroups.
-//! [`read`] is for walks of your own: many small structures at once, and numbers inside them.
+//! [`read`] is for walks of your own: many small structures at once, and texts inside them.
+//! [`log`] reads the kernel's log, which needs no type information.
 //!
 //! A target is seen only as [`sysak_base::Memory`]: a live machine and a crash dump go through the
 //! same walks. All of it is untrusted: every walk is bounded, and one that ends early says so in
@@ -20,6 +21,7 @@ pub mod functions;
 mod kernel;
 pub mod links;
 mod list;
+pub mod log;
 pub mod modules;
 pub mod own_buffers;
 pub mod page;

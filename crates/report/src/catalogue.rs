@@ -17,6 +17,7 @@ macro_rules! messages {
 }
 
 mod caches;
+mod crash_dump;
 mod hidden;
 mod inspect;
 mod memgraph;
@@ -29,6 +30,7 @@ mod verdict;
 mod watch;
 
 pub(crate) use caches::cache_contents;
+pub(crate) use crash_dump::*;
 pub(crate) use hidden::*;
 pub(crate) use inspect::*;
 pub(crate) use memgraph::*;

@@ -7,6 +7,7 @@
 //! **Invariant:** a block knows nothing of columns, colours or escape sequences.
 
 mod census;
+mod crash_dump;
 mod finding;
 mod foot;
 mod functions;

@@ -12,6 +12,7 @@ use crate::lang::Lang;
 
 mod census;
 mod counted;
+mod crash_dump;
 mod finding;
 mod function;
 mod holders;
@@ -25,6 +26,9 @@ mod trace;
 
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
 pub use counted::{Counted, CountedKind, ReferenceTaker};
+pub use crash_dump::{
+    CrashDump, DumpCommand, DumpFile, DumpPages, DumpPart, LogLine, PackedPages, Packing,
+};
 pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, HiddenReference,
     HiddenShape, Holder, HolderKind, ObjectType, TypeReason, TypeReasonKind,

@@ -277,8 +277,13 @@ fn what_an_expert_asks_next() {
     check_inspected("inspect_object", &[made::object()]);
     check_inspected("inspect_refs", &[made::refs(), made::no_refs()]);
     check_inspected("inspect_cache", &[made::cache()]);
-    for (name, seen) in [("addr", made::addr()), ("object", made::object()), ("refs", made::refs())]
-    {
+    check_inspected("inspect_dump", &[made::crash_dump(), made::poor_dump()]);
+    for (name, seen) in [
+        ("addr", made::addr()),
+        ("object", made::object()),
+        ("refs", made::refs()),
+        ("dump", made::crash_dump()),
+    ] {
         let mut out = Vec::new();
         json(&seen, &mut out).unwrap();
         check(&format!("inspect_{name}.json"), &out);

@@ -59,7 +59,7 @@ fn a_redacted_graph_has_no_secret_left() {
 
 #[test]
 fn a_redacted_inspection_has_no_secret_left() {
-    for subject in [filled::addr, filled::object, filled::refs, filled::cache] {
+    for subject in [filled::addr, filled::object, filled::refs, filled::cache, filled::crash_dump] {
         let marks = Marks::default();
         check(&filled::inspection(&marks, subject(&marks)), &marks);
     }

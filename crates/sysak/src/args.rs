@@ -174,6 +174,12 @@ pub enum Inspected {
         #[arg(value_name = "ADDRESS", value_parser = address)]
         address: u64,
     },
+    /// A crash dump (--vmcore): format, filter, panic, the kernel's log, and which commands work on it
+    Dump {
+        /// Show this many of the last lines of the kernel's log
+        #[arg(long, value_name = "LINES", default_value_t = 12)]
+        log: u32,
+    },
     /// What an address is: symbol, object, stack, area, page
     Addr {
         /// The address

@@ -6,7 +6,8 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
-use sysak_base::{Fault, Va, Why};
+use sysak_base::{Fault, Why};
+use sysak_inspect::InspectError;
 use sysak_kernel::KernelError;
 use sysak_kernel::shape::Missing;
 use sysak_memleak::diagnose::DiagnoseError;
@@ -19,10 +20,8 @@ use sysak_target::elf::ElfError;
 /// What the program itself refuses.
 #[derive(Debug)]
 pub enum Refused {
-    /// Half a snapshot says nothing about one object.
-    HalfWay,
-    /// An address that lies in nothing that was allocated.
-    NoObject(Va),
+    /// A question about a dump, and no dump.
+    NoDump,
     /// A cache's name beside a class that has no caches.
     NameOfOtherClass(String),
     /// A list that cannot be written.
@@ -48,6 +47,8 @@ pub fn told(error: &anyhow::Error, lang: Lang) -> String {
     } else if let Some(error) = error.downcast_ref() {
         kernel(error, lang)
     } else if let Some(error) = error.downcast_ref() {
+        inspect(error, lang)
+    } else if let Some(error) = error.downcast_ref() {
         refused(error, lang)
     } else {
         // The system's own words.
@@ -57,8 +58,7 @@ pub fn told(error: &anyhow::Error, lang: Lang) -> String {
 
 fn refused(error: &Refused, lang: Lang) -> String {
     match error {
-        Refused::HalfWay => say::stopped_half_way(lang),
-        Refused::NoObject(at) => say::no_object(lang, &at.to_string()),
+        Refused::NoDump => say::no_dump(lang),
         Refused::NameOfOtherClass(name) => say::name_of_other_class(lang, name),
         Refused::Unwritable(path, why) => {
             say::file_unwritable(lang, &path.display().to_string(), &why.to_string())
@@ -156,6 +156,15 @@ fn bpf(error: &BpfError, lang: Lang) -> String {
         BpfError::NoType(name) => say::bpf_no_type(lang, name),
         BpfError::NotFound(what) => say::bpf_not_found(lang, what),
         BpfError::Cancelled => say::bpf_cancelled(lang),
+    }
+}
+
+fn inspect(error: &InspectError, lang: Lang) -> String {
+    match error {
+        InspectError::HalfWay => say::stopped_half_way(lang),
+        InspectError::NoObject(at) => say::no_object(lang, &at.to_string()),
+        InspectError::Kernel(error) => kernel(error, lang),
+        InspectError::Diagnose(error) => diagnose(error, lang),
     }
 }
 

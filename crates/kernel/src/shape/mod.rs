@@ -9,6 +9,7 @@ mod dangling;
 mod event;
 mod file;
 mod image;
+mod log;
 mod losses;
 mod module;
 mod open;
@@ -33,6 +34,7 @@ pub use dangling::find_dangling;
 pub use event::EventShape;
 pub use file::{EntryShape, FileShape, InodeShape, MountChain, MountShape, SystemShape};
 pub use image::find_constant;
+pub use log::LogShape;
 pub use module::{
     BtfShape, KERNEL_BTF_NAME, ModuleAreaPlace, ModuleAreaShape, ModuleShape, ModuleSymbolsShape,
     OUT_OF_TREE, find_btf_table, find_modules,

@@ -209,5 +209,8 @@ messages! {
         "-n {name} names a slab cache: use it with -t slab or without -t",
         "-n {name} 指定的是 slab 缓存：请与 -t slab 一起使用，或去掉 -t"
     }
+    no_dump() {
+        "which crash dump? give it with --vmcore FILE", "要查看哪个崩溃转储？请用 --vmcore FILE 指定"
+    }
     no_signals(why) { "cannot watch for Ctrl-C: {why}", "无法捕获 Ctrl-C：{why}" }
 }

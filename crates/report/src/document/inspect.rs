@@ -1,6 +1,6 @@
 //! What `sysak inspect` shows, for a person who knows the kernel.
 
-use super::{Document, Lead, Lean, Level, Paint, finding, foot, functions};
+use super::{Document, Lead, Lean, Level, Paint, crash_dump, finding, foot, functions};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::{
@@ -17,9 +17,12 @@ pub(crate) fn document(seen: &Inspection, lang: Lang) -> Document {
         Subject::Object(dump) => objects(doc, dump, lang),
         Subject::Refs(refs) => references(doc, refs, lang),
         Subject::Cache(cache) => self::cache(doc, cache, lang),
+        Subject::Dump(dump) => crash_dump::crash_dump(doc, dump, seen.target.reader, lang),
     }
     doc.gap();
-    foot::machine(doc, &seen.target, lang);
+    if !seen.target.kernel_release.is_empty() {
+        foot::machine(doc, &seen.target, lang);
+    }
     doc.sentence(Paint::Plain, Lead::Flush, foot::reader(&seen.target, lang));
     foot::timings(doc, &seen.timings, lang);
     foot::notice(doc, seen.redacted, lang);

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, Contents, Finding, Hex, ObjectType, PageNumber, Place, Plain, SCHEMA_VERSION, Stage,
-    Target, Timings, Tool,
+    Address, Contents, CrashDump, Finding, Hex, ObjectType, PageNumber, Place, Plain,
+    SCHEMA_VERSION, Stage, Target, Timings, Tool,
 };
 
 /// The document of `sysak inspect`.
@@ -57,6 +57,8 @@ pub enum Subject {
     Refs(Refs),
     /// A slab cache.
     Cache(Box<InspectedCache>),
+    /// The crash dump itself.
+    Dump(Box<CrashDump>),
 }
 
 /// What an address is.

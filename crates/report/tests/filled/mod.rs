@@ -5,15 +5,15 @@ use std::cell::RefCell;
 use sysak_base::Va;
 use sysak_report::{
     Address, AreaCaller, Book, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
-    Contents, CountKind, Counted, CountedKind, Coverage, DeletedFile, Dump, DyingCgroups,
-    Elsewhere, Evidence, EvidenceKind, Explanation, Finding, FindingVerdict, Function,
-    FunctionSource, Group, Hex, HiddenReference, HiddenShape, Holder, HolderKind, HugePool,
-    InspectedCache, Inspection, KernelMemory, LockedMemory, MemGraph, Method, ObjectState,
-    ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse, Place, Plain,
-    Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker, Refs,
-    Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped, Spot,
-    SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool,
-    Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
+    Contents, CountKind, Counted, CountedKind, Coverage, CrashDump, DeletedFile, Dump, DumpCommand,
+    DyingCgroups, Elsewhere, Evidence, EvidenceKind, Explanation, Finding, FindingVerdict,
+    Function, FunctionSource, Group, Hex, HiddenReference, HiddenShape, Holder, HolderKind,
+    HugePool, InspectedCache, Inspection, KernelMemory, LockedMemory, LogLine, MemGraph, Method,
+    ObjectState, ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse,
+    Place, Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker,
+    Refs, Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped,
+    Spot, SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount,
+    Tool, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
     Verdict, Word, WordKind,
 };
 
@@ -206,6 +206,20 @@ pub fn refs(m: &Marks) -> Subject {
 pub fn cache(m: &Marks) -> Subject {
     let finding = finding(m, Class::Slab, FindingVerdict::Held);
     Subject::Cache(Box::new(InspectedCache { slabs: 9, finding }))
+}
+
+pub fn crash_dump(m: &Marks) -> Subject {
+    Subject::Dump(Box::new(CrashDump {
+        panic: Some(m.secret("panic")),
+        oops: Some(m.secret("oops")),
+        log: vec![LogLine { time_ns: 1, text: m.secret("log") }],
+        commands: vec![DumpCommand {
+            name: m.kept("command"),
+            works: false,
+            reason: Some(m.secret("file")),
+        }],
+        ..CrashDump::default()
+    }))
 }
 
 /// A place of each kind that has a name.

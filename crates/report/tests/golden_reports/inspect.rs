@@ -2,8 +2,9 @@
 
 use sysak_base::Va;
 use sysak_report::{
-    Class, ContentSymbol, Contents, Dump, Finding, Group, Hex, Holder, HolderKind, InspectedCache,
-    Inspection, ObjectState, ObjectType, PageNumber, PageUse, Place, Reader, RefPlace, Refs, Spot,
+    Class, ContentSymbol, Contents, CrashDump, Dump, DumpCommand, DumpFile, DumpPages, DumpPart,
+    Finding, Group, Hex, Holder, HolderKind, InspectedCache, Inspection, LogLine, ObjectState,
+    ObjectType, PackedPages, Packing, PageNumber, PageUse, Place, Reader, RefPlace, Refs, Spot,
     SpotKind, Step, Subject, Target, TargetKind, Timings, Tool, TypeReason, TypeReasonKind, Word,
     WordKind,
 };
@@ -222,4 +223,59 @@ pub fn cache() -> Inspection {
     let finding = Finding { holders_sampled: Some(598_211), ..finding };
     let seen = InspectedCache { slabs: 9_376, finding };
     document(Subject::Cache(Box::new(seen)))
+}
+
+/// A dump that a distribution's kdump wrote, of a kernel that panicked.
+pub fn crash_dump() -> Inspection {
+    let packed = [(Packing::Lzo, 120_034), (Packing::Raw, 3017), (Packing::Unknown, 2)];
+    let works = |name: &str| DumpCommand { name: name.into(), works: true, reason: None };
+    let lines = [
+        (1_234_567_890, "sysrq: Trigger a crash"),
+        (1_234_999_999, "Kernel panic - not syncing: sysrq\ttriggered \u{1b}[31mcrash"),
+        (100_001_000_000_000, "---[ end Kernel panic ]---"),
+    ];
+    let mut seen = document(Subject::Dump(Box::new(CrashDump {
+        file: DumpFile {
+            version: Some(6),
+            flattened: true,
+            bytes: 190 << 20,
+            written_s: Some(1_764_457_199),
+            filter_level: Some(31),
+            pages: DumpPages {
+                present_bytes: 480 << 20,
+                zero_bytes: 3 << 30,
+                excluded_bytes: 12 << 30,
+            },
+            packed: packed.map(|(packing, pages)| PackedPages { packing, pages }).into(),
+        },
+        crashed_s: Some(1_764_457_141),
+        cpus: Some(8),
+        panic: Some("Kernel panic - not syncing: sysrq triggered crash".to_owned()),
+        oops: None,
+        log: lines.map(|(time_ns, text)| LogLine { time_ns, text: text.to_owned() }).into(),
+        missing: Vec::new(),
+        symbols: Some(189_201),
+        types: Some(120_345),
+        commands: ["memleak", "memgraph", "inspect"].map(works).into(),
+    })));
+    seen.target.reader = Reader::Kdump;
+    seen
+}
+
+/// A hypervisor's dump in which no kernel was found.
+pub fn poor_dump() -> Inspection {
+    let reason = Some("vm.dump has no VMCOREINFO".to_owned());
+    let mut seen = document(Subject::Dump(Box::new(CrashDump {
+        file: DumpFile {
+            bytes: 2 << 30,
+            pages: DumpPages { present_bytes: 2 << 30, ..DumpPages::default() },
+            ..DumpFile::default()
+        },
+        missing: vec![DumpPart::Kernel, DumpPart::Registers, DumpPart::Log],
+        oops: Some("BUG: unable to handle page fault for address: 0000000000000010".to_owned()),
+        commands: vec![DumpCommand { name: "memleak".into(), works: false, reason }],
+        ..CrashDump::default()
+    })));
+    seen.target.kernel_release = "".into();
+    seen
 }

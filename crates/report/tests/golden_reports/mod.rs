@@ -13,7 +13,7 @@ mod memgraph;
 mod watched;
 
 pub use classes::classes;
-pub use inspect::{addr, addresses, cache, no_refs, object, refs};
+pub use inspect::{addr, addresses, cache, crash_dump, no_refs, object, poor_dump, refs};
 pub use memgraph::{dump_graph, graph, stopped_graph};
 pub use watched::{ended_leak, explained, refused, suspected, thinned, trace_only, traced};
 

@@ -1,86 +1,30 @@
-//! `sysak inspect`: what an expert asks next, of an address, an object or a slab cache.
+//! `sysak inspect`: what an expert asks next, of an address, an object, a slab cache or a dump.
 
-use std::time::Duration;
-
-use anyhow::{Result, bail};
+use anyhow::Result;
 use sysak_base::Va;
-use sysak_heap::Object;
-use sysak_holders::HolderResolver;
-use sysak_infer::{TypeInferrer, kernel_types};
-use sysak_memleak::diagnose::diagnose;
-use sysak_memleak::plan::Plan;
+use sysak_inspect::Question;
+use sysak_report::Speech;
 use sysak_report::document::Detail;
-use sysak_report::{Inspection, Speech, Stage, Subject};
-use sysak_snapshot::Snapshot;
 use sysak_snapshot::to_report::rounded;
 
+use super::dump;
 use super::session::Session;
 use crate::args::{Inspect, Inspected};
-use crate::problem::Refused;
 
 /// Runs the command; the result is the exit status.
 pub fn run(args: &Inspect, speech: Speech) -> Result<u8> {
+    let question = match &args.what {
+        Inspected::Cache { name } => Question::Cache(name.clone()),
+        Inspected::Object { address, depth } => Question::Object(Va(*address), *depth),
+        Inspected::Refs { address } => Question::Refs(Va(*address)),
+        Inspected::Addr { address } => Question::Addr(Va(*address)),
+        Inspected::Dump { log } => return dump::run(*log, args, speech),
+    };
     let session = Session::open(&args.source, &args.output, speech)?;
-    let mut inspection = match &args.what {
-        Inspected::Cache { name } => of_cache(&session, name)?,
-        what => of_address(&session, what)?,
-    };
-    inspection.timings.total_s = Some(rounded(session.elapsed()));
-    session.print(inspection, Detail::default())?;
+    let (target, mut kernel) = (session.target_report(), session.kernel()?);
+    let (stages, cancel) = (session.stages(), &session.cancel);
+    let mut answer = sysak_inspect::answer(target, &mut kernel, &question, stages, cancel)?;
+    answer.timings.total_s = Some(rounded(session.elapsed()));
+    session.print(answer, Detail::default())?;
     Ok(0)
-}
-
-/// One snapshot, and one cache judged as `sysak memleak` judges it.
-fn of_cache(session: &Session<'_>, name: &str) -> Result<Inspection> {
-    let mut kernel = session.kernel()?;
-    let plan = Plan {
-        only_cache: Some(name.to_owned()),
-        // Who holds it is what was asked for.
-        explain_limit: Some(Duration::MAX),
-        ..Plan::default()
-    };
-    let diagnosis = diagnose(&mut kernel, &plan, session.stages(), &session.cancel)?;
-    refuse_half(diagnosis.observed.interrupted)?;
-    let subject = Subject::Cache(Box::new(sysak_inspect::cache(&kernel, &diagnosis)));
-    let snapshot = &diagnosis.observed.snapshot;
-    Ok(sysak_inspect::document(session.target_report(), snapshot, subject))
-}
-
-fn of_address(session: &Session<'_>, what: &Inspected) -> Result<Inspection> {
-    let kernel = session.kernel()?;
-    let snapshot = Snapshot::take(&kernel, session.stages(), &session.cancel)?;
-    refuse_half(snapshot.interrupted)?;
-    let resolver = HolderResolver::new(&kernel, &snapshot);
-    let subject = match what {
-        Inspected::Addr { address } => Subject::Addr(sysak_inspect::spot(&resolver, Va(*address))),
-        Inspected::Object { address, depth } => {
-            let object = object(&snapshot, *address)?;
-            let types = kernel_types(&kernel);
-            let mut inferrer = TypeInferrer::new(&kernel, &snapshot.heap, &types);
-            let at = Va(*address);
-            Subject::Object(sysak_inspect::dump(&resolver, &mut inferrer, object, at, *depth))
-        }
-        Inspected::Refs { address } => {
-            let at = Va(*address);
-            let refs = sysak_inspect::refs(&resolver, at, &session.cancel);
-            Subject::Refs(refs.ok_or(Refused::NoObject(at))?)
-        }
-        Inspected::Cache { name } => bail!("{name} is no address"),
-    };
-    Ok(sysak_inspect::document(session.target_report(), &snapshot, subject))
-}
-
-/// Half a snapshot says nothing about one object.
-fn refuse_half(interrupted: Option<Stage>) -> Result<()> {
-    match interrupted {
-        None => Ok(()),
-        Some(_) => bail!(Refused::HalfWay),
-    }
-}
-
-fn object(snapshot: &Snapshot, address: u64) -> Result<Object> {
-    match snapshot.heap.find_object(address) {
-        Some(object) => Ok(object),
-        None => bail!(Refused::NoObject(Va(address))),
-    }
 }

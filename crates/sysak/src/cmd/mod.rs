@@ -1,5 +1,6 @@
 //! One file per command: parse → run → report.
 
+mod dump;
 pub mod inspect;
 pub mod memgraph;
 pub mod memleak;

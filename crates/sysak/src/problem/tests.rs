@@ -1,4 +1,5 @@
 use super::*;
+use sysak_base::Va;
 
 fn io() -> std::io::Error {
     std::io::ErrorKind::PermissionDenied.into()
@@ -60,8 +61,9 @@ fn all() -> Vec<anyhow::Error> {
         none(None).into(),
         none(Some("kmalloc-64".to_owned())).into(),
         DiagnoseError::from(KernelError::NoSlub).into(),
-        Refused::HalfWay.into(),
-        Refused::NoObject(Va(0x1234)).into(),
+        InspectError::HalfWay.into(),
+        InspectError::NoObject(Va(0x1234)).into(),
+        Refused::NoDump.into(),
         Refused::NameOfOtherClass("dentry".to_owned()).into(),
         Refused::Unwritable(path(), io()).into(),
         Refused::NoSignals(io()).into(),
