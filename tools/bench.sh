@@ -2,6 +2,7 @@
 # Measures sysak beside its peers and the machine's own limits. The images come from guests
 # and are kept in target/bench: one of 2 GiB with 600,000 objects more than it boots with;
 # MANY=1 also makes one of some 20 million objects (several GiB, and minutes).
+# --packed-vmcore FILE, more than once, also times dumps of the first guest that were packed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

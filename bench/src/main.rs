@@ -5,6 +5,7 @@
 mod child;
 mod load;
 mod made_up;
+mod packed;
 mod peers;
 mod scale;
 mod speed;
@@ -20,6 +21,7 @@ const OBJECTS: u64 = 419_440_512;
 fn main() -> Result<()> {
     let mut vmcore = None;
     let mut million = None;
+    let mut packed = Vec::new();
     let mut sysak = PathBuf::from("target/dist/sysak");
     let mut objects = OBJECTS;
     let mut args = std::env::args_os().skip(1);
@@ -28,6 +30,7 @@ fn main() -> Result<()> {
         match arg.to_str() {
             Some("--vmcore") => vmcore = Some(PathBuf::from(value()?)),
             Some("--many-objects-vmcore") => million = Some(PathBuf::from(value()?)),
+            Some("--packed-vmcore") => packed.push(PathBuf::from(value()?)),
             Some("--only-scan") => return speed::measure(&PathBuf::from(value()?)),
             Some("--only-tracing") => return tracing::measure(),
             Some(load::FLAG) => return load::run(),
@@ -42,6 +45,9 @@ fn main() -> Result<()> {
     if let Some(vmcore) = &vmcore {
         speed::measure(vmcore)?;
         peers::measure(&sysak, vmcore)?;
+        if !packed.is_empty() {
+            packed::measure(&sysak, vmcore, &packed)?;
+        }
     } else {
         println!("(no --vmcore FILE: the comparison on a real image is left out)");
     }
