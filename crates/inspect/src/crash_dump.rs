@@ -17,9 +17,9 @@ const COMMANDS: [&str; 3] = ["memleak", "memgraph", "inspect"];
 pub struct Opened {
     /// The kernel, if it was found.
     pub target: Option<report::Target>,
-    /// How many symbols and types it has.
+    /// How many symbols it has.
     pub symbols: Option<u64>,
-    /// See there.
+    /// How many types it has.
     pub types: Option<u64>,
     /// Why there can be no diagnosis, in the language of the report.
     pub refused: Option<String>,

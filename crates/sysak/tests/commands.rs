@@ -160,6 +160,24 @@ fn inspect_shows_what_an_address_is() {
 }
 
 #[test]
+fn inspect_shows_what_a_dump_is() {
+    check_all("dump", 0, &["inspect", "dump"]);
+}
+
+#[test]
+fn a_dump_that_no_diagnosis_can_be_made_of_is_shown_all_the_same() {
+    let no_symbols = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-symbols");
+    fs::write(&no_symbols, "ffffffff81000000 T _text\n").unwrap();
+    let foreign = ["--kallsyms", no_symbols.to_str().unwrap(), "--lang", "en"];
+    let output = over_dump(&["inspect", "dump"]).args(foreign).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("memleak, memgraph, inspect: no: "), "{text}");
+    assert!(text.contains("Last lines of the kernel's log"), "{text}");
+    assert!(refused(sysak(&["inspect", "dump", "--lang", "en"])).contains("--vmcore"));
+}
+
+#[test]
 fn at_forty_columns_sentences_wrap_and_wide_tables_become_lists() {
     let commands: [(&str, i32, &[&str]); 3] = [
         ("memleak.narrow.txt", LEAK, &["memleak", "--explain-limit", UNHURRIED, "--lang", "en"]),

@@ -13,31 +13,31 @@ pub struct LogShape {
     pub bytes: u64,
     /// In it: the number of descriptors, as a power of two.
     pub count_bits: u64,
-    /// In it: pointers to the descriptors and to their infos.
+    /// In it: the pointer to the descriptors.
     pub descriptors: u64,
-    /// See there.
+    /// In it: the pointer to their infos.
     pub infos: u64,
-    /// In it: numbers of the newest and of the oldest record.
+    /// In it: the number of the newest record.
     pub head: u64,
-    /// See there.
+    /// In it: the number of the oldest record.
     pub tail: u64,
-    /// In it: bytes of the ring of text, as a power of two, and a pointer to it.
+    /// In it: bytes of the ring of text, as a power of two.
     pub text_bits: u64,
-    /// See there.
+    /// In it: the pointer to the ring of text.
     pub text: u64,
     /// Bytes of a descriptor.
     pub descriptor_bytes: u64,
-    /// In it: number and state of the record, begin and end of its text.
+    /// In it: number and state of the record.
     pub state: u64,
-    /// See there.
+    /// In it: where its text begins.
     pub begin: u64,
-    /// See there.
+    /// In it: where the next text may begin.
     pub next: u64,
     /// Bytes of an info.
     pub info_bytes: u64,
-    /// In it: nanoseconds since the boot, and bytes of the text (16 bits).
+    /// In it: nanoseconds since the boot.
     pub time_ns: u64,
-    /// See there.
+    /// In it: bytes of the text (16 bits).
     pub text_bytes: u64,
 }
 
