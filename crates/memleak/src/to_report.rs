@@ -180,7 +180,7 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
             .observed
             .alive
             .get(&case.cache)
-            .map(|turnover| turnover.freed + turnover.changed),
+            .map(|turnover| turnover.all.moved()),
         hidden_references: explained
             .hidden
             .as_ref()

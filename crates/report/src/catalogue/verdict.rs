@@ -121,6 +121,10 @@ messages! {
         "{pieces} pieces of the kernel's memory could not be read, and what looks lost may be held there",
         "内核内存的 {pieces} 块无法读取，看似丢失的对象可能被其中的指针引用"
     }
+    objects_stood_still(count, name) {
+        "{count} objects of {name} that no pointer leads to stood still while others of it came and went, so they may be lost or wait for their turn; run it again in an hour: what is in use will have moved",
+        "{name} 中有 {count} 个没有指针指向的对象保持不变，而同一缓存的其他对象不断更替：它们可能已丢失，也可能只是尚未轮到；请一小时后再运行一次，届时仍在使用的对象会发生变化"
+    }
     the_vmalloc_memory() { "vmalloc memory", " vmalloc 内存" }
     the_direct_pages() { "memory allocated as pages", "按页分配的内存" }
     undetermined(reason) {

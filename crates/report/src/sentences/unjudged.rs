@@ -11,7 +11,8 @@ pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
     }
     let open = report.coverage.books.iter().filter(|book| !book.closed);
     let parts = open.map(|book| missing(report, book, lang));
-    let parts: Vec<String> = parts.chain(unread(report, lang)).collect();
+    let parts = parts.chain(unread(report, lang)).chain(stood_still(report, lang));
+    let parts: Vec<String> = parts.collect();
     (!parts.is_empty()).then(|| parts.join(&say::semicolon(lang)))
 }
 
@@ -25,6 +26,15 @@ fn unread(report: &Report, lang: Lang) -> Option<String> {
     Some(match report.target.kind {
         TargetKind::Live => say::memory_unread(lang, &pieces),
         TargetKind::Vmcore => say::memory_not_in_dump(lang, &pieces),
+    })
+}
+
+/// Caches of which much stood still, while the rest came and went.
+fn stood_still(report: &Report, lang: Lang) -> impl Iterator<Item = String> {
+    let moved = report.findings.iter().filter(|finding| finding.moved_suspects.is_some());
+    moved.filter_map(move |finding| {
+        let still = finding.unreachable_objects.filter(|still| *still > 0)?;
+        Some(say::objects_stood_still(lang, &count(still), finding.cache.as_deref()?))
     })
 }
 
@@ -53,6 +63,7 @@ fn class(class: Class, lang: Lang) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Finding;
 
     fn report(kind: TargetKind, book: Book) -> Report {
         let mut report = Report { verdict: Verdict::Undetermined, ..Report::default() };
@@ -106,6 +117,25 @@ mod tests {
             said(TargetKind::Live)
                 .contains("1,556 pieces of the kernel's memory could not be read")
         );
+    }
+
+    #[test]
+    fn what_stood_still_beside_what_moved_is_named() {
+        let mut report = report(TargetKind::Live, Book { closed: true, ..Book::default() });
+        let cache = |name: &str, moved, still| Finding {
+            cache: Some(name.into()),
+            moved_suspects: moved,
+            unreachable_objects: Some(still),
+            ..Finding::default()
+        };
+        report.findings = vec![
+            cache("filp", None, 9),
+            cache("ring", Some(70), 0),
+            cache("kmalloc-256", Some(99), 1500),
+        ];
+        let said: Vec<String> = stood_still(&report, Lang::En).collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("1,500 objects of kmalloc-256"));
     }
 
     #[test]
