@@ -9,6 +9,7 @@ use sysak_kernel::Kernel;
 use sysak_kernel::tables::Mapping;
 use sysak_kernel::vmalloc::AreaKind;
 use sysak_snapshot::Snapshot;
+use sysak_target::Changes;
 
 /// More words of one kind do not make the choice better.
 const MOST: usize = 20_000;
@@ -41,7 +42,7 @@ pub struct Places {
 impl Places {
     /// Finds the words in a dump as it is.
     pub fn of(dump: &Path) -> Result<Places> {
-        let target = sysak_target::open_replaced(dump, &[])?;
+        let target = sysak_target::open_changed(dump, Changes::default())?;
         let memory = target.memory.as_memory();
         let kernel = Kernel::new(memory, &target.anchors, &target.types, &target.symbols)?;
         let seen = Snapshot::take(&kernel, &Quiet, &Cancel::default())?;
