@@ -100,7 +100,7 @@ impl Classifier<'_, '_> {
             return self.readable(start, Pfn(start.0 + (stop.0 - start.0) / 2), end);
         }
         self.unreadable += 1;
-        self.census.assign(start, 1, Owner::Untouchable);
+        self.census.assign_unknown(start);
         stop
     }
 
