@@ -10,8 +10,6 @@ mod dumped;
 mod single;
 mod user;
 
-use std::collections::HashMap;
-
 use sysak_base::{Cancel, Pfn, PfnRange, Progress, Va};
 use sysak_heap::{Block, PageSet};
 
@@ -318,20 +316,14 @@ impl Census {
         cancel: &Cancel,
     ) -> Census {
         let end = kernel.end_pfn().0;
-        let mut classifier = Classifier {
-            kernel,
-            free,
-            own: kernel.own_pages.iter().copied().collect(),
-            files: HashMap::new(),
-            census: Census {
-                present_pages: free.present_pages,
-                unreclaimable_pages: free.unreclaimable_pages,
-                secondary_table_pages: free.secondary_table_pages,
-                dumped: Dumped::find(kernel),
-                ..Census::none(end)
-            },
-            unreadable: 0,
+        let census = Census {
+            present_pages: free.present_pages,
+            unreclaimable_pages: free.unreclaimable_pages,
+            secondary_table_pages: free.secondary_table_pages,
+            dumped: Dumped::find(kernel),
+            ..Census::none(end)
         };
+        let mut classifier = Classifier::new(kernel, free, census);
         let total: u64 = kernel.ram.iter().map(PfnRange::pages).sum();
         let mut done = 0;
         for run in &kernel.ram {
