@@ -12,6 +12,7 @@ use crate::lang::Lang;
 
 mod census;
 mod counted;
+mod dump_pages;
 mod finding;
 mod function;
 mod holders;
@@ -25,6 +26,7 @@ mod trace;
 
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
 pub use counted::{Counted, CountedKind, ReferenceTaker};
+pub use dump_pages::{DumpPages, Hole, HoleOwner};
 pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, HiddenReference,
     HiddenShape, Holder, HolderKind, ObjectType, TypeReason, TypeReasonKind,
@@ -258,6 +260,9 @@ pub struct Coverage {
     pub bytes_scanned: u64,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// What a crash dump has of RAM; `None` for a running machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<DumpPages>,
     /// How much of each kind of memory could be judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub books: Vec<Book>,

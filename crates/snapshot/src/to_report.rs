@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sysak_base::PAGE_SIZE;
 use sysak_heap::{Class, Heap, Tally};
-use sysak_kernel::page::{Census, Owner, Part};
+use sysak_kernel::page::{Census, Owner, PageState, Part};
 use sysak_kernel::{Book, Books, Coverage};
 use sysak_report as report;
 
@@ -88,6 +88,43 @@ pub fn census(census: &Census, slab: SlabPages) -> report::Census {
         },
         page_alloc_owners: owners,
     }
+}
+
+/// What a crash dump has of RAM; `None` for a running machine.
+pub fn dump_pages(census: &Census) -> Option<report::DumpPages> {
+    let dumped = census.dumped.as_ref()?;
+    let bytes = |state| dumped.pages(state) * PAGE_SIZE;
+    let owners = [
+        (Owner::Slab, report::HoleOwner::Slab),
+        (Owner::Vmalloc, report::HoleOwner::Vmalloc),
+        (Owner::PerCpu, report::HoleOwner::Percpu),
+        (Owner::PageTable, report::HoleOwner::PageTable),
+        (Owner::Stack, report::HoleOwner::KernelStack),
+        (Owner::Image, report::HoleOwner::Image),
+        (Owner::Memmap, report::HoleOwner::Vmemmap),
+        (Owner::Reserved, report::HoleOwner::Reserved),
+        (Owner::Kernel, report::HoleOwner::PageAlloc),
+        (Owner::LargeKmalloc, report::HoleOwner::PageAlloc),
+    ];
+    let mut holes: Vec<report::Hole> = Vec::new();
+    for (owner, named) in owners {
+        let bytes = dumped.holes_of(owner) * PAGE_SIZE;
+        match holes.last_mut().filter(|hole| hole.owner == named) {
+            Some(hole) => hole.bytes += bytes,
+            None => holes.push(report::Hole { owner: named, bytes }),
+        }
+    }
+    holes.retain(|hole| hole.bytes > 0);
+    holes.sort_by_key(|hole| std::cmp::Reverse(hole.bytes));
+    Some(report::DumpPages {
+        present_bytes: bytes(PageState::Present),
+        zero_bytes: bytes(PageState::Zero),
+        excluded_bytes: bytes(PageState::Excluded),
+        absent_bytes: bytes(PageState::Absent),
+        lost_bytes: bytes(PageState::Lost),
+        holes_bytes: dumped.holes() * PAGE_SIZE,
+        holes,
+    })
 }
 
 /// How much of each kind of memory could be judged.

@@ -27,7 +27,7 @@ use sysak_symbols::{Kallsyms, TypeInfo};
 
 pub use error::OpenError;
 pub use memory::TargetMemory;
-pub use physical::{Replaced, count_kdump_pages};
+pub use physical::{Changes, Replaced, count_kdump_pages};
 pub use pulse::Pulse;
 pub use wipe::Wiping;
 
@@ -102,16 +102,16 @@ pub struct Options {
 /// Opens a crash dump, or the running kernel.
 pub fn open(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
     let target = match &options.vmcore {
-        Some(path) => vmcore::open(path, options, &[])?,
+        Some(path) => vmcore::open(path, options, Changes::default())?,
         None => open_live(options, cancel)?,
     };
     Ok(complete(target))
 }
 
-/// Opens a crash dump as it would be with some of its words replaced; the file stays as it is.
-pub fn open_replaced(path: &Path, replaced: &[Replaced]) -> Result<Target, OpenError> {
+/// Opens a crash dump as it would be with some changes; the file stays as it is.
+pub fn open_changed(path: &Path, changes: Changes<'_>) -> Result<Target, OpenError> {
     let options = Options { reader: Choice::Auto, vmcore: None, btf: None, kallsyms: None };
-    Ok(complete(vmcore::open(path, &options, replaced)?))
+    Ok(complete(vmcore::open(path, &options, changes)?))
 }
 
 fn complete(mut target: Target) -> Target {

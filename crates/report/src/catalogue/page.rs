@@ -138,6 +138,24 @@ messages! {
         "共检查 {total} 个 slab 中的 {walked} 个，其中在用对象 {objects} 个；在 {scanned} 内存中查找了指针。"
     }
     unknown_number() { "an unknown number of", "未知数量" }
+    filtered(size) {
+        "Free pages and pages of programs and files ({size}) were left out when the dump was written; they do not matter here.",
+        "写入转储时已略去空闲页以及程序与文件的页（{size}），对本报告没有影响。"
+    }
+    not_in_dump(size, parts) {
+        "Missing: {size} of the kernel's own memory are not in the dump: {parts}.",
+        "缺失：转储中缺少内核自身的内存 {size}：{parts}。"
+    }
+    size_of(size, what) { "{size} of {what}", "{what} {size}" }
+    hole_slab() { "slabs", "slab" }
+    hole_vmalloc() { "vmalloc areas", "vmalloc 区域" }
+    hole_percpu() { "per-CPU memory", "每 CPU 内存" }
+    hole_page_table() { "page tables", "页表" }
+    hole_stack() { "stacks", "内核栈" }
+    hole_image() { "the kernel's code and data", "内核代码与数据" }
+    hole_vmemmap() { "page structures (vmemmap)", "页描述结构（vmemmap）" }
+    hole_reserved() { "memory reserved at boot", "启动时保留的内存" }
+    hole_page_alloc() { "other pages", "其他页" }
     left_out(list) { "Left out: {list}.", "未检查：{list}。" }
     left_out_item(what, why) { "{what} ({why})", "{what}（{why}）" }
     semicolon() { "; ", "；" }

@@ -113,6 +113,22 @@ messages! {
         "{share} of {what} ({size}) could not be judged, because what describes it is damaged",
         "{what}的 {share}（{size}）因其描述信息损坏而无法判断"
     }
+    class_not_in_dump(share, what, size) {
+        "{share} of {what} ({size}) could not be judged, because parts of it or of what describes it are not in the dump",
+        "{what}的 {share}（{size}）因其自身或其描述信息有一部分不在转储中而无法判断"
+    }
+    class_not_found_in_dump(what) {
+        "{what} was not found, because what describes it is not in the dump",
+        "未找到{what}，因为其描述信息不在转储中"
+    }
+    holes_in_dump(size, parts) {
+        "{size} of the kernel's own memory are not in the dump ({parts}), and what looks lost may be held there; whoever wrote it, makedumpfile most likely, took them for something else: dump again with a makedumpfile that is as new as the kernel, or with its option -d 1",
+        "转储中缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；写入转储的程序（多半是 makedumpfile）误认了这些页：请使用与内核同样新的 makedumpfile 重新转储，或使用其选项 -d 1"
+    }
+    holes_lost(size, parts) {
+        "{size} of the kernel's own memory are not in the dump ({parts}), because the file is cut off or damaged, and what looks lost may be held there; copy it again, or dump again",
+        "转储文件不完整或已损坏，缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；请重新复制该文件，或重新转储"
+    }
     memory_not_in_dump(pieces) {
         "{pieces} pieces of the kernel's memory are not in the dump, and what looks lost may be held there; dump again with a makedumpfile that is as new as the kernel, or with its option -d 1",
         "转储中缺少内核内存的 {pieces} 块，看似丢失的对象可能被其中的指针引用；请使用与内核同样新的 makedumpfile 重新转储，或使用其选项 -d 1"

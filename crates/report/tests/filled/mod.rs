@@ -5,15 +5,15 @@ use std::cell::RefCell;
 use sysak_base::Va;
 use sysak_report::{
     Address, AreaCaller, Book, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
-    Contents, CountKind, Counted, CountedKind, Coverage, DeletedFile, Dump, DyingCgroups,
-    Elsewhere, Evidence, EvidenceKind, Explanation, Finding, FindingVerdict, Function,
-    FunctionSource, Group, Hex, HiddenReference, HiddenShape, Holder, HolderKind, HugePool,
-    InspectedCache, Inspection, KernelMemory, LockedMemory, MemGraph, Method, ObjectState,
-    ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse, Place, Plain,
-    Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker, Refs,
-    Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped, Spot,
-    SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool,
-    Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
+    Contents, CountKind, Counted, CountedKind, Coverage, DeletedFile, Dump, DumpPages,
+    DyingCgroups, Elsewhere, Evidence, EvidenceKind, Explanation, Finding, FindingVerdict,
+    Function, FunctionSource, Group, Hex, HiddenReference, HiddenShape, Holder, HolderKind, Hole,
+    HoleOwner, HugePool, InspectedCache, Inspection, KernelMemory, LockedMemory, MemGraph, Method,
+    ObjectState, ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse,
+    Place, Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker,
+    Refs, Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped,
+    Spot, SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount,
+    Tool, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
     Verdict, Word, WordKind,
 };
 
@@ -515,6 +515,15 @@ fn coverage(m: &Marks) -> Coverage {
             what: Omitted::Cache { address: address() },
             why: Reason::ListCircle { at: address() },
         }],
+        pages: Some(DumpPages {
+            present_bytes: BYTES,
+            zero_bytes: 1,
+            excluded_bytes: 2,
+            absent_bytes: 3,
+            lost_bytes: 4,
+            holes_bytes: 5,
+            holes: vec![Hole { owner: HoleOwner::Slab, bytes: 5 }],
+        }),
         books: vec![Book {
             class: Class::Slab,
             found: true,

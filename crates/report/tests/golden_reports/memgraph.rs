@@ -7,7 +7,7 @@ use sysak_report::{
     Target, TargetKind, Timings, TmpfsMount, UnreadData, UserHolders,
 };
 
-use super::{MIB, census, frame};
+use super::{MIB, census, filtered, frame};
 
 /// A live machine on which every section has something to say.
 pub fn graph() -> MemGraph {
@@ -73,7 +73,7 @@ pub fn dump_graph() -> MemGraph {
             dying: None,
             ..holders()
         }),
-        coverage: Coverage::default(),
+        coverage: Coverage { pages: filtered().coverage.pages, ..Coverage::default() },
         ..graph
     }
 }

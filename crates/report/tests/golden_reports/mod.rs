@@ -8,11 +8,13 @@ use sysak_report::{
 };
 
 mod classes;
+mod dump;
 mod inspect;
 mod memgraph;
 mod watched;
 
 pub use classes::classes;
+pub use dump::{filtered, holes};
 pub use inspect::{addr, addresses, cache, no_refs, object, refs};
 pub use memgraph::{dump_graph, graph, stopped_graph};
 pub use watched::{ended_leak, explained, refused, suspected, thinned, trace_only, traced};
@@ -40,6 +42,7 @@ pub(super) fn frame() -> Report {
             objects_unreachable: Some(12),
             bytes_scanned: 310 * MIB,
             skipped: Vec::new(),
+            pages: None,
             books: Vec::new(),
         },
         timings: Timings {

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
-use sysak_base::Pa;
+use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn};
 
 use super::{PhysicalPages, Replaced, Run};
 use crate::OpenError;
@@ -18,8 +18,10 @@ const MOST_RAM_PER_BYTE: u64 = 1024;
 /// A mapped ELF core file.
 pub(super) struct ElfPages {
     file: Mapped,
-    /// Ascending and disjoint.
+    /// What is in the file, ascending and disjoint.
     pieces: Vec<Piece>,
+    /// All memory that the segments are for, in the file or not, ascending and disjoint.
+    memory: Vec<Piece>,
     end: Pa,
 }
 
@@ -48,8 +50,10 @@ impl ElfPages {
         if end > MOST_PHYSICAL_BYTES {
             return Err(no_core(ElfError::Damaged("it claims memory beyond 64 TiB".to_owned())));
         }
-        let pieces = disjoint(in_memory());
-        Ok((ElfPages { file, pieces, end: Pa(end) }, core))
+        let pieces = disjoint(in_memory().copied());
+        let whole = |s: &Segment| Segment { bytes: s.memory_bytes.max(s.bytes), ..*s };
+        let memory = disjoint(in_memory().map(whole));
+        Ok((ElfPages { file, pieces, memory, end: Pa(end) }, core))
     }
 
     /// Reads other words in some places from now on. The file stays as it is.
@@ -62,14 +66,33 @@ impl ElfPages {
 
     /// Where in the file the word at an address lies, if it is there whole.
     fn place(&self, at: Pa) -> Option<usize> {
-        let next = self.pieces.partition_point(|piece| piece.start <= at.0);
-        let piece = self.pieces[..next].last()?;
+        let piece = around(&self.pieces, at).ok()?;
         let from = at.0 - piece.start;
         (from.saturating_add(8) <= piece.bytes).then_some((piece.offset + from) as usize)
     }
 
     fn bytes_of(&self, piece: &Piece, from: u64) -> Option<&[u8]> {
         self.file.get((piece.offset + from) as usize..(piece.offset + piece.bytes) as usize)
+    }
+}
+
+impl PageStates for ElfPages {
+    fn state(&self, first: Pfn, end: Pfn) -> (PageState, Pfn) {
+        let at = first.pa();
+        let (state, until) = match around(&self.pieces, at) {
+            Ok(piece) => {
+                let in_file = (self.file.len() as u64).saturating_sub(piece.offset);
+                match piece.start.saturating_add(in_file) {
+                    stored if at.0 < stored => (PageState::Present, stored.min(piece.end())),
+                    _ => (PageState::Lost, piece.end()),
+                }
+            }
+            Err(next) => match around(&self.memory, at) {
+                Ok(segment) => (PageState::Excluded, next.min(segment.end())),
+                Err(next_segment) => (PageState::Absent, next.min(next_segment)),
+            },
+        };
+        (state, Pfn(until / PAGE_SIZE).max(Pfn(first.0 + 1)).min(end))
     }
 }
 
@@ -82,8 +105,7 @@ impl PhysicalPages for ElfPages {
     }
 
     fn borrow(&self, at: Pa) -> Option<&[u8]> {
-        let next = self.pieces.partition_point(|piece| piece.start <= at.0);
-        let piece = self.pieces[..next].last().filter(|piece| at.0 - piece.start < piece.bytes)?;
+        let piece = around(&self.pieces, at).ok()?;
         self.bytes_of(piece, at.0 - piece.start)
     }
 
@@ -110,9 +132,22 @@ impl PhysicalPages for ElfPages {
     }
 }
 
+impl Piece {
+    fn end(&self) -> u64 {
+        self.start + self.bytes
+    }
+}
+
+/// The piece that an address lies in; else where the next one begins.
+fn around(pieces: &[Piece], at: Pa) -> Result<&Piece, u64> {
+    let next = pieces.partition_point(|piece| piece.start <= at.0);
+    let before = pieces[..next].last().filter(|piece| at.0 < piece.end());
+    before.ok_or_else(|| pieces.get(next).map_or(u64::MAX, |piece| piece.start))
+}
+
 /// Ascending pieces, each byte of memory in one: kdump names the kernel's text twice, and
 /// QEMU with `-p` every mapping of a page.
-fn disjoint<'a>(segments: impl Iterator<Item = &'a Segment>) -> Vec<Piece> {
+fn disjoint(segments: impl Iterator<Item = Segment>) -> Vec<Piece> {
     let mut pieces: Vec<_> = segments
         .filter(|s| s.paddr.checked_add(s.bytes).is_some())
         .map(|s| Piece { start: s.paddr, bytes: s.bytes, offset: s.offset })
@@ -151,7 +186,7 @@ mod tests {
         ];
         let piece = |start, bytes, offset| Piece { start, bytes, offset };
         let expected = [piece(0x1000, 0x4000, 0x100), piece(0x5000, 0x1000, 0xb000)];
-        assert_eq!(disjoint(segments.iter()), expected);
+        assert_eq!(disjoint(segments.into_iter()), expected);
     }
 
     /// A dump of two runs, 0x1000..0x3000 and 0x3000..0x4000, in the wrong order in the file.
@@ -218,6 +253,37 @@ mod tests {
         assert_eq!(pages.find(&[3, 3], Pa(0x3ffe)), Some(Pa(0x3ffe)));
         assert_eq!(pages.find(&[3, 3], Pa(0x3fff)), None);
         assert_eq!(pages.find(&[1, 2], Pa(0x2000)), None);
+    }
+
+    #[test]
+    fn memory_beyond_the_part_in_the_file_was_left_out_and_what_is_cut_off_is_lost() {
+        let mut pages = dump("states", 0).unwrap();
+        let cut = pages.file.len() as u64 - 0x1000;
+        let piece = |start, bytes, offset| Piece { start, bytes, offset };
+        pages.pieces.push(piece(0x6000, 0x2000, cut));
+        pages.memory = vec![piece(0x1000, 0x8000, 0), piece(0xb000, 0x1800, 0)];
+        let mut at = Pfn(0);
+        let mut states = Vec::new();
+        while at < Pfn(14) {
+            let (state, end) = pages.state(at, Pfn(14));
+            states.push((state, end.0 - at.0));
+            at = end;
+        }
+        use PageState::{Absent, Excluded, Lost, Present};
+        let expected = [
+            (Absent, 1),
+            (Present, 2),
+            (Present, 1),
+            (Excluded, 2),
+            (Present, 1),
+            (Lost, 1),
+            (Excluded, 1),
+            (Absent, 2),
+            (Excluded, 1),
+            (Excluded, 1),
+            (Absent, 1),
+        ];
+        assert_eq!(states, expected);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pages written by hand, and page tables in them.
 
 use sysak_arch::x86_64::{LEAF, index};
-use sysak_base::{PAGE_SIZE, Pa, Va};
+use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn, Va};
 
 use super::{PhysicalPages, Run};
 
@@ -15,6 +15,17 @@ impl FakePages {
     fn page(&self, at: Pa) -> Option<&[u8]> {
         let page = self.pages.get(at.pfn().0.checked_sub(1)? as usize)?;
         page.get((at.0 % PAGE_SIZE) as usize..)
+    }
+}
+
+impl PageStates for FakePages {
+    fn state(&self, first: Pfn, end: Pfn) -> (PageState, Pfn) {
+        let last = Pfn(1 + self.pages.len() as u64);
+        match first {
+            Pfn(0) => (PageState::Absent, Pfn(1).min(end)),
+            first if first < last => (PageState::Present, last.min(end)),
+            _ => (PageState::Absent, end),
+        }
     }
 }
 

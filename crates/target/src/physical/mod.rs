@@ -11,10 +11,11 @@ mod elf;
 #[cfg(test)]
 pub(crate) mod fake;
 mod kdump;
+mod without;
 
 use std::path::Path;
 
-use sysak_base::{PAGE_SIZE, Pa};
+use sysak_base::{PAGE_SIZE, Pa, PageStates, Pfn};
 
 use crate::elf::Core;
 use crate::{OpenError, Reader, files};
@@ -29,7 +30,7 @@ pub(crate) struct Run {
 }
 
 /// The physical memory that a dump file holds.
-pub(crate) trait PhysicalPages: Send + Sync {
+pub(crate) trait PhysicalPages: PageStates + Send + Sync {
     /// Copies bytes from `at` on, as many as the file holds in one piece, and returns how many:
     /// 0 where it does not hold the first.
     fn read_piece(&self, at: Pa, buf: &mut [u8]) -> usize;
@@ -90,8 +91,26 @@ pub struct Replaced {
     pub word: u64,
 }
 
-/// Opens a dump file of any format that is known, as it would be with some words replaced.
-pub(crate) fn open(path: &Path, replaced: &[Replaced]) -> Result<Dump, OpenError> {
+/// What a dump is read without, or with instead: the file stays as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    /// Words that are read instead of the file's.
+    pub words: &'a [Replaced],
+    /// Pages that the dump has not, as if a filter had left them out.
+    pub without: &'a [Pfn],
+}
+
+/// Opens a dump file of any format that is known, as it would be with some changes.
+pub(crate) fn open(path: &Path, changes: Changes<'_>) -> Result<Dump, OpenError> {
+    let dump = open_replaced(path, changes.words)?;
+    if changes.without.is_empty() {
+        return Ok(dump);
+    }
+    let pages = without::Without::new(dump.pages, changes.without);
+    Ok(Dump { pages: Box::new(pages), ..dump })
+}
+
+fn open_replaced(path: &Path, replaced: &[Replaced]) -> Result<Dump, OpenError> {
     let file = files::map(path)?;
     if bytes::is_flattened(&file) || kdump::is_kdump(&file) {
         let (mut pages, core) = kdump::KdumpPages::open(path, Box::new(file))?;

@@ -12,7 +12,7 @@ use std::path::Path;
 use sysak_base::{Anchors, Memory, PAGE_SIZE, Pa, Va};
 use sysak_symbols::{Kallsyms, KallsymsPlaces, TypeInfo, Vmcoreinfo};
 
-use crate::physical::Replaced;
+use crate::physical::Changes;
 use crate::{OpenError, Options, Target, TargetMemory, anchors, files, physical};
 
 pub(crate) use memory::Vmcore;
@@ -22,9 +22,9 @@ const MOST_IMAGE_BYTES: u64 = 256 << 20;
 /// The first MiB of RAM may be unmapped.
 const FIRST_MAPPED: u64 = 1 << 20;
 
-/// Opens a crash dump with nothing but the file, and with some of its words replaced.
-pub fn open(path: &Path, options: &Options, replaced: &[Replaced]) -> Result<Target, OpenError> {
-    let dump = physical::open(path, replaced)?;
+/// Opens a crash dump with nothing but the file, and with some changes.
+pub fn open(path: &Path, options: &Options, changes: Changes<'_>) -> Result<Target, OpenError> {
+    let dump = physical::open(path, changes)?;
     let found = kernel::find(&dump, path)?;
     let (info, top) = (found.info, found.top);
     let mut vmcore = Vmcore::new(dump.pages, found.space);

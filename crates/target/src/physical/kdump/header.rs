@@ -36,6 +36,8 @@ const NEWEST: u32 = 6;
 /// Where things are in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// The bitmap of pages that are RAM.
+    pub(super) ram: Range<u64>,
     /// The bitmap of pages that were dumped.
     pub(super) bitmap: Range<u64>,
     /// The first page descriptor.
@@ -71,7 +73,7 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
     let (sub_blocks, bitmap_blocks) = (u64::from(number(432)), u64::from(number(436)));
     let bitmaps = (1 + sub_blocks) * BLOCK;
     let half = bitmap_blocks / 2 * BLOCK;
-    let bitmap = bitmaps + half..bitmaps + 2 * half;
+    let (ram, bitmap) = (bitmaps..bitmaps + half, bitmaps + half..bitmaps + 2 * half);
     if bitmap.end > file.len() {
         return Err(damaged("its bitmap of pages is incomplete"));
     }
@@ -92,6 +94,7 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
     };
     Ok(Header {
         descriptors: bitmaps + bitmap_blocks * BLOCK,
+        ram,
         bitmap,
         pages,
         vmcoreinfo: range(WITH_VMCOREINFO, 32),

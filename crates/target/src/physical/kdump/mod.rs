@@ -11,10 +11,11 @@ mod header;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
-use sysak_base::{PAGE_SIZE, Pa, Pfn};
+use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn};
 
 use super::bytes::{FileBytes, Raw};
 use super::{PhysicalPages, Replaced, Run};
@@ -47,6 +48,8 @@ pub(super) struct KdumpPages {
     header: Header,
     /// By [`COUNTED_BYTES`] of the bitmap: pages before them.
     counts: Vec<u64>,
+    /// Where the contents of all zero pages are, if they share them.
+    zeroes: Option<u64>,
     cache: Cache,
     /// By page: words that are read instead of the file's.
     replaced: BTreeMap<Pfn, Vec<(usize, u64)>>,
@@ -65,7 +68,7 @@ impl KdumpPages {
         if header.pages.saturating_mul(PAGE_SIZE) > MOST_PHYSICAL_BYTES {
             return Err(damaged("it claims memory beyond 64 TiB"));
         }
-        let text = |range: &std::ops::Range<u64>| {
+        let text = |range: &Range<u64>| {
             file.get(range.start, (range.end - range.start) as usize).map(Cow::into_owned)
         };
         let mut core = Core::default();
@@ -73,7 +76,8 @@ impl KdumpPages {
         let vmcoreinfo = text(&header.vmcoreinfo).filter(|text| !text.is_empty());
         core.vmcoreinfo = vmcoreinfo.or(core.vmcoreinfo);
         let (counts, replaced) = (Vec::new(), BTreeMap::new());
-        let mut pages = KdumpPages { file, header, counts, cache: Cache::new(), replaced };
+        let cache = Cache::new();
+        let mut pages = KdumpPages { file, header, counts, zeroes: None, cache, replaced };
         pages.count();
         match pages.missing_bytes() {
             0 => Ok((pages, core)),
@@ -94,8 +98,15 @@ impl KdumpPages {
         let mut pages = 0;
         for byte in (0..self.header.pages.div_ceil(8)).step_by(COUNTED_BYTES as usize) {
             self.counts.push(pages);
-            pages += ones(&self.bits(byte, COUNTED_BYTES));
+            pages += ones(&self.bits(&self.header.bitmap, byte, COUNTED_BYTES));
         }
+        // Who writes the file puts a page of zeroes behind the descriptors first, if any page is zero.
+        let first = pages.saturating_mul(DESCRIPTOR_BYTES).checked_add(self.header.descriptors);
+        let is_zero = |at: &u64| {
+            let page = self.file.get(*at, PAGE_SIZE as usize);
+            page.is_some_and(|page| page.iter().all(|byte| *byte == 0))
+        };
+        self.zeroes = first.filter(is_zero);
     }
 
     /// How much of the file is missing, by its last pages.
@@ -109,18 +120,49 @@ impl KdumpPages {
         end.saturating_sub(self.file.len())
     }
 
-    /// Some bytes of the bitmap, as far as there are pages.
-    fn bits(&self, byte: u64, bytes: u64) -> Cow<'_, [u8]> {
+    /// Some bytes of a bitmap, as far as there are pages.
+    fn bits(&self, bitmap: &Range<u64>, byte: u64, bytes: u64) -> Cow<'_, [u8]> {
         let bytes = bytes.min(self.header.pages.div_ceil(8).saturating_sub(byte));
-        self.file
-            .get(self.header.bitmap.start.saturating_add(byte), bytes as usize)
-            .unwrap_or_default()
+        self.file.get(bitmap.start.saturating_add(byte), bytes as usize).unwrap_or_default()
+    }
+
+    /// The bits of the eight pages around one.
+    fn eight(&self, bitmap: &Range<u64>, page: Pfn) -> u8 {
+        self.bits(bitmap, page.0 / 8, 1).first().copied().unwrap_or(0)
     }
 
     fn has(&self, page: Pfn) -> bool {
-        let is_set =
-            || self.bits(page.0 / 8, 1).first().is_some_and(|bits| bits >> (page.0 % 8) & 1 != 0);
-        page.0 < self.header.pages && is_set()
+        let bits = self.eight(&self.header.bitmap, page);
+        page.0 < self.header.pages && bits >> (page.0 % 8) & 1 != 0
+    }
+
+    /// The state of a page that the bitmaps have room for.
+    fn state_of(&self, page: Pfn) -> PageState {
+        if !self.has(page) {
+            let is_ram = self.eight(&self.header.ram, page) >> (page.0 % 8) & 1 != 0;
+            return if is_ram { PageState::Excluded } else { PageState::Absent };
+        }
+        match self.descriptor(page) {
+            Some((at, bytes, _)) if at.saturating_add(bytes.into()) > self.file.len() => {
+                PageState::Lost
+            }
+            Some((at, _, 0)) if Some(at) == self.zeroes => PageState::Zero,
+            Some(_) => PageState::Present,
+            None => PageState::Lost,
+        }
+    }
+
+    /// The pages behind one that the dump has not, as far as whole bytes of both bitmaps say the same of them.
+    fn skip_alike(&self, page: Pfn, state: PageState, end: Pfn) -> Pfn {
+        let ram = if state == PageState::Excluded { 0xff } else { 0 };
+        let mut next = page;
+        let is_alike = |page| {
+            self.eight(&self.header.bitmap, page) == 0 && self.eight(&self.header.ram, page) == ram
+        };
+        while next.0.is_multiple_of(8) && next.0 + 8 <= end.0 && is_alike(next) {
+            next.0 += 8;
+        }
+        next
     }
 
     /// Where the descriptor of a page that is in the file stands.
@@ -128,8 +170,8 @@ impl KdumpPages {
         let byte = page.0 / 8;
         let counted = byte / COUNTED_BYTES;
         let first = counted * COUNTED_BYTES;
-        let before = self.bits(first, byte - first);
-        let below = self.bits(byte, 1).first().map_or(0, |bits| bits & ((1 << (page.0 % 8)) - 1));
+        let before = self.bits(&self.header.bitmap, first, byte - first);
+        let below = self.eight(&self.header.bitmap, page) & ((1 << (page.0 % 8)) - 1);
         let known = self.counts.get(counted as usize).copied().unwrap_or(0);
         let number = known + ones(&before) + u64::from(below.count_ones());
         self.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES))
@@ -162,6 +204,21 @@ fn ones(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let words = words.iter().map(|word| u64::from(u64::from_le_bytes(*word).count_ones()));
     words.sum::<u64>() + rest.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>()
+}
+
+impl PageStates for KdumpPages {
+    fn state(&self, first: Pfn, end: Pfn) -> (PageState, Pfn) {
+        let last = end.min(Pfn(self.header.pages));
+        if first >= last {
+            return (PageState::Absent, end);
+        }
+        let state = self.state_of(first);
+        let mut next = Pfn(first.0 + 1);
+        if matches!(state, PageState::Excluded | PageState::Absent) {
+            next = self.skip_alike(next, state, last);
+        }
+        (state, next)
+    }
 }
 
 impl PhysicalPages for KdumpPages {

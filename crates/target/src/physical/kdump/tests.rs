@@ -25,8 +25,8 @@ fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
 /// A dump of some pages, in ascending order.
 fn dump(pages: &[(u64, Packing)], version: u32) -> Vec<u8> {
     let block = PAGE_SIZE as usize;
-    // Header, sub header, two bitmaps, descriptors.
-    let mut file = vec![0; 5 * block];
+    // Header, sub header, two bitmaps, descriptors, zeroes.
+    let mut file = vec![0; 6 * block];
     put(&mut file, 0, b"KDUMP   ");
     put(&mut file, 8, &version.to_le_bytes());
     put(&mut file, 272, b"x86_64");
@@ -35,8 +35,9 @@ fn dump(pages: &[(u64, Packing)], version: u32) -> Vec<u8> {
     }
     put(&mut file, block + 96, &0x100u64.to_le_bytes());
     let mut next = 4 * block;
-    let mut contents = 5 * block;
+    let mut contents = 6 * block;
     for (number, packing) in pages {
+        file[2 * block + *number as usize / 8] |= 1 << (number % 8);
         file[3 * block + *number as usize / 8] |= 1 << (number % 8);
         let raw = page(*number);
         let (packed, flags) = match packing {
@@ -126,6 +127,45 @@ fn only_a_page_that_is_stored_as_it_is_can_be_lent() {
     pages.replace(&[Replaced { at: Pa(0x1008), word: 7 }, Replaced { at: Pa(0x2010), word: 8 }]);
     assert_eq!((pages.borrow(Pa(0x1ffe)), pages.word(Pa(0x1008))), (None, Some(7)));
     assert_eq!(pages.word(Pa(0x2010)), Some(8));
+}
+
+/// The runs of pages in one state, below page 0x108: eight more than the bitmaps are for.
+fn states(pages: &KdumpPages) -> Vec<(PageState, u64)> {
+    let (mut at, mut runs) = (Pfn(0), Vec::<(PageState, u64)>::new());
+    while at < Pfn(0x108) {
+        let (state, end) = pages.state(at, Pfn(0x108));
+        assert!(at < end && end <= Pfn(0x108), "{at:?} to {end:?}");
+        match runs.last_mut().filter(|(last, _)| *last == state) {
+            Some((_, pages)) => *pages += end.0 - at.0,
+            None => runs.push((state, end.0 - at.0)),
+        }
+        at = end;
+    }
+    runs
+}
+
+#[test]
+fn the_bitmaps_say_what_is_ram_and_what_was_left_out() {
+    use PageState::{Absent, Excluded, Lost, Present, Zero};
+    let mut file = dump(&PAGES[..5], 6);
+    // RAM ends with page 135; page 9 shares the zeroes behind the descriptors, and page 3 has no sane length.
+    file[2 * 4096..2 * 4096 + 17].fill(0xff);
+    let descriptor = |number: usize| 4 * 4096 + number * DESCRIPTOR_BYTES as usize;
+    let zeroes = (descriptor(5) as u64).to_le_bytes();
+    put(&mut file, descriptor(3), &[&zeroes[..], &4096u32.to_le_bytes(), &[0; 4]].concat());
+    put(&mut file, descriptor(2) + 8, &u32::MAX.to_le_bytes());
+    let (pages, _) = open(file).unwrap();
+    let expected = [
+        (Excluded, 1),
+        (Present, 2),
+        (Lost, 1),
+        (Excluded, 5),
+        (Zero, 1),
+        (Present, 1),
+        (Excluded, 125),
+        (Absent, 128),
+    ];
+    assert_eq!(states(&pages), expected);
 }
 
 #[test]
