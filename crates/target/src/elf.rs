@@ -53,11 +53,6 @@ pub enum ElfError {
     /// A file inside of another one.
     #[error("is packed: unpack it with `{0}` first")]
     Packed(&'static str),
-    /// One of several files.
-    #[error(
-        "is one part of a split dump: join all with `makedumpfile --reassemble PART… NEW` first"
-    )]
-    SplitDump,
     /// An ELF file of another kind.
     #[error("is an ELF file, but no core dump")]
     NotACore,

@@ -69,6 +69,43 @@ pub enum OpenError {
         /// Why not.
         why: ElfError,
     },
+    /// Two files that do not belong together.
+    #[error(
+        "{} and {} are no parts of one dump: give one file, or every part of one split dump", other.display(), path.display()
+    )]
+    NotOneDump {
+        /// Which file.
+        path: PathBuf,
+        /// The file before it.
+        other: PathBuf,
+    },
+    /// A part of a split dump that was given twice.
+    #[error("{} and {} are the same part of a split dump: give each part once", other.display(), path.display())]
+    SamePart {
+        /// Which file.
+        path: PathBuf,
+        /// The file that has the same pages.
+        other: PathBuf,
+    },
+    /// A part of a split dump that was not given.
+    #[error(
+        "{} is one part of a split dump, and the part with pages {first:#x} to {last:#x} is missing: give every part \
+         (--vmcore PART --vmcore PART …, or a quoted pattern)", path.display()
+    )]
+    MissingPart {
+        /// A part that is there.
+        path: PathBuf,
+        /// The first page that no file has.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
+    /// A pattern that no file matches.
+    #[error("no file matches {}", pattern.display())]
+    NoMatch {
+        /// The pattern.
+        pattern: PathBuf,
+    },
     /// Ended by the user.
     #[error("stopped before any memory was looked at: nothing is known yet")]
     Cancelled,

@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code)] // Maps files, and answers the signal of one that is cut off.
 
+mod patterns;
+
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::Deref;
@@ -17,6 +19,8 @@ use signal_hook::consts::SIGBUS;
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::OpenError;
+
+pub(crate) use patterns::expand;
 
 /// No list of kernel symbols is larger: a kernel with all of its modules has 300,000, 20 MiB.
 const MOST_SYMBOL_BYTES: u64 = 256 << 20;
@@ -76,10 +80,11 @@ impl Drop for Mapped {
 /// Could not tell.
 const UNDETERMINED: i32 = 2;
 
-/// Maps a file that is not empty.
-pub(crate) fn map(path: &Path) -> Result<Mapped, OpenError> {
+/// Maps a file that is not empty, one of those of a dump. Which of them was cut off is not known later: their `names`
+/// are told together.
+pub(crate) fn map(path: &Path, names: &Path) -> Result<Mapped, OpenError> {
     let file = open_filled(path)?;
-    map_file(path, &file).map_err(|why| OpenError::File { path: path.to_owned(), why })
+    map_file(names, &file).map_err(|why| OpenError::File { path: path.to_owned(), why })
 }
 
 /// Maps a file as it would be with other words at some places; the file stays as it is.

@@ -76,9 +76,10 @@ pub enum Reader {
 }
 
 /// Which reader is wanted for a live kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// `/proc/kcore`, and BPF where that cannot be.
+    #[default]
     Auto,
     /// `/proc/kcore` or nothing.
     Kcore,
@@ -87,12 +88,12 @@ pub enum Choice {
 }
 
 /// What to open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// How to read the running kernel.
     pub reader: Choice,
-    /// A crash dump to read instead.
-    pub vmcore: Option<PathBuf>,
+    /// A crash dump to read instead: one file, or the parts of one dump; names, or patterns.
+    pub vmcore: Vec<PathBuf>,
     /// Types from a file.
     pub btf: Option<PathBuf>,
     /// Symbols from a file.
@@ -101,17 +102,17 @@ pub struct Options {
 
 /// Opens a crash dump, or the running kernel.
 pub fn open(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
-    let target = match &options.vmcore {
-        Some(path) => vmcore::open(path, options, &[])?,
-        None => open_live(options, cancel)?,
+    let target = match options.vmcore.is_empty() {
+        true => open_live(options, cancel)?,
+        false => vmcore::open(options, &[])?,
     };
     Ok(complete(target))
 }
 
 /// Opens a crash dump as it would be with some of its words replaced; the file stays as it is.
 pub fn open_replaced(path: &Path, replaced: &[Replaced]) -> Result<Target, OpenError> {
-    let options = Options { reader: Choice::Auto, vmcore: None, btf: None, kallsyms: None };
-    Ok(complete(vmcore::open(path, &options, replaced)?))
+    let options = Options { vmcore: vec![path.to_owned()], ..Options::default() };
+    Ok(complete(vmcore::open(&options, replaced)?))
 }
 
 fn complete(mut target: Target) -> Target {

@@ -111,6 +111,19 @@ messages! {
         "{path} is cut off: {missing} bytes are missing at its end; copy it again",
         "{path} 不完整：末尾缺少 {missing} 字节；请重新复制"
     }
+    not_one_dump(other, path) {
+        "{other} and {path} are no parts of one dump: give one file, or every part of one split dump",
+        "{other} 和 {path} 不属于同一个转储：请给出一个文件，或者同一个拆分转储的所有部分"
+    }
+    same_part(other, path) {
+        "{other} and {path} are the same part of a split dump: give each part once",
+        "{other} 和 {path} 是拆分转储的同一部分：每个部分请只给出一次"
+    }
+    missing_part(path, first, last) {
+        "{path} is one part of a split dump, and the part with pages {first} to {last} is missing: give every part (--vmcore PART --vmcore PART …, or a quoted pattern)",
+        "{path} 是拆分转储的一部分，而包含页 {first} 到 {last} 的部分缺失：请给出所有部分（--vmcore PART --vmcore PART …，或者加引号的通配符）"
+    }
+    no_match(pattern) { "no file matches {pattern}", "没有与 {pattern} 匹配的文件" }
     cut_while_read(path) {
         "{path} was cut off while it was read, or its disk failed: nothing is known; copy it again",
         "{path} 在读取时被截断，或者磁盘出错：没有得到任何结论；请重新复制"
@@ -151,10 +164,6 @@ messages! {
         "是 makedumpfile flattened 格式的 ELF 转储：请先运行 `makedumpfile -R NEW < FILE`"
     }
     packed(with) { "is packed: unpack it with `{with}` first", "是压缩文件：请先用 `{with}` 解压" }
-    split_dump() {
-        "is one part of a split dump: join all with `makedumpfile --reassemble PART… NEW` first",
-        "是拆分转储的一部分：请先用 `makedumpfile --reassemble PART… NEW` 合并"
-    }
     no_core() { "is an ELF file, but no core dump", "是 ELF 文件，但不是 core 转储" }
     other_machine(machine) {
         "is of {machine}; only x86-64 is supported", "属于 {machine}；目前只支持 x86-64"

@@ -34,7 +34,7 @@ impl<'a> Session<'a> {
         let start = Instant::now();
         let cancel = cancel_on_signals()?;
         die_first();
-        if source.vmcore.is_none() {
+        if source.vmcore.is_empty() {
             yield_to_others();
         }
         let line = Line::new(speech);

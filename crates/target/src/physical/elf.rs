@@ -175,7 +175,7 @@ mod tests {
         file.truncate(file.len() - cut);
         let path = std::env::temp_dir().join(format!("sysak-{name}-{}", std::process::id()));
         std::fs::write(&path, file).unwrap();
-        let opened = files::map(&path).and_then(|file| ElfPages::open(&path, file));
+        let opened = files::map(&path, &path).and_then(|file| ElfPages::open(&path, file));
         std::fs::remove_file(&path).unwrap();
         opened.map(|(pages, _)| pages)
     }

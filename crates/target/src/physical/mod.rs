@@ -12,11 +12,12 @@ mod elf;
 pub(crate) mod fake;
 mod kdump;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use sysak_base::{PAGE_SIZE, Pa};
 
 use crate::elf::Core;
+use crate::files::Mapped;
 use crate::{OpenError, Reader, files};
 
 /// A run of physical memory.
@@ -90,19 +91,33 @@ pub struct Replaced {
     pub word: u64,
 }
 
-/// Opens a dump file of any format that is known, as it would be with some words replaced.
-pub(crate) fn open(path: &Path, replaced: &[Replaced]) -> Result<Dump, OpenError> {
-    let file = files::map(path)?;
-    if bytes::is_flattened(&file) || kdump::is_kdump(&file) {
-        let (mut pages, core) = kdump::KdumpPages::open(path, Box::new(file))?;
+/// Opens a dump of any format that is known, as it would be with some words replaced. Several files are the parts of
+/// one dump, in any order.
+pub(crate) fn open(paths: &[PathBuf], replaced: &[Replaced]) -> Result<Dump, OpenError> {
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let names = PathBuf::from(names.join(", "));
+    let map = |path: &PathBuf| Ok((path.clone(), files::map(path, &names)?));
+    let files = paths.iter().map(map).collect::<Result<Vec<_>, OpenError>>()?;
+    let is_kdump = |file: &[u8]| bytes::is_flattened(file) || kdump::is_kdump(file);
+    if files.iter().all(|(_, file)| is_kdump(file)) {
+        let files = files.into_iter().map(|(path, file)| (path, Box::new(file) as bytes::Raw));
+        let (mut pages, core) = kdump::KdumpPages::open(files.collect())?;
         pages.replace(replaced);
         return Ok(dump(Box::new(pages), core, Reader::Kdump));
     }
-    let (mut pages, core) = elf::ElfPages::open(path, file)?;
+    let [(path, file)] = <[_; 1]>::try_from(files).map_err(not_one_dump)?;
+    let (mut pages, core) = elf::ElfPages::open(&path, file)?;
     if !replaced.is_empty() {
-        pages.replace(path, replaced)?;
+        pages.replace(&path, replaced)?;
     }
     Ok(dump(Box::new(pages), core, Reader::Elf))
+}
+
+/// Several files, at least one of which is of no format that has parts.
+fn not_one_dump(files: Vec<(PathBuf, Mapped)>) -> OpenError {
+    let mut paths = files.into_iter().map(|(path, _)| path);
+    let (other, path) = (paths.next().unwrap_or_default(), paths.next().unwrap_or_default());
+    OpenError::NotOneDump { path, other }
 }
 
 fn dump(pages: Box<dyn PhysicalPages>, core: Core, reader: Reader) -> Dump {
@@ -111,7 +126,7 @@ fn dump(pages: Box<dyn PhysicalPages>, core: Core, reader: Reader) -> Dump {
 
 /// Opens bytes as a file in makedumpfile's format, and counts the pages that can be read: for fuzzing.
 pub fn count_kdump_pages(file: Vec<u8>) -> Result<u64, OpenError> {
-    let (pages, _) = kdump::KdumpPages::open(Path::new("bytes"), Box::new(file))?;
+    let (pages, _) = kdump::KdumpPages::open(vec![("bytes".into(), Box::new(file))])?;
     let in_run = |run: Run| (run.start.0..run.start.0 + run.bytes).step_by(PAGE_SIZE as usize);
     let pages =
         pages.runs().into_iter().flat_map(in_run).filter(|at| pages.word(Pa(*at)).is_some());

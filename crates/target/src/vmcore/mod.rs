@@ -22,9 +22,12 @@ const MOST_IMAGE_BYTES: u64 = 256 << 20;
 /// The first MiB of RAM may be unmapped.
 const FIRST_MAPPED: u64 = 1 << 20;
 
-/// Opens a crash dump with nothing but the file, and with some of its words replaced.
-pub fn open(path: &Path, options: &Options, replaced: &[Replaced]) -> Result<Target, OpenError> {
-    let dump = physical::open(path, replaced)?;
+/// Opens a crash dump with nothing but its files, and with some of its words replaced.
+pub fn open(options: &Options, replaced: &[Replaced]) -> Result<Target, OpenError> {
+    let paths = files::expand(&options.vmcore)?;
+    // What is wrong with a dump is told of its first file.
+    let path = paths[0].as_path();
+    let dump = physical::open(&paths, replaced)?;
     let found = kernel::find(&dump, path)?;
     let (info, top) = (found.info, found.top);
     let mut vmcore = Vmcore::new(dump.pages, found.space);

@@ -8,10 +8,11 @@
 mod cache;
 mod codec;
 mod header;
+mod parts;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
 use sysak_base::{PAGE_SIZE, Pa, Pfn};
@@ -23,6 +24,7 @@ use crate::elf::{self, Core, ElfError};
 use cache::Cache;
 use codec::Page;
 use header::Header;
+use parts::Part;
 
 /// Bytes that a text is searched in at once.
 const SEARCHED: usize = 1 << 20;
@@ -43,7 +45,9 @@ pub(super) fn is_kdump(file: &[u8]) -> bool {
 
 /// A dump in this format.
 pub(super) struct KdumpPages {
-    file: FileBytes,
+    /// Its files, ascending by the pages that they have: more than one of a split dump.
+    parts: Vec<Part>,
+    /// The same in all of them, like the bitmap.
     header: Header,
     /// By [`COUNTED_BYTES`] of the bitmap: pages before them.
     counts: Vec<u64>,
@@ -53,31 +57,32 @@ pub(super) struct KdumpPages {
 }
 
 impl KdumpPages {
-    /// Reads the headers and the bitmap.
-    pub(super) fn open(path: &Path, file: Raw) -> Result<(KdumpPages, Core), OpenError> {
-        let no_core = |why| OpenError::NotACore { path: path.to_owned(), why };
-        let damaged = |what: &str| no_core(ElfError::Damaged(what.to_owned()));
-        let file = FileBytes::of(file).map_err(no_core)?;
-        if !is_kdump(&file.get(0, SIGNATURE_BYTES).unwrap_or_default()) {
-            return Err(no_core(ElfError::Flattened));
-        }
-        let header = header::parse(&file).map_err(no_core)?;
-        if header.pages.saturating_mul(PAGE_SIZE) > MOST_PHYSICAL_BYTES {
-            return Err(damaged("it claims memory beyond 64 TiB"));
-        }
-        let text = |range: &std::ops::Range<u64>| {
-            file.get(range.start, (range.end - range.start) as usize).map(Cow::into_owned)
+    /// Reads the headers and the bitmap of a dump in one file or in several, in any order.
+    pub(super) fn open(files: Vec<(PathBuf, Raw)>) -> Result<(KdumpPages, Core), OpenError> {
+        let part = |(path, file): (PathBuf, Raw)| match FileBytes::of(file) {
+            Ok(file) => Part::open(&path, file),
+            Err(why) => Err(OpenError::NotACore { path, why }),
         };
+        let parts = parts::in_order(files.into_iter().map(part).collect::<Result<_, _>>()?)?;
+        let first = &parts[0];
+        let header = first.header.clone();
+        if header.pages.saturating_mul(PAGE_SIZE) > MOST_PHYSICAL_BYTES {
+            let why = ElfError::Damaged("it claims memory beyond 64 TiB".to_owned());
+            return Err(OpenError::NotACore { path: first.path.clone(), why });
+        }
         let mut core = Core::default();
-        elf::read_note_bytes(&text(&header.notes).unwrap_or_default(), &mut core);
-        let vmcoreinfo = text(&header.vmcoreinfo).filter(|text| !text.is_empty());
+        elf::read_note_bytes(&first.text(&header.notes), &mut core);
+        let vmcoreinfo = Some(first.text(&header.vmcoreinfo)).filter(|text| !text.is_empty());
         core.vmcoreinfo = vmcoreinfo.or(core.vmcoreinfo);
         let (counts, replaced) = (Vec::new(), BTreeMap::new());
-        let mut pages = KdumpPages { file, header, counts, cache: Cache::new(), replaced };
+        let mut pages = KdumpPages { parts, header, counts, cache: Cache::new(), replaced };
         pages.count();
-        match pages.missing_bytes() {
-            0 => Ok((pages, core)),
-            missing => Err(OpenError::Truncated { path: path.to_owned(), missing }),
+        let cut = pages.parts.iter().map(|part| (part, pages.missing_bytes(part)));
+        match cut.max_by_key(|(_, missing)| *missing) {
+            Some((part, missing @ 1..)) => {
+                Err(OpenError::Truncated { path: part.path.clone(), missing })
+            }
+            _ => Ok((pages, core)),
         }
     }
 
@@ -96,23 +101,27 @@ impl KdumpPages {
             self.counts.push(pages);
             pages += ones(&self.bits(byte, COUNTED_BYTES));
         }
+        for number in 0..self.parts.len() {
+            self.parts[number].before = self.pages_before(Pfn(self.parts[number].pages.start));
+        }
     }
 
-    /// How much of the file is missing, by its last pages.
-    fn missing_bytes(&self) -> u64 {
-        let last = (0..self.header.pages).rev().map(Pfn).filter(|page| self.has(*page));
+    /// How much of a file is missing, by its last pages.
+    fn missing_bytes(&self, part: &Part) -> u64 {
+        let last = part.pages.clone().rev().map(Pfn).filter(|page| self.has(*page));
         let end = |page: Pfn| match self.descriptor(page) {
-            Some((at, bytes, _)) => at.saturating_add(bytes.into()),
-            None => self.descriptor_at(page).saturating_add(DESCRIPTOR_BYTES),
+            Some((_, at, bytes, _)) => at.saturating_add(bytes.into()),
+            None => self.descriptor_at(part, page).saturating_add(DESCRIPTOR_BYTES),
         };
         let end = last.take(ASKED).map(end).max().unwrap_or(0);
-        end.saturating_sub(self.file.len())
+        end.saturating_sub(part.file.len())
     }
 
     /// Some bytes of the bitmap, as far as there are pages.
     fn bits(&self, byte: u64, bytes: u64) -> Cow<'_, [u8]> {
         let bytes = bytes.min(self.header.pages.div_ceil(8).saturating_sub(byte));
-        self.file
+        self.parts[0]
+            .file
             .get(self.header.bitmap.start.saturating_add(byte), bytes as usize)
             .unwrap_or_default()
     }
@@ -123,34 +132,43 @@ impl KdumpPages {
         page.0 < self.header.pages && is_set()
     }
 
-    /// Where the descriptor of a page that is in the file stands.
-    fn descriptor_at(&self, page: Pfn) -> u64 {
+    /// How many pages the dump has before one.
+    fn pages_before(&self, page: Pfn) -> u64 {
         let byte = page.0 / 8;
         let counted = byte / COUNTED_BYTES;
         let first = counted * COUNTED_BYTES;
         let before = self.bits(first, byte - first);
         let below = self.bits(byte, 1).first().map_or(0, |bits| bits & ((1 << (page.0 % 8)) - 1));
         let known = self.counts.get(counted as usize).copied().unwrap_or(0);
-        let number = known + ones(&before) + u64::from(below.count_ones());
-        self.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES))
+        known + ones(&before) + u64::from(below.count_ones())
     }
 
-    /// Place, length and flags of a page; `None` where the file does not have it.
-    fn descriptor(&self, page: Pfn) -> Option<(u64, u32, u32)> {
-        if !self.has(page) {
-            return None;
-        }
-        let raw = self.file.get(self.descriptor_at(page), DESCRIPTOR_BYTES as usize)?;
+    /// Where the descriptor of a page stands in the file that has the page.
+    fn descriptor_at(&self, part: &Part, page: Pfn) -> u64 {
+        let number = self.pages_before(page).saturating_sub(part.before);
+        part.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES))
+    }
+
+    /// The file that has a page.
+    fn part(&self, page: Pfn) -> Option<&Part> {
+        let next = self.parts.partition_point(|part| part.pages.start <= page.0);
+        self.parts[..next].iter().rfind(|part| part.pages.contains(&page.0))
+    }
+
+    /// Place, length and flags of a page, and the file; `None` where none has it.
+    fn descriptor(&self, page: Pfn) -> Option<(&FileBytes, u64, u32, u32)> {
+        let part = self.part(page).filter(|_| self.has(page))?;
+        let raw = part.file.get(self.descriptor_at(part, page), DESCRIPTOR_BYTES as usize)?;
         let number = |at: usize| raw.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw));
         let at = u64::from_le_bytes(*raw.first_chunk()?);
         let (bytes, flags) = (number(8)?, number(12)?);
-        (bytes <= codec::MOST_PACKED).then_some((at, bytes, flags))
+        (bytes <= codec::MOST_PACKED).then_some((&part.file, at, bytes, flags))
     }
 
     /// Unpacks a page of the file.
     fn unpack(&self, page: Pfn, into: &mut Page) -> Option<()> {
-        let (at, bytes, flags) = self.descriptor(page)?;
-        codec::unpack(flags, &self.file.get(at, bytes as usize)?, into)?;
+        let (file, at, bytes, flags) = self.descriptor(page)?;
+        codec::unpack(flags, &file.get(at, bytes as usize)?, into)?;
         for (place, word) in self.replaced.get(&page).into_iter().flatten() {
             into[*place..*place + 8].copy_from_slice(&word.to_le_bytes());
         }
@@ -180,11 +198,11 @@ impl PhysicalPages for KdumpPages {
     }
 
     fn borrow(&self, at: Pa) -> Option<&[u8]> {
-        let (place, bytes, flags) = self.descriptor(at.pfn())?;
+        let (file, place, bytes, flags) = self.descriptor(at.pfn())?;
         if !codec::is_raw(flags, bytes) || self.replaced.contains_key(&at.pfn()) {
             return None;
         }
-        self.file.lend(place, bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
+        file.lend(place, bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
     }
 
     fn runs(&self) -> Vec<Run> {
