@@ -15,7 +15,7 @@ const RUNS: usize = 7;
 pub fn measure(vmcore: &Path) -> Result<()> {
     let options = Options { vmcore: vec![vmcore.to_owned()], ..Options::default() };
     let cancel = Cancel::default();
-    let target = sysak_target::open(&options, &cancel)?;
+    let target = sysak_target::open(&options, &cancel, &Quiet)?;
     let kernel =
         Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     let (mut copies, mut scans) = (Vec::new(), Vec::new());

@@ -78,7 +78,7 @@ impl Drop for Peer {
 impl Machine {
     fn open() -> Result<Machine> {
         let options = Options::default();
-        let target = sysak_target::open(&options, &Cancel::default())?;
+        let target = sysak_target::open(&options, &Cancel::default(), &Quiet)?;
         let kernel = Kernel::new(
             target.memory.as_memory(),
             &target.anchors,

@@ -274,7 +274,8 @@ impl Judge<'_, '_> {
         let is_known = interrupted.is_none() && !similarity.interrupted;
         let may_leak = is_known && (proved || verdict::is_leak(tally, &similarity, info));
         let outermost = self.outermost.get(usize::from(cache)).copied().unwrap_or(u64::MAX);
-        let leaks = may_leak && (proved || verdict::stands(outermost, self.unread_words));
+        let stands = !self.kernel.torn && verdict::stands(outermost, self.unread_words);
+        let leaks = may_leak && (proved || stands);
         let (content_symbols, sampled) = self.content_symbols(cache, &similarity);
         let callers = match info.class {
             Class::Vmalloc => {

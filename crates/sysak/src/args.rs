@@ -217,6 +217,10 @@ pub struct Source {
     #[arg(long, global = true, value_name = "FILE")]
     pub vmcore: Vec<PathBuf>,
 
+    /// Where the bytes of a raw image belong, as /proc/iomem writes it: 1000-9fbff,100000-bffdffff
+    #[arg(long, global = true, value_name = "RUNS", requires = "vmcore")]
+    pub ram_map: Option<sysak_target::RamMap>,
+
     /// Type information of the kernel (a BTF file, or a vmlinux with a .BTF section), where the target has none
     #[arg(long, global = true, value_name = "FILE")]
     pub btf: Option<PathBuf>,

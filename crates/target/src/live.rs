@@ -142,6 +142,8 @@ pub fn identity(reader: Reader) -> Identity {
         kernel_release: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
         arch: x86_64::NAME.to_owned(),
         hostname: line("/proc/sys/kernel/hostname"),
+        lost_bytes: 0,
+        torn: false,
         uptime_s: uptime,
     }
 }

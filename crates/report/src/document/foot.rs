@@ -17,6 +17,16 @@ pub(super) fn machine(doc: &mut Document, target: &Target, lang: Lang) {
         line += &say::up(lang, &uptime(uptime_s, lang));
     }
     doc.sentence(Paint::Plain, Lead::Flush, line);
+    if target.lost_bytes > 0 {
+        doc.sentence(
+            Paint::Plain,
+            Lead::Flush,
+            say::dump_incomplete(lang, &bytes(target.lost_bytes)),
+        );
+    }
+    if target.torn {
+        doc.sentence(Paint::Plain, Lead::Flush, say::dump_torn(lang));
+    }
 }
 
 /// How it was read.
@@ -26,6 +36,8 @@ pub(super) fn reader(target: &Target, lang: Lang) -> String {
         Reader::Bpf => say::read_bpf(lang),
         Reader::Elf => say::read_elf(lang),
         Reader::Kdump => say::read_kdump(lang),
+        Reader::Raw => say::read_raw(lang),
+        Reader::Vmware => say::read_vmware(lang),
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Header {
     pub(super) pages: u64,
     /// The pages that one part of a split dump has; none where the dump is one file.
     pub(super) part: Option<Range<u64>>,
+    /// Whether the disk was full when it was written.
+    pub(super) is_incomplete: bool,
     /// Text of VMCOREINFO, and the CPUs' notes.
     pub(super) vmcoreinfo: Range<u64>,
     pub(super) notes: Range<u64>,
@@ -68,9 +70,6 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
     }
     if u64::from(number(428)) != BLOCK {
         return Err(damaged("its blocks are not of 4,096 bytes"));
-    }
-    if number(424) & INCOMPLETE != 0 {
-        return Err(damaged("the disk was full when it was written"));
     }
     let (sub_blocks, bitmap_blocks) = (u64::from(number(432)), u64::from(number(436)));
     let bitmaps = (1 + sub_blocks) * BLOCK;
@@ -98,6 +97,7 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
         descriptors: bitmaps + bitmap_blocks * BLOCK,
         bitmap,
         pages,
+        is_incomplete: number(424) & INCOMPLETE != 0,
         part: is_split.then(part),
         vmcoreinfo: range(WITH_VMCOREINFO, 32),
         notes: range(WITH_NOTES, 48),

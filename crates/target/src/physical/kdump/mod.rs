@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
 use sysak_base::{PAGE_SIZE, Pa, Pfn};
 
-use super::bytes::{FileBytes, Raw};
+use super::bytes::FileBytes;
 use super::{PhysicalPages, Replaced, Run};
 use crate::OpenError;
 use crate::elf::{self, Core, ElfError};
@@ -30,13 +30,12 @@ use parts::Part;
 const SEARCHED: usize = 1 << 20;
 /// How files of this format begin.
 const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
-const SIGNATURE_BYTES: usize = 8;
 /// Bytes of a page descriptor: place, length, flags, and eight bytes that nobody uses.
 const DESCRIPTOR_BYTES: u64 = 24;
 /// The set bits before every so many bytes of the bitmap are counted once.
 const COUNTED_BYTES: u64 = 512;
 /// So many of the last pages are asked whether the file is whole: zero pages stand further ahead.
-const ASKED: usize = 1 << 12;
+const ASKED: u64 = 1 << 12;
 
 /// Whether a file is in this format.
 pub(super) fn is_kdump(file: &[u8]) -> bool {
@@ -51,6 +50,9 @@ pub(super) struct KdumpPages {
     header: Header,
     /// By [`COUNTED_BYTES`] of the bitmap: pages before them.
     counts: Vec<u64>,
+    /// All pages that the bitmap has, and those that are missing although it has them.
+    counted: u64,
+    lost_pages: u64,
     cache: Cache,
     /// By page: words that are read instead of the file's.
     replaced: BTreeMap<Pfn, Vec<(usize, u64)>>,
@@ -58,12 +60,9 @@ pub(super) struct KdumpPages {
 
 impl KdumpPages {
     /// Reads the headers and the bitmap of a dump in one file or in several, in any order.
-    pub(super) fn open(files: Vec<(PathBuf, Raw)>) -> Result<(KdumpPages, Core), OpenError> {
-        let part = |(path, file): (PathBuf, Raw)| match FileBytes::of(file) {
-            Ok(file) => Part::open(&path, file),
-            Err(why) => Err(OpenError::NotACore { path, why }),
-        };
-        let parts = parts::in_order(files.into_iter().map(part).collect::<Result<_, _>>()?)?;
+    pub(super) fn open(files: Vec<(PathBuf, FileBytes)>) -> Result<(KdumpPages, Core), OpenError> {
+        let parts = files.into_iter().map(|(path, file)| Part::open(path, file));
+        let parts = parts::in_order(parts.collect::<Result<_, _>>()?)?;
         let first = &parts[0];
         let header = first.header.clone();
         if header.pages.saturating_mul(PAGE_SIZE) > MOST_PHYSICAL_BYTES {
@@ -74,16 +73,22 @@ impl KdumpPages {
         elf::read_note_bytes(&first.text(&header.notes), &mut core);
         let vmcoreinfo = Some(first.text(&header.vmcoreinfo)).filter(|text| !text.is_empty());
         core.vmcoreinfo = vmcoreinfo.or(core.vmcoreinfo);
-        let (counts, replaced) = (Vec::new(), BTreeMap::new());
-        let mut pages = KdumpPages { parts, header, counts, cache: Cache::new(), replaced };
+        let (counts, replaced, counted) = (Vec::new(), BTreeMap::new(), 0);
+        let cache = Cache::new();
+        let mut pages =
+            KdumpPages { parts, header, counts, counted, cache, replaced, lost_pages: 0 };
         pages.count();
-        let cut = pages.parts.iter().map(|part| (part, pages.missing_bytes(part)));
-        match cut.max_by_key(|(_, missing)| *missing) {
-            Some((part, missing @ 1..)) => {
-                Err(OpenError::Truncated { path: part.path.clone(), missing })
-            }
-            _ => Ok((pages, core)),
+        pages.lost_pages = pages.parts.iter().map(|part| pages.lost_pages_of(part)).sum();
+        if pages.lost_pages > 0 && pages.lost_pages == pages.counted {
+            let path = pages.parts[0].path.clone();
+            return Err(OpenError::Truncated { path, missing: pages.lost_bytes() });
         }
+        Ok((pages, core))
+    }
+
+    /// How much memory the files were to have, and is missing because they were cut off.
+    pub(super) fn lost_bytes(&self) -> u64 {
+        self.lost_pages * PAGE_SIZE
     }
 
     /// Reads other words in some places from now on. The file stays as it is.
@@ -101,20 +106,25 @@ impl KdumpPages {
             self.counts.push(pages);
             pages += ones(&self.bits(byte, COUNTED_BYTES));
         }
+        self.counted = pages;
         for number in 0..self.parts.len() {
             self.parts[number].before = self.pages_before(Pfn(self.parts[number].pages.start));
         }
     }
 
-    /// How much of a file is missing, by its last pages.
-    fn missing_bytes(&self, part: &Part) -> u64 {
-        let last = part.pages.clone().rev().map(Pfn).filter(|page| self.has(*page));
-        let end = |page: Pfn| match self.descriptor(page) {
-            Some((_, at, bytes, _)) => at.saturating_add(bytes.into()),
-            None => self.descriptor_at(part, page).saturating_add(DESCRIPTOR_BYTES),
+    /// How many pages of a file are missing because it was cut off, or the disk was full.
+    fn lost_pages_of(&self, part: &Part) -> u64 {
+        let is_there = |number: u64| {
+            let packed = self.descriptor_of(part, number);
+            packed.is_some_and(|(at, bytes, _)| bytes > 0 && part.file.has(at, bytes.into()))
         };
-        let end = last.take(ASKED).map(end).max().unwrap_or(0);
-        end.saturating_sub(part.file.len())
+        let end = self.pages_before(Pfn(part.pages.end)) - part.before;
+        let may_be_cut = part.header.is_incomplete || part.file.is_cut();
+        // Pages stand in the file in the order of their numbers, but for pages of zeroes, which share one place.
+        if !may_be_cut && (end.saturating_sub(ASKED)..end).all(is_there) {
+            return 0;
+        }
+        (0..end).filter(|number| !is_there(*number)).count() as u64
     }
 
     /// Some bytes of the bitmap, as far as there are pages.
@@ -143,10 +153,14 @@ impl KdumpPages {
         known + ones(&before) + u64::from(below.count_ones())
     }
 
-    /// Where the descriptor of a page stands in the file that has the page.
-    fn descriptor_at(&self, part: &Part, page: Pfn) -> u64 {
-        let number = self.pages_before(page).saturating_sub(part.before);
-        part.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES))
+    /// Place, length and flags of a file's page by its number among the pages that the file has.
+    fn descriptor_of(&self, part: &Part, number: u64) -> Option<(u64, u32, u32)> {
+        let at = part.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES));
+        let raw = part.file.get(at, DESCRIPTOR_BYTES as usize)?;
+        let number = |at: usize| raw.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw));
+        let at = u64::from_le_bytes(*raw.first_chunk()?);
+        let (bytes, flags) = (number(8)?, number(12)?);
+        (bytes <= codec::MOST_PACKED).then_some((at, bytes, flags))
     }
 
     /// The file that has a page.
@@ -158,11 +172,9 @@ impl KdumpPages {
     /// Place, length and flags of a page, and the file; `None` where none has it.
     fn descriptor(&self, page: Pfn) -> Option<(&FileBytes, u64, u32, u32)> {
         let part = self.part(page).filter(|_| self.has(page))?;
-        let raw = part.file.get(self.descriptor_at(part, page), DESCRIPTOR_BYTES as usize)?;
-        let number = |at: usize| raw.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw));
-        let at = u64::from_le_bytes(*raw.first_chunk()?);
-        let (bytes, flags) = (number(8)?, number(12)?);
-        (bytes <= codec::MOST_PACKED).then_some((&part.file, at, bytes, flags))
+        let number = self.pages_before(page).saturating_sub(part.before);
+        let (at, bytes, flags) = self.descriptor_of(part, number)?;
+        Some((&part.file, at, bytes, flags))
     }
 
     /// Unpacks a page of the file.

@@ -5,13 +5,11 @@
 //! **Invariant:** parts of different dumps are never read as one.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::super::bytes::FileBytes;
 use super::header::{self, Header};
-use super::is_kdump;
 use crate::OpenError;
-use crate::elf::ElfError;
 
 /// Bytes of the bitmaps that are compared at once.
 const COMPARED_BYTES: u64 = 1 << 20;
@@ -29,14 +27,13 @@ pub(super) struct Part {
 
 impl Part {
     /// Reads the headers of a file.
-    pub fn open(path: &Path, file: FileBytes) -> Result<Part, OpenError> {
-        let no_core = |why| OpenError::NotACore { path: path.to_owned(), why };
-        if !is_kdump(&file.get(0, super::SIGNATURE_BYTES).unwrap_or_default()) {
-            return Err(no_core(ElfError::Flattened));
-        }
-        let header = header::parse(&file).map_err(no_core)?;
+    pub fn open(path: PathBuf, file: FileBytes) -> Result<Part, OpenError> {
+        let header = match header::parse(&file) {
+            Ok(header) => header,
+            Err(why) => return Err(OpenError::NotACore { path, why }),
+        };
         let pages = header.part.clone().unwrap_or(0..header.pages);
-        Ok(Part { path: path.to_owned(), file, header, pages, before: 0 })
+        Ok(Part { path, file, header, pages, before: 0 })
     }
 
     /// Text of VMCOREINFO, or the CPUs' notes.
