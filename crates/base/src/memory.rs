@@ -109,4 +109,6 @@ pub struct Anchors {
     pub own_process: Option<OwnProcess>,
     /// Words to treat as roots beside memory: the registers of a crashed machine's CPUs.
     pub registers: Vec<u64>,
+    /// Whether memory was copied while the kernel ran, once: what moved meanwhile may look lost.
+    pub torn: bool,
 }

@@ -275,8 +275,9 @@ impl Judge<'_, '_> {
         let is_known = interrupted.is_none() && !similarity.interrupted;
         let may_leak = is_known && (proved || verdict::is_leak(tally, &similarity, info));
         let outermost = self.outermost.get(usize::from(cache)).copied().unwrap_or(u64::MAX);
-        let stands = proved || verdict::stands(outermost, self.unread_words);
-        let leaks = may_leak && stands && !self.observed.alive.contains_key(&cache);
+        let is_certain = !self.kernel.torn && verdict::stands(outermost, self.unread_words);
+        let comes_and_goes = self.observed.alive.contains_key(&cache);
+        let leaks = may_leak && (proved || is_certain) && !comes_and_goes;
         let (content_symbols, sampled) = self.content_symbols(cache, &similarity);
         let callers = match info.class {
             Class::Vmalloc => {

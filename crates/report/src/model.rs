@@ -149,6 +149,9 @@ pub struct Target {
     pub hostname: Option<String>,
     /// Seconds since its boot, where known.
     pub uptime_s: Option<u64>,
+    /// Whether its memory was copied while it ran, once: what moved meanwhile may look lost.
+    #[serde(default)]
+    pub torn: bool,
 }
 
 /// Running or dumped.
@@ -175,6 +178,10 @@ pub enum Reader {
     Elf,
     /// A vmcore in makedumpfile's own format.
     Kdump,
+    /// A raw image of memory.
+    Raw,
+    /// The memory of a virtual machine of VMware's.
+    Vmware,
 }
 
 /// The answer.
@@ -329,6 +336,8 @@ pub struct CacheTotals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Unpacking a dump that is packed as a whole.
+    Unpack,
     /// Opening the target, its types and its symbols.
     Open,
     /// Every page of RAM into one owner.

@@ -14,6 +14,16 @@ messages! {
     read_bpf() { "Read live through BPF", "读取方式：在线，BPF" }
     read_kdump() { "Read from a crash dump (kdump format)", "读取方式：崩溃转储（kdump 格式）" }
     read_elf() { "Read from a crash dump (ELF)", "读取方式：崩溃转储（ELF）" }
+    read_raw() { "Read from an image of memory", "读取方式：内存镜像" }
+    read_vmware() { "Read from a virtual machine's file (VMware)", "读取方式：虚拟机文件（VMware）" }
+    dump_incomplete(lost) {
+        "The dump is cut off or damaged: {lost} of memory that it should have are missing.",
+        "转储不完整或已损坏：缺少本应包含的 {lost} 内存。"
+    }
+    dump_torn() {
+        "The image was written while the machine ran: what moved meanwhile may look lost, so nothing is called a leak.",
+        "该镜像是在机器运行时写出的：期间移动过的内容可能看似丢失，因此不下内存泄漏的结论。"
+    }
     one_look() { ", one snapshot", "，一次快照" }
     two_looks(seconds) { ", two snapshots {seconds} s apart", "，间隔 {seconds} 秒的两次快照" }
     cache_title(cache, size) {

@@ -155,6 +155,7 @@ messages! {
         "Stopped before the end, while {stage}. Known so far: ",
         "提前终止（当时正在{stage}）。目前已知："
     }
+    stage_unpack() { "unpacking the dump", "解压转储" }
     stage_open() { "opening the target", "打开目标" }
     stage_census() { "finding the owner of every page", "统计每个页面的归属" }
     stage_walk() { "finding the objects of every slab", "遍历每个 slab 的对象" }

@@ -17,6 +17,9 @@ pub(super) fn machine(doc: &mut Document, target: &Target, lang: Lang) {
         line += &say::up(lang, &uptime(uptime_s, lang));
     }
     doc.sentence(Paint::Plain, Lead::Flush, line);
+    if target.torn {
+        doc.sentence(Paint::Plain, Lead::Flush, say::dump_torn(lang));
+    }
 }
 
 /// How it was read.
@@ -26,6 +29,8 @@ pub(super) fn reader(target: &Target, lang: Lang) -> String {
         Reader::Bpf => say::read_bpf(lang),
         Reader::Elf => say::read_elf(lang),
         Reader::Kdump => say::read_kdump(lang),
+        Reader::Raw => say::read_raw(lang),
+        Reader::Vmware => say::read_vmware(lang),
     }
 }
 
@@ -62,6 +67,10 @@ pub(super) fn coverage(doc: &mut Document, coverage: &Coverage, lang: Lang) {
 /// What the dump has not, and whether it matters.
 pub(super) fn dump_pages(doc: &mut Document, coverage: &Coverage, lang: Lang) {
     let Some(pages) = &coverage.pages else { return };
+    if pages.lost_bytes > 0 {
+        let said = say::dump_incomplete(lang, &bytes(pages.lost_bytes));
+        doc.sentence(Paint::Doubt, Lead::Flush, said);
+    }
     let filtered = pages.filtered_bytes();
     if filtered > 0 {
         doc.sentence(Paint::Plain, Lead::Flush, say::filtered(lang, &bytes(filtered)));

@@ -32,6 +32,7 @@ pub(super) fn frame() -> Report {
             page_size: 4096,
             hostname: Some("web-17".into()),
             uptime_s: Some(70_000_000),
+            torn: false,
         },
         method: Method { looks: 1, similarity_percent: 65, ..Method::default() },
         census: census(),

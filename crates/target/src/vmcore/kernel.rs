@@ -121,6 +121,7 @@ mod tests {
             vmcoreinfo: vmcoreinfo.map(String::into_bytes),
             registers: Vec::new(),
             reader: Reader::Elf,
+            lost_bytes: 0,
         }
     }
 

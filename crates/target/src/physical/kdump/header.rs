@@ -21,6 +21,8 @@ const BLOCK: u64 = 4096;
 /// Bytes of the header and of the sub header that are read.
 const HEADER_BYTES: usize = 464;
 const SUB_BYTES: usize = 104;
+/// Version, machine and time: the same in all parts of a split dump.
+pub(super) const SAME_BYTES: usize = 424;
 /// Notes larger than this are not a kernel's.
 const MOST_NOTE_BYTES: u64 = 16 << 20;
 /// `DUMP_DH_COMPRESSED_INCOMPLETE`: the disk was full.
@@ -44,6 +46,10 @@ pub(crate) struct Header {
     pub(super) descriptors: u64,
     /// The number of pages that the bitmap is for.
     pub(super) pages: u64,
+    /// The pages that one part of a split dump has; none where the dump is one file.
+    pub(super) part: Option<Range<u64>>,
+    /// Whether the disk was full when it was written.
+    pub(super) is_incomplete: bool,
     /// Text of VMCOREINFO, and the CPUs' notes.
     pub(super) vmcoreinfo: Range<u64>,
     pub(super) notes: Range<u64>,
@@ -67,9 +73,6 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
     if u64::from(number(428)) != BLOCK {
         return Err(damaged("its blocks are not of 4,096 bytes"));
     }
-    if number(424) & INCOMPLETE != 0 {
-        return Err(damaged("the disk was full when it was written"));
-    }
     let (sub_blocks, bitmap_blocks) = (u64::from(number(432)), u64::from(number(436)));
     let bitmaps = (1 + sub_blocks) * BLOCK;
     let half = bitmap_blocks / 2 * BLOCK;
@@ -82,11 +85,11 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
         _ => file.get(BLOCK, SUB_BYTES).ok_or_else(cut)?,
     };
     let word = |at: usize| u64_at(&sub, at);
-    if version >= WITH_SPLIT && u32_at(&sub, 12) != 0 {
-        return Err(ElfError::SplitDump);
-    }
     let most = if version >= WITH_64_BITS { word(96) } else { u64::from(number(440)) };
     let pages = most.min(half * 8);
+    let bounds = if version >= WITH_64_BITS { (80, 88) } else { (16, 24) };
+    let part = || word(bounds.0).min(pages)..word(bounds.1).min(pages);
+    let is_split = version >= WITH_SPLIT && u32_at(&sub, 12) != 0;
     let range = |since: u32, at: usize| {
         let (start, bytes) = (word(at), word(at + 8));
         let is_sane = version >= since && start > 0 && bytes <= MOST_NOTE_BYTES;
@@ -97,6 +100,8 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
         ram,
         bitmap,
         pages,
+        is_incomplete: number(424) & INCOMPLETE != 0,
+        part: is_split.then(part),
         vmcoreinfo: range(WITH_VMCOREINFO, 32),
         notes: range(WITH_NOTES, 48),
     })

@@ -8,34 +8,35 @@
 mod cache;
 mod codec;
 mod header;
+mod parts;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::PathBuf;
 
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
 use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn};
 
-use super::bytes::{FileBytes, Raw};
+use super::bytes::FileBytes;
 use super::{PhysicalPages, Replaced, Run};
 use crate::OpenError;
 use crate::elf::{self, Core, ElfError};
 use cache::Cache;
 use codec::Page;
 use header::Header;
+use parts::Part;
 
 /// Bytes that a text is searched in at once.
 const SEARCHED: usize = 1 << 20;
 /// How files of this format begin.
 const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
-const SIGNATURE_BYTES: usize = 8;
 /// Bytes of a page descriptor: place, length, flags, and eight bytes that nobody uses.
 const DESCRIPTOR_BYTES: u64 = 24;
 /// The set bits before every so many bytes of the bitmap are counted once.
 const COUNTED_BYTES: u64 = 512;
 /// So many of the last pages are asked whether the file is whole: zero pages stand further ahead.
-const ASKED: usize = 1 << 12;
+const ASKED: u64 = 1 << 12;
 
 /// Whether a file is in this format.
 pub(super) fn is_kdump(file: &[u8]) -> bool {
@@ -44,45 +45,51 @@ pub(super) fn is_kdump(file: &[u8]) -> bool {
 
 /// A dump in this format.
 pub(super) struct KdumpPages {
-    file: FileBytes,
+    /// Its files, ascending by the pages that they have: more than one of a split dump.
+    parts: Vec<Part>,
+    /// The same in all of them, like the bitmap.
     header: Header,
     /// By [`COUNTED_BYTES`] of the bitmap: pages before them.
     counts: Vec<u64>,
-    /// Where the contents of all zero pages are, if they share them.
-    zeroes: Option<u64>,
+    /// All pages that the bitmap has, and those that are missing although it has them.
+    counted: u64,
+    lost_pages: u64,
     cache: Cache,
     /// By page: words that are read instead of the file's.
     replaced: BTreeMap<Pfn, Vec<(usize, u64)>>,
 }
 
 impl KdumpPages {
-    /// Reads the headers and the bitmap.
-    pub(super) fn open(path: &Path, file: Raw) -> Result<(KdumpPages, Core), OpenError> {
-        let no_core = |why| OpenError::NotACore { path: path.to_owned(), why };
-        let damaged = |what: &str| no_core(ElfError::Damaged(what.to_owned()));
-        let file = FileBytes::of(file).map_err(no_core)?;
-        if !is_kdump(&file.get(0, SIGNATURE_BYTES).unwrap_or_default()) {
-            return Err(no_core(ElfError::Flattened));
-        }
-        let header = header::parse(&file).map_err(no_core)?;
+    /// Reads the headers and the bitmap of a dump in one file or in several, in any order.
+    pub(super) fn open(files: Vec<(PathBuf, FileBytes)>) -> Result<(KdumpPages, Core), OpenError> {
+        let parts = files.into_iter().map(|(path, file)| Part::open(path, file));
+        let parts = parts::in_order(parts.collect::<Result<_, _>>()?)?;
+        let first = &parts[0];
+        let header = first.header.clone();
         if header.pages.saturating_mul(PAGE_SIZE) > MOST_PHYSICAL_BYTES {
-            return Err(damaged("it claims memory beyond 64 TiB"));
+            let why = ElfError::Damaged("it claims memory beyond 64 TiB".to_owned());
+            return Err(OpenError::NotACore { path: first.path.clone(), why });
         }
-        let text = |range: &Range<u64>| {
-            file.get(range.start, (range.end - range.start) as usize).map(Cow::into_owned)
-        };
         let mut core = Core::default();
-        elf::read_note_bytes(&text(&header.notes).unwrap_or_default(), &mut core);
-        let vmcoreinfo = text(&header.vmcoreinfo).filter(|text| !text.is_empty());
+        elf::read_note_bytes(&first.text(&header.notes), &mut core);
+        let vmcoreinfo = Some(first.text(&header.vmcoreinfo)).filter(|text| !text.is_empty());
         core.vmcoreinfo = vmcoreinfo.or(core.vmcoreinfo);
-        let (counts, replaced) = (Vec::new(), BTreeMap::new());
+        let (counts, replaced, counted) = (Vec::new(), BTreeMap::new(), 0);
         let cache = Cache::new();
-        let mut pages = KdumpPages { file, header, counts, zeroes: None, cache, replaced };
+        let mut pages =
+            KdumpPages { parts, header, counts, counted, cache, replaced, lost_pages: 0 };
         pages.count();
-        match pages.missing_bytes() {
-            0 => Ok((pages, core)),
-            missing => Err(OpenError::Truncated { path: path.to_owned(), missing }),
+        pages.lost_pages = pages.parts.iter().map(|part| pages.lost_pages_of(part)).sum();
+        if pages.lost_pages > 0 && pages.lost_pages == pages.counted {
+            let path = pages.parts[0].path.clone();
+            return Err(OpenError::Truncated { path, missing: pages.lost_bytes() });
         }
+        Ok((pages, core))
+    }
+
+    /// How much memory the files were to have, and is missing because they were cut off.
+    pub(super) fn lost_bytes(&self) -> u64 {
+        self.lost_pages * PAGE_SIZE
     }
 
     /// Reads other words in some places from now on. The file stays as it is.
@@ -100,30 +107,47 @@ impl KdumpPages {
             self.counts.push(pages);
             pages += ones(&self.bits(&self.header.bitmap, byte, COUNTED_BYTES));
         }
-        // Who writes the file puts a page of zeroes behind the descriptors first, if any page is zero.
-        let first = pages.saturating_mul(DESCRIPTOR_BYTES).checked_add(self.header.descriptors);
-        let is_zero = |at: &u64| {
-            let page = self.file.get(*at, PAGE_SIZE as usize);
-            page.is_some_and(|page| page.iter().all(|byte| *byte == 0))
-        };
-        self.zeroes = first.filter(is_zero);
+        self.counted = pages;
+        for number in 0..self.parts.len() {
+            self.parts[number].before = self.pages_before(Pfn(self.parts[number].pages.start));
+            self.parts[number].zeroes = self.zeroes_of(&self.parts[number]);
+        }
     }
 
-    /// How much of the file is missing, by its last pages.
-    fn missing_bytes(&self) -> u64 {
-        let last = (0..self.header.pages).rev().map(Pfn).filter(|page| self.has(*page));
-        let end = |page: Pfn| match self.descriptor(page) {
-            Some((at, bytes, _)) => at.saturating_add(bytes.into()),
-            None => self.descriptor_at(page).saturating_add(DESCRIPTOR_BYTES),
+    /// How many pages a file has.
+    fn pages_of(&self, part: &Part) -> u64 {
+        self.pages_before(Pfn(part.pages.end)).saturating_sub(part.before)
+    }
+
+    /// Where a file has the contents of all its zero pages, if it has some: who writes it puts a page of zeroes behind
+    /// the descriptors first, if any page is zero.
+    fn zeroes_of(&self, part: &Part) -> Option<u64> {
+        let descriptors = self.pages_of(part).saturating_mul(DESCRIPTOR_BYTES);
+        let at = part.header.descriptors.checked_add(descriptors)?;
+        let page = part.file.get(at, PAGE_SIZE as usize)?;
+        page.iter().all(|byte| *byte == 0).then_some(at)
+    }
+
+    /// How many pages of a file are missing because it was cut off, or the disk was full.
+    fn lost_pages_of(&self, part: &Part) -> u64 {
+        let is_there = |number: u64| {
+            let packed = self.descriptor_of(part, number);
+            packed.is_some_and(|(at, bytes, _)| part.has(at, bytes))
         };
-        let end = last.take(ASKED).map(end).max().unwrap_or(0);
-        end.saturating_sub(self.file.len())
+        let end = self.pages_of(part);
+        let may_be_cut = part.header.is_incomplete || part.file.is_cut();
+        // Pages stand in the file in the order of their numbers, but for pages of zeroes, which share one place.
+        if !may_be_cut && (end.saturating_sub(ASKED)..end).all(is_there) {
+            return 0;
+        }
+        (0..end).filter(|number| !is_there(*number)).count() as u64
     }
 
     /// Some bytes of a bitmap, as far as there are pages.
     fn bits(&self, bitmap: &Range<u64>, byte: u64, bytes: u64) -> Cow<'_, [u8]> {
         let bytes = bytes.min(self.header.pages.div_ceil(8).saturating_sub(byte));
-        self.file.get(bitmap.start.saturating_add(byte), bytes as usize).unwrap_or_default()
+        let bytes_of = self.parts[0].file.get(bitmap.start.saturating_add(byte), bytes as usize);
+        bytes_of.unwrap_or_default()
     }
 
     /// The bits of the eight pages around one.
@@ -143,12 +167,11 @@ impl KdumpPages {
             return if is_ram { PageState::Excluded } else { PageState::Absent };
         }
         match self.descriptor(page) {
-            Some((at, bytes, _)) if at.saturating_add(bytes.into()) > self.file.len() => {
-                PageState::Lost
-            }
-            Some((at, _, 0)) if Some(at) == self.zeroes => PageState::Zero,
-            Some(_) => PageState::Present,
-            None => PageState::Lost,
+            Some((part, at, bytes, flags)) if part.has(at, bytes) => match (part.zeroes, flags) {
+                (Some(zeroes), 0) if zeroes == at => PageState::Zero,
+                _ => PageState::Present,
+            },
+            _ => PageState::Lost,
         }
     }
 
@@ -165,34 +188,45 @@ impl KdumpPages {
         next
     }
 
-    /// Where the descriptor of a page that is in the file stands.
-    fn descriptor_at(&self, page: Pfn) -> u64 {
+    /// How many pages the dump has before one.
+    fn pages_before(&self, page: Pfn) -> u64 {
         let byte = page.0 / 8;
         let counted = byte / COUNTED_BYTES;
         let first = counted * COUNTED_BYTES;
         let before = self.bits(&self.header.bitmap, first, byte - first);
         let below = self.eight(&self.header.bitmap, page) & ((1 << (page.0 % 8)) - 1);
         let known = self.counts.get(counted as usize).copied().unwrap_or(0);
-        let number = known + ones(&before) + u64::from(below.count_ones());
-        self.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES))
+        known + ones(&before) + u64::from(below.count_ones())
     }
 
-    /// Place, length and flags of a page; `None` where the file does not have it.
-    fn descriptor(&self, page: Pfn) -> Option<(u64, u32, u32)> {
-        if !self.has(page) {
-            return None;
-        }
-        let raw = self.file.get(self.descriptor_at(page), DESCRIPTOR_BYTES as usize)?;
+    /// Place, length and flags of a file's page by its number among the pages that the file has.
+    fn descriptor_of(&self, part: &Part, number: u64) -> Option<(u64, u32, u32)> {
+        let at = part.header.descriptors.saturating_add(number.saturating_mul(DESCRIPTOR_BYTES));
+        let raw = part.file.get(at, DESCRIPTOR_BYTES as usize)?;
         let number = |at: usize| raw.get(at..)?.first_chunk().map(|raw| u32::from_le_bytes(*raw));
         let at = u64::from_le_bytes(*raw.first_chunk()?);
         let (bytes, flags) = (number(8)?, number(12)?);
         (bytes <= codec::MOST_PACKED).then_some((at, bytes, flags))
     }
 
+    /// The file that has a page.
+    fn part(&self, page: Pfn) -> Option<&Part> {
+        let next = self.parts.partition_point(|part| part.pages.start <= page.0);
+        self.parts[..next].iter().rfind(|part| part.pages.contains(&page.0))
+    }
+
+    /// Place, length and flags of a page, and the file; `None` where none has it.
+    fn descriptor(&self, page: Pfn) -> Option<(&Part, u64, u32, u32)> {
+        let part = self.part(page).filter(|_| self.has(page))?;
+        let number = self.pages_before(page).saturating_sub(part.before);
+        let (at, bytes, flags) = self.descriptor_of(part, number)?;
+        Some((part, at, bytes, flags))
+    }
+
     /// Unpacks a page of the file.
     fn unpack(&self, page: Pfn, into: &mut Page) -> Option<()> {
-        let (at, bytes, flags) = self.descriptor(page)?;
-        codec::unpack(flags, &self.file.get(at, bytes as usize)?, into)?;
+        let (part, at, bytes, flags) = self.descriptor(page)?;
+        codec::unpack(flags, &part.file.get(at, bytes as usize)?, into)?;
         for (place, word) in self.replaced.get(&page).into_iter().flatten() {
             into[*place..*place + 8].copy_from_slice(&word.to_le_bytes());
         }
@@ -237,11 +271,11 @@ impl PhysicalPages for KdumpPages {
     }
 
     fn borrow(&self, at: Pa) -> Option<&[u8]> {
-        let (place, bytes, flags) = self.descriptor(at.pfn())?;
+        let (part, place, bytes, flags) = self.descriptor(at.pfn())?;
         if !codec::is_raw(flags, bytes) || self.replaced.contains_key(&at.pfn()) {
             return None;
         }
-        self.file.lend(place, bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
+        part.file.lend(place, bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
     }
 
     fn runs(&self) -> Vec<Run> {
