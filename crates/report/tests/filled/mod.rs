@@ -471,6 +471,8 @@ fn target(m: &Marks) -> Target {
         page_size: 4096,
         hostname: Some(m.secret("host")),
         uptime_s: Some(70_000),
+        lost_bytes: 7 << 20,
+        torn: true,
     }
 }
 

@@ -19,6 +19,8 @@ fn document(subject: Subject) -> Inspection {
             page_size: 4096,
             hostname: Some("web-17".into()),
             uptime_s: Some(4_000_000),
+            lost_bytes: 0,
+            torn: false,
         },
         subject,
         timings: Timings { total_s: Some(0.41), ..Timings::default() },

@@ -63,6 +63,8 @@ pub fn dump_graph() -> MemGraph {
             reader: Reader::Elf,
             hostname: None,
             uptime_s: None,
+            lost_bytes: 0,
+            torn: false,
             ..graph.target
         },
         census: census(),

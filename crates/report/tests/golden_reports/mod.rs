@@ -30,6 +30,8 @@ pub(super) fn frame() -> Report {
             page_size: 4096,
             hostname: Some("web-17".into()),
             uptime_s: Some(70_000_000),
+            lost_bytes: 0,
+            torn: false,
         },
         method: Method { looks: 1, similarity_percent: 65, ..Method::default() },
         census: census(),
