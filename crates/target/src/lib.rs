@@ -29,7 +29,7 @@ use sysak_symbols::{Kallsyms, TypeInfo};
 
 pub use error::OpenError;
 pub use memory::TargetMemory;
-pub use physical::{Changes, RamMap, Replaced, count_kdump_pages};
+pub use physical::{Changes, RamMap, Replaced, count_pages};
 pub use pulse::Pulse;
 use unpack::Opening;
 pub use wipe::Wiping;

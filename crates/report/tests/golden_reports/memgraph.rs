@@ -63,6 +63,7 @@ pub fn dump_graph() -> MemGraph {
             reader: Reader::Elf,
             hostname: None,
             uptime_s: None,
+            torn: false,
             ..graph.target
         },
         census: census(),

@@ -236,11 +236,17 @@ impl Dump {
     }
 }
 
-/// Opens bytes as a file in makedumpfile's format, and counts the pages that can be read: for fuzzing.
-pub fn count_kdump_pages(file: Vec<u8>) -> Result<u64, OpenError> {
-    let no_core = |why| OpenError::NotACore { path: "bytes".into(), why };
-    let file = FileBytes::of(Raw::Memory(file)).map_err(no_core)?;
-    let (pages, _) = kdump::KdumpPages::open(vec![("bytes".into(), file)])?;
+/// Opens bytes as a dump of any format, and counts the pages that can be read: for fuzzing.
+pub fn count_pages(file: Vec<u8>) -> Result<u64, OpenError> {
+    let path = PathBuf::from("bytes");
+    let file = match FileBytes::of(Raw::Memory(file)) {
+        Ok(file) => file,
+        Err(why) => return Err(OpenError::NotACore { path, why }),
+    };
+    let pages: Box<dyn PhysicalPages> = match kdump::is_kdump(&file.start()) {
+        true => Box::new(kdump::KdumpPages::open(vec![(path, file)])?.0),
+        false => Box::new(in_pieces(vec![(path, file)], None)?.0),
+    };
     let in_run = |run: Run| (run.start.0..run.start.0 + run.bytes).step_by(PAGE_SIZE as usize);
     let pages =
         pages.runs().into_iter().flat_map(in_run).filter(|at| pages.word(Pa(*at)).is_some());

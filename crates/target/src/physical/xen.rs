@@ -42,14 +42,13 @@ fn runs(numbers: &[u8], pages_at: u64) -> Vec<Span> {
             continue;
         };
         let offset = pages_at.saturating_add(place * PAGE_SIZE);
-        match runs.last_mut() {
-            Some(last)
-                if last.start.checked_add(last.bytes) == Some(start)
-                    && last.offset + last.bytes == offset =>
-            {
-                last.bytes += PAGE_SIZE;
-            }
-            _ => runs.push(Span { start, bytes: PAGE_SIZE, offset }),
+        let goes_on = |last: &&mut Span| {
+            last.start.checked_add(last.bytes) == Some(start)
+                && last.offset.checked_add(last.bytes) == Some(offset)
+        };
+        match runs.last_mut().filter(goes_on) {
+            Some(last) => last.bytes += PAGE_SIZE,
+            None => runs.push(Span { start, bytes: PAGE_SIZE, offset }),
         }
     }
     runs

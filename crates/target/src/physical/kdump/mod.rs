@@ -140,7 +140,9 @@ impl KdumpPages {
         if !may_be_cut && (end.saturating_sub(ASKED)..end).all(is_there) {
             return 0;
         }
-        (0..end).filter(|number| !is_there(*number)).count() as u64
+        let described = part.file.len().saturating_sub(part.header.descriptors) / DESCRIPTOR_BYTES;
+        let described = end.min(described);
+        end - described + (0..described).filter(|number| !is_there(*number)).count() as u64
     }
 
     /// Some bytes of a bitmap, as far as there are pages.
