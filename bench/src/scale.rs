@@ -11,7 +11,7 @@ use sysak_kernel::shape::Shape;
 use sysak_memleak::diagnose::diagnose;
 use sysak_memleak::plan::Plan;
 use sysak_symbols::{Kallsyms, TypeInfo};
-use sysak_target::{Choice, Options};
+use sysak_target::Options;
 
 use crate::made_up::MadeUp;
 
@@ -75,9 +75,8 @@ fn made_up(objects: u64) -> Result<Scaled> {
 }
 
 fn of_vmcore(vmcore: &Path) -> Result<Scaled> {
-    let vmcore = Some(vmcore.to_owned());
-    let options = Options { reader: Choice::Auto, vmcore, btf: None, kallsyms: None };
-    let target = sysak_target::open(&options, &Cancel::default())?;
+    let options = Options { vmcore: vec![vmcore.to_owned()], ..Options::default() };
+    let target = sysak_target::open(&options, &Cancel::default(), &Quiet)?;
     let mut kernel =
         Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     run(&mut kernel)

@@ -7,20 +7,15 @@ use anyhow::Result;
 use sysak_base::{Cancel, Quiet};
 use sysak_kernel::Kernel;
 use sysak_snapshot::Snapshot;
-use sysak_target::{Choice, Options};
+use sysak_target::Options;
 
 const RUNS: usize = 7;
 
 /// Prints the speed of one core's memcpy and of marking, measured in turn.
 pub fn measure(vmcore: &Path) -> Result<()> {
-    let options = Options {
-        reader: Choice::Auto,
-        vmcore: Some(vmcore.to_owned()),
-        btf: None,
-        kallsyms: None,
-    };
+    let options = Options { vmcore: vec![vmcore.to_owned()], ..Options::default() };
     let cancel = Cancel::default();
-    let target = sysak_target::open(&options, &cancel)?;
+    let target = sysak_target::open(&options, &cancel, &Quiet)?;
     let kernel =
         Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
     let (mut copies, mut scans) = (Vec::new(), Vec::new());

@@ -10,7 +10,7 @@ use sysak_bpf::Aligned;
 use sysak_kernel::Kernel;
 use sysak_kernel::shape::EventShape;
 use sysak_snapshot::Snapshot;
-use sysak_target::{Choice, Options};
+use sysak_target::Options;
 
 use crate::load::Load;
 
@@ -77,8 +77,8 @@ impl Drop for Peer {
 
 impl Machine {
     fn open() -> Result<Machine> {
-        let options = Options { reader: Choice::Auto, vmcore: None, btf: None, kallsyms: None };
-        let target = sysak_target::open(&options, &Cancel::default())?;
+        let options = Options::default();
+        let target = sysak_target::open(&options, &Cancel::default(), &Quiet)?;
         let kernel = Kernel::new(
             target.memory.as_memory(),
             &target.anchors,

@@ -9,7 +9,7 @@ pub fn elf(data: &[u8]) {
     }
 }
 
-/// A whole file in makedumpfile's format, flattened or not.
+/// A whole dump of any format that is read without unpacking the file.
 pub fn kdump(data: &[u8]) {
-    let _ = black_box(sysak_target::count_kdump_pages(data.to_vec()));
+    let _ = black_box(sysak_target::count_pages(data.to_vec()));
 }

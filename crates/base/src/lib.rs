@@ -5,10 +5,12 @@
 mod addr;
 mod memory;
 pub mod numbers;
+mod page_state;
 mod progress;
 mod ranges;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
 pub use memory::{Anchors, Fault, Memory, OwnProcess, Why};
+pub use page_state::{PageCounts, PageState, PageStates};
 pub use progress::{Budget, Cancel, Clock, Progress, Quiet};
 pub use ranges::{Ranges, VaRange};

@@ -1,6 +1,6 @@
 //! The seam between those who read kernel memory and those who give meaning to it.
 
-use crate::{Pfn, PfnRange, Va};
+use crate::{PageStates, Pfn, PfnRange, Va};
 
 /// Kernel memory of one target, by virtual address.
 ///
@@ -26,6 +26,11 @@ pub trait Memory {
     /// Whether it changes while it is read.
     fn is_live(&self) -> bool {
         false
+    }
+
+    /// Which pages a crash dump has; `None` for a running kernel, which has all.
+    fn page_states(&self) -> Option<&dyn PageStates> {
+        None
     }
 
     /// Reads a little-endian word.
@@ -104,4 +109,6 @@ pub struct Anchors {
     pub own_process: Option<OwnProcess>,
     /// Words to treat as roots beside memory: the registers of a crashed machine's CPUs.
     pub registers: Vec<u64>,
+    /// Whether memory was copied while the kernel ran, once: what moved meanwhile may look lost.
+    pub torn: bool,
 }

@@ -15,7 +15,7 @@ use sysak_kernel::shape::{MOUNT_CACHE, is_parked};
 
 use crate::HolderResolver;
 use crate::distance::PROCESS;
-use crate::ownership_rules::Heads;
+use crate::ownership_rules::{Heads, StructRules};
 use crate::place::Place;
 
 /// The head of a list, and what its variable is aligned to.
@@ -64,7 +64,6 @@ impl HolderResolver<'_, '_> {
     /// Whether a reference may keep an object, whatever links it is part of.
     pub(crate) fn may_keep(&self, one: &Reference) -> bool {
         let heap = &self.snapshot.heap;
-        let cache = heap.slabs[one.to.slab as usize].cache;
         let offset = one.word.wrapping_sub(heap.object_va(one.to).0);
         let is_in_slab =
             matches!(one.from, From::Object(from) if heap.cache_of(from).class == Class::Slab);
@@ -72,7 +71,7 @@ impl HolderResolver<'_, '_> {
             return false;
         }
         // A pointer to the whole object leads to its first link, too.
-        if self.rules.is_index_link(cache, offset)
+        if self.rules_of(one.to).any(|rules| rules.is_index_link(offset))
             && (offset != 0 || link(self.kernel.memory, one.at, one.word) == Some(Link::Next))
         {
             return false;
@@ -81,8 +80,8 @@ impl HolderResolver<'_, '_> {
             From::Object(from) => {
                 let from_cache = heap.slabs[from.slab as usize].cache;
                 let offset = one.at.0.wrapping_sub(heap.object_va(from).0);
-                self.rules.may_hold(cache, from_cache)
-                    && !self.rules.leads_away(from_cache, offset)
+                self.rules_of(one.to).all(|rules| rules.may_be_held_by(from_cache))
+                    && !self.rules_of(from).any(|rules| rules.leads_away(offset))
                     && !(self.rules.may_be_own(from_cache) && self.is_ours(from))
             }
             From::Root => !self.is_in_parked(one.at),
@@ -90,10 +89,14 @@ impl HolderResolver<'_, '_> {
         }
     }
 
+    /// What is known of an object, by the struct that it is.
+    fn rules_of(&self, object: Object) -> impl Iterator<Item = &StructRules> {
+        self.rules.of_object(self.kernel.memory, &self.snapshot.heap, object)
+    }
+
     /// Whether a mount leads to another one. They do so in many ways; their name space keeps them.
     fn is_between_mounts(&self, one: &Reference) -> bool {
-        let heap = &self.snapshot.heap;
-        let is_mount = |object: Object| heap.cache_of(object).has_name(MOUNT_CACHE);
+        let is_mount = |object| self.rules_of(object).any(|rules| rules.is_of(MOUNT_CACHE));
         matches!(one.from, From::Object(from) if is_mount(from)) && is_mount(one.to)
     }
 

@@ -3,14 +3,12 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-use sysak_base::Va;
-use sysak_heap::Heap;
+use sysak_base::{Memory, Va};
+use sysak_heap::{Heap, Object};
 use sysak_infer::code_of;
 use sysak_kernel::Kernel;
 use sysak_kernel::modules::find_shared_links;
-use sysak_kernel::shape::{
-    FieldPlace, LinkPlaces, TASK_CACHE, finding_cache, holding_caches, is_inode_cache,
-};
+use sysak_kernel::shape::{FieldPlace, ObjectRules, TASK_CACHE, is_inode_cache};
 
 use crate::place::Places;
 
@@ -28,16 +26,10 @@ pub(crate) struct Heads(RefCell<HashMap<Va, Option<Va>>>);
 /// What is known of the caches, and of the lists that were walked.
 #[derive(Default)]
 pub(crate) struct OwnershipRules {
-    /// By cache: where in its objects the links into shared tables stand.
-    index_links: Vec<Vec<FieldPlace>>,
-    /// By cache: where in its objects words stand that lead to what is above or beside.
-    leading_away: Vec<Vec<FieldPlace>>,
-    /// By cache: the caches whose objects may hold its objects; `None` means every cache.
-    held_by: Vec<Option<HashSet<u16>>>,
+    /// By cache: what is known of the structs that it has objects of.
+    structs: Vec<Vec<StructRules>>,
     /// By cache: whether parts of our own process may be among its objects.
     is_own: Vec<bool>,
-    /// By cache: the caches whose objects are an index of its objects, and hold none of them.
-    found_by: Vec<Vec<u16>>,
     /// Pointers in each `struct module` to the kset of all modules, by address in the direct map.
     shared_links: HashSet<Va>,
     /// Where the kernel's own code lies.
@@ -46,6 +38,24 @@ pub(crate) struct OwnershipRules {
     pub(crate) heads: Heads,
     /// Heads of lists of objects of any kind.
     pub(crate) mixed_heads: Heads,
+}
+
+/// What is known of the objects of one struct, in this kernel's caches.
+#[derive(Clone)]
+pub(crate) struct StructRules {
+    /// The name of their cache, before caches were merged.
+    cache: &'static str,
+    /// In a merged cache: the offset of a word that leads to an object of one of some caches, in objects of this
+    /// struct only.
+    witness: Option<(u64, HashSet<u16>)>,
+    /// Where the links into shared tables stand.
+    index_links: Vec<FieldPlace>,
+    /// Where words stand that lead to what is above or beside.
+    leading_away: Vec<FieldPlace>,
+    /// The caches whose objects may hold them; none means every cache.
+    held_by: HashSet<u16>,
+    /// The caches whose objects are an index of them, and hold none of them.
+    found_by: HashSet<u16>,
 }
 
 impl OwnershipRules {
@@ -57,12 +67,8 @@ impl OwnershipRules {
         systems: &HashMap<u16, u64>,
         own: &HashSet<Va>,
     ) -> OwnershipRules {
-        let caches = heap.caches.len();
         let mut rules = OwnershipRules {
-            index_links: vec![Vec::new(); caches],
-            leading_away: vec![Vec::new(); caches],
-            held_by: vec![None; caches],
-            found_by: vec![Vec::new(); caches],
+            structs: vec![Vec::new(); heap.caches.len()],
             is_own: heap.caches.iter().map(|cache| cache.has_name(TASK_CACHE)).collect(),
             code: code_of(kernel.symbols),
             ..OwnershipRules::default()
@@ -70,26 +76,16 @@ impl OwnershipRules {
         for object in own.iter().filter_map(|at| heap.find_object(at.0)) {
             rules.is_own[usize::from(heap.slabs[object.slab as usize].cache)] = true;
         }
-        if let Some(shape) = &kernel.shape.user_memory.owner {
-            rules.index_links = by_cache(heap, &shape.index_links);
-            for (cache, system) in systems
-                .iter()
-                .filter(|(cache, _)| is_inode_cache(&heap.caches[usize::from(**cache)].name))
-            {
-                let place =
-                    |at: &u64| FieldPlace { at: system.wrapping_add(*at), bytes: LINK_BYTES };
-                rules.index_links[usize::from(*cache)].extend(shape.inode_links.iter().map(place));
+        let Some(shape) = &kernel.shape.user_memory.owner else { return rules };
+        for known in &shape.objects {
+            for cache in caches_named(heap, known.cache) {
+                rules.structs[usize::from(cache)].push(StructRules::find(heap, cache, known));
             }
-            rules.leading_away = by_cache(heap, &shape.leading_away);
         }
-        for (cache, info) in (0u16..).zip(&heap.caches) {
-            if let Some(by) = holding_caches(&info.name) {
-                let by = by.iter().flat_map(|name| caches_named(heap, name)).collect();
-                rules.held_by[usize::from(cache)] = Some(by);
-            }
-            if let Some(by) = finding_cache(&info.name) {
-                rules.found_by[usize::from(cache)].extend(caches_named(heap, by));
-            }
+        let inodes = |cache: &u16| is_inode_cache(&heap.caches[usize::from(*cache)].name);
+        for (cache, system) in systems.iter().filter(|(cache, _)| inodes(cache)) {
+            let links = shape.inode_links.iter().map(|at| system.wrapping_add(*at));
+            rules.structs[usize::from(*cache)].push(StructRules::of_inodes(links));
         }
         rules
     }
@@ -106,16 +102,15 @@ impl OwnershipRules {
         self
     }
 
-    /// Whether a link into a shared table stands at an offset of a cache's objects. Other structs may
-    /// have been merged into the cache: what leads into the middle of a link is no link.
-    pub(crate) fn is_index_link(&self, cache: u16, offset: u64) -> bool {
-        self.index_links[usize::from(cache)].iter().any(|place| place.at == offset)
-    }
-
-    /// Whether the word at an offset of a cache's objects leads to what is above or beside them.
-    pub(crate) fn leads_away(&self, cache: u16, offset: u64) -> bool {
-        let is_within = |place: &FieldPlace| offset.wrapping_sub(place.at) < place.bytes;
-        self.leading_away[usize::from(cache)].iter().any(is_within)
+    /// What is known of an object.
+    pub(crate) fn of_object<'s>(
+        &'s self,
+        memory: &dyn Memory,
+        heap: &Heap,
+        object: Object,
+    ) -> impl Iterator<Item = &'s StructRules> {
+        let cache = usize::from(heap.slabs[object.slab as usize].cache);
+        self.structs[cache].iter().filter(move |rules| rules.fit(memory, heap, object))
     }
 
     /// Whether a word is a module's pointer to the kset of all modules, or a link to its other members.
@@ -123,16 +118,68 @@ impl OwnershipRules {
         self.shared_links.contains(&at)
     }
 
-    /// Whether objects of one cache may be held by objects of another.
-    pub(crate) fn may_hold(&self, held: u16, by: u16) -> bool {
-        let is_found_by = self.found_by[usize::from(held)].contains(&by);
-        let held_by = self.held_by[usize::from(held)].as_ref();
-        !is_found_by && held_by.is_none_or(|caches| caches.contains(&by))
-    }
-
     /// Whether parts of our own process may be among a cache's objects.
     pub(crate) fn may_be_own(&self, cache: u16) -> bool {
         self.is_own[usize::from(cache)]
+    }
+}
+
+impl StructRules {
+    fn find(heap: &Heap, cache: u16, known: &ObjectRules) -> StructRules {
+        let named =
+            |names: &[&str]| names.iter().flat_map(|name| caches_named(heap, name)).collect();
+        let is_merged = !heap.caches[usize::from(cache)].aliases.is_empty();
+        let witness = known.witness.filter(|_| is_merged);
+        StructRules {
+            cache: known.cache,
+            witness: witness.map(|witness| (witness.at, named(&[witness.cache]))),
+            index_links: known.index_links.clone(),
+            leading_away: known.leading_away.clone(),
+            held_by: named(known.held_by),
+            found_by: named(known.found_by),
+        }
+    }
+
+    /// The rules for inodes of any file system, by where their links stand.
+    fn of_inodes(links: impl Iterator<Item = u64>) -> StructRules {
+        StructRules {
+            cache: "inode",
+            witness: None,
+            index_links: links.map(|at| FieldPlace { at, bytes: LINK_BYTES }).collect(),
+            leading_away: Vec::new(),
+            held_by: HashSet::new(),
+            found_by: HashSet::new(),
+        }
+    }
+
+    /// Whether an object of the cache is one of the struct.
+    fn fit(&self, memory: &dyn Memory, heap: &Heap, object: Object) -> bool {
+        self.witness.as_ref().is_none_or(|(at, caches)| {
+            let word = memory.read_u64(heap.object_va(object).at(*at));
+            let seen = word.ok().and_then(|word| heap.find_object(word));
+            seen.is_some_and(|seen| caches.contains(&heap.slabs[seen.slab as usize].cache))
+        })
+    }
+
+    /// Whether they come from that cache, or would, had it not been merged with another.
+    pub(crate) fn is_of(&self, cache: &str) -> bool {
+        self.cache == cache
+    }
+
+    /// Whether a link into a shared table stands at an offset. What leads into the middle of a link is none.
+    pub(crate) fn is_index_link(&self, offset: u64) -> bool {
+        self.index_links.iter().any(|place| place.at == offset)
+    }
+
+    /// Whether the word at an offset leads to what is above or beside.
+    pub(crate) fn leads_away(&self, offset: u64) -> bool {
+        self.leading_away.iter().any(|place| offset.wrapping_sub(place.at) < place.bytes)
+    }
+
+    /// Whether objects of a cache may hold them.
+    pub(crate) fn may_be_held_by(&self, cache: u16) -> bool {
+        !self.found_by.contains(&cache)
+            && (self.held_by.is_empty() || self.held_by.contains(&cache))
     }
 }
 
@@ -158,16 +205,66 @@ impl Heads {
     }
 }
 
-fn by_cache(heap: &Heap, all: &[LinkPlaces]) -> Vec<Vec<FieldPlace>> {
-    let mut found = vec![Vec::new(); heap.caches.len()];
-    for links in all {
-        for cache in caches_named(heap, links.cache) {
-            found[usize::from(cache)].extend(&links.places);
-        }
-    }
-    found
-}
-
 fn caches_named<'h>(heap: &'h Heap, name: &'h str) -> impl Iterator<Item = u16> + 'h {
     (0..).zip(&heap.caches).filter(move |(_, cache)| cache.has_name(name)).map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use sysak_base::Pfn;
+    use sysak_heap::testing::{BASE, Ram};
+    use sysak_heap::{Cache, HeapBuilder};
+    use sysak_kernel::shape::{MOUNT_CACHE, Witness};
+
+    use super::*;
+
+    /// A slab of mounts on page 4, one of entries on page 5; some other caches were merged with that of mounts.
+    fn heap(merged: &[&str]) -> Heap {
+        let cache = |va, name: &str| Cache::new(Va(va), name.into(), 128, 128).unwrap();
+        let mut mounts = cache(1, MOUNT_CACHE);
+        mounts.aliases = merged.iter().map(|name| (*name).to_owned()).collect();
+        let mut heap = HeapBuilder::new(BASE, 16, vec![mounts, cache(2, "dentry")]);
+        heap.push(Pfn(4), 0, 0, 32).unwrap();
+        heap.push(Pfn(5), 0, 1, 32).unwrap();
+        heap.seal().never_marked()
+    }
+
+    fn mounts(heap: &Heap) -> OwnershipRules {
+        let known = ObjectRules {
+            cache: MOUNT_CACHE,
+            witness: Some(Witness { at: 32, cache: "dentry" }),
+            index_links: vec![FieldPlace { at: 0, bytes: 16 }],
+            leading_away: vec![FieldPlace { at: 16, bytes: 8 }],
+            held_by: &[],
+            found_by: &[],
+        };
+        let rules = StructRules::find(heap, 0, &known);
+        OwnershipRules { structs: vec![vec![rules], Vec::new()], ..OwnershipRules::default() }
+    }
+
+    #[test]
+    fn in_a_merged_cache_the_rules_of_a_struct_are_for_its_objects_only() {
+        let mut ram = Ram::new(16);
+        let object = |index| Object { slab: 0, index };
+        let heap = heap(&["posix_timers_cache"]);
+        let (mount, timer) = (object(1), object(2));
+        let entry = heap.object_va(Object { slab: 1, index: 3 });
+        ram.put_va(heap.object_va(mount).0 + 32, entry.0);
+        ram.put_va(heap.object_va(timer).0 + 32, heap.object_va(mount).0);
+        let rules = mounts(&heap);
+        let fits = |object| rules.of_object(&ram, &heap, object).any(|one| one.is_of(MOUNT_CACHE));
+        assert!(fits(mount));
+        assert!(!fits(timer), "what leads to a mount is none");
+        assert!(!fits(object(3)), "nor what leads nowhere");
+    }
+
+    #[test]
+    fn in_a_cache_of_one_struct_they_are_for_all() {
+        let (ram, heap) = (Ram::new(16), heap(&[]));
+        let rules = mounts(&heap);
+        let found = rules.of_object(&ram, &heap, Object { slab: 0, index: 3 }).next().unwrap();
+        assert!(found.is_index_link(0) && !found.is_index_link(8));
+        assert!(found.leads_away(16) && found.leads_away(20) && !found.leads_away(24));
+        assert!(found.may_be_held_by(1), "every cache may");
+    }
 }

@@ -5,9 +5,9 @@
 use sysak_base::PAGE_SIZE;
 use sysak_kernel::log::{Log, read_log};
 use sysak_report as report;
-use sysak_report::{CrashDump, DumpCommand, DumpPages, DumpPart, LogLine, PackedPages, Subject};
-use sysak_snapshot::to_report::tool;
-use sysak_target::{DumpFile, FileFacts, FileFormat, Packing, Reader};
+use sysak_report::{CrashDump, DumpCommand, DumpFormat, DumpPart, LogLine, PackedPages, Subject};
+use sysak_snapshot::to_report::{dump_states, tool};
+use sysak_target::{DumpFile, FileFormat, Packing, Reader};
 
 /// The commands that look at a kernel; all need the same of it.
 const COMMANDS: [&str; 3] = ["memleak", "memgraph", "inspect"];
@@ -26,30 +26,52 @@ pub struct Opened {
 }
 
 /// The document, with so many lines of the kernel's log.
-pub fn crash_dump(file: &DumpFile, opened: Opened, most_lines: usize) -> report::Inspection {
+///
+/// The file is closed before `open` tries to open it for a diagnosis: where it is packed as a whole, both would unpack
+/// it, and there may be room for one only.
+pub fn crash_dump(
+    file: DumpFile,
+    most_lines: usize,
+    open: impl FnOnce() -> Opened,
+) -> report::Inspection {
     let log = file.memory.as_deref().zip(file.info.as_ref());
     let log = log.and_then(|(memory, info)| read_log(memory, info, most_lines));
-    let missing = missing(file, log.as_ref());
+    let missing = missing(&file, log.as_ref());
     let Log { lines, panic, oops } = log.unwrap_or_default();
     let line = |line: sysak_kernel::log::Line| LogLine { time_ns: line.time_ns, text: line.text };
     let with_registers = Some(file.cpus_with_registers).filter(|cpus| *cpus > 0);
-    let dump = CrashDump {
-        file: facts(&file.facts),
+    let target = target(&file);
+    let mut dump = CrashDump {
+        file: facts(&file),
         crashed_s: file.info.as_ref().and_then(|info| info.crash_time_s()),
         cpus: file.facts.cpus.or(with_registers),
         panic,
         oops,
         log: lines.into_iter().map(line).collect(),
         missing,
-        symbols: opened.symbols,
-        types: opened.types,
-        commands: COMMANDS.map(|name| command(name, opened.refused.as_ref())).into(),
+        ..CrashDump::default()
     };
+    drop(file);
+    let opened = open();
+    (dump.symbols, dump.types) = (opened.symbols, opened.types);
+    dump.commands = COMMANDS.map(|name| command(name, opened.refused.as_ref())).into();
     report::Inspection {
         tool: tool(),
-        target: opened.target.unwrap_or_else(|| target(file)),
+        target: opened.target.unwrap_or(target),
         subject: Subject::Dump(Box::new(dump)),
         ..report::Inspection::default()
+    }
+}
+
+/// A way to read memory, in the report's terms.
+pub fn reader(reader: Reader) -> report::Reader {
+    match reader {
+        Reader::Kcore => report::Reader::Kcore,
+        Reader::Bpf => report::Reader::Bpf,
+        Reader::Elf => report::Reader::Elf,
+        Reader::Kdump => report::Reader::Kdump,
+        Reader::Raw => report::Reader::Raw,
+        Reader::Vmware => report::Reader::Vmware,
     }
 }
 
@@ -59,10 +81,9 @@ fn target(file: &DumpFile) -> report::Target {
     let release = file.info.as_ref().and_then(|info| info.release());
     report::Target {
         kind: report::TargetKind::Vmcore,
-        reader: match file.reader {
-            Reader::Kdump => report::Reader::Kdump,
-            _ => report::Reader::Elf,
-        },
+        reader: reader(file.reader),
+        // Such an image is made while the kernel runs.
+        torn: file.reader == Reader::Raw,
         kernel_release: release.or(uname.release.as_deref()).unwrap_or_default().into(),
         // Dumps of other machines are not opened.
         arch: sysak_target::ARCH.into(),
@@ -72,22 +93,26 @@ fn target(file: &DumpFile) -> report::Target {
     }
 }
 
-fn facts(facts: &FileFacts) -> report::DumpFile {
-    let (version, flattened) = match facts.format {
-        FileFormat::Elf => (None, false),
-        FileFormat::Kdump { version, flattened } => (Some(version), flattened),
+fn facts(file: &DumpFile) -> report::DumpFile {
+    let DumpFile { disk, facts, pages, .. } = file;
+    let (format, version) = match facts.format {
+        FileFormat::Elf => (DumpFormat::Elf, None),
+        FileFormat::Kdump { version } => (DumpFormat::Kdump, Some(version)),
+        FileFormat::Lime => (DumpFormat::Lime, None),
+        FileFormat::Vmware => (DumpFormat::Vmware, None),
+        FileFormat::Xen => (DumpFormat::Xen, None),
+        FileFormat::Raw => (DumpFormat::Raw, None),
     };
     report::DumpFile {
+        format,
         version,
-        flattened,
-        bytes: facts.file_bytes,
+        flattened: facts.flattened,
+        files: disk.files as u64,
+        packed_with: disk.packed.map(Into::into),
+        bytes: disk.bytes,
         written_s: facts.written_s,
         filter_level: facts.filter_level,
-        pages: DumpPages {
-            present_bytes: facts.pages.present * PAGE_SIZE,
-            zero_bytes: facts.pages.zero * PAGE_SIZE,
-            excluded_bytes: facts.pages.excluded * PAGE_SIZE,
-        },
+        pages: dump_states(pages),
         packed: facts
             .packed
             .iter()

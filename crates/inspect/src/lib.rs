@@ -15,12 +15,11 @@ use sysak_report as report;
 use sysak_snapshot::Snapshot;
 use sysak_snapshot::to_report::{rounded, tool};
 
-pub use crash_dump::{Opened, crash_dump};
+pub use address::spot;
+pub use crash_dump::{Opened, crash_dump, reader};
+pub use object::dump;
 pub use question::{InspectError, Question, answer};
-
-use address::spot;
-use object::dump;
-use references::refs;
+pub use references::refs;
 
 /// The document, without the total time.
 fn document(

@@ -51,6 +51,8 @@ pub struct Kernel<'a> {
     pub own_process: Option<OwnProcess>,
     /// Words that are roots beside memory: the registers of a crashed machine.
     pub registers: Vec<u64>,
+    /// Whether memory was copied while the kernel ran, once: what moved meanwhile may look lost.
+    pub torn: bool,
     /// Variables that keep addresses which are no references, by addresses of the direct map.
     pub dangling: Ranges,
     /// Parts of the image that nobody writes to, by addresses of the direct map.
@@ -101,6 +103,7 @@ impl<'a> Kernel<'a> {
             own_pages: anchors.own_pages.clone(),
             own_process: anchors.own_process.clone(),
             registers: anchors.registers.clone(),
+            torn: anchors.torn,
             image_virtual: anchors.image_virtual,
             page_table: anchors.page_table,
             page_offset: anchors.page_offset.ok_or(KernelError::NoAnchor("page_offset_base"))?,

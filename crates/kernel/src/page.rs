@@ -6,10 +6,9 @@
 //! **Invariant:** doubt means kernel memory, which is a root.
 
 mod classifier;
+mod dumped;
 mod single;
 mod user;
-
-use std::collections::HashMap;
 
 use sysak_base::{Cancel, Pfn, PfnRange, Progress, Va};
 use sysak_heap::{Block, PageSet};
@@ -18,6 +17,7 @@ use crate::{Book, Coverage, FreePages, Kernel, Omitted, Reason};
 
 use classifier::Classifier;
 
+pub use dumped::{Dumped, PageState};
 pub use single::owner_of;
 pub use user::{Charged, FilePages, UserPages};
 
@@ -58,6 +58,19 @@ pub enum Owner {
     Untouchable,
     /// Part of our own BPF maps.
     Own,
+}
+
+impl Owner {
+    /// Whether pages of this owner are the kernel's, and can be read: they are in every dump that has all of it.
+    pub fn is_kernel(self) -> bool {
+        match self {
+            Owner::Free | Owner::Anon | Owner::File | Owner::Shmem | Owner::Hugetlb => false,
+            Owner::Untouchable | Owner::Own => false,
+            Owner::Slab | Owner::PageTable | Owner::Image | Owner::Reserved | Owner::Memmap => true,
+            Owner::LargeKmalloc | Owner::Vmalloc | Owner::Stack | Owner::PerCpu => true,
+            Owner::Kernel => true,
+        }
+    }
 }
 
 /// A known use of pages of [`Owner::Kernel`] and [`Owner::Untouchable`].
@@ -108,6 +121,8 @@ pub struct Census {
     split: PageSet,
     /// Blocks whose `struct page` has their length.
     sized: Vec<Block>,
+    /// What a crash dump has of these pages; `None` for a running kernel, which has all.
+    pub dumped: Option<Dumped>,
     /// User memory by file and by memory cgroup.
     pub user: UserPages,
     /// Present pages, by the counters of the nodes; `None` where the nodes were not found.
@@ -153,6 +168,7 @@ impl Census {
             heads: PageSet::new(end),
             split: PageSet::new(end),
             sized: Vec::new(),
+            dumped: None,
             user: UserPages::default(),
             present_pages: None,
             unreclaimable_pages: None,
@@ -178,6 +194,9 @@ impl Census {
         self.reserved.remove(pfn);
         self.pages[before as usize] -= 1;
         self.pages[owner as usize] += 1;
+        if let Some(dumped) = &mut self.dumped {
+            dumped.move_to(pfn, before, owner);
+        }
         true
     }
 
@@ -224,9 +243,29 @@ impl Census {
         blocks
     }
 
+    /// How many pages of the kernel's a crash dump has not.
+    pub fn holes(&self) -> u64 {
+        self.dumped.as_ref().map_or(0, Dumped::holes)
+    }
+
+    /// Takes a page of which nothing is known. Who says that it is free? In a dump it may be searched for references; on
+    /// a running machine it must not be touched.
+    fn assign_unknown(&mut self, pfn: Pfn) {
+        let Some(dumped) = &mut self.dumped else {
+            self.assign(pfn, 1, Owner::Untouchable);
+            return;
+        };
+        dumped.assign(pfn, 1, Owner::Kernel);
+        self.pages[Owner::Kernel as usize] += 1;
+        self.roots.insert(pfn);
+    }
+
     /// Gives a block of pages to its owner.
     fn assign(&mut self, start: Pfn, pages: u64, owner: Owner) {
         self.pages[owner as usize] += pages;
+        if let Some(dumped) = &mut self.dumped {
+            dumped.assign(start, pages, owner);
+        }
         let describing = match owner {
             Owner::Free => 0,
             Owner::Slab => 1,
@@ -277,19 +316,14 @@ impl Census {
         cancel: &Cancel,
     ) -> Census {
         let end = kernel.end_pfn().0;
-        let mut classifier = Classifier {
-            kernel,
-            free,
-            own: kernel.own_pages.iter().copied().collect(),
-            files: HashMap::new(),
-            census: Census {
-                present_pages: free.present_pages,
-                unreclaimable_pages: free.unreclaimable_pages,
-                secondary_table_pages: free.secondary_table_pages,
-                ..Census::none(end)
-            },
-            unreadable: 0,
+        let census = Census {
+            present_pages: free.present_pages,
+            unreclaimable_pages: free.unreclaimable_pages,
+            secondary_table_pages: free.secondary_table_pages,
+            dumped: Dumped::find(kernel),
+            ..Census::none(end)
         };
+        let mut classifier = Classifier::new(kernel, free, census);
         let total: u64 = kernel.ram.iter().map(PfnRange::pages).sum();
         let mut done = 0;
         for run in &kernel.ram {

@@ -14,7 +14,9 @@ use sysak_kernel::percpu::ChunkUse;
 use sysak_kernel::vmalloc::AreaKind;
 use sysak_report as report;
 use sysak_report::Stage;
-use sysak_snapshot::to_report::{cache_totals, census, rounded, seconds, skipped, tool};
+use sysak_snapshot::to_report::{
+    cache_totals, census, dump_pages, rounded, seconds, skipped, tool,
+};
 use sysak_snapshot::{Inventory, Times};
 
 pub use user_memory::{finding, holders};
@@ -106,6 +108,7 @@ fn coverage(seen: &Inventory, tallies: &[Tally]) -> report::Coverage {
         slabs_walked: seen.coverage.slabs_walked,
         objects_walked: tallies.iter().map(|tally| tally.live).sum(),
         skipped: skipped(&seen.coverage),
+        pages: dump_pages(&seen.census),
         ..report::Coverage::default()
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use sysak_base::{Memory, Va};
 use sysak_heap::{Bits, Class, Heap, Object, Slab};
 
-use crate::turnover::Turnover;
+use crate::turnover::{CacheTurnover, Kind};
 
 /// The unreachable objects of one snapshot: a bit for each object of the slabs that have any.
 ///
@@ -25,13 +25,15 @@ pub struct Suspects {
     /// A short hash of the content of each suspect, in the order of `white`, up to
     /// [`MOST_HASHES`]; those beyond are believed on the strength of the rest.
     hashes: Vec<u16>,
+    /// What kind of content each of these has.
+    kinds: Vec<Kind>,
     /// How many suspects lie in the slabs before each of `slabs`.
     before: Vec<u64>,
     /// Of per-CPU allocations, their pointers: their number in a row changes.
     pointers: HashSet<Va>,
 }
 
-/// 16 MiB of hashes; what churns has thousands of objects, not millions.
+/// 32 MiB of hashes and kinds; what churns has thousands of objects, not millions.
 const MOST_HASHES: usize = 8 << 20;
 
 impl Suspects {
@@ -60,6 +62,7 @@ impl Suspects {
                     let slab = Contents::read(heap, memory, index as u32, &mut buffer);
                     heap.for_each_white(index as u32, |object| {
                         suspects.hashes.push(slab.hash(object));
+                        suspects.kinds.push(slab.kind(object));
                     });
                 }
             }
@@ -69,7 +72,7 @@ impl Suspects {
 
     /// Clears the suspicion of every unreachable object of `heap` that was no suspect before,
     /// or whose content has changed since. Tells how the suspects of each cache moved, by its index in `heap`.
-    pub fn confirm(&self, heap: &mut Heap, memory: &dyn Memory) -> HashMap<u16, Turnover> {
+    pub fn confirm(&self, heap: &mut Heap, memory: &dyn Memory) -> HashMap<u16, CacheTurnover> {
         let (mut cleared, mut buffer) = (Vec::new(), Vec::new());
         let mut turnovers = self.freed(heap);
         // Both rows of slabs ascend: one walk along both.
@@ -89,11 +92,13 @@ impl Suspects {
             let turnover = turnovers.entry(slab.cache).or_default();
             cleared.clear();
             heap.for_each_white(index, |object| {
-                turnover.after += 1;
-                let suspect = old.filter(|(old, _)| self.white.test(old.first + u64::from(object)));
-                let Some((old, rank)) = suspect else { return cleared.push(object) };
-                if !self.is_unchanged(old, **rank, object, &now) {
-                    turnover.changed += 1;
+                turnover.all.after += 1;
+                let suspect = old.filter(|(old, _)| self.is_suspect(old, object));
+                let Some((old, before)) = suspect else { return cleared.push(object) };
+                let rank = self.rank(old, **before, object);
+                if self.hashes.get(rank).is_some_and(|hash| *hash != now.hash(object)) {
+                    turnover.all.changed += 1;
+                    turnover.kinds.entry(self.kinds[rank]).or_default().changed += 1;
                     cleared.push(object);
                 }
             });
@@ -105,26 +110,33 @@ impl Suspects {
     }
 
     /// How many suspects there were of each cache, and how many of them are no longer allocated.
-    fn freed(&self, heap: &Heap) -> HashMap<u16, Turnover> {
+    fn freed(&self, heap: &Heap) -> HashMap<u16, CacheTurnover> {
         let of_va: HashMap<Va, u16> = heap.caches.iter().map(|cache| cache.va).zip(0..).collect();
-        let mut turnovers: HashMap<u16, Turnover> = HashMap::new();
+        let mut turnovers: HashMap<u16, CacheTurnover> = HashMap::new();
         let mut now = (0..).zip(&heap.slabs).peekable();
+        let mut kinds = self.kinds.iter();
         for old in &self.slabs {
             let cache = self.caches.get(usize::from(old.cache)).and_then(|va| of_va.get(va));
-            let Some(cache) = cache else { continue };
             while now.next_if(|(_, slab)| slab.pfn < old.pfn).is_some() {}
             let same = now.peek().filter(|(_, slab)| self.is_same(old, slab, heap));
-            let turnover = turnovers.entry(*cache).or_default();
-            for index in 0..old.objects {
-                if self.white.test(old.first + u64::from(index)) {
-                    let is_live =
-                        same.is_some_and(|(slab, _)| heap.is_live(Object { slab: *slab, index }));
-                    turnover.before += 1;
-                    turnover.freed += u64::from(!is_live);
+            for index in (0..old.objects).filter(|index| self.is_suspect(old, *index)) {
+                let kind = kinds.next();
+                let Some(cache) = cache else { continue };
+                let is_live =
+                    same.is_some_and(|(slab, _)| heap.is_live(Object { slab: *slab, index }));
+                let turnover = turnovers.entry(*cache).or_default();
+                let kind = kind.map(|kind| turnover.kinds.entry(*kind).or_default());
+                for count in [Some(&mut turnover.all), kind].into_iter().flatten() {
+                    count.before += 1;
+                    count.freed += u64::from(!is_live);
                 }
             }
         }
         turnovers
+    }
+
+    fn is_suspect(&self, old: &Slab, object: u16) -> bool {
+        self.white.test(old.first + u64::from(object))
     }
 
     fn confirm_per_cpu(&self, heap: &mut Heap, slab: u32) {
@@ -140,14 +152,14 @@ impl Suspects {
         }
     }
 
-    /// Whether a suspect has the same content still. `rank` is the number of suspects before its slab.
-    fn is_unchanged(&self, old: &Slab, rank: u64, object: u16, now: &Contents<'_>) -> bool {
-        let mut rank = rank;
+    /// How many suspects come before one of them. `before` is the number of those before its slab.
+    fn rank(&self, old: &Slab, before: u64, object: u16) -> usize {
+        let mut rank = before;
         for at in (0..object).step_by(64) {
             let many = u64::from(object - at).min(64);
             rank += u64::from(self.white.word(old.first + u64::from(at), many).count_ones());
         }
-        self.hashes.get(rank as usize).is_none_or(|hash| *hash == now.hash(object))
+        rank as usize
     }
 
     /// Whether a slab of the first snapshot is still there, of the same cache.
@@ -158,6 +170,31 @@ impl Suspects {
             && self.caches.get(usize::from(old.cache)) == Some(&cache)
     }
 }
+
+/// Unreachable objects of caches that are in use, but for those of kinds that stand still.
+pub fn in_use(
+    heap: &Heap,
+    memory: &dyn Memory,
+    alive: &HashMap<u16, CacheTurnover>,
+) -> Vec<Object> {
+    let (mut moving, mut buffer) = (Vec::new(), Vec::new());
+    for (slab, place) in (0..).zip(&heap.slabs) {
+        let Some(turnover) = alive.get(&place.cache).filter(|_| heap.count(slab).white > 0) else {
+            continue;
+        };
+        let cache = &heap.caches[usize::from(place.cache)];
+        let contents = Contents::read(heap, memory, slab, &mut buffer);
+        heap.for_each_white(slab, |index| {
+            if !turnover.is_still(contents.kind(index), cache) {
+                moving.push(Object { slab, index });
+            }
+        });
+    }
+    moving
+}
+
+/// How many kinds of content are told apart: few enough to count them for each cache.
+const KINDS: u64 = 1 << 10;
 
 /// The contents of one slab's objects.
 struct Contents<'a> {
@@ -186,20 +223,37 @@ impl<'a> Contents<'a> {
 
     /// A hash of an object's bytes; that of nothing where they cannot be read.
     fn hash(&self, object: u16) -> u16 {
+        let hash = self.fold(object, |word| word);
+        (hash ^ hash >> 16 ^ hash >> 32 ^ hash >> 48) as u16
+    }
+
+    /// The kind of an object's content: which of its words are zero, small, addresses of the kernel, or none of that.
+    /// Objects that one function has filled are of one kind, or of few.
+    fn kind(&self, object: u16) -> Kind {
+        let hash = self.fold(object, |word| match word {
+            0 => 1,
+            1..=0xffff_ffff => 2,
+            0xffff_8000_0000_0000.. => 3,
+            _ => 4,
+        });
+        ((hash ^ hash >> 20 ^ hash >> 40) % KINDS) as Kind
+    }
+
+    /// FNV-1a, by words: only accidents are to be told apart.
+    fn fold(&self, object: u16, of_word: impl Fn(u64) -> u64) -> u64 {
         let at = usize::from(object) * self.stride + self.pad;
         let bytes = self.bytes.get(at..at + self.size).unwrap_or_default();
-        // FNV-1a, by words: only accidents are to be told apart.
-        let hash = bytes.chunks(8).fold(0xcbf2_9ce4_8422_2325u64, |hash, word| {
-            let word = word.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-            (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
-        });
-        (hash ^ hash >> 16 ^ hash >> 32 ^ hash >> 48) as u16
+        bytes.chunks(8).fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+            let word = word.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            (hash ^ of_word(word)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turnover::Turnover;
     use sysak_base::Pfn;
     use sysak_heap::testing::{BASE, Ram};
     use sysak_heap::{Block, Cache, HeapBuilder, NonSlab, PerCpuObject};
@@ -287,9 +341,11 @@ mod tests {
         let turnovers = suspects.confirm(&mut second, &ram);
         // One slab has another cache now, and one is gone.
         let expected = Turnover { before: 192, freed: 5 + 64 + 64, changed: 3, after: 59 };
-        assert_eq!(turnovers[&0], expected);
+        assert_eq!(turnovers[&0].all, expected);
+        let sum = |count: fn(&Turnover) -> u64| turnovers[&0].kinds.values().map(count).sum();
+        assert_eq!((sum(|kind| kind.before), sum(Turnover::moved)), (192u64, 5 + 64 + 64 + 3u64));
         let expected = Turnover { before: 32, freed: 0, changed: 0, after: 32 + 30 };
-        assert_eq!(turnovers[&1], expected);
+        assert_eq!(turnovers[&1].all, expected);
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub struct Case {
     pub cache: u16,
     /// Whether its unreachable objects are a leak.
     pub leaks: bool,
-    /// Whether they would be one, if memory that could not be read held none of them.
+    /// Whether they would be one, if memory that could not be read held none of them, and nothing of the cache came
+    /// and went.
     pub may_leak: bool,
     /// Groups of objects with similar content.
     pub similarity: Similarity,
@@ -274,7 +275,9 @@ impl Judge<'_, '_> {
         let is_known = interrupted.is_none() && !similarity.interrupted;
         let may_leak = is_known && (proved || verdict::is_leak(tally, &similarity, info));
         let outermost = self.outermost.get(usize::from(cache)).copied().unwrap_or(u64::MAX);
-        let leaks = may_leak && (proved || verdict::stands(outermost, self.unread_words));
+        let is_certain = !self.kernel.torn && verdict::stands(outermost, self.unread_words);
+        let comes_and_goes = self.observed.alive.contains_key(&cache);
+        let leaks = may_leak && (proved || is_certain) && !comes_and_goes;
         let (content_symbols, sampled) = self.content_symbols(cache, &similarity);
         let callers = match info.class {
             Class::Vmalloc => {

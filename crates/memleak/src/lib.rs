@@ -12,6 +12,7 @@ pub mod decision;
 pub mod diagnose;
 pub mod explain;
 pub mod judge;
+pub mod lists;
 pub mod lost;
 pub mod observed;
 pub mod plan;

@@ -8,7 +8,7 @@ use sysak_snapshot::Snapshot;
 
 use crate::decision::End;
 use crate::second_opinion::Opinion;
-use crate::turnover::Turnover;
+use crate::turnover::CacheTurnover;
 use crate::watch::rounds::Watched;
 
 /// What the snapshots and the watch saw, before anything is judged.
@@ -23,8 +23,8 @@ pub struct Observed<'a> {
     pub watched: Option<Watched<'a>>,
     /// The second opinion on what looked lost in the last snapshot; `None` where nothing was to be accused.
     pub opinion: Option<Opinion>,
-    /// Caches whose unreachable objects came and went, and how: none of them is lost.
-    pub alive: HashMap<u16, Turnover>,
+    /// Caches whose unreachable objects came and went, and how: none of them is accused.
+    pub alive: HashMap<u16, CacheTurnover>,
     /// Why nothing was watched although it was wanted.
     pub refused: Option<Refusal>,
     /// The step in which what the verdict needs was ended early.

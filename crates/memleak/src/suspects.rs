@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use sysak_base::{Cancel, Quiet};
-use sysak_heap::{Object, Tally, tally};
+use sysak_heap::{Tally, tally};
 use sysak_kernel::Kernel;
 use sysak_report::Stage;
 use sysak_snapshot::{Snapshot, Stages};
 
-use crate::confirm::Suspects;
+use crate::confirm::{Suspects, in_use};
 use crate::plan::{Plan, Scope};
 use crate::second_opinion::{self, Opinion};
 use crate::similarity::{self, Chosen, Similarity};
-use crate::turnover::Turnover;
+use crate::turnover::CacheTurnover;
 use crate::verdict;
 
 /// What is written to within this time is in use, however torn the list that it is on.
@@ -78,23 +78,18 @@ pub fn clear_written(seen: &mut Snapshot, kernel: &Kernel<'_>) -> Suspects {
     found
 }
 
-/// Confirms the unreachable objects of a snapshot by those of the one before. Groups that moved since are cleared as a
-/// whole, with all that they lead to: the caches, and how they moved.
+/// Confirms the unreachable objects of a snapshot by those of the one before. Caches whose suspects moved since are
+/// cleared, with all that they lead to, but for what stands still in them: the caches, and how they moved.
 pub fn confirm(
     suspects: &Suspects,
     seen: &mut Snapshot,
     kernel: &Kernel<'_>,
     cancel: &Cancel,
-) -> HashMap<u16, Turnover> {
+) -> HashMap<u16, CacheTurnover> {
     let mut alive = suspects.confirm(&mut seen.heap, kernel.memory);
-    alive.retain(|_, turnover| turnover.is_alive());
-    let mut moved = Vec::new();
-    for (slab, place) in (0..).zip(&seen.heap.slabs) {
-        if alive.contains_key(&place.cache) {
-            seen.heap.for_each_white(slab, |index| moved.push(Object { slab, index }));
-        }
-    }
-    seen.go_on(kernel, &moved, cancel);
+    alive.retain(|_, turnover| turnover.all.is_alive());
+    let moving = in_use(&seen.heap, kernel.memory, &alive);
+    seen.go_on(kernel, &moving, cancel);
     alive
 }
 

@@ -15,7 +15,7 @@ use sysak_kernel::Kernel;
 use sysak_report as report;
 use sysak_report::Stage;
 use sysak_snapshot::to_report::{
-    books, cache_totals, census, rounded, seconds, skipped, strings, tool,
+    books, cache_totals, census, dump_pages, rounded, seconds, skipped, strings, tool,
 };
 
 use crate::diagnose::Diagnosis;
@@ -180,7 +180,7 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
             .observed
             .alive
             .get(&case.cache)
-            .map(|turnover| turnover.freed + turnover.changed),
+            .map(|turnover| turnover.all.moved()),
         hidden_references: explained
             .hidden
             .as_ref()
@@ -252,6 +252,7 @@ fn coverage(diagnosis: &Diagnosis<'_>) -> report::Coverage {
             .then(|| diagnosis.observed.tallies.iter().map(|tally| tally.unreachable).sum()),
         bytes_scanned: seen.bytes_scanned,
         skipped: skipped(seen).into_iter().chain(unexplained(diagnosis)).collect(),
+        pages: walked.then(|| dump_pages(&diagnosis.observed.snapshot.census)).flatten(),
         books: if walked { books(seen) } else { Vec::new() },
     }
 }

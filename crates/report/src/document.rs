@@ -18,6 +18,7 @@ mod memgraph;
 mod memleak;
 mod watch;
 
+pub(crate) use foot::hole_owners;
 pub(crate) use inspect::document as inspection;
 pub(crate) use memgraph::{document as memgraph, owner as page_owner};
 pub(crate) use memleak::document as memleak;

@@ -13,6 +13,7 @@ use crate::lang::Lang;
 mod census;
 mod counted;
 mod crash_dump;
+mod dump_pages;
 mod finding;
 mod function;
 mod holders;
@@ -27,8 +28,9 @@ mod trace;
 pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
 pub use counted::{Counted, CountedKind, ReferenceTaker};
 pub use crash_dump::{
-    CrashDump, DumpCommand, DumpFile, DumpPages, DumpPart, LogLine, PackedPages, Packing,
+    CrashDump, DumpCommand, DumpFile, DumpFormat, DumpPart, LogLine, PackedPages, Packing,
 };
+pub use dump_pages::{DumpPages, Hole, HoleOwner};
 pub use finding::{
     Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, HiddenReference,
     HiddenShape, Holder, HolderKind, ObjectType, TypeReason, TypeReasonKind,
@@ -151,6 +153,9 @@ pub struct Target {
     pub hostname: Option<String>,
     /// Seconds since its boot, where known.
     pub uptime_s: Option<u64>,
+    /// Whether its memory was copied while it ran, once: what moved meanwhile may look lost.
+    #[serde(default)]
+    pub torn: bool,
 }
 
 /// Running or dumped.
@@ -177,6 +182,10 @@ pub enum Reader {
     Elf,
     /// A vmcore in makedumpfile's own format.
     Kdump,
+    /// A raw image of memory.
+    Raw,
+    /// The memory of a virtual machine of VMware's.
+    Vmware,
 }
 
 /// The answer.
@@ -262,6 +271,9 @@ pub struct Coverage {
     pub bytes_scanned: u64,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// What a crash dump has of RAM; `None` for a running machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<DumpPages>,
     /// How much of each kind of memory could be judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub books: Vec<Book>,
@@ -328,6 +340,8 @@ pub struct CacheTotals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Unpacking a dump that is packed as a whole.
+    Unpack,
     /// Opening the target, its types and its symbols.
     Open,
     /// Every page of RAM into one owner.

@@ -6,6 +6,7 @@ use crate::{Lang, Stage};
 /// What a step does.
 pub fn stage_name(lang: Lang, stage: Stage) -> String {
     match stage {
+        Stage::Unpack => say::stage_unpack(lang),
         Stage::Open => say::stage_open(lang),
         Stage::Census => say::stage_census(lang),
         Stage::Walk => say::stage_walk(lang),

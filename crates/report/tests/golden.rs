@@ -66,6 +66,13 @@ fn a_leak_found_by_looking() {
 }
 
 #[test]
+fn a_dump_that_a_filter_took_pages_from() {
+    check_texts("filtered", &made::filtered());
+    check_texts("holes", &made::holes());
+    check_json("holes.en.json", made::holes(), Lang::En);
+}
+
+#[test]
 fn a_leak_seen_being_allocated() {
     check_texts("traced", &made::traced());
     check_json("traced.en.json", made::traced(), Lang::En);

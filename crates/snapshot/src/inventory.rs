@@ -137,7 +137,8 @@ fn walk_slabs(
     }
     let pages = census.pages(Owner::Slab);
     let progress = InStage(stages, Stage::Walk);
-    let slabs = slub::walk(kernel, &census.slabs, pages, coverage, &progress, cancel)?;
+    let has_holes = census.holes() > 0;
+    let slabs = slub::walk(kernel, &census.slabs, pages, has_holes, coverage, &progress, cancel)?;
     for (first, pages) in &slabs.roots {
         for page in first.0..first.0 + pages {
             census.roots.insert(Pfn(page));

@@ -81,7 +81,8 @@ impl Snapshot {
         };
         times.reach = start.elapsed();
         coverage.bytes_scanned = marked.bytes_scanned;
-        if marked.unreadable > 0 {
+        // What a dump has not is told by the owners of its holes.
+        if marked.unreadable > 0 && census.holes() == 0 {
             coverage.skip(Omitted::Memory(marked.unreadable), Reason::Unreadable);
         }
         let interrupted = inventory.interrupted.or(marked.interrupted.then_some(Stage::Reach));

@@ -4,7 +4,7 @@ mod skipped;
 
 use std::time::Duration;
 
-use sysak_base::PAGE_SIZE;
+use sysak_base::{PAGE_SIZE, PageCounts, PageState};
 use sysak_heap::{Class, Heap, Tally};
 use sysak_kernel::page::{Census, Owner, Part};
 use sysak_kernel::{Book, Books, Coverage};
@@ -87,6 +87,51 @@ pub fn census(census: &Census, slab: SlabPages) -> report::Census {
             page_alloc_bytes: Some((taken - untyped) * PAGE_SIZE),
         },
         page_alloc_owners: owners,
+    }
+}
+
+/// What a crash dump has of RAM; `None` for a running machine.
+pub fn dump_pages(census: &Census) -> Option<report::DumpPages> {
+    let dumped = census.dumped.as_ref()?;
+    let owners = [
+        (Owner::Slab, report::HoleOwner::Slab),
+        (Owner::Vmalloc, report::HoleOwner::Vmalloc),
+        (Owner::PerCpu, report::HoleOwner::Percpu),
+        (Owner::PageTable, report::HoleOwner::PageTable),
+        (Owner::Stack, report::HoleOwner::KernelStack),
+        (Owner::Image, report::HoleOwner::Image),
+        (Owner::Memmap, report::HoleOwner::Vmemmap),
+        (Owner::Reserved, report::HoleOwner::Reserved),
+        (Owner::Kernel, report::HoleOwner::PageAlloc),
+        (Owner::LargeKmalloc, report::HoleOwner::PageAlloc),
+    ];
+    let mut holes: Vec<report::Hole> = Vec::new();
+    for (owner, named) in owners {
+        let bytes = dumped.holes_of(owner) * PAGE_SIZE;
+        match holes.last_mut().filter(|hole| hole.owner == named) {
+            Some(hole) => hole.bytes += bytes,
+            None => holes.push(report::Hole { owner: named, bytes }),
+        }
+    }
+    holes.retain(|hole| hole.bytes > 0);
+    holes.sort_by_key(|hole| std::cmp::Reverse(hole.bytes));
+    Some(report::DumpPages {
+        holes_bytes: dumped.holes() * PAGE_SIZE,
+        holes,
+        ..dump_states(dumped.pages())
+    })
+}
+
+/// What a crash dump has of some pages, whosever they are.
+pub fn dump_states(pages: &PageCounts) -> report::DumpPages {
+    let bytes = |state| pages.of(state) * PAGE_SIZE;
+    report::DumpPages {
+        present_bytes: bytes(PageState::Present),
+        zero_bytes: bytes(PageState::Zero),
+        excluded_bytes: bytes(PageState::Excluded),
+        absent_bytes: bytes(PageState::Absent),
+        lost_bytes: bytes(PageState::Lost),
+        ..report::DumpPages::default()
     }
 }
 

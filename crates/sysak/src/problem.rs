@@ -87,6 +87,21 @@ fn open(error: &OpenError, lang: Lang) -> String {
         OpenError::NotACore { path, why } => {
             say::file_and_why(lang, &shown(path), &core(why, lang))
         }
+        OpenError::NotOneDump { path, other } => {
+            say::not_one_dump(lang, &shown(other), &shown(path))
+        }
+        OpenError::SamePart { path, other } => say::same_part(lang, &shown(other), &shown(path)),
+        OpenError::MissingPart { path, first, last } => {
+            say::missing_part(lang, &shown(path), &format!("{first:#x}"), &format!("{last:#x}"))
+        }
+        OpenError::NoRoom { path, folder, needed, free } => {
+            let numbers = [needed, free].map(u64::to_string);
+            say::no_room(lang, &shown(path), &shown(folder), &numbers[0], &numbers[1])
+        }
+        OpenError::NoScratch { path, folder, why } => {
+            say::no_scratch(lang, &shown(path), &shown(folder), &why.to_string())
+        }
+        OpenError::NoMatch { pattern } => say::no_match(lang, &shown(pattern)),
         OpenError::Cancelled => say::stopped_opening(lang),
         OpenError::Empty { path } => say::file_empty(lang, &shown(path)),
         OpenError::Truncated { path, missing } => {
@@ -118,9 +133,8 @@ fn kind(what: &str, lang: Lang) -> String {
 fn core(error: &ElfError, lang: Lang) -> String {
     match error {
         ElfError::NotElf => say::not_elf(lang),
-        ElfError::Flattened => say::flattened(lang),
+        ElfError::Foreign(what) => say::foreign(lang, what),
         ElfError::Packed(with) => say::packed(lang, with),
-        ElfError::SplitDump => say::split_dump(lang),
         ElfError::NotACore => say::no_core(lang),
         ElfError::WrongArchitecture(machine) => say::other_machine(lang, machine),
         ElfError::Damaged(what) => say::damaged_core(lang, what),

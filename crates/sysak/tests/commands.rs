@@ -257,6 +257,16 @@ fn a_file_that_is_no_dump_is_refused() {
 }
 
 #[test]
+fn a_dump_is_read_by_no_live_reader_and_lists_have_lines() {
+    let status = |words: &[&str]| over_dump(words).output().unwrap().status.code();
+    assert_eq!(status(&["memleak", "--reader", "kcore"]), Some(REFUSED));
+    for bad in ["0", "1001", "-3", "many"] {
+        assert_eq!(status(&["memgraph", "--top", bad]), Some(REFUSED), "{bad}");
+    }
+    assert_eq!(status(&["memgraph", "--top", "20"]), Some(0));
+}
+
+#[test]
 fn a_cache_that_is_not_there_is_refused() {
     for words in [&["memleak", "-n", "no-such-cache"][..], &["inspect", "cache", "no-such-cache"]] {
         let line = refused(over_dump(words));

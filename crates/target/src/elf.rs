@@ -7,11 +7,13 @@
 
 use object::elf::{
     EM_386, EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64, ET_CORE,
-    FileHeader64, NT_PRSTATUS, PT_LOAD,
+    FileHeader64, NT_AUXV, NT_PRSTATUS, PT_LOAD,
 };
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
 use object::{Endianness, FileKind};
 use sysak_arch::x86_64::of_prstatus;
+
+use crate::foreign;
 
 /// A run of memory in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,35 +41,35 @@ pub struct Core {
     pub registers: Vec<u64>,
     /// How many CPUs' registers these are.
     pub cpus: u32,
+    /// Whether it is the core dump of a program.
+    pub is_of_program: bool,
 }
 
 /// Why bytes are not a core file that can be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
     /// No ELF at all.
-    #[error("is no crash dump of a kind that is known: give a vmcore of kdump, virsh dump or QEMU")]
+    #[error(
+        "is no crash dump of a kind that is known: give a vmcore of kdump, virsh dump or QEMU; a raw image of memory \
+         needs --ram-map"
+    )]
     NotElf,
-    /// An ELF dump that was sent through a pipe: its pieces are out of order.
+    /// A packed file with something else inside.
     #[error(
-        "is an ELF dump in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first"
+        "is packed ({0}), and no crash dump is inside: give a packed vmcore, or unpack it and see what it is"
     )]
-    Flattened,
-    /// A file inside of another one.
-    #[error("is packed: unpack it with `{0}` first")]
     Packed(&'static str),
-    /// One of several files.
-    #[error(
-        "is one part of a split dump: join all with `makedumpfile --reassemble PART… NEW` first"
-    )]
-    SplitDump,
+    /// A file of another kind that is known.
+    #[error("is {0}: give a vmcore of kdump, virsh dump --memory-only or QEMU's dump-guest-memory")]
+    Foreign(&'static str),
     /// An ELF file of another kind.
-    #[error("is an ELF file, but no core dump")]
+    #[error("is an ELF file, but no core dump (a vmlinux, or a program?): give the vmcore")]
     NotACore,
     /// A dump of another architecture.
-    #[error("is of {0}; only x86-64 is supported")]
+    #[error("is of {0}; only x86-64 is supported: diagnose it with `crash` or `drgn`")]
     WrongArchitecture(String),
     /// Headers that make no sense, or are cut off.
-    #[error("is damaged or cut off: {0}")]
+    #[error("is damaged or cut off: {0}; copy it again, or dump again")]
     Damaged(String),
 }
 
@@ -83,7 +85,7 @@ pub fn parse(data: &[u8]) -> Result<Core, ElfError> {
         Ok(FileKind::Elf32) => {
             return Err(ElfError::WrongArchitecture("a 32-bit machine".to_owned()));
         }
-        _ => return Err(unpacker(data).map_or(ElfError::NotElf, ElfError::Packed)),
+        _ => return Err(foreign::name(data).map_or(ElfError::NotElf, ElfError::Foreign)),
     }
     let damaged = |error: object::read::Error| ElfError::Damaged(error.to_string());
     let header = FileHeader64::<Endianness>::parse(data).map_err(damaged)?;
@@ -112,19 +114,10 @@ pub fn parse(data: &[u8]) -> Result<Core, ElfError> {
             read_notes(segment, endian, data, &mut core);
         }
     }
-    Ok(core)
-}
-
-/// What unpacks a file, by how it begins.
-fn unpacker(data: &[u8]) -> Option<&'static str> {
-    const PACKED: [(&[u8], &str); 5] = [
-        (b"\x1f\x8b", "gunzip"),
-        (b"\xfd7zXZ\0", "unxz"),
-        (b"\x28\xb5\x2f\xfd", "unzstd"),
-        (b"\x04\x22\x4d\x18", "unlz4"),
-        (b"BZh", "bunzip2"),
-    ];
-    PACKED.iter().find(|(start, _)| data.starts_with(start)).map(|(_, with)| *with)
+    match core.is_of_program {
+        true => Err(ElfError::Foreign("the core dump of a program, not of the kernel")),
+        false => Ok(core),
+    }
 }
 
 fn read_notes(
@@ -153,6 +146,8 @@ fn add_notes(
     while let Ok(Some(note)) = notes.next() {
         match (note.name(), note.n_type(endian)) {
             (b"VMCOREINFO", _) => core.vmcoreinfo = Some(note.desc().to_vec()),
+            // The kernel writes it into the core dump of a program only.
+            (b"CORE", NT_AUXV) => core.is_of_program = true,
             (b"CORE", NT_PRSTATUS) => {
                 core.registers.extend(of_prstatus(note.desc()));
                 core.cpus += 1;
@@ -193,10 +188,13 @@ mod tests {
     #[test]
     fn other_machines_and_other_files_are_named() {
         let arm = parse(&header(183, 4)).unwrap_err().to_string();
-        assert_eq!(arm, "is of AArch64 (arm64); only x86-64 is supported");
+        assert_eq!(
+            arm,
+            "is of AArch64 (arm64); only x86-64 is supported: diagnose it with `crash` or `drgn`"
+        );
         assert_eq!(parse(&header(62, 2)).unwrap_err(), ElfError::NotACore);
-        assert_eq!(parse(b"hello, world, and more of it").unwrap_err(), ElfError::NotElf);
-        assert_eq!(parse(b"\x1f\x8b\x08 and more of it").unwrap_err(), ElfError::Packed("gunzip"));
+        assert_eq!(parse(b"\x01\x02\x03 and more of it").unwrap_err(), ElfError::NotElf);
+        assert_eq!(parse(b"hello, world, and more").unwrap_err(), ElfError::Foreign("a text"));
     }
 
     #[test]

@@ -69,6 +69,68 @@ pub enum OpenError {
         /// Why not.
         why: ElfError,
     },
+    /// Two files that do not belong together.
+    #[error(
+        "{} and {} are no parts of one dump: give one file, or every part of one split dump", other.display(), path.display()
+    )]
+    NotOneDump {
+        /// Which file.
+        path: PathBuf,
+        /// The file before it.
+        other: PathBuf,
+    },
+    /// A part of a split dump that was given twice.
+    #[error("{} and {} are the same part of a split dump: give each part once", other.display(), path.display())]
+    SamePart {
+        /// Which file.
+        path: PathBuf,
+        /// The file that has the same pages.
+        other: PathBuf,
+    },
+    /// A part of a split dump that was not given.
+    #[error(
+        "{} is one part of a split dump, and the part with pages {first:#x} to {last:#x} is missing: give every part \
+         (--vmcore PART --vmcore PART …, or a quoted pattern)", path.display()
+    )]
+    MissingPart {
+        /// A part that is there.
+        path: PathBuf,
+        /// The first page that no file has.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
+    /// A packed file that is larger than the free space once it is unpacked.
+    #[error(
+        "{} is packed, and unpacking it takes at least {needed} bytes in {}, where {free} are free: make room, or set \
+         TMPDIR to a folder that has it", path.display(), folder.display()
+    )]
+    NoRoom {
+        /// The packed file.
+        path: PathBuf,
+        /// Where it was to be unpacked.
+        folder: PathBuf,
+        /// What that takes, and what is left to others.
+        needed: u64,
+        /// What there is.
+        free: u64,
+    },
+    /// A folder in which nothing can be unpacked.
+    #[error("cannot unpack {} to {}: {why}; set TMPDIR to a folder that can be written", path.display(), folder.display())]
+    NoScratch {
+        /// The packed file.
+        path: PathBuf,
+        /// Where it was to be unpacked.
+        folder: PathBuf,
+        /// Why not.
+        why: std::io::Error,
+    },
+    /// A pattern that no file matches.
+    #[error("no file matches {}", pattern.display())]
+    NoMatch {
+        /// The pattern.
+        pattern: PathBuf,
+    },
     /// Ended by the user.
     #[error("stopped before any memory was looked at: nothing is known yet")]
     Cancelled,
@@ -78,8 +140,11 @@ pub enum OpenError {
         /// Which file.
         path: PathBuf,
     },
-    /// Cut off, usually because the disk was full.
-    #[error("{} is cut off: {missing} bytes are missing at its end; copy it again", path.display())]
+    /// Cut off, usually because the disk was full, so that the kernel is not to be found in it.
+    #[error(
+        "{} is cut off: {missing} bytes of its memory are missing, and without them nothing can be told; copy it again, \
+         or dump again", path.display()
+    )]
     Truncated {
         /// Which file.
         path: PathBuf,

@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code)] // Maps files, and answers the signal of one that is cut off.
 
+mod patterns;
+
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::Deref;
@@ -18,6 +20,8 @@ use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::OpenError;
 
+pub(crate) use patterns::expand;
+
 /// No list of kernel symbols is larger: a kernel with all of its modules has 300,000, 20 MiB.
 const MOST_SYMBOL_BYTES: u64 = 256 << 20;
 /// No kernel's own BTF is larger; a file that cannot be mapped is read up to here.
@@ -25,11 +29,10 @@ const MOST_BTF_BYTES: u64 = 256 << 20;
 
 /// A BTF file, or an ELF file with a `.BTF` section, of which nothing else is read.
 pub(crate) fn types(path: &Path) -> Result<TypeInfo, OpenError> {
-    let file = open(path)?;
-    match map_file(path, &file) {
+    match map_file(path, open(path)?) {
         Ok(bytes) => parse_types(path, &bytes),
         // Files below /sys cannot be mapped before Linux 6.16.
-        Err(_) => parse_types(path, &read(path, &file, MOST_BTF_BYTES)?),
+        Err(_) => parse_types(path, &read(path, &open(path)?, MOST_BTF_BYTES)?),
     }
 }
 
@@ -56,7 +59,23 @@ pub(crate) fn symbols(path: &Path) -> Result<Kallsyms, OpenError> {
 /// followed a system call.
 pub(crate) struct Mapped {
     bytes: Mmap,
+    file: File,
     on_cut: SigId,
+}
+
+impl Mapped {
+    /// Puts other words at some places; the file stays as it is.
+    pub(crate) fn replace(&mut self, words: &[(usize, u64)]) -> std::io::Result<()> {
+        // SAFETY: as in `map_file`; what is written goes to pages of our own.
+        let mut own = unsafe { MmapOptions::new().map_copy(&self.file) }?;
+        for (at, word) in words {
+            if let Some(place) = own.get_mut(*at..at.saturating_add(8)) {
+                place.copy_from_slice(&word.to_le_bytes());
+            }
+        }
+        self.bytes = own.make_read_only()?;
+        Ok(())
+    }
 }
 
 impl Deref for Mapped {
@@ -76,26 +95,11 @@ impl Drop for Mapped {
 /// Could not tell.
 const UNDETERMINED: i32 = 2;
 
-/// Maps a file that is not empty.
-pub(crate) fn map(path: &Path) -> Result<Mapped, OpenError> {
+/// Maps a file that is not empty, one of those of a dump. Which of them was cut off is not known later: their `names`
+/// are told together.
+pub(crate) fn map(path: &Path, names: &Path) -> Result<Mapped, OpenError> {
     let file = open_filled(path)?;
-    map_file(path, &file).map_err(|why| OpenError::File { path: path.to_owned(), why })
-}
-
-/// Maps a file as it would be with other words at some places; the file stays as it is.
-pub(crate) fn map_replaced(path: &Path, words: &[(usize, u64)]) -> Result<Mapped, OpenError> {
-    let file = open_filled(path)?;
-    let failed = |why| OpenError::File { path: path.to_owned(), why };
-    let mut mapped = map_file(path, &file).map_err(failed)?;
-    // SAFETY: as in `map_file`; what is written goes to pages of our own.
-    let mut own = unsafe { MmapOptions::new().map_copy(&file) }.map_err(failed)?;
-    for (at, word) in words {
-        if let Some(place) = own.get_mut(*at..at.saturating_add(8)) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-    }
-    mapped.bytes = own.make_read_only().map_err(failed)?;
-    Ok(mapped)
+    map_file(names, file).map_err(|why| OpenError::File { path: path.to_owned(), why })
 }
 
 fn open_filled(path: &Path) -> Result<File, OpenError> {
@@ -107,7 +111,8 @@ fn open_filled(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn map_file(path: &Path, file: &File) -> std::io::Result<Mapped> {
+/// Maps a file; `path` is told if it is cut off later.
+pub(crate) fn map_file(path: &Path, file: File) -> std::io::Result<Mapped> {
     let message = format!("sysak: {}\n", OpenError::CutWhileRead { path: path.to_owned() });
     let tell = move || {
         // Nobody is left to hear of a failure.
@@ -117,8 +122,8 @@ fn map_file(path: &Path, file: &File) -> std::io::Result<Mapped> {
     // SAFETY: the action makes two system calls, write and exit: both may be made in a signal's handler.
     let on_cut = unsafe { signal_hook::low_level::register(SIGBUS, tell) }?;
     // SAFETY: the mapping is read-only and private; what a file that is cut off does is told above.
-    match unsafe { Mmap::map(file) } {
-        Ok(bytes) => Ok(Mapped { bytes, on_cut }),
+    match unsafe { Mmap::map(&file) } {
+        Ok(bytes) => Ok(Mapped { bytes, file, on_cut }),
         Err(error) => {
             signal_hook::low_level::unregister(on_cut);
             Err(error)

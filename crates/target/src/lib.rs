@@ -12,27 +12,30 @@ mod dump_file;
 pub mod elf;
 mod error;
 mod files;
+mod foreign;
 mod kcore;
 mod live;
 mod memory;
 mod page_table;
 mod physical;
 mod pulse;
+mod unpack;
 mod vmcore;
 mod wipe;
 
 use std::path::{Path, PathBuf};
 
-use sysak_base::{Anchors, Cancel};
+use sysak_base::{Anchors, Cancel, Progress, Quiet};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 pub use sysak_arch::x86_64::NAME as ARCH;
 
-pub use dump_file::{DumpFile, FileFacts, FileFormat, Packing, PageCounts, Uname, open_dump_file};
+pub use dump_file::{DiskFiles, DumpFile, FileFacts, FileFormat, Packing, Uname, open_dump_file};
 pub use error::OpenError;
 pub use memory::TargetMemory;
-pub use physical::{Replaced, count_kdump_pages};
+pub use physical::{Changes, RamMap, Replaced, count_pages};
 pub use pulse::Pulse;
+use unpack::Opening;
 pub use wipe::Wiping;
 
 /// A kernel whose memory can be read.
@@ -62,6 +65,8 @@ pub struct Identity {
     pub arch: String,
     /// `uname -n`
     pub hostname: Option<String>,
+    /// Whether it was copied while its kernel ran: what moved meanwhile is torn.
+    pub torn: bool,
     /// Seconds since it booted.
     pub uptime_s: Option<u64>,
 }
@@ -77,12 +82,17 @@ pub enum Reader {
     Elf,
     /// A file in makedumpfile's own format, flattened or not.
     Kdump,
+    /// A raw image of memory: LiME, AVML, or one with a map.
+    Raw,
+    /// The memory of a virtual machine of VMware's.
+    Vmware,
 }
 
 /// Which reader is wanted for a live kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
     /// `/proc/kcore`, and BPF where that cannot be.
+    #[default]
     Auto,
     /// `/proc/kcore` or nothing.
     Kcore,
@@ -91,12 +101,16 @@ pub enum Choice {
 }
 
 /// What to open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// How to read the running kernel.
     pub reader: Choice,
-    /// A crash dump to read instead.
-    pub vmcore: Option<PathBuf>,
+    /// A crash dump to read instead: one file, or the parts of one dump; names, or patterns.
+    pub vmcore: Vec<PathBuf>,
+    /// Where the bytes of a raw image belong.
+    pub ram_map: Option<RamMap>,
+    /// The folder where a packed dump is unpacked.
+    pub scratch: Option<PathBuf>,
     /// Types from a file.
     pub btf: Option<PathBuf>,
     /// Symbols from a file.
@@ -104,18 +118,27 @@ pub struct Options {
 }
 
 /// Opens a crash dump, or the running kernel.
-pub fn open(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
-    let target = match &options.vmcore {
-        Some(path) => vmcore::open(path, options, &[])?,
-        None => open_live(options, cancel)?,
+///
+/// Unpacking a packed one takes a while, and its progress is told.
+pub fn open(
+    options: &Options,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<Target, OpenError> {
+    let opening = Opening::new(options, cancel, progress);
+    let target = match options.vmcore.is_empty() {
+        true => open_live(options, cancel)?,
+        false => vmcore::open(options, &opening, Changes::default())?,
     };
     Ok(complete(target))
 }
 
-/// Opens a crash dump as it would be with some of its words replaced; the file stays as it is.
-pub fn open_replaced(path: &Path, replaced: &[Replaced]) -> Result<Target, OpenError> {
-    let options = Options { reader: Choice::Auto, vmcore: None, btf: None, kallsyms: None };
-    Ok(complete(vmcore::open(path, &options, replaced)?))
+/// Opens a crash dump as it would be with some changes; the file stays as it is.
+pub fn open_changed(path: &Path, changes: Changes<'_>) -> Result<Target, OpenError> {
+    let options = Options { vmcore: vec![path.to_owned()], ..Options::default() };
+    let cancel = Cancel::default();
+    let opening = Opening::new(&options, &cancel, &Quiet);
+    Ok(complete(vmcore::open(&options, &opening, changes)?))
 }
 
 fn complete(mut target: Target) -> Target {

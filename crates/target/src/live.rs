@@ -142,6 +142,7 @@ pub fn identity(reader: Reader) -> Identity {
         kernel_release: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
         arch: x86_64::NAME.to_owned(),
         hostname: line("/proc/sys/kernel/hostname"),
+        torn: false,
         uptime_s: uptime,
     }
 }

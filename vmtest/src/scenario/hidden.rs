@@ -32,8 +32,14 @@ const HOLDING: [Held; 5] = [
 ];
 const LOSING: &str = "stale";
 
+/// A module that replaces objects which nothing shows to be held, and their cache.
+const TURNING: (&str, &str) = ("beside", "kmalloc-256");
+/// What it loses in the same cache.
+const BESIDE: u64 = 1500;
+
 pub fn run(stage: &mut Stage) -> Result<()> {
     network(stage)?;
+    turning(stage)?;
     let mut truths = Vec::new();
     for held in &HOLDING {
         truths.push(stage.guest.load(held.module)?);
@@ -66,6 +72,33 @@ fn network(stage: &mut Stage) -> Result<()> {
     let wanted = format!("packets by {} drivers", NETWORK_DEVICES.len());
     stage.check("hidden: network", "its devices receive", &wanted, &got.join(", "), ok);
     Ok(())
+}
+
+/// Objects that come and go are in use, whatever holds them. Whether old ones beside them are lost, nobody can tell.
+fn turning(stage: &mut Stage) -> Result<()> {
+    let (module, cache) = TURNING;
+    let moved = |report: &Report| report.finding(cache).and_then(|found| found.moved_suspects);
+    stage.guest.load(module)?;
+    rest(stage)?;
+    if let Some((code, report)) = stage.look("hidden: turning", "")? {
+        stage.expect_no_leak("hidden: turning", code, &report);
+        let got = moved(&report).unwrap_or(0);
+        stage.check("hidden: turning", "objects moved", "64 or more", &got.to_string(), got >= 64);
+    }
+    stage.guest.remove(module)?;
+    let lost = stage.guest.load_with(module, &format!("lost={BESIDE}"))?;
+    rest(stage)?;
+    let scenario = "hidden: beside";
+    if let Some((code, report)) = stage.look(scenario, "")? {
+        let got = format!("{} (exit {code})", report.verdict);
+        let ok = code == 2 && report.verdict == "undetermined";
+        stage.check(scenario, "verdict", "undetermined (exit 2)", &got, ok);
+        let still = report.unreachable(cache);
+        let ok = moved(&report) > Some(0) && lost.nearly_all(still) && still <= BESIDE + 20;
+        let got = format!("{still}, {} moved", moved(&report).unwrap_or(0));
+        stage.check(scenario, "objects that stood still", &BESIDE.to_string(), &got, ok);
+    }
+    stage.guest.remove(module)
 }
 
 /// Other tasks write over what is left of the loading one.

@@ -9,7 +9,7 @@ use super::{Census, Owner, Part};
 use crate::shape::{PageKind, UserPageShape};
 use crate::{FreePages, Kernel};
 
-/// Pages whose `struct page`s are read at once.
+/// Pages whose `struct page`s are read at once, at most.
 const WINDOW_PAGES: u64 = 4096;
 
 /// A census in progress.
@@ -20,26 +20,52 @@ pub(super) struct Classifier<'a, 'k> {
     pub(super) files: HashMap<u64, bool>,
     pub(super) census: Census,
     pub(super) unreadable: u64,
+    /// Pages whose `struct page`s are read at once: fewer after some that could not be read.
+    window_pages: u64,
 }
 
-impl Classifier<'_, '_> {
-    /// Classifies one window of pages; returns where the next one starts.
-    pub(super) fn window(&mut self, start: Pfn, end: Pfn) -> Pfn {
-        let stop = Pfn(end.0.min(start.0 + WINDOW_PAGES));
-        self.readable(start, stop, end)
+impl<'a, 'k> Classifier<'a, 'k> {
+    /// A census in which no page has an owner yet.
+    pub(super) fn new(
+        kernel: &'a Kernel<'k>,
+        free: &'a FreePages,
+        census: Census,
+    ) -> Classifier<'a, 'k> {
+        let own = kernel.own_pages.iter().copied().collect();
+        let files = HashMap::new();
+        Classifier { kernel, free, own, files, census, unreadable: 0, window_pages: WINDOW_PAGES }
     }
 
-    fn readable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Pfn {
+    /// Classifies one window of pages; returns where the next one starts. A window that cannot be read whole is read in
+    /// ever smaller ones.
+    pub(super) fn window(&mut self, start: Pfn, end: Pfn) -> Pfn {
+        let stop = Pfn(end.0.min(start.0 + self.window_pages));
+        match self.readable(start, stop, end) {
+            Some(next) => {
+                self.window_pages = (2 * self.window_pages).min(WINDOW_PAGES);
+                next
+            }
+            None if self.window_pages > 1 => {
+                self.window_pages /= 2;
+                start
+            }
+            None => {
+                self.unreadable += 1;
+                self.census.assign_unknown(start);
+                stop
+            }
+        }
+    }
+
+    /// Classifies pages whose `struct page`s can be read; returns where the last block of them ends.
+    fn readable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Option<Pfn> {
         let size = self.kernel.shape.page.size;
         // One more, for the second page of a block that begins with the last.
         let pages = (stop.0 - start.0 + 1).min(end.0 - start.0);
         let mut scratch = Vec::new();
         let bytes = (pages * size) as usize;
-        let Ok(bytes) =
-            self.kernel.memory.view(self.kernel.struct_page(start), bytes, &mut scratch)
-        else {
-            return self.unreadable(start, stop, end);
-        };
+        let at = self.kernel.struct_page(start);
+        let bytes = self.kernel.memory.view(at, bytes, &mut scratch).ok()?;
         let mut pfn = start;
         while pfn < stop {
             let at = ((pfn.0 - start.0) * size) as usize;
@@ -55,7 +81,7 @@ impl Classifier<'_, '_> {
             }
             pfn = Pfn(pfn.0 + pages);
         }
-        pfn
+        Some(pfn)
     }
 
     /// How many of a block's pages look like its pages. What a block's first `struct page` says of its length, those
@@ -92,16 +118,6 @@ impl Classifier<'_, '_> {
         if !self.kernel.memory.is_live() {
             self.census.doubtful_pages += pages;
         }
-    }
-
-    /// A window that cannot be read whole is read page by page.
-    fn unreadable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Pfn {
-        if stop.0 - start.0 > 1 {
-            return self.readable(start, Pfn(start.0 + (stop.0 - start.0) / 2), end);
-        }
-        self.unreadable += 1;
-        self.census.assign(start, 1, Owner::Untouchable);
-        stop
     }
 
     /// The owner of the block that begins at `pfn`, and the number of its pages.

@@ -4,8 +4,6 @@
 //!
 //! **Invariant:** the owner is the one that [`Census::take`] would find.
 
-use std::collections::HashMap;
-
 use sysak_base::Pfn;
 use sysak_base::numbers::{half, word};
 
@@ -32,14 +30,8 @@ fn owner(kernel: &Kernel<'_>, pfn: Pfn) -> Owner {
     if is_in_free_block(kernel, pfn) {
         return Owner::Free;
     }
-    let mut classifier = Classifier {
-        kernel,
-        free: &FreePages::find_one(kernel, first),
-        own: kernel.own_pages.iter().copied().collect(),
-        files: HashMap::new(),
-        census: Census::none(0),
-        unreadable: 0,
-    };
+    let free = FreePages::find_one(kernel, first);
+    let mut classifier = Classifier::new(kernel, &free, Census::none(0));
     classifier.classify(first, &raw).0
 }
 

@@ -41,9 +41,8 @@ pub use module::{
 };
 pub use open::{OpenShape, PipeShape, SocketShape};
 pub use owner::{
-    ENTRY_CACHE, FILE_CACHE, KEY_CACHE, KeyShape, LinkPlaces, MOUNT_CACHE, OwnerShape, PINNING,
-    SOCKET_BUFFER_CACHE, find_keyring_type, find_systems, finding_cache, holding_caches,
-    is_inode_cache, is_parked,
+    ENTRY_CACHE, FILE_CACHE, KEY_CACHE, KeyShape, MOUNT_CACHE, ObjectRules, OwnerShape, PINNING,
+    SOCKET_BUFFER_CACHE, Witness, find_keyring_type, find_systems, is_inode_cache, is_parked,
 };
 pub use page::{
     FreeBlockShape, HeadPlace, HugetlbDtor, OrderPlace, PageFlags, PageKind, PageShape, PageTypes,

@@ -32,13 +32,11 @@ pub struct OwnerShape {
     pub entry_system: u64,
     /// Keys; `None` where this kernel's types do not describe them.
     pub key: Option<KeyShape>,
-    /// Links into tables that all share, by cache.
-    pub index_links: Vec<LinkPlaces>,
-    /// The same of inodes of any file system, as offsets from the word that leads to the file system:
-    /// the inode is part of a bigger struct.
+    /// What is known of the objects of some structs.
+    pub objects: Vec<ObjectRules>,
+    /// Links of inodes of any file system into tables that all share, as offsets from the word that leads to the
+    /// file system: the inode is part of a bigger struct.
     pub inode_links: Vec<u64>,
-    /// Words that lead to what is above or beside their object, by cache.
-    pub leading_away: Vec<LinkPlaces>,
 }
 
 /// `struct key`.
@@ -52,29 +50,69 @@ pub struct KeyShape {
     pub name: u64,
 }
 
-/// Where in a cache's objects some members stand: links into shared tables, LRUs and hash chains, by
-/// which the object is found and not kept, or words that lead away from it.
+/// What is known of the objects of one struct: what keeps them, and where their own words lead.
 #[derive(Clone, Debug)]
-pub struct LinkPlaces {
-    /// The cache.
+pub struct ObjectRules {
+    /// Their cache.
     pub cache: &'static str,
-    /// The links.
-    pub places: Vec<FieldPlace>,
+    /// What tells them from the objects of another struct whose cache was merged with theirs.
+    pub witness: Option<Witness>,
+    /// Links into shared tables, LRUs and hash chains, by which they are found and not kept.
+    pub index_links: Vec<FieldPlace>,
+    /// Words that lead to what is above or beside them. They keep that, but nobody would look for the holder there.
+    pub leading_away: Vec<FieldPlace>,
+    /// The caches of what holds them, where almost everything inside them leads back to them.
+    pub held_by: &'static [&'static str],
+    /// The caches of the nodes of a table that finds them by number.
+    pub found_by: &'static [&'static str],
 }
 
-/// A cache, its struct, and some of its members with their bytes.
-type Members = (&'static str, &'static str, &'static [(&'static str, u64)]);
+/// A word of every object of a struct that leads to an object of another cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Its offset.
+    pub at: u64,
+    /// Where it leads.
+    pub cache: &'static str,
+}
 
-/// By cache: its struct, and the members through which shared tables find it.
-const INDEX_LINKS: [Members; 8] = [
-    ("dentry", "dentry", &[("d_hash", 16), ("d_lru", 16), ("d_u.d_alias", 16)]),
-    ("key_jar", "key", &[("serial_node", 24)]),
-    ("mnt_cache", "mount", &[("mnt_hash", 16), ("mnt_instance", 16), ("mnt_share", 16)]),
-    ("file_lock_cache", "file_lock", &[("c.flc_link", 16), ("fl_link", 16)]),
-    (
-        "mnt_cache",
-        "mount",
-        &[
+/// The same by names: members with their bytes.
+struct Known {
+    cache: &'static str,
+    owner: &'static str,
+    witness: Option<(&'static str, &'static str)>,
+    index_links: &'static [(&'static str, u64)],
+    leading_away: &'static [(&'static str, u64)],
+    held_by: &'static [&'static str],
+    found_by: &'static [&'static str],
+}
+
+const NOTHING: Known = Known {
+    cache: "",
+    owner: "",
+    witness: None,
+    index_links: &[],
+    leading_away: &[],
+    held_by: &[],
+    found_by: &[],
+};
+
+const KNOWN: [Known; 10] = [
+    Known {
+        cache: ENTRY_CACHE,
+        owner: "dentry",
+        index_links: &[("d_hash", 16), ("d_lru", 16), ("d_u.d_alias", 16)],
+        ..NOTHING
+    },
+    Known { cache: KEY_CACHE, owner: "key", index_links: &[("serial_node", 24)], ..NOTHING },
+    Known {
+        cache: MOUNT_CACHE,
+        owner: "mount",
+        witness: Some(("mnt.mnt_root", ENTRY_CACHE)),
+        index_links: &[
+            ("mnt_hash", 16),
+            ("mnt_instance", 16),
+            ("mnt_share", 16),
             ("mnt_child", 16),
             ("mnt_mounts", 16),
             ("mnt_mp_list", 16),
@@ -82,35 +120,54 @@ const INDEX_LINKS: [Members; 8] = [
             ("mnt_slave_list", 16),
             ("mnt_umounting", 16),
         ],
-    ),
-    ("posix_timers_cache", "k_itimer", &[("t_hash", 16), ("ignored_list", 16)]),
-    ("net_namespace", "net", &[("list", 16), ("cleanup_list", 8), ("exit_list", 16)]),
-    ("radix_tree_node", "xa_node", &[("private_list", 16)]),
-];
-
-/// By cache: its struct, and the members that lead to what is above it or beside it. They keep that,
-/// but nobody would look for the holder there.
-const LEADING_AWAY: [Members; 2] = [
-    (
-        "mnt_cache",
-        "mount",
-        &[("mnt_parent", 8), ("mnt_master", 8), ("mnt_ns", 8), ("overmount", 8), ("prev_ns", 8)],
-    ),
-    ("kernfs_node_cache", "kernfs_node", &[("parent", 8), ("__parent", 8), ("dir.root", 8)]),
+        leading_away: &[
+            ("mnt_parent", 8),
+            ("mnt_master", 8),
+            ("mnt_ns", 8),
+            ("overmount", 8),
+            ("prev_ns", 8),
+        ],
+        found_by: &["radix_tree_node"],
+        ..NOTHING
+    },
+    Known {
+        cache: "file_lock_cache",
+        owner: "file_lock",
+        index_links: &[("c.flc_link", 16), ("fl_link", 16)],
+        ..NOTHING
+    },
+    Known {
+        cache: "posix_timers_cache",
+        owner: "k_itimer",
+        witness: Some(("it_signal", "signal_cache")),
+        index_links: &[("t_hash", 16), ("ignored_list", 16)],
+        ..NOTHING
+    },
+    Known {
+        cache: "net_namespace",
+        owner: "net",
+        index_links: &[("list", 16), ("cleanup_list", 8), ("exit_list", 16)],
+        held_by: &["nsproxy", "inode_cache"],
+        ..NOTHING
+    },
+    Known {
+        cache: "radix_tree_node",
+        owner: "xa_node",
+        index_links: &[("private_list", 16)],
+        ..NOTHING
+    },
+    Known {
+        cache: "kernfs_node_cache",
+        owner: "kernfs_node",
+        leading_away: &[("parent", 8), ("__parent", 8), ("dir.root", 8)],
+        ..NOTHING
+    },
+    Known { cache: "uts_namespace", held_by: &["nsproxy", "inode_cache"], ..NOTHING },
+    Known { cache: "mm_struct", held_by: &["task_struct"], ..NOTHING },
 ];
 
 /// Members of every file system's inodes through which shared tables and lists find them.
 const INODE_LINKS: [&str; 5] = ["i_hash", "i_lru", "i_sb_list", "i_io_list", "i_wb_list"];
-
-/// By cache of objects that almost everything inside them leads back to: the caches of what holds them.
-const HELD_BY: [(&str, &[&str]); 3] = [
-    ("net_namespace", &["nsproxy", "inode_cache"]),
-    ("uts_namespace", &["nsproxy", "inode_cache"]),
-    ("mm_struct", &["task_struct"]),
-];
-
-/// By cache of objects that a table of numbers finds: the cache of that table's nodes.
-const FOUND_BY: [(&str, &str); 1] = [("mnt_cache", "radix_tree_node")];
 
 /// Per-CPU variables that keep objects for reuse, and words of objects that are gone.
 const PARKED: [&str; 5] = [
@@ -129,13 +186,12 @@ impl OwnerShape {
             inode_link: names.find("inode", "i_sb_list")?,
             entry_system: names.find("dentry", "d_sb")?,
             key: KeyShape::find(names),
-            index_links: INDEX_LINKS.iter().map(|links| LinkPlaces::find(names, links)).collect(),
+            objects: KNOWN.iter().map(|known| ObjectRules::find(names, known)).collect(),
             inode_links: INODE_LINKS
                 .iter()
                 .filter_map(|member| names.find("inode", member))
                 .map(|at| at.wrapping_sub(names.find("inode", "i_sb").unwrap_or(0)))
                 .collect(),
-            leading_away: LEADING_AWAY.iter().map(|one| LinkPlaces::find(names, one)).collect(),
         })
     }
 }
@@ -148,23 +204,23 @@ impl KeyShape {
     }
 }
 
-impl LinkPlaces {
-    fn find(names: Names<'_>, (cache, owner, members): &Members) -> LinkPlaces {
+impl ObjectRules {
+    fn find(names: Names<'_>, known: &Known) -> ObjectRules {
         let place = |(member, bytes): &(&str, u64)| {
-            Some(FieldPlace { at: names.find(owner, member)?, bytes: *bytes })
+            Some(FieldPlace { at: names.find(known.owner, member)?, bytes: *bytes })
         };
-        LinkPlaces { cache, places: members.iter().filter_map(place).collect() }
+        let witness = known.witness.and_then(|(member, cache)| {
+            Some(Witness { at: names.find(known.owner, member)?, cache })
+        });
+        ObjectRules {
+            cache: known.cache,
+            witness,
+            index_links: known.index_links.iter().filter_map(place).collect(),
+            leading_away: known.leading_away.iter().filter_map(place).collect(),
+            held_by: known.held_by,
+            found_by: known.found_by,
+        }
     }
-}
-
-/// The caches whose objects hold objects of this cache, where only these do.
-pub fn holding_caches(cache: &str) -> Option<&'static [&'static str]> {
-    HELD_BY.iter().find(|(held, _)| *held == cache).map(|(_, by)| *by)
-}
-
-/// The cache whose objects find objects of this cache by number, and hold none of them.
-pub fn finding_cache(cache: &str) -> Option<&'static str> {
-    FOUND_BY.iter().find(|(found, _)| *found == cache).map(|(_, by)| *by)
 }
 
 /// Whether a per-CPU variable keeps objects for reuse.

@@ -56,17 +56,17 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Reads the list of caches, from its symbol or from the cache of a slab.
+    /// Reads the list of caches, from its symbol or from the cache of a slab. A dump may have neither.
     pub fn read(
         kernel: &Kernel<'_>,
-        slab: Pfn,
+        slab: Option<Pfn>,
         coverage: &mut Coverage,
     ) -> Result<Caches, KernelError> {
         let shape = &kernel.shape.cache;
         let head = match find_caches(kernel.symbols) {
             Some(head) => head,
             None => {
-                let page = kernel.struct_page(slab);
+                let page = kernel.struct_page(slab.ok_or(KernelError::NoSlub)?);
                 Va(kernel.memory.read_u64(page.at(kernel.shape.slab.cache))?).at(shape.list)
             }
         };

@@ -76,15 +76,21 @@ impl Slabs {
 }
 
 /// Walks every slab whose first page the census found; `pages` are the pages of all of them.
+///
+/// No kernel is without slabs, so finding none is an error; but not where `has_holes`: a dump may lack them all.
 pub fn walk(
     kernel: &Kernel<'_>,
     heads: &PageSet,
     pages: u64,
+    has_holes: bool,
     coverage: &mut Coverage,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Slabs, KernelError> {
-    let first = heads.runs().next().ok_or(KernelError::NoSlub)?.0;
+    let first = heads.runs().next().map(|(first, _)| first);
+    if first.is_none() && !has_holes {
+        return Err(KernelError::NoSlub);
+    }
     let caches = Caches::read(kernel, first, coverage)?;
     let kept = Kept::find(kernel, &caches, coverage);
     let builder = HeapBuilder::new(kernel.page_offset(), kernel.end_pfn().0, caches.caches.clone());
@@ -105,7 +111,7 @@ pub fn walk(
     kept.free.into_iter().for_each(|address| builder.set_free_at(address));
     let (heap, sheaves) = (builder.seal(), kept.sheaves);
     let slabs = Slabs { heap, roots, torn, sheaves, interrupted };
-    if slabs.heap.slabs.is_empty() && !slabs.interrupted {
+    if slabs.heap.slabs.is_empty() && !slabs.interrupted && !has_holes {
         return Err(KernelError::NoSlub);
     }
     let unlisted = caches.caches.len() - listed;
@@ -146,7 +152,7 @@ impl Counts {
         let is_usual = is_live && torn * MOST_TORN <= walked;
         let torn_pages = if is_usual { 0 } else { self.torn_pages };
         let unjudged_pages = self.unknown_pages + torn_pages;
-        let is_missing = !slabs.tells_free_objects(kernel);
+        let is_missing = !slabs.tells_free_objects(kernel) || pages == 0;
         coverage.books.slab = Book { pages, unjudged_pages, is_missing };
         if kernel.shape.tells_free_objects() && is_missing {
             let why = match kernel.per_cpu_offsets.is_empty() {

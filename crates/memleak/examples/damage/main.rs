@@ -10,16 +10,18 @@
 mod image;
 mod outcome;
 mod places;
+mod random;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use image::{Image, Random};
+use image::Image;
 use outcome::{Copy, Outcome, Truth, diagnose};
 use places::Places;
-use sysak_target::Replaced;
+use random::Random;
+use sysak_target::{Changes, Replaced};
 
 /// What is asked for.
 struct Args {
@@ -109,7 +111,9 @@ impl Subject<'_> {
 
     fn diagnose(&self, replaced: &[Replaced]) -> Result<Truth> {
         match self {
-            Subject::Here(dump) => diagnose(dump, replaced),
+            Subject::Here(dump) => {
+                diagnose(dump, Changes { words: replaced, ..Changes::default() })
+            }
             Subject::By(sysak, copy) => copy.diagnose(sysak, replaced),
         }
     }

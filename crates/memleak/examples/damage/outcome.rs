@@ -14,8 +14,8 @@ use sysak_kernel::{Kernel, modules};
 use sysak_memleak::plan::Plan;
 use sysak_memleak::{diagnose, to_report};
 use sysak_report::{Finding, FindingVerdict, Report, Verdict};
-use sysak_target::Replaced;
 use sysak_target::elf::{self, Segment};
+use sysak_target::{Changes, Replaced};
 
 /// What a diagnosis says of a dump.
 pub struct Truth {
@@ -106,9 +106,9 @@ impl Drop for Copy {
     }
 }
 
-/// Diagnoses a dump as it would be with some words replaced.
-pub fn diagnose(dump: &Path, replaced: &[Replaced]) -> Result<Truth> {
-    let mut target = sysak_target::open_replaced(dump, replaced)?;
+/// Diagnoses a dump as it would be with some changes.
+pub fn diagnose(dump: &Path, changes: Changes<'_>) -> Result<Truth> {
+    let mut target = sysak_target::open_changed(dump, changes)?;
     modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
     let mut kernel =
         Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
@@ -120,6 +120,11 @@ pub fn diagnose(dump: &Path, replaced: &[Replaced]) -> Result<Truth> {
 }
 
 impl Truth {
+    /// Whether anything is said to leak.
+    pub fn is_leak(&self) -> bool {
+        self.verdict == Verdict::Leak
+    }
+
     fn of(report: &Report) -> Truth {
         let leaking = report.findings.iter().filter(|one| one.verdict == FindingVerdict::Leak);
         let leak = |finding: &Finding| Leak {

@@ -9,6 +9,7 @@ use sysak_kernel::Kernel;
 use sysak_kernel::tables::Mapping;
 use sysak_kernel::vmalloc::AreaKind;
 use sysak_snapshot::Snapshot;
+use sysak_target::Changes;
 
 /// More words of one kind do not make the choice better.
 const MOST: usize = 20_000;
@@ -41,7 +42,7 @@ pub struct Places {
 impl Places {
     /// Finds the words in a dump as it is.
     pub fn of(dump: &Path) -> Result<Places> {
-        let target = sysak_target::open_replaced(dump, &[])?;
+        let target = sysak_target::open_changed(dump, Changes::default())?;
         let memory = target.memory.as_memory();
         let kernel = Kernel::new(memory, &target.anchors, &target.types, &target.symbols)?;
         let seen = Snapshot::take(&kernel, &Quiet, &Cancel::default())?;
@@ -58,6 +59,8 @@ impl Places {
         finder.chunks(&seen);
         finder.tables(&seen);
         finder.tasks();
+        finder.nodes();
+        finder.image();
         finder.kinds.retain(|kind| !kind.places.is_empty());
         Ok(Places { kinds: finder.kinds })
     }
@@ -283,6 +286,47 @@ impl Finder<'_, '_> {
         let spaces = self.objects("mm_struct");
         let members = self.offsets("mm_struct", &["pgd", "mmlist.next", "mmlist.prev", "owner"]);
         self.add("address spaces", each(&spaces, &members));
+    }
+
+    /// All words of objects that trees, files and groups are made of.
+    fn nodes(&mut self) {
+        let words: Vec<u64> = (0..32).map(|word| word * 8).collect();
+        for (name, caches) in [
+            ("maple trees", &["maple_node"][..]),
+            ("xarrays", &["radix_tree_node"]),
+            ("files and directories", &["filp", "dentry", "inode_cache", "shmem_inode_cache"]),
+            ("processes", &["signal_cache", "files_cache", "pid", "vm_area_struct"]),
+            ("groups and the like", &["kmalloc-cg-512", "kmalloc-2k", "kmalloc-4k", "kmalloc-1k"]),
+        ] {
+            let objects: Vec<Va> = caches.iter().flat_map(|cache| self.objects(cache)).collect();
+            self.add(name, each(&objects, &words));
+        }
+    }
+
+    /// Words of the image: where modules, per-CPU areas and timers begin, symbols, types.
+    fn image(&mut self) {
+        for (name, symbol, words) in [
+            ("offsets of per-CPU areas", "__per_cpu_offset", 8),
+            ("list of modules", "modules", 2),
+            ("list of tasks", "init_task", 512),
+            ("top of the page tables", "init_top_pgt", 512),
+            ("resources", "iomem_resource", 16),
+            ("symbols", "kallsyms_token_table", 64),
+            ("offsets of symbols", "kallsyms_offsets", 4096),
+            ("names of symbols", "kallsyms_names", 4096),
+            ("types", "__start_BTF", 4096),
+        ] {
+            let words = self.symbol(symbol).into_iter().flat_map(|first| {
+                let first = Va(first.0.next_multiple_of(8));
+                (0..words).map(move |word| first.at(word * 8))
+            });
+            let words: Vec<Va> = words.collect();
+            self.add(name, words);
+        }
+        let bases = self.symbol("timer_bases").map(|at| self.kernel.per_cpu(at.0));
+        let words: Vec<u64> = (0..512).map(|word| word * 8).collect();
+        let bases: Vec<Va> = bases.into_iter().flatten().collect();
+        self.add("timers", each(&bases, &words));
     }
 }
 

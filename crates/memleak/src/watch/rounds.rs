@@ -20,7 +20,7 @@ use crate::plan::{Plan, Scope};
 use crate::rank::PROVED_OBJECTS;
 use crate::second_opinion::{self, Opinion};
 use crate::suspects::{self, clear_written, leaking_caches};
-use crate::turnover::Turnover;
+use crate::turnover::CacheTurnover;
 
 /// A record whose object is allocated still, and whether nothing leads to it.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ pub struct Rounds<'a> {
     /// The second opinion on what looked lost in the last snapshot.
     pub opinion: Option<Opinion>,
     /// Caches whose unreachable objects came and went, and how.
-    pub alive: HashMap<u16, Turnover>,
+    pub alive: HashMap<u16, CacheTurnover>,
     /// What was watched.
     pub watched: Watched<'a>,
 }
@@ -211,7 +211,7 @@ struct Judged {
     proved: HashSet<u16>,
     counted: Counted,
     opinion: Option<Opinion>,
-    alive: HashMap<u16, Turnover>,
+    alive: HashMap<u16, CacheTurnover>,
     /// Whether a cache leaks by its unreached objects alone.
     leaks: bool,
     /// Whether only vmalloc areas do.
@@ -237,7 +237,7 @@ impl Judged {
 fn judge(
     watch: &mut Watch<'_>,
     seen: &mut Snapshot,
-    confirm: impl Fn(&mut Snapshot) -> HashMap<u16, Turnover>,
+    confirm: impl Fn(&mut Snapshot) -> HashMap<u16, CacheTurnover>,
     leaking: impl Fn(&Snapshot, &[Tally]) -> HashSet<u16>,
     ask: impl Fn(&mut Snapshot, &mut Vec<Tally>, &[u16]) -> Opinion,
 ) -> Judged {

@@ -3,15 +3,16 @@
 use crate::lang::Lang;
 
 messages! {
-    dump_elf(size) { "Crash dump: ELF, {size}", "崩溃转储：ELF 格式，{size}" }
-    dump_kdump(version, size) {
-        "Crash dump: makedumpfile's format, version {version}, {size}",
-        "崩溃转储：makedumpfile 格式，版本 {version}，{size}"
-    }
-    dump_flattened(version, size) {
-        "Crash dump: makedumpfile's format, version {version}, flattened, {size}",
-        "崩溃转储：makedumpfile 格式，版本 {version}，扁平（flattened），{size}"
-    }
+    dump_title(format, size) { "Crash dump: {format}, {size}", "崩溃转储：{format}，{size}" }
+    format_elf() { "ELF", "ELF 格式" }
+    format_kdump(version) { "makedumpfile's format, version {version}", "makedumpfile 格式，版本 {version}" }
+    format_lime() { "LiME", "LiME 格式" }
+    format_vmware() { "memory of a VMware machine", "VMware 虚拟机的内存" }
+    format_xen() { "Xen (xl dump-core)", "Xen 格式（xl dump-core）" }
+    format_raw() { "raw image of memory", "原始内存镜像" }
+    dump_flattened(format) { "{format}, flattened", "{format}，扁平（flattened）" }
+    dump_files(format, files) { "{format}, {files} files", "{format}，{files} 个文件" }
+    dump_packed_with(format, with) { "{format}, packed with {with}", "{format}，用 {with} 压缩" }
     dump_pages(present, zero, excluded) {
         "Memory: {present} in the file, {zero} of zeros, {excluded} left out",
         "内存：文件中有 {present}，全零 {zero}，未写入 {excluded}"

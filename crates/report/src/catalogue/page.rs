@@ -14,6 +14,16 @@ messages! {
     read_bpf() { "Read live through BPF", "读取方式：在线，BPF" }
     read_kdump() { "Read from a crash dump (kdump format)", "读取方式：崩溃转储（kdump 格式）" }
     read_elf() { "Read from a crash dump (ELF)", "读取方式：崩溃转储（ELF）" }
+    read_raw() { "Read from an image of memory", "读取方式：内存镜像" }
+    read_vmware() { "Read from a virtual machine's file (VMware)", "读取方式：虚拟机文件（VMware）" }
+    dump_incomplete(lost) {
+        "The dump is cut off or damaged: {lost} of memory that it should have are missing.",
+        "转储不完整或已损坏：缺少本应包含的 {lost} 内存。"
+    }
+    dump_torn() {
+        "The image was written while the machine ran: what moved meanwhile may look lost, so nothing is called a leak.",
+        "该镜像是在机器运行时写出的：期间移动过的内容可能看似丢失，因此不下内存泄漏的结论。"
+    }
     one_look() { ", one snapshot", "，一次快照" }
     two_looks(seconds) { ", two snapshots {seconds} s apart", "，间隔 {seconds} 秒的两次快照" }
     cache_title(cache, size) {
@@ -138,6 +148,24 @@ messages! {
         "共检查 {total} 个 slab 中的 {walked} 个，其中在用对象 {objects} 个；在 {scanned} 内存中查找了指针。"
     }
     unknown_number() { "an unknown number of", "未知数量" }
+    filtered(size) {
+        "Free pages and pages of programs and files ({size}) were left out when the dump was written; they do not matter here.",
+        "写入转储时已略去空闲页以及程序与文件的页（{size}），对本报告没有影响。"
+    }
+    not_in_dump(size, parts) {
+        "Missing: {size} of the kernel's own memory are not in the dump: {parts}.",
+        "缺失：转储中缺少内核自身的内存 {size}：{parts}。"
+    }
+    size_of(size, what) { "{size} of {what}", "{what} {size}" }
+    hole_slab() { "slabs", "slab" }
+    hole_vmalloc() { "vmalloc areas", "vmalloc 区域" }
+    hole_percpu() { "per-CPU memory", "每 CPU 内存" }
+    hole_page_table() { "page tables", "页表" }
+    hole_stack() { "stacks", "内核栈" }
+    hole_image() { "the kernel's code and data", "内核代码与数据" }
+    hole_vmemmap() { "page structures (vmemmap)", "页描述结构（vmemmap）" }
+    hole_reserved() { "memory reserved at boot", "启动时保留的内存" }
+    hole_page_alloc() { "other pages", "其他页" }
     left_out(list) { "Left out: {list}.", "未检查：{list}。" }
     left_out_item(what, why) { "{what} ({why})", "{what}（{why}）" }
     semicolon() { "; ", "；" }

@@ -108,9 +108,30 @@ messages! {
         "{path} is empty: was the disk full when it was written?", "{path} 是空文件：写入时磁盘是否已满？"
     }
     file_truncated(path, missing) {
-        "{path} is cut off: {missing} bytes are missing at its end; copy it again",
-        "{path} 不完整：末尾缺少 {missing} 字节；请重新复制"
+        "{path} is cut off: {missing} bytes of its memory are missing, and without them nothing can be told; copy it again, or dump again",
+        "{path} 不完整：缺少 {missing} 字节内存，没有它们无法得出结论；请重新复制，或者重新转储"
     }
+    not_one_dump(other, path) {
+        "{other} and {path} are no parts of one dump: give one file, or every part of one split dump",
+        "{other} 和 {path} 不属于同一个转储：请给出一个文件，或者同一个拆分转储的所有部分"
+    }
+    same_part(other, path) {
+        "{other} and {path} are the same part of a split dump: give each part once",
+        "{other} 和 {path} 是拆分转储的同一部分：每个部分请只给出一次"
+    }
+    missing_part(path, first, last) {
+        "{path} is one part of a split dump, and the part with pages {first} to {last} is missing: give every part (--vmcore PART --vmcore PART …, or a quoted pattern)",
+        "{path} 是拆分转储的一部分，而包含页 {first} 到 {last} 的部分缺失：请给出所有部分（--vmcore PART --vmcore PART …，或者加引号的通配符）"
+    }
+    no_room(path, folder, needed, free) {
+        "{path} is packed, and unpacking it takes at least {needed} bytes in {folder}, where {free} are free: make room, or set TMPDIR to a folder that has it",
+        "{path} 是压缩文件，解压至少需要 {folder} 中的 {needed} 字节，而那里只有 {free} 字节可用：请腾出空间，或者把 TMPDIR 设为有足够空间的目录"
+    }
+    no_scratch(path, folder, why) {
+        "cannot unpack {path} to {folder}: {why}; set TMPDIR to a folder that can be written",
+        "无法将 {path} 解压到 {folder}：{why}；请把 TMPDIR 设为可写的目录"
+    }
+    no_match(pattern) { "no file matches {pattern}", "没有与 {pattern} 匹配的文件" }
     cut_while_read(path) {
         "{path} was cut off while it was read, or its disk failed: nothing is known; copy it again",
         "{path} 在读取时被截断，或者磁盘出错：没有得到任何结论；请重新复制"
@@ -143,23 +164,29 @@ messages! {
         "{path} 中的符号不属于该内核：请取崩溃那次启动的 /proc/kallsyms"
     }
     not_elf() {
-        "is no crash dump of a kind that is known: give a vmcore of kdump, virsh dump or QEMU",
-        "不是已知格式的崩溃转储：请给出 kdump、virsh dump 或 QEMU 生成的 vmcore"
+        "is no crash dump of a kind that is known: give a vmcore of kdump, virsh dump or QEMU; a raw image of memory needs --ram-map",
+        "不是已知格式的崩溃转储：请给出 kdump、virsh dump 或 QEMU 生成的 vmcore；原始内存镜像还需要 --ram-map"
     }
-    flattened() {
-        "is an ELF dump in makedumpfile's flattened format: run `makedumpfile -R NEW < FILE` first",
-        "是 makedumpfile flattened 格式的 ELF 转储：请先运行 `makedumpfile -R NEW < FILE`"
+    packed(with) {
+        "is packed ({with}), and no crash dump is inside: give a packed vmcore, or unpack it and see what it is",
+        "是压缩文件（{with}），但其中没有崩溃转储：请给出压缩的 vmcore，或者解压后查看内容"
     }
-    packed(with) { "is packed: unpack it with `{with}` first", "是压缩文件：请先用 `{with}` 解压" }
-    split_dump() {
-        "is one part of a split dump: join all with `makedumpfile --reassemble PART… NEW` first",
-        "是拆分转储的一部分：请先用 `makedumpfile --reassemble PART… NEW` 合并"
+    foreign(what) {
+        "is {what}: give a vmcore of kdump, virsh dump --memory-only or QEMU's dump-guest-memory",
+        "是 {what}：请给出 kdump、virsh dump --memory-only 或 QEMU dump-guest-memory 生成的 vmcore"
     }
-    no_core() { "is an ELF file, but no core dump", "是 ELF 文件，但不是 core 转储" }
+    no_core() {
+        "is an ELF file, but no core dump (a vmlinux, or a program?): give the vmcore",
+        "是 ELF 文件，但不是 core 转储（是 vmlinux 或程序吗？）：请给出 vmcore"
+    }
     other_machine(machine) {
-        "is of {machine}; only x86-64 is supported", "属于 {machine}；目前只支持 x86-64"
+        "is of {machine}; only x86-64 is supported: diagnose it with `crash` or `drgn`",
+        "属于 {machine}；目前只支持 x86-64：请用 `crash` 或 `drgn` 诊断"
     }
-    damaged_core(what) { "is damaged or cut off: {what}", "已损坏或不完整：{what}" }
+    damaged_core(what) {
+        "is damaged or cut off: {what}; copy it again, or dump again",
+        "已损坏或不完整：{what}；请重新复制，或者重新转储"
+    }
     not_btf() { "these bytes are not little-endian BTF", "内容不是小端序的 BTF" }
     btf_version(version) {
         "BTF version {version} is unknown to this build", "本程序不认识 BTF 版本 {version}"

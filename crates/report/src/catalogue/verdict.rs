@@ -113,6 +113,22 @@ messages! {
         "{share} of {what} ({size}) could not be judged, because what describes it is damaged",
         "{what}的 {share}（{size}）因其描述信息损坏而无法判断"
     }
+    class_not_in_dump(share, what, size) {
+        "{share} of {what} ({size}) could not be judged, because parts of it or of what describes it are not in the dump",
+        "{what}的 {share}（{size}）因其自身或其描述信息有一部分不在转储中而无法判断"
+    }
+    class_not_found_in_dump(what) {
+        "{what} was not found, because what describes it is not in the dump",
+        "未找到{what}，因为其描述信息不在转储中"
+    }
+    holes_in_dump(size, parts) {
+        "{size} of the kernel's own memory are not in the dump ({parts}), and what looks lost may be held there; whoever wrote it, makedumpfile most likely, took them for something else: dump again with a makedumpfile that is as new as the kernel, or with its option -d 1",
+        "转储中缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；写入转储的程序（多半是 makedumpfile）误认了这些页：请使用与内核同样新的 makedumpfile 重新转储，或使用其选项 -d 1"
+    }
+    holes_lost(size, parts) {
+        "{size} of the kernel's own memory are not in the dump ({parts}), because the file is cut off or damaged, and what looks lost may be held there; copy it again, or dump again",
+        "转储文件不完整或已损坏，缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；请重新复制该文件，或重新转储"
+    }
     memory_not_in_dump(pieces) {
         "{pieces} pieces of the kernel's memory are not in the dump, and what looks lost may be held there; dump again with a makedumpfile that is as new as the kernel, or with its option -d 1",
         "转储中缺少内核内存的 {pieces} 块，看似丢失的对象可能被其中的指针引用；请使用与内核同样新的 makedumpfile 重新转储，或使用其选项 -d 1"
@@ -120,6 +136,10 @@ messages! {
     memory_unread(pieces) {
         "{pieces} pieces of the kernel's memory could not be read, and what looks lost may be held there",
         "内核内存的 {pieces} 块无法读取，看似丢失的对象可能被其中的指针引用"
+    }
+    objects_stood_still(count, name) {
+        "{count} objects of {name} that no pointer leads to stood still while others of it came and went, so they may be lost or wait for their turn; run it again in an hour: what is in use will have moved",
+        "{name} 中有 {count} 个没有指针指向的对象保持不变，而同一缓存的其他对象不断更替：它们可能已丢失，也可能只是尚未轮到；请一小时后再运行一次，届时仍在使用的对象会发生变化"
     }
     the_vmalloc_memory() { "vmalloc memory", " vmalloc 内存" }
     the_direct_pages() { "memory allocated as pages", "按页分配的内存" }
@@ -135,6 +155,7 @@ messages! {
         "Stopped before the end, while {stage}. Known so far: ",
         "提前终止（当时正在{stage}）。目前已知："
     }
+    stage_unpack() { "unpacking the dump", "解压转储" }
     stage_open() { "opening the target", "打开目标" }
     stage_census() { "finding the owner of every page", "统计每个页面的归属" }
     stage_walk() { "finding the objects of every slab", "遍历每个 slab 的对象" }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Document, Lead, Level, Paint};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
-use crate::{CrashDump, DumpFile, DumpPart, Lang, LogLine, PackedPages, Packing, Reader};
+use crate::{CrashDump, DumpFile, DumpFormat, DumpPart, Lang, LogLine, PackedPages, Packing};
 
 /// What a kind of pages is called.
 type Name = fn(Lang) -> String;
@@ -20,8 +20,8 @@ const FILTERS: [(u32, Name); 5] = [
 ];
 
 /// The file, the kernel's last words, and what can be done with it.
-pub(super) fn crash_dump(doc: &mut Document, dump: &CrashDump, reader: Reader, lang: Lang) {
-    file(doc, &dump.file, reader, lang);
+pub(super) fn crash_dump(doc: &mut Document, dump: &CrashDump, lang: Lang) {
+    file(doc, &dump.file, lang);
     kernel(doc, dump, lang);
     if !dump.log.is_empty() {
         doc.gap();
@@ -35,21 +35,17 @@ fn item(doc: &mut Document, text: String) {
     doc.sentence(Paint::Plain, Lead::Bullet, text);
 }
 
-fn file(doc: &mut Document, file: &DumpFile, reader: Reader, lang: Lang) {
+fn file(doc: &mut Document, file: &DumpFile, lang: Lang) {
     let size = bytes(file.bytes);
-    let version = file.version.map_or("?".to_owned(), |version| version.to_string());
-    doc.title(
-        Level::Section,
-        match reader {
-            Reader::Kdump if file.flattened => say::dump_flattened(lang, &version, &size),
-            Reader::Kdump => say::dump_kdump(lang, &version, &size),
-            _ => say::dump_elf(lang, &size),
-        },
-    );
+    doc.title(Level::Section, say::dump_title(lang, &format(file, lang), &size));
     let pages = &file.pages;
     let [present, zero, excluded] =
         [pages.present_bytes, pages.zero_bytes, pages.excluded_bytes].map(bytes);
     item(doc, say::dump_pages(lang, &present, &zero, &excluded));
+    if pages.lost_bytes > 0 {
+        let lost = say::dump_incomplete(lang, &bytes(pages.lost_bytes));
+        doc.sentence(Paint::Doubt, Lead::Bullet, lost);
+    }
     if !file.packed.is_empty() {
         let ways: Vec<_> = file.packed.iter().map(|one| packed(one, lang)).collect();
         item(doc, say::dump_packed(lang, &ways.join(&say::comma(lang))));
@@ -57,6 +53,30 @@ fn file(doc: &mut Document, file: &DumpFile, reader: Reader, lang: Lang) {
     item(doc, filter(file, lang));
     if let Some(when) = file.written_s {
         item(doc, say::dump_written(lang, &time(when)));
+    }
+}
+
+fn format(file: &DumpFile, lang: Lang) -> String {
+    let mut format = match file.format {
+        DumpFormat::Elf => say::format_elf(lang),
+        DumpFormat::Kdump => {
+            let version = file.version.map_or("?".to_owned(), |version| version.to_string());
+            say::format_kdump(lang, &version)
+        }
+        DumpFormat::Lime => say::format_lime(lang),
+        DumpFormat::Vmware => say::format_vmware(lang),
+        DumpFormat::Xen => say::format_xen(lang),
+        DumpFormat::Raw => say::format_raw(lang),
+    };
+    if file.flattened {
+        format = say::dump_flattened(lang, &format);
+    }
+    if file.files > 1 {
+        format = say::dump_files(lang, &format, &count(file.files));
+    }
+    match &file.packed_with {
+        Some(with) => say::dump_packed_with(lang, &format, with),
+        None => format,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Document, Lead, Paint};
 use crate::catalogue as say;
 use crate::figures::{bytes, count, seconds};
-use crate::{Coverage, Lang, Reader, Report, Skipped, Target, Timings};
+use crate::{Coverage, DumpPages, Hole, HoleOwner, Lang, Reader, Report, Skipped, Target, Timings};
 
 /// Things left out that are named; JSON has them all.
 const SHOWN: usize = 5;
@@ -17,6 +17,9 @@ pub(super) fn machine(doc: &mut Document, target: &Target, lang: Lang) {
         line += &say::up(lang, &uptime(uptime_s, lang));
     }
     doc.sentence(Paint::Plain, Lead::Flush, line);
+    if target.torn {
+        doc.sentence(Paint::Plain, Lead::Flush, say::dump_torn(lang));
+    }
 }
 
 /// How it was read.
@@ -26,6 +29,8 @@ pub(super) fn reader(target: &Target, lang: Lang) -> String {
         Reader::Bpf => say::read_bpf(lang),
         Reader::Elf => say::read_elf(lang),
         Reader::Kdump => say::read_kdump(lang),
+        Reader::Raw => say::read_raw(lang),
+        Reader::Vmware => say::read_vmware(lang),
     }
 }
 
@@ -55,7 +60,46 @@ pub(super) fn coverage(doc: &mut Document, coverage: &Coverage, lang: Lang) {
     let walked = count(coverage.slabs_walked);
     let looked = say::looked_at(lang, &walked, &total, &objects, &scanned);
     doc.sentence(Paint::Plain, Lead::Flush, looked);
+    dump_pages(doc, coverage, lang);
     left_out(doc, coverage, lang);
+}
+
+/// What the dump has not, and whether it matters.
+pub(super) fn dump_pages(doc: &mut Document, coverage: &Coverage, lang: Lang) {
+    let Some(pages) = &coverage.pages else { return };
+    if pages.lost_bytes > 0 {
+        let said = say::dump_incomplete(lang, &bytes(pages.lost_bytes));
+        doc.sentence(Paint::Doubt, Lead::Flush, said);
+    }
+    let filtered = pages.filtered_bytes();
+    if filtered > 0 {
+        doc.sentence(Paint::Plain, Lead::Flush, say::filtered(lang, &bytes(filtered)));
+    }
+    if pages.holes_bytes > 0 {
+        let (size, parts) = (bytes(pages.holes_bytes), hole_owners(pages, lang));
+        doc.sentence(Paint::Doubt, Lead::Flush, say::not_in_dump(lang, &size, &parts));
+    }
+}
+
+/// The kernel's memory that a dump has not, by its owners.
+pub(crate) fn hole_owners(pages: &DumpPages, lang: Lang) -> String {
+    let part = |hole: &Hole| say::size_of(lang, &bytes(hole.bytes), &hole_owner(hole.owner, lang));
+    let parts: Vec<String> = pages.holes.iter().map(part).collect();
+    parts.join(&say::comma(lang))
+}
+
+fn hole_owner(owner: HoleOwner, lang: Lang) -> String {
+    match owner {
+        HoleOwner::Slab => say::hole_slab(lang),
+        HoleOwner::Vmalloc => say::hole_vmalloc(lang),
+        HoleOwner::Percpu => say::hole_percpu(lang),
+        HoleOwner::PageTable => say::hole_page_table(lang),
+        HoleOwner::KernelStack => say::hole_stack(lang),
+        HoleOwner::Image => say::hole_image(lang),
+        HoleOwner::Vmemmap => say::hole_vmemmap(lang),
+        HoleOwner::Reserved => say::hole_reserved(lang),
+        HoleOwner::PageAlloc => say::hole_page_alloc(lang),
+    }
 }
 
 /// What was left out.

@@ -17,7 +17,7 @@ pub(crate) fn document(seen: &Inspection, lang: Lang) -> Document {
         Subject::Object(dump) => objects(doc, dump, lang),
         Subject::Refs(refs) => references(doc, refs, lang),
         Subject::Cache(cache) => self::cache(doc, cache, lang),
-        Subject::Dump(dump) => crash_dump::crash_dump(doc, dump, seen.target.reader, lang),
+        Subject::Dump(dump) => crash_dump::crash_dump(doc, dump, lang),
     }
     doc.gap();
     if !seen.target.kernel_release.is_empty() {

@@ -30,6 +30,7 @@ pub(crate) fn document(graph: &MemGraph, lang: Lang) -> Document {
         holders::holders(doc, user, lang);
     }
     doc.gap();
+    foot::dump_pages(doc, &graph.coverage, lang);
     foot::left_out(doc, &graph.coverage, lang);
     foot::timings(doc, &graph.timings, lang);
     foot::notice(doc, graph.redacted, lang);

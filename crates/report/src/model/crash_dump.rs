@@ -5,12 +5,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Plain;
+use super::{DumpPages, Plain};
 
 /// A crash dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CrashDump {
-    /// How the file is made; `target.reader` is the format.
+    /// How the file is made.
     pub file: DumpFile,
     /// When the kernel crashed, in seconds since 1970.
     pub crashed_s: Option<u64>,
@@ -32,34 +32,49 @@ pub struct CrashDump {
     pub commands: Vec<DumpCommand>,
 }
 
-/// The file of a dump.
+/// The file of a dump, or its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DumpFile {
+    /// Its format.
+    pub format: DumpFormat,
     /// Version of makedumpfile's header.
     pub version: Option<u32>,
     /// Whether it was written to a pipe.
     pub flattened: bool,
-    /// Its length.
+    /// How many files: the parts of a split dump, or memory beside its state.
+    pub files: u64,
+    /// How they are packed as a whole: gzip, xz, …
+    pub packed_with: Option<Plain>,
+    /// Their length, as they are.
     pub bytes: u64,
     /// When it was written, in seconds since 1970.
     pub written_s: Option<u64>,
     /// makedumpfile's dump level: which pages were left out on purpose.
     pub filter_level: Option<u32>,
-    /// RAM by whether the file has it.
+    /// Memory up to its end by what the file has of it. Gaps between RAM are absent, too; whose memory it is, is not asked,
+    /// so there are no holes.
     pub pages: DumpPages,
     /// How pages are packed, the most frequent way first.
     pub packed: Vec<PackedPages>,
 }
 
-/// RAM by whether a file has it.
+/// Formats of dumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DumpPages {
-    /// It has the contents.
-    pub present_bytes: u64,
-    /// It says that they are zeros.
-    pub zero_bytes: u64,
-    /// They were left out.
-    pub excluded_bytes: u64,
+#[serde(rename_all = "snake_case")]
+pub enum DumpFormat {
+    /// ELF.
+    #[default]
+    Elf,
+    /// makedumpfile's own.
+    Kdump,
+    /// LiME, and AVML.
+    Lime,
+    /// The memory of a virtual machine of VMware's.
+    Vmware,
+    /// A guest of Xen's, in sections of an ELF file.
+    Xen,
+    /// Memory and nothing else.
+    Raw,
 }
 
 /// Pages that are packed in one way.

@@ -70,7 +70,8 @@ pub struct Finding {
     /// where nobody looked, because nothing of it was to be accused.
     pub hidden_references: Option<Vec<HiddenReference>>,
     /// Objects that no pointer leads to and that were freed or written to between two snapshots: somebody uses
-    /// them, so none of the others is accused either.
+    /// them, so none of the others is accused either. Where `unreachable_objects` is not 0 besides, so many like
+    /// each other stood still: whether these are lost, nobody can tell.
     pub moved_suspects: Option<u64>,
     /// Why the verdict.
     pub evidence: Vec<Evidence>,

@@ -1,8 +1,9 @@
 //! What could not be judged, where that is why there is no verdict.
 
 use crate::catalogue as say;
+use crate::document::hole_owners;
 use crate::figures::{bytes, count, percent};
-use crate::{Book, Class, Lang, Omitted, Reason, Report, Skipped, TargetKind, Verdict};
+use crate::{Book, Class, DumpPages, Lang, Omitted, Reason, Report, Skipped, TargetKind, Verdict};
 
 /// What is missing for a verdict, in one sentence; `None` where all was judged, or something else is the reason.
 pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
@@ -11,12 +12,20 @@ pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
     }
     let open = report.coverage.books.iter().filter(|book| !book.closed);
     let parts = open.map(|book| missing(report, book, lang));
-    let parts: Vec<String> = parts.chain(unread(report, lang)).collect();
+    let parts = parts.chain(unread(report, lang)).chain(stood_still(report, lang));
+    let parts: Vec<String> = parts.collect();
     (!parts.is_empty()).then(|| parts.join(&say::semicolon(lang)))
 }
 
 /// What could not be read, and may hold what looks lost.
 fn unread(report: &Report, lang: Lang) -> Option<String> {
+    if let Some(pages) = holes(report) {
+        let (size, parts) = (bytes(pages.holes_bytes), hole_owners(pages, lang));
+        return Some(match pages.lost_bytes {
+            0 => say::holes_in_dump(lang, &size, &parts),
+            _ => say::holes_lost(lang, &size, &parts),
+        });
+    }
     let pieces = |one: &Skipped| match one {
         Skipped { what: Omitted::Memory { count }, why: Reason::Unreadable } => Some(*count),
         _ => None,
@@ -28,15 +37,34 @@ fn unread(report: &Report, lang: Lang) -> Option<String> {
     })
 }
 
+/// Caches of which much stood still, while the rest came and went.
+fn stood_still(report: &Report, lang: Lang) -> impl Iterator<Item = String> {
+    let moved = report.findings.iter().filter(|finding| finding.moved_suspects.is_some());
+    moved.filter_map(move |finding| {
+        let still = finding.unreachable_objects.filter(|still| *still > 0)?;
+        Some(say::objects_stood_still(lang, &count(still), finding.cache.as_deref()?))
+    })
+}
+
+/// The dump's pages, where some of the kernel's are missing.
+fn holes(report: &Report) -> Option<&DumpPages> {
+    report.coverage.pages.as_ref().filter(|pages| pages.holes_bytes > 0)
+}
+
 fn missing(report: &Report, book: &Book, lang: Lang) -> String {
     let what = class(book.class, lang);
+    let has_holes = holes(report).is_some();
     if !book.found {
-        return say::class_not_found(lang, &what);
+        return match has_holes {
+            true => say::class_not_found_in_dump(lang, &what),
+            false => say::class_not_found(lang, &what),
+        };
     }
     let share = percent(book.unjudged_bytes, book.total_bytes);
     let size = bytes(book.unjudged_bytes);
     match report.target.kind {
         TargetKind::Live => say::class_changed(lang, &share, &what, &size),
+        TargetKind::Vmcore if has_holes => say::class_not_in_dump(lang, &share, &what, &size),
         TargetKind::Vmcore => say::class_damaged(lang, &share, &what, &size),
     }
 }
@@ -53,6 +81,7 @@ fn class(class: Class, lang: Lang) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Finding, Hole, HoleOwner};
 
     fn report(kind: TargetKind, book: Book) -> Report {
         let mut report = Report { verdict: Verdict::Undetermined, ..Report::default() };
@@ -106,6 +135,54 @@ mod tests {
             said(TargetKind::Live)
                 .contains("1,556 pieces of the kernel's memory could not be read")
         );
+    }
+
+    #[test]
+    fn what_stood_still_beside_what_moved_is_named() {
+        let mut report = report(TargetKind::Live, Book { closed: true, ..Book::default() });
+        let cache = |name: &str, moved, still| Finding {
+            cache: Some(name.into()),
+            moved_suspects: moved,
+            unreachable_objects: Some(still),
+            ..Finding::default()
+        };
+        report.findings = vec![
+            cache("filp", None, 9),
+            cache("ring", Some(70), 0),
+            cache("kmalloc-256", Some(99), 1500),
+        ];
+        let said: Vec<String> = stood_still(&report, Lang::En).collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("1,500 objects of kmalloc-256"));
+    }
+
+    #[test]
+    fn holes_are_named_by_owner_with_the_cure_for_who_made_them() {
+        let said = |lost_bytes| {
+            let hole = Hole { owner: HoleOwner::Slab, bytes: 3 << 20 };
+            let pages = DumpPages {
+                holes_bytes: 3 << 20,
+                holes: vec![hole],
+                lost_bytes,
+                ..DumpPages::default()
+            };
+            let mut report = report(TargetKind::Vmcore, Book { found: true, ..Book::default() });
+            report.coverage.pages = Some(pages);
+            report.make_sentences(Lang::En);
+            report.summary
+        };
+        let filtered = said(0);
+        assert!(
+            filtered.contains(
+                "3.0 MiB of the kernel's own memory are not in the dump (3.0 MiB of slabs)"
+            )
+        );
+        assert!(
+            filtered.contains("are not in the dump; 3.0 MiB"),
+            "and why slabs could not be judged: {filtered}"
+        );
+        assert!(filtered.contains("-d 1") && !filtered.contains("damaged"));
+        assert!(said(4096).contains("copy it again") && !said(4096).contains("-d 1"));
     }
 
     #[test]

@@ -6,15 +6,15 @@ use sysak_base::Va;
 use sysak_report::{
     Address, AreaCaller, Book, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
     Contents, CountKind, Counted, CountedKind, Coverage, CrashDump, DeletedFile, Dump, DumpCommand,
-    DyingCgroups, Elsewhere, Evidence, EvidenceKind, Explanation, Finding, FindingVerdict,
-    Function, FunctionSource, Group, Hex, HiddenReference, HiddenShape, Holder, HolderKind,
-    HugePool, InspectedCache, Inspection, KernelMemory, LockedMemory, LogLine, MemGraph, Method,
-    ObjectState, ObjectType, Omitted, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse,
-    Place, Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker,
-    Refs, Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped,
-    Spot, SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount,
-    Tool, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
-    Verdict, Word, WordKind,
+    DumpFile, DumpPages, DyingCgroups, Elsewhere, Evidence, EvidenceKind, Explanation, Finding,
+    FindingVerdict, Function, FunctionSource, Group, Hex, HiddenReference, HiddenShape, Holder,
+    HolderKind, Hole, HoleOwner, HugePool, InspectedCache, Inspection, KernelMemory, LockedMemory,
+    LogLine, MemGraph, Method, ObjectState, ObjectType, Omitted, PageAllocOwner, PageNumber,
+    PageOwner, PageUse, PercpuUse, Place, Plain, Process, ProcessHolders, ProcessMemory, Reader,
+    Reason, RefPlace, ReferenceTaker, Refs, Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope,
+    SharedKind, SharedMemory, Skipped, Spot, SpotKind, Stack, Stage, Step, Subject, Symbolic,
+    Target, TargetKind, Timings, TmpfsMount, Tool, Trace, TraceEnd, Trend, TypeReason,
+    TypeReasonKind, UnreadData, UserHolders, UserMemory, Verdict, Word, WordKind,
 };
 
 /// Big enough to be told.
@@ -210,6 +210,7 @@ pub fn cache(m: &Marks) -> Subject {
 
 pub fn crash_dump(m: &Marks) -> Subject {
     Subject::Dump(Box::new(CrashDump {
+        file: DumpFile { packed_with: Some(m.kept("gzip")), ..DumpFile::default() },
         panic: Some(m.secret("panic")),
         oops: Some(m.secret("oops")),
         log: vec![LogLine { time_ns: 1, text: m.secret("log") }],
@@ -485,6 +486,7 @@ fn target(m: &Marks) -> Target {
         page_size: 4096,
         hostname: Some(m.secret("host")),
         uptime_s: Some(70_000),
+        torn: true,
     }
 }
 
@@ -529,6 +531,15 @@ fn coverage(m: &Marks) -> Coverage {
             what: Omitted::Cache { address: address() },
             why: Reason::ListCircle { at: address() },
         }],
+        pages: Some(DumpPages {
+            present_bytes: BYTES,
+            zero_bytes: 1,
+            excluded_bytes: 2,
+            absent_bytes: 3,
+            lost_bytes: 4,
+            holes_bytes: 5,
+            holes: vec![Hole { owner: HoleOwner::Slab, bytes: 5 }],
+        }),
         books: vec![Book {
             class: Class::Slab,
             found: true,

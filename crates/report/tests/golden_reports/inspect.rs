@@ -2,11 +2,11 @@
 
 use sysak_base::Va;
 use sysak_report::{
-    Class, ContentSymbol, Contents, CrashDump, Dump, DumpCommand, DumpFile, DumpPages, DumpPart,
-    Finding, Group, Hex, Holder, HolderKind, InspectedCache, Inspection, LogLine, ObjectState,
-    ObjectType, PackedPages, Packing, PageNumber, PageUse, Place, Reader, RefPlace, Refs, Spot,
-    SpotKind, Step, Subject, Target, TargetKind, Timings, Tool, TypeReason, TypeReasonKind, Word,
-    WordKind,
+    Class, ContentSymbol, Contents, CrashDump, Dump, DumpCommand, DumpFile, DumpFormat, DumpPages,
+    DumpPart, Finding, Group, Hex, Holder, HolderKind, InspectedCache, Inspection, LogLine,
+    ObjectState, ObjectType, PackedPages, Packing, PageNumber, PageUse, Place, Reader, RefPlace,
+    Refs, Spot, SpotKind, Step, Subject, Target, TargetKind, Timings, Tool, TypeReason,
+    TypeReasonKind, Word, WordKind,
 };
 
 fn document(subject: Subject) -> Inspection {
@@ -20,6 +20,7 @@ fn document(subject: Subject) -> Inspection {
             page_size: 4096,
             hostname: Some("web-17".into()),
             uptime_s: Some(4_000_000),
+            torn: false,
         },
         subject,
         timings: Timings { total_s: Some(0.41), ..Timings::default() },
@@ -236,8 +237,11 @@ pub fn crash_dump() -> Inspection {
     ];
     let mut seen = document(Subject::Dump(Box::new(CrashDump {
         file: DumpFile {
+            format: DumpFormat::Kdump,
             version: Some(6),
             flattened: true,
+            files: 1,
+            packed_with: None,
             bytes: 190 << 20,
             written_s: Some(1_764_457_199),
             filter_level: Some(31),
@@ -245,6 +249,8 @@ pub fn crash_dump() -> Inspection {
                 present_bytes: 480 << 20,
                 zero_bytes: 3 << 30,
                 excluded_bytes: 12 << 30,
+                absent_bytes: 1 << 30,
+                ..DumpPages::default()
             },
             packed: packed.map(|(packing, pages)| PackedPages { packing, pages }).into(),
         },
@@ -267,8 +273,15 @@ pub fn poor_dump() -> Inspection {
     let reason = Some("vm.dump has no VMCOREINFO".to_owned());
     let mut seen = document(Subject::Dump(Box::new(CrashDump {
         file: DumpFile {
-            bytes: 2 << 30,
-            pages: DumpPages { present_bytes: 2 << 30, ..DumpPages::default() },
+            format: DumpFormat::Lime,
+            files: 2,
+            packed_with: Some("gzip".into()),
+            bytes: 1 << 30,
+            pages: DumpPages {
+                present_bytes: 2 << 30,
+                lost_bytes: 1 << 29,
+                ..DumpPages::default()
+            },
             ..DumpFile::default()
         },
         missing: vec![DumpPart::Kernel, DumpPart::Registers, DumpPart::Log],

@@ -7,7 +7,7 @@ use sysak_report::{
     Target, TargetKind, Timings, TmpfsMount, UnreadData, UserHolders,
 };
 
-use super::{MIB, census, frame};
+use super::{MIB, census, filtered, frame};
 
 /// A live machine on which every section has something to say.
 pub fn graph() -> MemGraph {
@@ -63,6 +63,7 @@ pub fn dump_graph() -> MemGraph {
             reader: Reader::Elf,
             hostname: None,
             uptime_s: None,
+            torn: false,
             ..graph.target
         },
         census: census(),
@@ -73,7 +74,7 @@ pub fn dump_graph() -> MemGraph {
             dying: None,
             ..holders()
         }),
-        coverage: Coverage::default(),
+        coverage: Coverage { pages: filtered().coverage.pages, ..Coverage::default() },
         ..graph
     }
 }

@@ -8,11 +8,13 @@ use sysak_report::{
 };
 
 mod classes;
+mod dump;
 mod inspect;
 mod memgraph;
 mod watched;
 
 pub use classes::classes;
+pub use dump::{filtered, holes};
 pub use inspect::{addr, addresses, cache, crash_dump, no_refs, object, poor_dump, refs};
 pub use memgraph::{dump_graph, graph, stopped_graph};
 pub use watched::{ended_leak, explained, refused, suspected, thinned, trace_only, traced};
@@ -30,6 +32,7 @@ pub(super) fn frame() -> Report {
             page_size: 4096,
             hostname: Some("web-17".into()),
             uptime_s: Some(70_000_000),
+            torn: false,
         },
         method: Method { looks: 1, similarity_percent: 65, ..Method::default() },
         census: census(),
@@ -40,6 +43,7 @@ pub(super) fn frame() -> Report {
             objects_unreachable: Some(12),
             bytes_scanned: 310 * MIB,
             skipped: Vec::new(),
+            pages: None,
             books: Vec::new(),
         },
         timings: Timings {

@@ -3,37 +3,47 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use sysak_base::Cancel;
 use sysak_inspect::Opened;
-use sysak_report::Speech;
 use sysak_report::document::Detail;
-use sysak_snapshot::to_report::rounded;
+use sysak_report::{Speech, Stage};
+use sysak_snapshot::{InStage, to_report::rounded};
 
 use super::output;
-use super::session::Session;
+use super::session::{Session, options};
 use crate::args::Inspect;
 use crate::problem::{self, Refused};
+use crate::progress::Line;
 
 /// Runs the command, which shows so many lines of the log; the result is the exit status.
 pub fn run(log: u32, args: &Inspect, speech: Speech) -> Result<u8> {
-    let Some(path) = &args.source.vmcore else { bail!(Refused::NoDump) };
-    let start = Instant::now();
-    let file = sysak_target::open_dump_file(path)?;
-    let session = Session::open(&args.source, &args.output, speech);
+    if args.source.vmcore.is_empty() {
+        bail!(Refused::NoDump);
+    }
+    let (start, line) = (Instant::now(), Line::new(speech));
+    let unpacking = InStage(&line, Stage::Unpack);
+    let opened =
+        sysak_target::open_dump_file(&options(&args.source), &Cancel::default(), &unpacking);
+    line.clear();
     let told = |error: &anyhow::Error| problem::told(error, speech.lang);
-    let opened = match &session {
-        Ok(session) => Opened {
-            target: Some(session.target_report()),
-            symbols: Some(session.target.symbols.len() as u64),
-            types: Some(session.target.types.len() as u64),
-            refused: session.kernel().err().as_ref().map(told),
-        },
-        Err(error) => Opened { refused: Some(told(error)), ..Opened::default() },
+    let mut session = None;
+    let diagnose = || match Session::open(&args.source, &args.output, speech) {
+        Ok(opened) => {
+            let session = session.insert(opened);
+            Opened {
+                target: Some(session.target_report()),
+                symbols: Some(session.target.symbols.len() as u64),
+                types: Some(session.target.types.len() as u64),
+                refused: session.kernel().err().as_ref().map(told),
+            }
+        }
+        Err(error) => Opened { refused: Some(told(&error)), ..Opened::default() },
     };
-    let mut dump = sysak_inspect::crash_dump(&file, opened, log as usize);
+    let mut dump = sysak_inspect::crash_dump(opened?, log as usize, diagnose);
     dump.timings.total_s = Some(rounded(start.elapsed()));
     match session {
-        Ok(session) => session.print(dump, Detail::default())?,
-        Err(_) => output::print(dump, &args.output, speech, Detail::default())?,
+        Some(session) => session.print(dump, Detail::default())?,
+        None => output::print(dump, &args.output, speech, Detail::default())?,
     }
     Ok(0)
 }

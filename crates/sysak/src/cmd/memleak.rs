@@ -1,19 +1,19 @@
 //! `sysak memleak`: opens the target, diagnoses it, prints the report.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use sysak_heap::{Class, Heap, Object};
+use sysak_heap::{Class, Heap};
 use sysak_kernel::shape::EventShape;
 use sysak_kernel::user_memory::{self, Wanted};
 use sysak_memleak::diagnose::{Diagnosis, diagnose};
 use sysak_memleak::plan::{Plan, WatchPlan};
-use sysak_memleak::to_report;
+use sysak_memleak::{lists, to_report};
+use sysak_report::Speech;
 use sysak_report::document::Detail;
-use sysak_report::{Speech, clean};
 use sysak_snapshot::Snapshot;
 use sysak_symbols::TypeInfo;
 
@@ -56,13 +56,18 @@ pub fn run(args: &Memleak, speech: Speech) -> Result<u8> {
 /// Writes the lists of objects that were asked for.
 fn dump_lists(args: &Memleak, heap: &Heap) -> Result<()> {
     if let Some(file) = &args.dump_objects {
-        let is_slab = |class| class == Class::Slab;
-        dump(heap, file, &is_slab, |slab, each| heap.for_each_live(slab, each))?;
+        dump(file, |out| lists::write_live(heap, out))?;
     }
     if let Some(file) = &args.dump_lost {
-        dump(heap, file, &|_| true, |slab, each| heap.for_each_white(slab, each))?;
+        dump(file, |out| lists::write_lost(heap, out))?;
     }
     Ok(())
+}
+
+fn dump(file: &Path, list: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+    let failed_to = |why| Refused::Unwritable(file.to_owned(), why);
+    let mut out = BufWriter::new(File::create(file).map_err(failed_to)?);
+    Ok(list(&mut out).and_then(|()| out.flush()).map_err(failed_to)?)
 }
 
 /// Whether the question is about all memory, and an answer is known.
@@ -119,30 +124,4 @@ fn refuse_contradictions(args: &Memleak) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn dump(
-    heap: &Heap,
-    file: &Path,
-    wanted: &dyn Fn(Class) -> bool,
-    each: impl Fn(u32, &mut dyn FnMut(u16)),
-) -> Result<()> {
-    let failed_to = |why| Refused::Unwritable(file.to_owned(), why);
-    let mut out = BufWriter::new(File::create(file).map_err(failed_to)?);
-    let mut failed = Ok(());
-    for slab in 0..heap.slabs.len() as u32 {
-        let cache = &heap.caches[usize::from(heap.slabs[slab as usize].cache)];
-        if !wanted(cache.class) {
-            continue;
-        }
-        // One line each, whatever the name holds.
-        let name = clean(&cache.name);
-        each(slab, &mut |index| {
-            if failed.is_ok() {
-                let at = heap.object_va(Object { slab, index });
-                failed = writeln!(out, "{name} {at}");
-            }
-        });
-    }
-    Ok(failed.and_then(|()| out.flush()).map_err(failed_to)?)
 }

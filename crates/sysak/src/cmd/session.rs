@@ -8,7 +8,7 @@ use sysak_kernel::Kernel;
 use sysak_report as report;
 use sysak_report::document::Detail;
 use sysak_report::{Present, Speech, Stage};
-use sysak_snapshot::Stages;
+use sysak_snapshot::{InStage, Stages};
 use sysak_target::{Choice, Identity, Options, Target};
 
 use super::output;
@@ -34,12 +34,13 @@ impl<'a> Session<'a> {
         let start = Instant::now();
         let cancel = cancel_on_signals()?;
         die_first();
-        if source.vmcore.is_none() {
+        if source.vmcore.is_empty() {
             yield_to_others();
         }
         let line = Line::new(speech);
         line.tell(Stage::Open, 0, 1);
-        let mut target = sysak_target::open(&options(source), &cancel)?;
+        let mut target =
+            sysak_target::open(&options(source), &cancel, &InStage(&line, Stage::Unpack))?;
         complete_symbols(&mut target);
         Ok(Session { target, cancel, output, speech, line, start })
     }
@@ -84,7 +85,7 @@ impl<'a> Session<'a> {
 }
 
 /// How to open what was asked for.
-fn options(args: &Source) -> Options {
+pub fn options(args: &Source) -> Options {
     Options {
         reader: match args.reader {
             Reader::Auto => Choice::Auto,
@@ -92,6 +93,8 @@ fn options(args: &Source) -> Options {
             Reader::Bpf => Choice::Bpf,
         },
         vmcore: args.vmcore.clone(),
+        ram_map: args.ram_map.clone(),
+        scratch: std::env::var_os("TMPDIR").map(Into::into),
         btf: args.btf.clone(),
         kallsyms: args.kallsyms.clone(),
     }
@@ -139,16 +142,12 @@ fn target(identity: &Identity) -> report::Target {
             true => report::TargetKind::Live,
             false => report::TargetKind::Vmcore,
         },
-        reader: match identity.reader {
-            sysak_target::Reader::Kcore => report::Reader::Kcore,
-            sysak_target::Reader::Bpf => report::Reader::Bpf,
-            sysak_target::Reader::Elf => report::Reader::Elf,
-            sysak_target::Reader::Kdump => report::Reader::Kdump,
-        },
+        reader: sysak_inspect::reader(identity.reader),
         kernel_release: identity.kernel_release.as_str().into(),
         arch: identity.arch.as_str().into(),
         page_size: PAGE_SIZE,
         hostname: identity.hostname.clone(),
         uptime_s: identity.uptime_s,
+        torn: identity.torn,
     }
 }

@@ -94,7 +94,7 @@ fn only_regular_files_are_opened_and_nothing_waits() {
     for (file, said) in [(&*pipe.0, &*pipe_said), (zero, zero_said), (&folder, &folder_said)] {
         assert_eq!(types(file).map(|_| ()).unwrap_err().to_string(), said);
         assert_eq!(symbols(file).map(|_| ()).unwrap_err().to_string(), said);
-        assert_eq!(map(file).map(|_| ()).unwrap_err().to_string(), said);
+        assert_eq!(map(file, file).map(|_| ()).unwrap_err().to_string(), said);
     }
 }
 
@@ -123,5 +123,5 @@ fn files_that_do_not_know_their_size_are_read_to_their_end() {
 fn an_empty_dump_is_called_empty() {
     let scratch = Scratch::new("empty");
     scratch.create();
-    assert!(matches!(map(&scratch.0), Err(OpenError::Empty { .. })));
+    assert!(matches!(map(&scratch.0, &scratch.0), Err(OpenError::Empty { .. })));
 }

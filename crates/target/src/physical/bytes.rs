@@ -10,10 +10,13 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use crate::elf::ElfError;
+use crate::files::Mapped;
 
 /// How a flattened file begins; its header takes this many bytes.
 const FLATTENED: &[u8] = b"makedumpfile\0\0\0\0";
 const HEADER_BYTES: usize = 4096;
+/// Bytes by which kinds of dumps are told apart.
+const START_BYTES: u64 = 64;
 /// Place and length of a record.
 const RECORD_BYTES: usize = 16;
 /// A file of more records is none of makedumpfile's, which writes many pages into one.
@@ -25,33 +28,44 @@ pub(crate) fn is_flattened(file: &[u8]) -> bool {
 }
 
 /// What a file has: mapped, or in memory where it is made by a test.
-pub(crate) type Raw = Box<dyn Deref<Target = [u8]> + Send + Sync>;
+pub(crate) enum Raw {
+    Mapped(Mapped),
+    Memory(Vec<u8>),
+}
+
+impl Deref for Raw {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Raw::Mapped(file) => file,
+            Raw::Memory(bytes) => bytes,
+        }
+    }
+}
 
 /// The bytes of a dump.
-pub(crate) enum FileBytes {
-    /// The file as it is.
-    Whole(Raw),
-    /// A flattened file.
-    Flattened(Raw, Index),
+pub(crate) struct FileBytes {
+    file: Raw,
+    /// Of a flattened file.
+    index: Option<Index>,
 }
 
 impl FileBytes {
-    /// The bytes of a mapped file, flattened or not.
+    /// The bytes of a file, flattened or not.
     pub(crate) fn of(file: Raw) -> Result<FileBytes, ElfError> {
-        match is_flattened(&file) {
-            true => {
-                let index = Index::of(&file)?;
-                Ok(FileBytes::Flattened(file, index))
-            }
-            false => Ok(FileBytes::Whole(file)),
+        let index = is_flattened(&file).then(|| Index::of(&file)).transpose()?;
+        match index.as_ref().is_some_and(|index| index.pieces_of(0, 1).is_empty()) {
+            true => Err(ElfError::Damaged("the record with its header is missing".to_owned())),
+            false => Ok(FileBytes { file, index }),
         }
     }
 
     /// Bytes of the dump; none where the file does not have all of them.
     pub(crate) fn get(&self, at: u64, bytes: usize) -> Option<Cow<'_, [u8]>> {
-        match self {
-            FileBytes::Whole(file) => range(file, at, bytes).map(Cow::Borrowed),
-            FileBytes::Flattened(file, index) => index.get(file, at, bytes),
+        match &self.index {
+            None => range(&self.file, at, bytes).map(Cow::Borrowed),
+            Some(index) => index.get(&self.file, at, bytes),
         }
     }
 
@@ -65,22 +79,71 @@ impl FileBytes {
 
     /// Whether it is a flattened file.
     pub(crate) fn is_flattened(&self) -> bool {
-        matches!(self, FileBytes::Flattened(..))
+        self.index.is_some()
     }
 
-    /// The length of the file.
-    pub(crate) fn file_len(&self) -> u64 {
-        match self {
-            FileBytes::Whole(file) | FileBytes::Flattened(file, _) => file.len() as u64,
+    /// Whether the file has all of some bytes.
+    pub(crate) fn has(&self, at: u64, bytes: u64) -> bool {
+        self.pieces_of(at, bytes).iter().map(|piece| piece.bytes).sum::<u64>() == bytes
+    }
+
+    /// The dump from its start on, as far as it lies together; not more than so many bytes where it must be copied.
+    pub(crate) fn head(&self, most_bytes: u64) -> Cow<'_, [u8]> {
+        let Some(index) = &self.index else { return Cow::Borrowed(&self.file) };
+        let whole = index.pieces_of(0, most_bytes);
+        let parts = whole.iter().scan(0, |end, piece| {
+            (piece.at == std::mem::replace(end, piece.at + piece.bytes)).then_some(piece)
+        });
+        let parts = parts.filter_map(|part| range(&self.file, part.in_file, part.bytes as usize));
+        Cow::Owned(parts.collect::<Vec<_>>().concat())
+    }
+
+    /// Where in [`FileBytes::raw`] some bytes of the dump lie, as far as the file has them.
+    pub(crate) fn pieces_of(&self, at: u64, bytes: u64) -> Vec<Piece> {
+        match &self.index {
+            Some(index) => index.pieces_of(at, bytes),
+            None => {
+                let bytes = bytes.min((self.file.len() as u64).saturating_sub(at));
+                let piece = Piece { at, bytes, in_file: at };
+                if bytes > 0 { vec![piece] } else { Vec::new() }
+            }
+        }
+    }
+
+    /// What the dump begins with: what kind it is.
+    pub(crate) fn start(&self) -> Cow<'_, [u8]> {
+        self.head(START_BYTES)
+    }
+
+    /// The file as it is.
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.file
+    }
+
+    /// Puts other words at some places of the raw file from now on. The file on the disk stays as it is.
+    pub(crate) fn replace(&mut self, words: &[(usize, u64)]) -> std::io::Result<()> {
+        match &mut self.file {
+            Raw::Mapped(file) => file.replace(words),
+            Raw::Memory(bytes) => {
+                for (at, word) in words {
+                    bytes[*at..*at + 8].copy_from_slice(&word.to_le_bytes());
+                }
+                Ok(())
+            }
         }
     }
 
     /// The length of the dump.
     pub(crate) fn len(&self) -> u64 {
-        match self {
-            FileBytes::Whole(file) => file.len() as u64,
-            FileBytes::Flattened(_, index) => index.end,
+        match &self.index {
+            None => self.file.len() as u64,
+            Some(index) => index.end,
         }
+    }
+
+    /// Whether it is known that something is missing, wherever it belongs.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.index.as_ref().is_some_and(|index| index.is_cut)
     }
 }
 
@@ -94,42 +157,63 @@ pub(crate) struct Index {
     /// Ascending by place, and disjoint.
     pieces: Vec<Piece>,
     end: u64,
+    /// Whether the last record is missing, or the one before it is incomplete.
+    is_cut: bool,
 }
 
 /// Bytes of the dump that lie together in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Piece {
-    at: u64,
-    bytes: u64,
-    in_file: u64,
+pub(crate) struct Piece {
+    /// Their place in the dump.
+    pub at: u64,
+    pub bytes: u64,
+    /// Their place in the file.
+    pub in_file: u64,
 }
 
 impl Index {
     fn of(file: &[u8]) -> Result<Index, ElfError> {
-        let damaged = |what: &str| ElfError::Damaged(what.to_owned());
         let mut records = Vec::new();
         let mut next = HEADER_BYTES;
-        loop {
+        let is_cut = loop {
             let word = |at: usize| -> Option<i64> {
                 Some(i64::from_be_bytes(*file.get(at..)?.first_chunk()?))
             };
-            let (at, bytes) = word(next)
-                .zip(word(next.saturating_add(8)))
-                .ok_or_else(|| damaged("the last of its flattened records is missing"))?;
+            let Some((at, bytes)) = word(next).zip(word(next.saturating_add(8))) else {
+                break true;
+            };
             // The last record has neither a place nor bytes.
             if at < 0 || bytes < 0 {
-                break;
+                break false;
             }
             next += RECORD_BYTES;
-            records.push(Piece { at: at as u64, bytes: bytes as u64, in_file: next as u64 });
-            next = usize::try_from(bytes).map_or(usize::MAX, |bytes| next.saturating_add(bytes));
-            if next > file.len() || records.len() > MOST_RECORDS {
-                return Err(damaged("a flattened record is incomplete"));
+            let left = file.len() - next;
+            let there = (bytes as u64).min(left as u64);
+            records.push(Piece { at: at as u64, bytes: there, in_file: next as u64 });
+            next += there as usize;
+            if there < bytes as u64 {
+                break true;
             }
-        }
+            if records.len() > MOST_RECORDS {
+                return Err(ElfError::Damaged("it has too many flattened records".to_owned()));
+            }
+        };
         let pieces = latest(records);
         let end = pieces.last().map_or(0, |last| last.at + last.bytes);
-        Ok(Index { pieces, end })
+        Ok(Index { pieces, end, is_cut })
+    }
+
+    /// The pieces of some bytes of the dump, as far as they are there.
+    fn pieces_of(&self, at: u64, bytes: u64) -> Vec<Piece> {
+        let end = at.saturating_add(bytes);
+        let first = self.pieces.partition_point(|piece| piece.at + piece.bytes <= at);
+        let inside = self.pieces[first..].iter().take_while(|piece| piece.at < end);
+        let part = |piece: &Piece| {
+            let skipped = at.saturating_sub(piece.at);
+            let bytes = (piece.at + piece.bytes).min(end) - piece.at - skipped;
+            Piece { at: piece.at + skipped, bytes, in_file: piece.in_file + skipped }
+        };
+        inside.map(part).collect()
     }
 
     fn get<'f>(&self, file: &'f [u8], at: u64, bytes: usize) -> Option<Cow<'f, [u8]>> {
@@ -189,8 +273,15 @@ fn cut(pieces: &mut BTreeMap<u64, Piece>, start: u64, end: u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A dump in the flattened format, in records of one size, the first last.
+    pub(crate) fn flatten(dump: &[u8], record_bytes: usize) -> Vec<u8> {
+        let records = dump.chunks(record_bytes).enumerate().rev();
+        let records = records.map(|(number, bytes)| ((number * record_bytes) as i64, bytes));
+        flattened(&records.collect::<Vec<_>>())
+    }
 
     fn flattened(records: &[(i64, &[u8])]) -> Vec<u8> {
         let mut file = FLATTENED.to_vec();
@@ -226,11 +317,25 @@ mod tests {
     }
 
     #[test]
-    fn a_flattened_file_cut_anywhere_is_refused() {
+    fn a_flattened_file_cut_anywhere_has_what_is_there_and_says_that_it_is_cut() {
         let file = flattened(&[(0, b"abcd"), (4, b"efgh")]);
-        for len in HEADER_BYTES..file.len() {
-            assert!(Index::of(&file[..len]).is_err(), "{len}");
+        for len in HEADER_BYTES..=file.len() {
+            let index = Index::of(&file[..len]).unwrap();
+            assert_eq!(index.is_cut, len < file.len(), "{len}");
+            let there = (len - HEADER_BYTES).saturating_sub(RECORD_BYTES);
+            let expected = there.min(4) + there.saturating_sub(4 + RECORD_BYTES).min(4);
+            assert_eq!(index.end, expected as u64, "{len}");
         }
-        assert!(Index::of(&file).is_ok());
+    }
+
+    #[test]
+    fn the_head_of_a_dump_is_what_lies_together_and_pieces_lead_into_the_file() {
+        let file = flattened(&[(4, b"efgh"), (0, b"abcd"), (10, b"xyz")]);
+        let bytes = FileBytes::of(Raw::Memory(file)).unwrap();
+        assert_eq!((&*bytes.head(100), &*bytes.head(6)), (&b"abcdefgh"[..], &b"abcdef"[..]));
+        let pieces = bytes.pieces_of(2, 9);
+        let part = |piece: &Piece| &bytes.raw()[piece.in_file as usize..][..piece.bytes as usize];
+        assert_eq!(pieces.iter().map(part).collect::<Vec<_>>(), [&b"cd"[..], b"efgh", b"x"]);
+        assert_eq!(pieces.iter().map(|piece| piece.at).collect::<Vec<_>>(), [2, 4, 10]);
     }
 }

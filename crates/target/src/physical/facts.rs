@@ -1,14 +1,14 @@
 //! What a dump's file tells of itself, beside the memory that it holds.
 
+use crate::Reader;
+
 /// What the file tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileFacts {
     /// Its format.
     pub format: FileFormat,
-    /// Its length.
-    pub file_bytes: u64,
-    /// How many pages it has, and how many not.
-    pub pages: PageCounts,
+    /// Whether it was written to a pipe.
+    pub flattened: bool,
     /// How its pages are packed, the most frequent way first.
     pub packed: Vec<(Packing, u64)>,
     /// makedumpfile's dump level: which pages were left out.
@@ -30,20 +30,53 @@ pub enum FileFormat {
     Kdump {
         /// Version of its header.
         version: u32,
-        /// Whether it was written to a pipe.
-        flattened: bool,
     },
+    /// LiME, and AVML.
+    Lime,
+    /// The memory of a virtual machine of VMware's.
+    Vmware,
+    /// A guest of Xen's, in sections of an ELF file.
+    Xen,
+    /// Memory and nothing else.
+    Raw,
 }
 
-/// Pages by what a file says of them.
+impl FileFormat {
+    /// What reads such files.
+    pub(crate) fn reader(self) -> Reader {
+        match self {
+            FileFormat::Elf | FileFormat::Xen => Reader::Elf,
+            FileFormat::Kdump { .. } => Reader::Kdump,
+            FileFormat::Lime | FileFormat::Raw => Reader::Raw,
+            FileFormat::Vmware => Reader::Vmware,
+        }
+    }
+}
+
+impl FileFacts {
+    /// The facts of a file that tells of nothing but memory.
+    pub(crate) fn of(format: FileFormat, flattened: bool) -> FileFacts {
+        FileFacts {
+            format,
+            flattened,
+            packed: Vec::new(),
+            filter_level: None,
+            written_s: None,
+            cpus: None,
+            uname: Uname::default(),
+        }
+    }
+}
+
+/// The files of a dump, as they are on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PageCounts {
-    /// Their contents are in the file.
-    pub present: u64,
-    /// They are nothing but zeros, and share one page of the file.
-    pub zero: u64,
-    /// They are RAM, and were left out.
-    pub excluded: u64,
+pub struct DiskFiles {
+    /// How many.
+    pub files: usize,
+    /// Their length.
+    pub bytes: u64,
+    /// How they are packed as a whole, if they are: gzip, xz, …
+    pub packed: Option<&'static str>,
 }
 
 /// Ways to pack a page.

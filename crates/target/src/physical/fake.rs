@@ -1,9 +1,9 @@
 //! Pages written by hand, and page tables in them.
 
 use sysak_arch::x86_64::{LEAF, index};
-use sysak_base::{PAGE_SIZE, Pa, Va};
+use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn, Va};
 
-use super::facts::{FileFacts, FileFormat, PageCounts, Uname};
+use super::facts::{FileFacts, FileFormat};
 use super::{PhysicalPages, Run};
 
 /// RAM from page 1 on. Each page is a piece of its own; the file can lend them, or it must copy.
@@ -16,6 +16,17 @@ impl FakePages {
     fn page(&self, at: Pa) -> Option<&[u8]> {
         let page = self.pages.get(at.pfn().0.checked_sub(1)? as usize)?;
         page.get((at.0 % PAGE_SIZE) as usize..)
+    }
+}
+
+impl PageStates for FakePages {
+    fn state(&self, first: Pfn, end: Pfn) -> (PageState, Pfn) {
+        let last = Pfn(1 + self.pages.len() as u64);
+        match first {
+            Pfn(0) => (PageState::Absent, Pfn(1).min(end)),
+            first if first < last => (PageState::Present, last.min(end)),
+            _ => (PageState::Absent, end),
+        }
     }
 }
 
@@ -44,16 +55,7 @@ impl PhysicalPages for FakePages {
     }
 
     fn facts(&self) -> FileFacts {
-        FileFacts {
-            format: FileFormat::Elf,
-            file_bytes: self.most_ram_bytes(),
-            pages: PageCounts { present: self.pages.len() as u64, zero: 0, excluded: 0 },
-            packed: Vec::new(),
-            filter_level: None,
-            written_s: None,
-            cpus: None,
-            uname: Uname::default(),
-        }
+        FileFacts::of(FileFormat::Elf, false)
     }
 
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {

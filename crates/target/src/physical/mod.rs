@@ -12,13 +12,25 @@ pub(crate) mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 mod kdump;
+mod lime;
+mod pieces;
+mod ram_map;
+mod vmware;
+mod without;
+mod xen;
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use sysak_base::{PAGE_SIZE, Pa};
+use sysak_base::{PAGE_SIZE, Pa, PageStates, Pfn};
+
+use bytes::{FileBytes, Raw};
+use facts::{DiskFiles, FileFacts, FileFormat};
+use pieces::FilePages;
+pub use ram_map::RamMap;
 
 use crate::elf::Core;
-use crate::physical::facts::FileFacts;
+use crate::elf::ElfError;
+use crate::unpack::{Opening, Packing};
 use crate::{OpenError, Reader, files};
 
 /// A run of physical memory.
@@ -31,7 +43,7 @@ pub(crate) struct Run {
 }
 
 /// The physical memory that a dump file holds.
-pub(crate) trait PhysicalPages: Send + Sync {
+pub(crate) trait PhysicalPages: PageStates + Send + Sync {
     /// Copies bytes from `at` on, as many as the file holds in one piece, and returns how many:
     /// 0 where it does not hold the first.
     fn read_piece(&self, at: Pa, buf: &mut [u8]) -> usize;
@@ -71,7 +83,7 @@ pub(crate) trait PhysicalPages: Send + Sync {
     /// The little-endian word at `at`.
     fn word(&self, at: Pa) -> Option<u64> {
         let mut word = [0; 8];
-        (self.read_piece(at, &mut word) == word.len()).then(|| u64::from_le_bytes(word))
+        (self.read(at, &mut word) == word.len()).then(|| u64::from_le_bytes(word))
     }
 }
 
@@ -84,8 +96,12 @@ pub(crate) struct Dump {
     pub registers: Vec<u64>,
     /// How many CPUs' registers these are.
     pub cpus: u32,
+    /// Its files on the disk.
+    pub disk: DiskFiles,
     /// The format.
     pub reader: Reader,
+    /// Memory that the dump was to have, and that is missing because the file was cut off.
+    pub lost_bytes: u64,
 }
 
 /// A word of physical memory, and what is read there instead.
@@ -97,28 +113,159 @@ pub struct Replaced {
     pub word: u64,
 }
 
-/// Opens a dump file of any format that is known, as it would be with some words replaced.
-pub(crate) fn open(path: &Path, replaced: &[Replaced]) -> Result<Dump, OpenError> {
-    let file = files::map(path)?;
-    if bytes::is_flattened(&file) || kdump::is_kdump(&file) {
-        let (pages, core) = kdump::KdumpPages::open(path, Box::new(file), replaced)?;
-        return Ok(dump(Box::new(pages), core, Reader::Kdump));
+/// What a dump is read without, or with instead: the file stays as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    /// Words that are read instead of the file's.
+    pub words: &'a [Replaced],
+    /// Pages that the dump has not, as if a filter had left them out.
+    pub without: &'a [Pfn],
+}
+
+/// Whether a file begins like a dump.
+pub(crate) fn is_known(start: &[u8]) -> bool {
+    start.starts_with(elf::START)
+        || bytes::is_flattened(start)
+        || kdump::is_kdump(start)
+        || lime::is_lime(start)
+        || vmware::is_state(start)
+}
+
+/// Opens a dump of any format that is known, as it would be with some changes. Several files are the parts of one
+/// dump, in any order.
+pub(crate) fn open(
+    paths: &[PathBuf],
+    opening: &Opening<'_>,
+    changes: Changes<'_>,
+) -> Result<Dump, OpenError> {
+    let dump = open_replaced(paths, opening, changes.words)?;
+    if changes.without.is_empty() {
+        return Ok(dump);
     }
-    let (mut pages, core) = elf::ElfPages::open(path, file)?;
+    let pages = without::Without::new(dump.pages, changes.without);
+    Ok(Dump { pages: Box::new(pages), ..dump })
+}
+
+fn open_replaced(
+    paths: &[PathBuf],
+    opening: &Opening<'_>,
+    replaced: &[Replaced],
+) -> Result<Dump, OpenError> {
+    let mut paths = paths.to_vec();
+    if opening.ram_map.is_none() && paths.len() == 1 {
+        paths.extend(vmware::beside(&paths[0]));
+    }
+    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let names = PathBuf::from(names.join(", "));
+    let mut disk = DiskFiles::default();
+    let open = |path: PathBuf| {
+        let file = files::map(&path, &names)?;
+        disk.files += 1;
+        disk.bytes += file.len() as u64;
+        disk.packed = disk.packed.or(Packing::of(&file).map(Packing::name));
+        let file = opening.unpacked(&path, &names, file)?;
+        match FileBytes::of(Raw::Mapped(file)) {
+            Ok(file) => Ok((path, file)),
+            Err(why) => Err(OpenError::NotACore { path, why }),
+        }
+    };
+    let files = paths.into_iter().map(open).collect::<Result<Vec<_>, OpenError>>()?;
+    if opening.ram_map.is_none() && files.iter().all(|(_, file)| kdump::is_kdump(&file.start())) {
+        let (mut pages, core) = kdump::KdumpPages::open(files)?;
+        pages.replace(replaced);
+        let (format, lost_bytes) = (pages.format(), pages.lost_bytes());
+        return Ok(Dump::new(Box::new(pages), format, core, disk, lost_bytes));
+    }
+    let path = files[0].0.clone();
+    let (mut pages, core) = in_pieces(files, opening.ram_map)?;
     if !replaced.is_empty() {
-        pages.replace(path, replaced)?;
+        pages.replace(replaced).map_err(|why| OpenError::File { path, why })?;
     }
-    Ok(dump(Box::new(pages), core, Reader::Elf))
+    let (format, lost_bytes) = (pages.format(), pages.lost_bytes());
+    Ok(Dump::new(Box::new(pages), format, core, disk, lost_bytes))
 }
 
-fn dump(pages: Box<dyn PhysicalPages>, core: Core, reader: Reader) -> Dump {
-    let Core { vmcoreinfo, registers, cpus, .. } = core;
-    Dump { pages, vmcoreinfo, registers, cpus, reader }
+/// Opens a dump whose memory lies in a file as it is.
+fn in_pieces(
+    files: Vec<(PathBuf, FileBytes)>,
+    ram_map: Option<&RamMap>,
+) -> Result<(FilePages, Core), OpenError> {
+    let files = match <[_; 2]>::try_from(files) {
+        Ok(two) => return with_state(two),
+        Err(files) => files,
+    };
+    let [(path, file)] = <[_; 1]>::try_from(files).map_err(not_one_dump)?;
+    let failed = |why| OpenError::NotACore { path: path.clone(), why };
+    let start = file.start();
+    let (spans, format) = match ram_map {
+        Some(map) => (map.spans(), FileFormat::Raw),
+        None if lime::is_lime(&start) => (lime::spans(&file).map_err(failed)?, FileFormat::Lime),
+        None if vmware::is_state(&start) => {
+            let state = vmware::parse(file.raw()).map_err(failed)?;
+            let none =
+                ElfError::Foreign("the state of a VMware machine without the .vmem file beside it");
+            let (at, bytes) = state.memory.ok_or_else(|| failed(none))?;
+            (state.spans(at, bytes), FileFormat::Vmware)
+        }
+        None => {
+            drop(start);
+            return elf::open(&path, file);
+        }
+    };
+    drop(start);
+    let pages = FilePages::new(&path, format, file, spans, Vec::new())?;
+    Ok((pages, Core::default()))
 }
 
-/// Opens bytes as a file in makedumpfile's format, and counts the pages that can be read: for fuzzing.
-pub fn count_kdump_pages(file: Vec<u8>) -> Result<u64, OpenError> {
-    let (pages, _) = kdump::KdumpPages::open(Path::new("bytes"), Box::new(file), &[])?;
+/// The memory of a VMware machine beside its state, in any order.
+fn with_state(files: [(PathBuf, FileBytes); 2]) -> Result<(FilePages, Core), OpenError> {
+    let is_state = |file: &(PathBuf, FileBytes)| vmware::is_state(&file.1.start());
+    let [state, (path, memory)] = match files.each_ref().map(is_state) {
+        [true, false] => files,
+        [false, true] => {
+            let [memory, state] = files;
+            [state, memory]
+        }
+        _ => return Err(not_one_dump(files.into())),
+    };
+    let parsed = vmware::parse(state.1.raw());
+    let parsed = parsed.map_err(|why| OpenError::NotACore { path: state.0, why })?;
+    let spans = parsed.spans(0, memory.len());
+    let pages = FilePages::new(&path, FileFormat::Vmware, memory, spans, Vec::new())?;
+    Ok((pages, Core::default()))
+}
+
+/// Several files, at least one of which is of no format that has parts.
+fn not_one_dump(files: Vec<(PathBuf, FileBytes)>) -> OpenError {
+    let mut paths = files.into_iter().map(|(path, _)| path);
+    let (other, path) = (paths.next().unwrap_or_default(), paths.next().unwrap_or_default());
+    OpenError::NotOneDump { path, other }
+}
+
+impl Dump {
+    fn new(
+        pages: Box<dyn PhysicalPages>,
+        format: FileFormat,
+        core: Core,
+        disk: DiskFiles,
+        lost_bytes: u64,
+    ) -> Dump {
+        let Core { vmcoreinfo, registers, cpus, .. } = core;
+        Dump { pages, vmcoreinfo, registers, cpus, reader: format.reader(), disk, lost_bytes }
+    }
+}
+
+/// Opens bytes as a dump of any format, and counts the pages that can be read: for fuzzing.
+pub fn count_pages(file: Vec<u8>) -> Result<u64, OpenError> {
+    let path = PathBuf::from("bytes");
+    let file = match FileBytes::of(Raw::Memory(file)) {
+        Ok(file) => file,
+        Err(why) => return Err(OpenError::NotACore { path, why }),
+    };
+    let pages: Box<dyn PhysicalPages> = match kdump::is_kdump(&file.start()) {
+        true => Box::new(kdump::KdumpPages::open(vec![(path, file)])?.0),
+        false => Box::new(in_pieces(vec![(path, file)], None)?.0),
+    };
     let in_run = |run: Run| (run.start.0..run.start.0 + run.bytes).step_by(PAGE_SIZE as usize);
     let pages =
         pages.runs().into_iter().flat_map(in_run).filter(|at| pages.word(Pa(*at)).is_some());

@@ -29,6 +29,7 @@ pub(super) fn read(
             .or_else(|| uts("name.release"))
             .unwrap_or_default(),
         arch: x86_64::NAME.to_owned(),
+        torn: false,
         hostname: uts("name.nodename"),
         uptime_s: uptime_s(memory, types, symbols),
     }

@@ -90,6 +90,7 @@ fn usable(pages: &dyn PhysicalPages, text: &[u8]) -> Option<Found> {
 mod tests {
     use super::*;
     use crate::Reader;
+    use crate::physical::facts::DiskFiles;
     use crate::physical::fake::{FakePages, tables};
     use sysak_base::PAGE_SIZE;
 
@@ -121,7 +122,9 @@ mod tests {
             vmcoreinfo: vmcoreinfo.map(String::into_bytes),
             registers: Vec::new(),
             cpus: 0,
+            disk: DiskFiles::default(),
             reader: Reader::Elf,
+            lost_bytes: 0,
         }
     }
 

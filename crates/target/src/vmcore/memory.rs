@@ -5,7 +5,7 @@
 //! **Invariant:** a read yields bytes of the file or an error, never zeroes for what is missing.
 
 use sysak_arch::x86_64::IMAGE_MAP;
-use sysak_base::{Fault, Memory, PAGE_SIZE, Pa, Va, Why};
+use sysak_base::{Fault, Memory, PAGE_SIZE, Pa, PageStates, Va, Why};
 
 use crate::page_table::PageTable;
 use crate::physical::PhysicalPages;
@@ -107,6 +107,10 @@ impl Memory for Vmcore {
 
     fn best_read_bytes(&self) -> usize {
         (PAGE_SIZE as usize) << 10
+    }
+
+    fn page_states(&self) -> Option<&dyn PageStates> {
+        Some(self.pages.as_ref())
     }
 }
 

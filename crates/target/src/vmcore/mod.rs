@@ -12,8 +12,9 @@ use std::path::Path;
 use sysak_base::{Anchors, Memory, PAGE_SIZE, Pa, Va};
 use sysak_symbols::{Kallsyms, KallsymsPlaces, TypeInfo, Vmcoreinfo};
 
-use crate::physical::Replaced;
-use crate::{OpenError, Options, Target, TargetMemory, anchors, files, physical};
+use crate::physical::{Changes, Dump};
+use crate::unpack::Opening;
+use crate::{Identity, OpenError, Options, Reader, Target, TargetMemory, anchors, files, physical};
 
 pub(crate) use kernel::find as find_kernel;
 pub(crate) use memory::Vmcore;
@@ -23,9 +24,27 @@ const MOST_IMAGE_BYTES: u64 = 256 << 20;
 /// The first MiB of RAM may be unmapped.
 const FIRST_MAPPED: u64 = 1 << 20;
 
-/// Opens a crash dump with nothing but the file, and with some of its words replaced.
-pub fn open(path: &Path, options: &Options, replaced: &[Replaced]) -> Result<Target, OpenError> {
-    let dump = physical::open(path, replaced)?;
+/// Opens a crash dump with nothing but its files, and with some changes.
+pub fn open(
+    options: &Options,
+    opening: &Opening<'_>,
+    changes: Changes<'_>,
+) -> Result<Target, OpenError> {
+    let paths = files::expand(&options.vmcore)?;
+    // What is wrong with a dump is told of its first file.
+    let path = paths[0].as_path();
+    let dump = physical::open(&paths, opening, changes)?;
+    let missing = dump.lost_bytes;
+    let opened = read(dump, path, options);
+    // What a dump lacks that was cut off is what was cut off.
+    opened.map_err(|why| match missing {
+        0 => why,
+        _ => OpenError::Truncated { path: path.to_owned(), missing },
+    })
+}
+
+/// What the memory of a dump tells of its kernel.
+fn read(dump: Dump, path: &Path, options: &Options) -> Result<Target, OpenError> {
     let found = find_kernel(&dump, path)?;
     let (info, top) = (found.info, found.top);
     let mut vmcore = Vmcore::new(dump.pages, found.space);
@@ -47,9 +66,11 @@ pub fn open(path: &Path, options: &Options, replaced: &[Replaced]) -> Result<Tar
         image: resources.image,
         image_virtual: symbols.find("_text").zip(symbols.find("_end")),
         registers: dump.registers,
+        torn: dump.reader == Reader::Raw,
         ..Anchors::default()
     };
     let identity = identity::read(&vmcore, dump.reader, &types, &symbols, &info);
+    let identity = Identity { torn: anchors.torn, ..identity };
     Ok(Target { memory: TargetMemory::Shared(Box::new(vmcore)), anchors, types, symbols, identity })
 }
 

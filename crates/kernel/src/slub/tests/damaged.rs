@@ -97,7 +97,7 @@ fn walked(damage: impl FnOnce(&mut Words, &crate::shape::Shape)) -> (Slabs, Cove
     let mut heads = PageSet::new(64);
     SLABS.into_iter().for_each(|pfn| heads.insert(Pfn(pfn)));
     let mut coverage = Coverage::default();
-    let found = walk(&kernel, &heads, 2, &mut coverage, &Quiet, &Cancel::default()).unwrap();
+    let found = walk(&kernel, &heads, 2, false, &mut coverage, &Quiet, &Cancel::default()).unwrap();
     (found, coverage)
 }
 

@@ -8,15 +8,15 @@ use super::codec::{Page, Unpacker};
 
 /// Pages that are kept: 96 MiB. What marking reads of a small machine fits, and the next pass unpacks nothing.
 const SLOTS: u64 = 3 << 13;
-/// Parts of the cache, each with a lock: threads that read different pages seldom wait for each other.
-const PARTS: u64 = 64;
+/// Shelves of the cache, each with a lock: threads that read different pages seldom wait for each other.
+const SHELVES: u64 = 64;
 
 /// Pages by their number; each has one place where it may be, so that nothing is searched.
-pub(super) struct Cache(OnceLock<Vec<Mutex<Part>>>);
+pub(super) struct Cache(OnceLock<Vec<Mutex<Shelf>>>);
 
 /// Some places, and what unpacks into them.
 #[derive(Default)]
-struct Part {
+struct Shelf {
     slots: Vec<Option<(Pfn, Box<Page>)>>,
     unpacker: Unpacker,
 }
@@ -33,13 +33,13 @@ impl Cache {
         unpack: impl FnOnce(&mut Unpacker, &mut Page) -> Option<()>,
         read: impl FnOnce(&Page) -> T,
     ) -> Option<T> {
-        let parts = self.0.get_or_init(|| (0..PARTS).map(|_| Mutex::default()).collect());
-        let part = &parts[(page.0 % PARTS) as usize];
+        let shelves = self.0.get_or_init(|| (0..SHELVES).map(|_| Mutex::default()).collect());
+        let shelf = &shelves[(page.0 % SHELVES) as usize];
         // A panic elsewhere leaves whole pages: they are put here unpacked.
-        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        let Part { slots, unpacker } = &mut *part;
-        slots.resize_with((SLOTS / PARTS) as usize, || None);
-        let slot = &mut slots[(page.0 / PARTS % (SLOTS / PARTS)) as usize];
+        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shelf { slots, unpacker } = &mut *shelf;
+        slots.resize_with((SLOTS / SHELVES) as usize, || None);
+        let slot = &mut slots[(page.0 / SHELVES % (SLOTS / SHELVES)) as usize];
         if slot.as_ref().is_none_or(|(kept, _)| *kept != page) {
             let mut bytes = match slot.take() {
                 Some((_, bytes)) => bytes,

@@ -3,28 +3,20 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use sysak_base::PAGE_SIZE;
+use sysak_base::PageState;
 
-use super::codec::{self, Unpacker};
-use super::map::PageMap;
-use super::{Descriptor, KdumpPages};
-use crate::physical::facts::{FileFacts, FileFormat, Packing, PageCounts};
+use super::{KdumpPages, codec};
+use crate::physical::facts::{FileFacts, Packing};
 
 impl KdumpPages {
     /// Looks at every page's descriptor.
-    pub(super) fn count_pages(&self) -> FileFacts {
-        let KdumpPages { file, header, map, .. } = self;
-        let (packed, zero) = self.count_packings();
-        let ram = PageMap::new(file, header.ram.clone(), header.pages).total();
+    pub(super) fn file_facts(&self) -> FileFacts {
+        let KdumpPages { parts, header, .. } = self;
+        let flattened = parts.iter().any(|part| part.file.is_flattened());
         FileFacts {
-            format: FileFormat::Kdump { version: header.version, flattened: file.is_flattened() },
-            file_bytes: file.file_len(),
-            pages: PageCounts {
-                present: map.total() - zero,
-                zero,
-                excluded: ram.saturating_sub(map.total()),
-            },
-            packed,
+            format: self.format(),
+            flattened,
+            packed: self.count_packings(),
             filter_level: Some(header.filter_level),
             written_s: header.written_s,
             cpus: header.cpus,
@@ -32,32 +24,18 @@ impl KdumpPages {
         }
     }
 
-    /// How pages are packed, the most frequent way first; and how many share a page of zeros.
-    fn count_packings(&self) -> (Vec<(Packing, u64)>, u64) {
+    /// How pages with contents of their own are packed, the most frequent way first.
+    fn count_packings(&self) -> Vec<(Packing, u64)> {
         let mut packed = BTreeMap::new();
-        let mut zeros = 0;
-        let mut is_zero = None;
-        for place in 0..self.map.total() {
-            let found = self.descriptor(place);
-            let shared = found.filter(|found| self.is_shared(*found));
-            match shared {
-                Some(found) if *is_zero.get_or_insert_with(|| self.is_zero(found)) => zeros += 1,
-                _ => {
-                    let packing = found.map_or(Packing::Unknown, |one| codec::packing(one.flags));
-                    *packed.entry(packing).or_insert(0) += 1;
-                }
+        for part in &self.parts {
+            let present = |place: &u64| part.state(*place) == PageState::Present;
+            let found = part.places.clone().filter(present);
+            for found in found.filter_map(|place| part.descriptor(place)) {
+                *packed.entry(codec::packing(found.flags)).or_insert(0) += 1;
             }
         }
         let mut packed: Vec<_> = packed.into_iter().collect();
         packed.sort_by_key(|(_, pages)| Reverse(*pages));
-        (packed, zeros)
-    }
-
-    /// Whether a page is nothing but zeros.
-    fn is_zero(&self, found: Descriptor) -> bool {
-        let mut page = [0; PAGE_SIZE as usize];
-        let packed = self.file.get(found.at, found.bytes as usize).unwrap_or_default();
-        let unpacked = Unpacker::default().unpack(found.flags, &packed, &mut page);
-        unpacked.is_some() && page.iter().all(|byte| *byte == 0)
+        packed
     }
 }

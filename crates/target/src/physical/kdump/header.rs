@@ -23,6 +23,8 @@ const BLOCK: u64 = 4096;
 /// Bytes of the header and of the sub header that are read.
 const HEADER_BYTES: usize = 464;
 const SUB_BYTES: usize = 104;
+/// Version, machine and time: the same in all parts of a split dump.
+pub(super) const SAME_BYTES: usize = 424;
 /// Notes larger than this are not a kernel's.
 const MOST_NOTE_BYTES: u64 = 16 << 20;
 /// `DUMP_DH_COMPRESSED_INCOMPLETE`: the disk was full.
@@ -38,14 +40,18 @@ const NEWEST: u32 = 6;
 /// Where things are in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// The bitmap of pages that were dumped.
-    pub(super) bitmap: Range<u64>,
     /// The bitmap of pages that are RAM.
     pub(super) ram: Range<u64>,
+    /// The bitmap of pages that were dumped.
+    pub(super) bitmap: Range<u64>,
     /// The first page descriptor.
     pub(super) descriptors: u64,
     /// The number of pages that the bitmap is for.
     pub(super) pages: u64,
+    /// The pages that one part of a split dump has; none where the dump is one file.
+    pub(super) part: Option<Range<u64>>,
+    /// Whether the disk was full when it was written.
+    pub(super) is_incomplete: bool,
     /// Text of VMCOREINFO, and the CPUs' notes.
     pub(super) vmcoreinfo: Range<u64>,
     pub(super) notes: Range<u64>,
@@ -77,9 +83,6 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
     if u64::from(number(428)) != BLOCK {
         return Err(damaged("its blocks are not of 4,096 bytes"));
     }
-    if number(424) & INCOMPLETE != 0 {
-        return Err(damaged("the disk was full when it was written"));
-    }
     let (sub_blocks, bitmap_blocks) = (u64::from(number(432)), u64::from(number(436)));
     let bitmaps = (1 + sub_blocks) * BLOCK;
     let bitmap_bytes = bitmap_blocks / 2 * BLOCK;
@@ -92,10 +95,11 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
         0 => vec![0; SUB_BYTES].into(),
         _ => file.get(BLOCK, SUB_BYTES).ok_or_else(cut)?,
     };
-    if version >= WITH_SPLIT && half(&sub, 12) != 0 {
-        return Err(ElfError::SplitDump);
-    }
-    let pages = if version >= WITH_64_BITS { word(&sub, 96) } else { number(440).into() };
+    let most = if version >= WITH_64_BITS { word(&sub, 96) } else { number(440).into() };
+    let pages = most.min(bitmap_bytes * 8);
+    let bounds = if version >= WITH_64_BITS { (80, 88) } else { (16, 24) };
+    let part = || word(&sub, bounds.0).min(pages)..word(&sub, bounds.1).min(pages);
+    let is_split = version >= WITH_SPLIT && half(&sub, 12) != 0;
     let range = |since: u32, at: u64| {
         let (start, bytes) = (word(&sub, at), word(&sub, at + 8));
         let is_sane = version >= since && start > 0 && bytes <= MOST_NOTE_BYTES;
@@ -104,9 +108,11 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
     let known = |number: u64| Some(number).filter(|number| *number > 0);
     Ok(Header {
         descriptors: bitmaps + bitmap_blocks * BLOCK,
-        pages: pages.min(bitmap_bytes * 8),
-        bitmap,
         ram,
+        bitmap,
+        pages,
+        part: is_split.then(part),
+        is_incomplete: number(424) & INCOMPLETE != 0,
         vmcoreinfo: range(WITH_VMCOREINFO, 32),
         notes: range(WITH_NOTES, 48),
         version,

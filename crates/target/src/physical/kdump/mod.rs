@@ -10,21 +10,21 @@ mod codec;
 mod facts;
 mod header;
 mod map;
+mod parts;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::path::Path;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
-use sysak_base::numbers::{half, word};
-use sysak_base::{PAGE_SIZE, Pa, Pfn};
+use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn};
 
-use super::bytes::{FileBytes, Raw};
-use super::facts::FileFacts;
+use super::bytes::FileBytes;
+use super::facts::{FileFacts, FileFormat};
 use super::{PhysicalPages, Replaced, Run};
 use crate::OpenError;
 use crate::elf::{self, Core, ElfError};
@@ -32,24 +32,17 @@ use cache::Cache;
 use codec::{Page, Unpacker};
 use header::Header;
 use map::PageMap;
+use parts::{Descriptor, Part};
 
 /// Bytes that a text is searched in at once.
 const SEARCHED: usize = 1 << 20;
 /// How files of this format begin.
 const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
-const SIGNATURE_BYTES: usize = 8;
-/// Bytes of a page descriptor: place, length, flags, and eight bytes that nobody uses.
-const DESCRIPTOR_BYTES: u64 = 24;
-/// So many of the last pages are asked whether the file is whole: zero pages stand further ahead.
-const ASKED: u64 = 1 << 12;
 /// From so many bytes on, several threads read: they unpack some pages in turn.
 const READ_TOGETHER: usize = 32 * PAGE_SIZE as usize;
 const READ_IN_TURN: usize = 8 * PAGE_SIZE as usize;
 /// More threads would take CPUs from those who need them.
 const MOST_THREADS: usize = 4;
-/// Stands in the cache for all pages that share the first place of the contents: makedumpfile and QEMU write a page of
-/// zeros there.
-const SHARED: Pfn = Pfn(u64::MAX);
 
 /// Whether a file is in this format.
 pub(super) fn is_kdump(file: &[u8]) -> bool {
@@ -58,9 +51,13 @@ pub(super) fn is_kdump(file: &[u8]) -> bool {
 
 /// A dump in this format.
 pub(super) struct KdumpPages {
-    file: FileBytes,
+    /// Its files, ascending by the pages that they have: more than one of a split dump.
+    parts: Vec<Part>,
+    /// The same in all of them, like the bitmaps.
     header: Header,
     map: PageMap,
+    /// Pages that are missing although the bitmap has them.
+    lost_pages: u64,
     cache: Cache,
     /// Threads that read at once.
     threads: usize,
@@ -68,101 +65,101 @@ pub(super) struct KdumpPages {
     replaced: BTreeMap<Pfn, Vec<(usize, u64)>>,
 }
 
-/// Where a page is in the file, and how it is packed.
-#[derive(Clone, Copy)]
-struct Descriptor {
-    at: u64,
-    bytes: u32,
-    flags: u32,
-}
-
 impl KdumpPages {
-    /// Reads the headers and the bitmap.
-    ///
-    /// Some words are read as others from now on; the file stays as it is.
-    pub(super) fn open(
-        path: &Path,
-        file: Raw,
-        replaced: &[Replaced],
-    ) -> Result<(KdumpPages, Core), OpenError> {
-        let no_core = |why| OpenError::NotACore { path: path.to_owned(), why };
-        let damaged = |what: &str| no_core(ElfError::Damaged(what.to_owned()));
-        let file = FileBytes::of(file).map_err(no_core)?;
-        if !is_kdump(&file.get(0, SIGNATURE_BYTES).unwrap_or_default()) {
-            return Err(no_core(ElfError::Flattened));
-        }
-        let header = header::parse(&file).map_err(no_core)?;
+    /// Reads the headers and the bitmap of a dump in one file or in several, in any order.
+    pub(super) fn open(files: Vec<(PathBuf, FileBytes)>) -> Result<(KdumpPages, Core), OpenError> {
+        let parts = files.into_iter().map(|(path, file)| Part::open(path, file));
+        let mut parts = parts::in_order(parts.collect::<Result<_, _>>()?)?;
+        let first = &parts[0];
+        let header = first.header.clone();
         if header.pages.saturating_mul(PAGE_SIZE) > MOST_PHYSICAL_BYTES {
-            return Err(damaged("it claims memory beyond 64 TiB"));
+            let why = ElfError::Damaged("it claims memory beyond 64 TiB".to_owned());
+            return Err(OpenError::NotACore { path: first.path.clone(), why });
         }
-        let text = |range: &std::ops::Range<u64>| {
-            file.get(range.start, (range.end - range.start) as usize).map(Cow::into_owned)
-        };
         let mut core = Core::default();
-        elf::read_note_bytes(&text(&header.notes).unwrap_or_default(), &mut core);
-        let vmcoreinfo = text(&header.vmcoreinfo).filter(|text| !text.is_empty());
+        elf::read_note_bytes(&first.text(&header.notes), &mut core);
+        let vmcoreinfo = Some(first.text(&header.vmcoreinfo)).filter(|text| !text.is_empty());
         core.vmcoreinfo = vmcoreinfo.or(core.vmcoreinfo);
-        let map = PageMap::new(&file, header.bitmap.clone(), header.pages);
+        let map = PageMap::new(&first.file, &header);
+        let bounds = |part: &Part| {
+            let Range { start, end } = part.pages;
+            [start, end].map(|page| map.pages_before(&first.file, Pfn(page)))
+        };
+        let bounds: Vec<_> = parts.iter().map(bounds).collect();
+        for ((number, part), [start, end]) in (0..).zip(&mut parts).zip(bounds) {
+            part.number(number, start..end);
+        }
+        let lost_pages = parts.iter().map(Part::lost_pages).sum();
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
-        let (cache, replaced) = (Cache::new(), by_page(replaced));
-        let pages = KdumpPages { file, header, map, cache, threads, replaced };
-        match pages.missing_bytes() {
-            0 => Ok((pages, core)),
-            missing => Err(OpenError::Truncated { path: path.to_owned(), missing }),
+        let (cache, replaced) = (Cache::new(), BTreeMap::new());
+        let pages = KdumpPages { parts, header, map, lost_pages, cache, threads, replaced };
+        if lost_pages > 0 && lost_pages == pages.map.total() {
+            let path = pages.parts[0].path.clone();
+            return Err(OpenError::Truncated { path, missing: pages.lost_bytes() });
+        }
+        Ok((pages, core))
+    }
+
+    /// The format of the files.
+    pub(super) fn format(&self) -> FileFormat {
+        FileFormat::Kdump { version: self.header.version }
+    }
+
+    /// How much memory the files were to have, and is missing because they were cut off.
+    pub(super) fn lost_bytes(&self) -> u64 {
+        self.lost_pages * PAGE_SIZE
+    }
+
+    /// Reads other words in some places from now on. The file stays as it is.
+    pub(super) fn replace(&mut self, replaced: &[Replaced]) {
+        for one in replaced.iter().filter(|one| one.at.0 % PAGE_SIZE <= PAGE_SIZE - 8) {
+            let place = ((one.at.0 % PAGE_SIZE) as usize, one.word);
+            self.replaced.entry(one.at.pfn()).or_default().push(place);
         }
     }
 
-    /// How much of the file is missing, by its last pages.
-    fn missing_bytes(&self) -> u64 {
-        let total = self.map.total();
-        let last = (total.saturating_sub(ASKED)..total).filter_map(|place| self.descriptor(place));
-        let end = last.map(|one| one.at.saturating_add(one.bytes.into())).max().unwrap_or(0);
-        end.max(self.descriptor_at(total)).saturating_sub(self.file.len())
+    /// The file with the bitmaps: all have them.
+    fn mapped(&self) -> &FileBytes {
+        &self.parts[0].file
     }
 
-    /// Where a descriptor is: they stand in the order of the pages that the file has.
-    fn descriptor_at(&self, place: u64) -> u64 {
-        self.header.descriptors.saturating_add(place.saturating_mul(DESCRIPTOR_BYTES))
+    /// The file that has a page.
+    fn part(&self, page: Pfn) -> Option<&Part> {
+        let next = self.parts.partition_point(|part| part.pages.start <= page.0);
+        self.parts[..next].iter().rfind(|part| part.pages.contains(&page.0))
     }
 
-    /// A descriptor; `None` where it is damaged.
-    fn descriptor(&self, place: u64) -> Option<Descriptor> {
-        let raw = self.file.get(self.descriptor_at(place), DESCRIPTOR_BYTES as usize)?;
-        let found = Descriptor { at: word(&raw, 0), bytes: half(&raw, 8), flags: half(&raw, 12) };
-        (found.bytes <= codec::MOST_PACKED).then_some(found)
+    /// Where a page is; `None` where no file has it.
+    fn find_page(&self, page: Pfn) -> Option<(&Part, Descriptor)> {
+        let place = self.map.place(self.mapped(), page)?;
+        let part = self.part(page)?;
+        Some((part, part.descriptor(place)?))
     }
 
-    /// Where a page is; `None` where the file does not have it.
-    fn find_page(&self, page: Pfn) -> Option<Descriptor> {
-        self.descriptor(self.map.place(&self.file, page)?)
-    }
-
-    /// Whether a page has the contents that come first in the file.
-    fn is_shared(&self, found: Descriptor) -> bool {
-        found.at == self.descriptor_at(self.map.total())
-    }
-
-    /// Unpacks a page of the file.
+    /// Unpacks a page of a file.
     fn unpack(
         &self,
         page: Pfn,
-        found: Descriptor,
+        (part, found): (&Part, Descriptor),
         unpacker: &mut Unpacker,
         into: &mut Page,
     ) -> Option<()> {
-        unpacker.unpack(found.flags, &self.file.get(found.at, found.bytes as usize)?, into)?;
+        part.unpack(found, unpacker, into)?;
         for (place, word) in self.replaced.get(&page).into_iter().flatten() {
             into[*place..*place + 8].copy_from_slice(&word.to_le_bytes());
         }
         Some(())
     }
 
-    /// Calls `read` with a page; `None` where the file does not have it whole.
+    /// Calls `read` with a page; `None` where no file has it whole.
     fn with_page<T>(&self, page: Pfn, read: impl FnOnce(&Page) -> T) -> Option<T> {
-        let found = self.find_page(page)?;
-        let is_shared = self.is_shared(found) && !self.replaced.contains_key(&page);
-        let kept_as = if is_shared { SHARED } else { page };
-        self.cache.with(kept_as, |unpacker, bytes| self.unpack(page, found, unpacker, bytes), read)
+        let (part, found) = self.find_page(page)?;
+        let is_shared = part.is_shared(found) && !self.replaced.contains_key(&page);
+        let kept_as = if is_shared { part.shared_as } else { page };
+        let unpack = |unpacker: &mut Unpacker, bytes: &mut Page| {
+            self.unpack(page, (part, found), unpacker, bytes)
+        };
+        self.cache.with(kept_as, unpack, read)
     }
 
     /// Copies bytes of one page; 0 where the file does not have it.
@@ -189,13 +186,23 @@ impl KdumpPages {
     }
 }
 
-/// By page: places in it, and the words that are read there. No word lies in two pages.
-fn by_page(replaced: &[Replaced]) -> BTreeMap<Pfn, Vec<(usize, u64)>> {
-    let mut pages: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for one in replaced.iter().filter(|one| one.at.0 % PAGE_SIZE <= PAGE_SIZE - 8) {
-        pages.entry(one.at.pfn()).or_default().push(((one.at.0 % PAGE_SIZE) as usize, one.word));
+impl PageStates for KdumpPages {
+    fn state(&self, first: Pfn, end: Pfn) -> (PageState, Pfn) {
+        let last = end.min(Pfn(self.header.pages));
+        if first >= last {
+            return (PageState::Absent, end);
+        }
+        let Some(place) = self.map.place(self.mapped(), first) else {
+            return self.map.missing(self.mapped(), first, last);
+        };
+        let Some(part) = self.part(first) else { return (PageState::Lost, Pfn(first.0 + 1)) };
+        let state = part.state(place);
+        let alike = |page: &u64| {
+            self.map.has(self.mapped(), Pfn(*page)) && part.state(place + (page - first.0)) == state
+        };
+        let next = (first.0 + 1..last.0.min(part.pages.end)).find(|page| !alike(page));
+        (state, next.map_or(last.min(Pfn(part.pages.end)), Pfn))
     }
-    pages
 }
 
 impl PhysicalPages for KdumpPages {
@@ -231,15 +238,15 @@ impl PhysicalPages for KdumpPages {
     }
 
     fn borrow(&self, at: Pa) -> Option<&[u8]> {
-        let found = self.find_page(at.pfn())?;
+        let (part, found) = self.find_page(at.pfn())?;
         if !codec::is_raw(found.flags, found.bytes) || self.replaced.contains_key(&at.pfn()) {
             return None;
         }
-        self.file.lend(found.at, found.bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
+        part.file.lend(found.at, found.bytes as usize)?.get((at.0 % PAGE_SIZE) as usize..)
     }
 
     fn runs(&self) -> Vec<Run> {
-        let runs = self.map.runs(&self.file, Pfn(0));
+        let runs = self.map.runs(self.mapped(), Pfn(0));
         runs.map(|run| Run { start: run.start.pa(), bytes: (run.end.0 - run.start.0) * PAGE_SIZE })
             .collect()
     }
@@ -254,12 +261,12 @@ impl PhysicalPages for KdumpPages {
     }
 
     fn facts(&self) -> FileFacts {
-        self.count_pages()
+        self.file_facts()
     }
 
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {
         let mut window = Vec::new();
-        for run in self.map.runs(&self.file, from.pfn()) {
+        for run in self.map.runs(self.mapped(), from.pfn()) {
             let start = run.start.pa().0.max(from.0);
             let end = run.end.pa().0;
             // Pieces overlap by what a text across their border needs.
