@@ -1,5 +1,5 @@
-//! What is done with a whole crash dump whose kernel's structures are damaged, or that lacks pages: all commands, through
-//! their crates.
+//! What is done with a whole crash dump whose kernel's structures are damaged, or that lacks pages: all commands,
+//! through their crates.
 //!
 //! Nothing may panic or go on without end, and nothing that is reachable may be called lost.
 

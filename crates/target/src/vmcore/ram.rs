@@ -13,8 +13,8 @@ use crate::physical::PhysicalPages;
 /// Entries of the resource tree; a large server has some thousands.
 const MOST_RESOURCES: usize = 1 << 16;
 
-/// RAM and image from the kernel's resource tree. Where a part of that is missing, those parts of the dump's memory are RAM,
-/// too, that the direct map maps: firmware is in the file as well. RAM that is overlooked would hide references.
+/// RAM and image from the kernel's resource tree. Where a part of that is missing, those parts of the dump's memory are
+/// RAM, too, that the direct map maps: firmware is in the file as well. RAM that is overlooked would hide references.
 pub(super) fn resources(
     vmcore: &Vmcore,
     types: &TypeInfo,
