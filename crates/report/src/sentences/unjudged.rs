@@ -11,7 +11,8 @@ pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
     }
     let open = report.coverage.books.iter().filter(|book| !book.closed);
     let parts = open.map(|book| missing(report, book, lang));
-    let parts: Vec<String> = parts.chain(unread(report, lang)).collect();
+    let torn = report.target.torn.then(|| say::memory_torn(lang));
+    let parts: Vec<String> = parts.chain(unread(report, lang)).chain(torn).collect();
     (!parts.is_empty()).then(|| parts.join(&say::semicolon(lang)))
 }
 
