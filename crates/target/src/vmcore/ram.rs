@@ -31,10 +31,26 @@ pub(super) fn resources(
         // Damaged page tables lead anywhere.
         cut(&mut found.ram, end);
     }
+    let is_in_dump = |pfn| pages.state(pfn, Pfn(pfn.0 + 1)).0 == PageState::Present;
+    found.crash_kernel.retain(|run| run.pages() > 0 && !is_in_dump(run.start));
+    take_out(&mut found.ram, &found.crash_kernel);
     // Overlapping runs would count a page twice.
     join(&mut found.ram);
     limit(&mut found.ram, pages.most_ram_bytes());
     found
+}
+
+/// Takes the crash kernel's memory out of the RAM: it has written the dump, so its own memory is not in it, and the
+/// kernel that crashed had nothing there.
+fn take_out(ram: &mut Vec<PfnRange>, crash_kernel: &[PfnRange]) {
+    for out in crash_kernel {
+        let parts = |run: &PfnRange| {
+            let before = PfnRange { start: run.start, end: run.end.min(out.start) };
+            let behind = PfnRange { start: run.start.max(out.end), end: run.end };
+            [before, behind]
+        };
+        *ram = ram.iter().flat_map(parts).filter(|run| run.start < run.end).collect();
+    }
 }
 
 /// Cuts off what lies behind the end of physical memory.
@@ -178,6 +194,14 @@ mod tests {
         let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
         assert_eq!(tree(true), (Some(()), vec![run(1, 17), run(0x100, 0x110)]));
         assert_eq!(tree(false), (None, vec![run(1, 17)]));
+    }
+
+    #[test]
+    fn the_crash_kernels_memory_is_no_ram_of_the_kernel_that_crashed() {
+        let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
+        let mut ram = vec![run(1, 8), run(16, 64), run(70, 80)];
+        take_out(&mut ram, &[run(20, 30), run(60, 64), run(100, 110)]);
+        assert_eq!(ram, [run(1, 8), run(16, 20), run(30, 60), run(70, 80)]);
     }
 
     #[test]
