@@ -13,7 +13,7 @@ help:
 	@echo '                   allocations, for some 15 s more; ARGS="--lang zh" in Chinese'
 	@echo 'make build         the fully static binary: target/dist/sysak'
 	@echo 'make test          all tests; boots Linux 6.1 and 6.12 in QEMU'
-	@echo 'make vmtest        the guests only; KERNEL=5.10 chooses one, ARGS="--clean-runs 10"'
+	@echo 'make vmtest        the guests only; KERNEL=5.10 chooses one, ONLY=dumps a part'
 	@echo 'make damage        dumps with damaged words: is anything accused falsely, or missed?'
 	@echo 'make fuzz-replay   the fuzzers'\'' seeds for a minute a parser; MS=600000 for ten'
 	@echo 'make fuzz          one parser, with cargo-fuzz and nightly Rust: TARGET=btf SECONDS=600'
@@ -39,7 +39,7 @@ vmtest:
 	@tools/setup.sh test
 	@tools/build.sh
 	tools/with-libelf.sh cargo run --quiet -p vmtest -- --sysak target/dist/sysak \
-		$(foreach kernel,$(KERNEL),--kernel $(kernel)) $(ARGS)
+		$(foreach kernel,$(KERNEL),--kernel $(kernel)) $(foreach part,$(ONLY),--only $(part)) $(ARGS)
 
 damage:
 	@tools/setup.sh test

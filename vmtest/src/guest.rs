@@ -178,16 +178,22 @@ impl Guest {
         Ok(vmcore)
     }
 
-    /// The same, and the same moment in makedumpfile's format.
-    pub fn capture_twice(
+    /// The same moment in some of QEMU's formats: the endings of the files and the formats' names.
+    pub fn capture_as<const N: usize>(
         &mut self,
         folder: &Path,
         name: &str,
         truths: &[Truth],
-    ) -> Result<[PathBuf; 2]> {
+        formats: &[(&str, &str); N],
+    ) -> Result<[PathBuf; N]> {
         self.record(folder, name, truths)?;
-        let files = ["vmcore", "kdump"].map(|end| folder.join(format!("{name}.{end}")));
-        self.machine.dump_memory(&[(&files[0], "elf"), (&files[1], "kdump-zlib")])?;
+        let files = formats.map(|(end, _)| folder.join(format!("{name}.{end}")));
+        let wanted: Vec<(&Path, &str)> = files
+            .iter()
+            .zip(formats)
+            .map(|(file, (_, format))| (file.as_path(), *format))
+            .collect();
+        self.machine.dump_memory(&wanted)?;
         Ok(files)
     }
 

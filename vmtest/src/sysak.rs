@@ -123,6 +123,15 @@ pub struct ContentSymbol {
 #[serde(default)]
 pub struct Coverage {
     pub objects_walked: u64,
+    /// Of a crash dump.
+    pub pages: Option<DumpPages>,
+}
+
+/// What a dump has of RAM.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct DumpPages {
+    pub holes_bytes: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]

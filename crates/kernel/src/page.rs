@@ -248,8 +248,8 @@ impl Census {
         self.dumped.as_ref().map_or(0, Dumped::holes)
     }
 
-    /// Takes a page of which nothing is known. Who says that it is free? In a dump it may be searched for references; on
-    /// a running machine it must not be touched.
+    /// Takes a page of which nothing is known. Who says that it is free? In a dump it may be searched for references;
+    /// on a running machine it must not be touched.
     fn assign_unknown(&mut self, pfn: Pfn) {
         let Some(dumped) = &mut self.dumped else {
             self.assign(pfn, 1, Owner::Untouchable);

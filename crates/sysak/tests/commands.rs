@@ -423,3 +423,74 @@ fn a_terminal_that_is_not_utf_8_gets_ascii_and_one_line_that_says_so() {
     let asked = over_dump(&["memleak", "--lang", "zh"]).env("LANG", "zh_CN.GBK").output().unwrap();
     assert!(asked.stderr.is_empty() && !asked.stdout.is_ascii());
 }
+
+/// The runs of memory of the dump: address, place in the file, length.
+fn runs(dump: &[u8]) -> Vec<[usize; 3]> {
+    let number = |at: usize| u64::from_le_bytes(*dump[at..].first_chunk().unwrap()) as usize;
+    let headers = (0..number(56) & 0xffff).map(|header| number(32) + 56 * header);
+    let loaded = headers.filter(|at| number(*at) & 0xffff_ffff == 1);
+    loaded.map(|at| [number(at + 24), number(at + 8), number(at + 32)]).collect()
+}
+
+/// An image in LiME's format: the note with VMCOREINFO is left out.
+fn lime(dump: &mut Vec<u8>) {
+    let mut image = Vec::new();
+    for [address, place, bytes] in runs(dump) {
+        image.extend(b"EMiL\x01\0\0\0");
+        for word in [address, address + bytes - 1, 0] {
+            image.extend((word as u64).to_le_bytes());
+        }
+        image.extend(&dump[place..place + bytes]);
+    }
+    *dump = image;
+}
+
+#[test]
+fn nothing_is_called_a_leak_in_an_image_that_was_written_while_the_machine_ran() {
+    let path = copied("lime", lime);
+    let mut command = sysak(&["memleak", "--lang", "en", "--vmcore"]);
+    let output = command.arg(&path).output().unwrap();
+    fs::remove_file(path).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(REFUSED), "{text}");
+    assert!(
+        text.replace('\n', " ").contains("The image was written while the machine ran"),
+        "{text}"
+    );
+    assert!(
+        text.replace('\n', " ").contains("it may have moved while the image was written"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_packed_dump_has_the_report_of_the_dump_and_leaves_nothing_behind() {
+    let path = copied("packed", |_| {});
+    assert!(Command::new("gzip").arg("-1").arg(&path).status().unwrap().success());
+    let packed = PathBuf::from(format!("{}.gz", path.display()));
+    let folder = path.with_extension("scratch");
+    fs::create_dir_all(&folder).unwrap();
+    let mut command = sysak(&["memgraph", "--lang", "en", "--vmcore"]);
+    let output = command.arg(&packed).env("TMPDIR", &folder).output().unwrap();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    fs::remove_dir(&folder).unwrap();
+    let mut nowhere = sysak(&["memgraph", "--lang", "en", "--vmcore"]);
+    nowhere.arg(&packed).env("TMPDIR", &folder);
+    assert!(refused(nowhere).contains("set TMPDIR to a folder that can be written"));
+    fs::remove_file(&packed).unwrap();
+    let plain = over_dump(&["memgraph", "--lang", "en"]).output().unwrap();
+    let texts = [&plain, &output].map(|one| without_times(&String::from_utf8_lossy(&one.stdout)));
+    assert_eq!(texts[0], texts[1]);
+}
+
+#[test]
+fn a_dump_that_was_cut_off_says_how_much_is_missing() {
+    let path = copied("short", |dump| dump.truncate(dump.len() - 4096));
+    let mut command = sysak(&["memgraph", "--lang", "en", "--vmcore"]);
+    let output = command.arg(&path).output().unwrap();
+    fs::remove_file(path).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = "The dump was cut off: 4.0 KiB of memory that it should have are missing.";
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains(said), "{text}");
+}

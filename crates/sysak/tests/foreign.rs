@@ -175,7 +175,7 @@ fn start(bytes: &[u8]) -> Vec<u8> {
 fn foreign() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     const CURE: &str = "give a vmcore of kdump, virsh dump";
     let text = b"Linux version 6.12.0\n".repeat(100);
-    let noise: Vec<u8> = (1..8192u32).map(|at| (at * at >> 3) as u8 | 1).collect();
+    let noise: Vec<u8> = (1..8192u32).map(|at| ((at * at) >> 3) as u8 | 1).collect();
     let mut elf32 = elf(3, 4);
     elf32[4] = 1;
     let mut s390 = elf(0, 0);

@@ -24,6 +24,8 @@ pub struct Resources {
     pub ram: Vec<PfnRange>,
     /// "Kernel code", "Kernel rodata", "Kernel data", "Kernel bss".
     pub image: Vec<PfnRange>,
+    /// "Crash kernel": RAM that is set aside for the kernel that writes the dump.
+    pub crash_kernel: Vec<PfnRange>,
 }
 
 /// Reads a file that belongs to the running system.
@@ -123,6 +125,7 @@ impl Resources {
                 let end = Pa(end.saturating_add(4096)).pfn();
                 self.image.push(PfnRange { start: Pa(start).pfn(), end });
             }
+            "Crash kernel" => self.crash_kernel.push(run),
             _ => {}
         }
     }

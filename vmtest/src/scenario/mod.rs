@@ -9,6 +9,7 @@ mod busy;
 mod classes;
 mod counted;
 mod counts;
+mod dumps;
 mod going_on;
 mod graph;
 mod groups;
@@ -68,6 +69,9 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     }
     if going_on::wanted(args) {
         boot(kernel, args, checks, Threads::One, going_on::run)?;
+    }
+    if args.wants("dumps") {
+        boot(kernel, args, checks, Threads::Two, dumps::run)?;
     }
     if args.wants("busy") {
         boot(kernel, args, checks, Threads::Two, busy::looks)?;

@@ -14,6 +14,9 @@ use crate::judge;
 use crate::sysak::{Report, UNHURRIED};
 use crate::truth::Truth;
 
+/// One moment as ELF and in makedumpfile's format.
+const FORMATS: [(&str, &str); 2] = [("vmcore", "elf"), ("kdump", "kdump-zlib")];
+
 /// Objects by address, with the cache each belongs to.
 type Objects = HashMap<u64, String>;
 
@@ -21,7 +24,7 @@ pub fn run(stage: &mut Stage, truths: &[Truth], groups: &Made) -> Result<()> {
     let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
     let slabs_before = counts::slabinfo(stage)?;
     let meminfo = counts::meminfo(stage)?;
-    let [vmcore, kdump] = stage.guest.capture_twice(&folder, &stage.kernel.name, truths)?;
+    let [vmcore, kdump] = stage.guest.capture_as(&folder, &stage.kernel.name, truths, &FORMATS)?;
     let slabinfo = [slabs_before, counts::slabinfo(stage)?];
     let meminfo = meminfo + &counts::meminfo(stage)?;
     let bracket = counts::Bracket { slabinfo, meminfo };

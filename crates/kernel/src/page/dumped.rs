@@ -1,7 +1,7 @@
 //! What a crash dump has of the kernel's pages.
 //!
-//! A filter rightly leaves out free pages, those of programs and page cache. A page of the kernel's own that is missing is
-//! a *hole*: what only it leads to looks lost.
+//! A filter rightly leaves out free pages, those of programs and page cache. A page of the kernel's own that is missing
+//! is a *hole*: what only it leads to looks lost.
 //!
 //! **Invariant:** a page counts as rightly left out only if its `struct page` says what it is.
 

@@ -169,7 +169,7 @@ impl Outcome {
         match found.verdict {
             _ if is_new => Outcome::FalseLeak,
             Verdict::Undetermined => Outcome::Undetermined,
-            Verdict::Leak if is_missed && !found.unjudged.is_empty() => Outcome::InPart,
+            _ if is_missed && found.is_leak() && !found.unjudged.is_empty() => Outcome::InPart,
             _ if is_missed => Outcome::Missed,
             _ => Outcome::Right,
         }

@@ -1,4 +1,4 @@
-//! Diagnoses crash dumps without some of the kernel's pages, chosen by chance, as if a filter had wrongly left them out:
+//! Diagnoses crash dumps without some of the kernel's pages, chosen by chance, as if a filter had left them out:
 //! `cargo run --release --example holes -- [--seeds N] [--first N] [--image] VMCORE...`
 //!
 //! Each dump is diagnosed as it is first; what it leaks then is the truth. The pages follow from the seed alone. Dumps

@@ -146,6 +146,10 @@ messages! {
     undetermined(reason) {
         "Could not determine whether kernel memory leaks: {reason}.", "无法判断内核内存是否泄漏：{reason}。"
     }
+    memory_torn() {
+        "something looks lost, but it may have moved while the image was written: dump the machine while it stands still",
+        "有内容看似丢失，但也可能是在写镜像时移动了：请在机器静止时转储"
+    }
     reason_unknown() { "too little of the memory could be read", "能读取的内存太少" }
     stopped_undetermined(stage) {
         "Stopped before the end, while {stage}: it is not known whether kernel memory leaks; the results so far follow.",

@@ -12,7 +12,8 @@ pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
     }
     let open = report.coverage.books.iter().filter(|book| !book.closed);
     let parts = open.map(|book| missing(report, book, lang));
-    let parts = parts.chain(unread(report, lang)).chain(stood_still(report, lang));
+    let torn = report.target.torn.then(|| say::memory_torn(lang));
+    let parts = parts.chain(unread(report, lang)).chain(stood_still(report, lang)).chain(torn);
     let parts: Vec<String> = parts.collect();
     (!parts.is_empty()).then(|| parts.join(&say::semicolon(lang)))
 }

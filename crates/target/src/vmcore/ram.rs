@@ -3,17 +3,18 @@
 //! **Invariant:** there is never more RAM than a file of this size can be the dump of.
 
 use sysak_arch::x86_64::frames::{Tables, join};
-use sysak_base::{Memory, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
+use sysak_base::{Memory, PAGE_SIZE, PageState, Pfn, PfnRange, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use super::{Vmcore, read_text};
 use crate::live::Resources;
+use crate::physical::PhysicalPages;
 
 /// Entries of the resource tree; a large server has some thousands.
 const MOST_RESOURCES: usize = 1 << 16;
 
-/// RAM and image from the kernel's resource tree, else those parts of the file's runs that the
-/// direct map maps: firmware is in the file too.
+/// RAM and image from the kernel's resource tree. Where a part of that is missing, those parts of the dump's memory are
+/// RAM, too, that the direct map maps: firmware is in the file as well. RAM that is overlooked would hide references.
 pub(super) fn resources(
     vmcore: &Vmcore,
     types: &TypeInfo,
@@ -26,14 +27,30 @@ pub(super) fn resources(
     let end = pages.end().pfn();
     cut(&mut found.ram, end);
     if walked.is_none() || found.ram.is_empty() {
-        found.ram = mapped_runs(vmcore, top);
+        found.ram.extend(mapped_runs(vmcore, top));
         // Damaged page tables lead anywhere.
         cut(&mut found.ram, end);
     }
+    let is_in_dump = |pfn| pages.state(pfn, Pfn(pfn.0 + 1)).0 == PageState::Present;
+    found.crash_kernel.retain(|run| run.pages() > 0 && !is_in_dump(run.start));
+    take_out(&mut found.ram, &found.crash_kernel);
     // Overlapping runs would count a page twice.
     join(&mut found.ram);
     limit(&mut found.ram, pages.most_ram_bytes());
     found
+}
+
+/// Takes the crash kernel's memory out of the RAM: it has written the dump, so its own memory is not in it, and the
+/// kernel that crashed had nothing there.
+fn take_out(ram: &mut Vec<PfnRange>, crash_kernel: &[PfnRange]) {
+    for out in crash_kernel {
+        let parts = |run: &PfnRange| {
+            let before = PfnRange { start: run.start, end: run.end.min(out.start) };
+            let behind = PfnRange { start: run.start.max(out.end), end: run.end };
+            [before, behind]
+        };
+        *ram = ram.iter().flat_map(parts).filter(|run| run.start < run.end).collect();
+    }
 }
 
 /// Cuts off what lies behind the end of physical memory.
@@ -44,7 +61,21 @@ fn cut(ram: &mut Vec<PfnRange>, end: Pfn) {
     ram.retain(|run| run.start < run.end);
 }
 
-/// The pages of the file that the direct map maps; all of them where it is not known.
+/// The memory that the dump is of, whether it has its contents or not.
+fn memory_runs(pages: &dyn PhysicalPages) -> Vec<PfnRange> {
+    let (mut runs, mut at, end) = (Vec::new(), Pfn(0), pages.end().pfn());
+    while at < end {
+        let (state, next) = pages.state(at, end);
+        if state != PageState::Absent {
+            runs.push(PfnRange { start: at, end: next });
+        }
+        at = next;
+    }
+    join(&mut runs);
+    runs
+}
+
+/// The pages of the dump's memory that the direct map maps; all of them where it is not known.
 fn mapped_runs(vmcore: &Vmcore, top: Va) -> Vec<PfnRange> {
     let mapped = |run: PfnRange| match vmcore.page_offset() {
         Some(page_offset) => {
@@ -54,11 +85,7 @@ fn mapped_runs(vmcore: &Vmcore, top: Va) -> Vec<PfnRange> {
         }
         None => vec![run],
     };
-    let runs = vmcore.pages().runs().into_iter();
-    runs.map(|run| PfnRange::within_bytes(run.start, Pa(run.start.0 + run.bytes)))
-        .flat_map(mapped)
-        .filter(|run| run.pages() > 0)
-        .collect()
+    memory_runs(vmcore.pages()).into_iter().flat_map(mapped).filter(|run| run.pages() > 0).collect()
 }
 
 /// Cuts off RAM that the file cannot be the dump of: a forged size must not cost more.
@@ -71,6 +98,7 @@ fn limit(ram: &mut Vec<PfnRange>, most_bytes: u64) {
     ram.retain(|run| run.pages() > 0);
 }
 
+/// Adds what the resource tree names; `None` where a part of it cannot be read.
 fn walk_resources(
     memory: &dyn Memory,
     types: &TypeInfo,
@@ -78,24 +106,44 @@ fn walk_resources(
     found: &mut Resources,
 ) -> Option<()> {
     let field = |path| types.find_field("resource", path).map(|field| field.offset_bytes);
-    let (start, end, name) = (field("start")?, field("end")?, field("name")?);
-    let (sibling, child) = (field("sibling")?, field("child")?);
-    let mut todo = vec![symbols.find("iomem_resource")?];
+    let members =
+        [field("name")?, field("start")?, field("end")?, field("sibling")?, field("child")?];
+    walk_tree(memory, symbols.find("iomem_resource")?, members, found)
+}
+
+/// The same from the tree's root on; `members` are the places of a resource's name, start, end, sibling and child.
+fn walk_tree(
+    memory: &dyn Memory,
+    root: Va,
+    members: [u64; 5],
+    found: &mut Resources,
+) -> Option<()> {
+    let mut todo = vec![root];
+    let mut is_whole = true;
     for _ in 0..MOST_RESOURCES {
         let Some(at) = todo.pop() else { break };
-        let word = |offset| memory.read_u64(at.at(offset)).unwrap_or(0);
-        if let Some(text) = read_text(memory, Va(word(name)), 32) {
-            found.add(&text, word(start), word(end));
+        let mut words = [0; 5];
+        for (word, member) in words.iter_mut().zip(members) {
+            match memory.read_u64(at.at(member)) {
+                Ok(read) => *word = read,
+                Err(_) => is_whole = false,
+            }
         }
-        let next = [word(sibling), word(child)];
-        todo.extend(next.into_iter().filter(|at| *at != 0).map(Va));
+        let [name, start, end, sibling, child] = words;
+        match read_text(memory, Va(name), 32) {
+            Some(text) => found.add(&text, start, end),
+            None => is_whole &= name == 0,
+        }
+        todo.extend([sibling, child].into_iter().filter(|at| *at != 0).map(Va));
     }
-    Some(())
+    (is_whole && todo.is_empty()).then_some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+    use sysak_base::{Fault, Why};
 
     #[test]
     fn ram_behind_the_end_of_physical_memory_is_cut_off() {
@@ -103,6 +151,57 @@ mod tests {
         let mut ram = vec![run(1, 8), run(9, 1 << 50), run(1 << 40, 1 << 41)];
         cut(&mut ram, Pfn(16));
         assert_eq!(ram, [run(1, 8), run(9, 16)]);
+    }
+
+    /// A tree of a root and two children, of which the second can be read or not.
+    fn tree(second_is_there: bool) -> (Option<()>, Vec<PfnRange>) {
+        struct Tree {
+            words: BTreeMap<u64, u64>,
+            missing: Option<u64>,
+        }
+        impl Memory for Tree {
+            fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
+                if self.missing.is_some_and(|page| page == at.0 >> 12) {
+                    return Err(Fault { at, why: Why::Absent });
+                }
+                for (place, byte) in (at.0..).zip(buf) {
+                    let word = self.words.get(&(place & !7)).copied().unwrap_or(0);
+                    *byte = word.to_le_bytes()[(place % 8) as usize];
+                }
+                Ok(())
+            }
+        }
+        const MEMBERS: [u64; 5] = [0, 8, 16, 24, 32];
+        let (root, first, second, text) = (Va(0x9000), Va(0x1000), Va(0x2000), 0x3000);
+        let mut words = BTreeMap::from([
+            (root.at(32).0, first.0),
+            (root.0, text + 32),
+            (first.at(24).0, second.0),
+            (text, u64::from_le_bytes(*b"System R")),
+            (text + 8, u64::from_le_bytes(*b"AM\0\0\0\0\0\0")),
+        ]);
+        for (at, start) in [(first, 0x1000u64), (second, 0x10_0000)] {
+            words.extend([(at.0, text), (at.at(8).0, start), (at.at(16).0, start + 0xffff)]);
+        }
+        let missing = (!second_is_there).then_some(second.0 >> 12);
+        let mut found = Resources::default();
+        let walked = walk_tree(&Tree { words, missing }, root, MEMBERS, &mut found);
+        (walked, found.ram)
+    }
+
+    #[test]
+    fn a_resource_tree_that_cannot_be_read_to_its_end_is_not_the_whole_ram() {
+        let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
+        assert_eq!(tree(true), (Some(()), vec![run(1, 17), run(0x100, 0x110)]));
+        assert_eq!(tree(false), (None, vec![run(1, 17)]));
+    }
+
+    #[test]
+    fn the_crash_kernels_memory_is_no_ram_of_the_kernel_that_crashed() {
+        let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
+        let mut ram = vec![run(1, 8), run(16, 64), run(70, 80)];
+        take_out(&mut ram, &[run(20, 30), run(60, 64), run(100, 110)]);
+        assert_eq!(ram, [run(1, 8), run(16, 20), run(30, 60), run(70, 80)]);
     }
 
     #[test]
