@@ -472,7 +472,7 @@ fn a_dump_that_was_cut_off_says_how_much_is_missing() {
     let output = command.arg(&path).output().unwrap();
     fs::remove_file(path).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let said = "The dump was cut off: 4.0 KiB of memory that it should have are missing.";
+    let said = "The dump is cut off or damaged: 4.0 KiB of memory that it should have are missing.";
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains(said), "{text}");
 }
