@@ -11,10 +11,12 @@ pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
         return None;
     }
     let open = report.coverage.books.iter().filter(|book| !book.closed);
-    let parts = open.map(|book| missing(report, book, lang));
+    let open = open.filter(|book| !book.found || book.unjudged_bytes > 0);
+    let books = open.map(|book| missing(report, book, lang));
     let torn = report.target.torn.then(|| say::memory_torn(lang));
-    let parts = parts.chain(unread(report, lang)).chain(stood_still(report, lang)).chain(torn);
-    let parts: Vec<String> = parts.collect();
+    // What is missing comes first: it is why the rest could not be judged.
+    let parts = unread(report, lang).into_iter().chain(books).chain(stood_still(report, lang));
+    let parts: Vec<String> = parts.chain(torn).collect();
     (!parts.is_empty()).then(|| parts.join(&say::semicolon(lang)))
 }
 
@@ -167,7 +169,16 @@ mod tests {
                 lost_bytes,
                 ..DumpPages::default()
             };
-            let mut report = report(TargetKind::Vmcore, Book { found: true, ..Book::default() });
+            let book = Book {
+                class: Class::Slab,
+                found: true,
+                total_bytes: 5 << 20,
+                unjudged_bytes: 3 << 20,
+                closed: false,
+            };
+            let mut report = report(TargetKind::Vmcore, book);
+            let nothing = Book { class: Class::Vmalloc, found: true, ..Book::default() };
+            report.coverage.books.push(nothing);
             report.coverage.pages = Some(pages);
             report.make_sentences(Lang::En);
             report.summary
@@ -179,9 +190,10 @@ mod tests {
             )
         );
         assert!(
-            filtered.contains("are not in the dump; 3.0 MiB"),
-            "and why slabs could not be judged: {filtered}"
+            filtered.contains("with its option -d 1; 60 % of slab memory"),
+            "and what could not be judged for that: {filtered}"
         );
+        assert!(!filtered.contains("vmalloc"), "of which there is none: {filtered}");
         assert!(filtered.contains("-d 1") && !filtered.contains("damaged"));
         assert!(said(4096).contains("copy it again") && !said(4096).contains("-d 1"));
     }
