@@ -51,7 +51,7 @@ pub struct DumpFile {
     pub written_s: Option<u64>,
     /// makedumpfile's dump level: which pages were left out on purpose.
     pub filter_level: Option<u32>,
-    /// Memory up to its end by what the file has of it. Gaps between RAM are absent, too; whose memory it is, is not asked,
+    /// Memory up to its end by what the file has of it. Gaps between RAM are absent, too; whose it is, is not asked,
     /// so there are no holes.
     pub pages: DumpPages,
     /// How pages are packed, the most frequent way first.
