@@ -128,8 +128,8 @@ fn write(
             fs::remove_file(file)?;
         }
         let said = fs::read_to_string(&errors)?;
-        let lines = said.lines().filter(|line| !line.is_empty() && !line.contains("Failed"));
-        return Ok(Err(lines.last().unwrap_or("no reason").to_owned()));
+        let mut lines = said.lines().filter(|line| !line.is_empty() && !line.contains("Failed"));
+        return Ok(Err(lines.next_back().unwrap_or("no reason").to_owned()));
     }
     Ok(Ok(match shape {
         Shape::Split => Written { given: folder.join("part-*"), files: parts },
