@@ -1,8 +1,8 @@
 //! The reverse search: retention paths, from objects up to what holds them, reference by reference.
 //!
 //! All targets go up together: a step is one search through memory, however many
-//! they are. Of the references to each object only a few are kept: the best of those that end its path,
-//! and some from objects whose own holder may be better.
+//! they are. Of the references to each object only a few are kept: the best of those that name a holder, and some
+//! from other objects, because the search may find a better holder above these.
 //!
 //! **Invariant:** the search ends: no object is searched for twice, and depth and width are bounded. A
 //! step that is cancelled counts for nothing: it may have missed the best reference.

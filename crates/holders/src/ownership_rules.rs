@@ -26,7 +26,7 @@ pub(crate) struct Heads(RefCell<HashMap<Va, Option<Va>>>);
 /// What is known of the caches, and of the lists that were walked.
 #[derive(Default)]
 pub(crate) struct OwnershipRules {
-    /// By cache: what is known of the structs that it has objects of.
+    /// By cache: the rules of each struct whose objects it allocates. A merged cache allocates those of several.
     structs: Vec<Vec<StructRules>>,
     /// By cache: whether parts of our own process may be among its objects.
     is_own: Vec<bool>,
@@ -45,16 +45,16 @@ pub(crate) struct OwnershipRules {
 pub(crate) struct StructRules {
     /// The name of their cache, before caches were merged.
     cache: &'static str,
-    /// In a merged cache: the offset of a word that leads to an object of one of some caches, in objects of this
-    /// struct only.
+    /// How to recognise this struct in a merged cache: the offset of a pointer, and the caches that it points into.
+    /// `None` where every object of the cache is of this struct.
     witness: Option<(u64, HashSet<u16>)>,
     /// Where the links into shared tables stand.
     index_links: Vec<FieldPlace>,
-    /// Where words stand that lead to what is above or beside.
+    /// Offsets of pointers to a parent or a sibling.
     leading_away: Vec<FieldPlace>,
-    /// The caches whose objects may hold them; none means every cache.
+    /// Only objects of these caches hold this struct; an empty set means any cache.
     held_by: HashSet<u16>,
-    /// The caches whose objects are an index of them, and hold none of them.
+    /// Caches of index nodes (an xarray's, for example), which find this struct and do not hold it.
     found_by: HashSet<u16>,
 }
 
@@ -171,7 +171,7 @@ impl StructRules {
         self.index_links.iter().any(|place| place.at == offset)
     }
 
-    /// Whether the word at an offset leads to what is above or beside.
+    /// Whether the pointer at an offset leads to a parent or a sibling.
     pub(crate) fn leads_away(&self, offset: u64) -> bool {
         self.leading_away.iter().any(|place| offset.wrapping_sub(place.at) < place.bytes)
     }

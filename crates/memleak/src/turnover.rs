@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use sysak_heap::Cache;
 
-use crate::verdict::{LEAK_BYTES, LEAK_OBJECTS};
+use crate::verdict;
 
 /// How some suspects moved between two snapshots. What is lost does not move: nobody can free it or write to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,11 +59,9 @@ impl CacheTurnover {
     /// Whether suspects of a kind are as many as a leak, and stood still while others of their cache moved.
     pub fn is_still(&self, kind: Kind, cache: &Cache) -> bool {
         let Some(same) = self.kinds.get(&kind) else { return false };
-        let bytes = same.before * u64::from(cache.stride);
-        let is_many = same.before >= LEAK_OBJECTS || bytes >= LEAK_BYTES;
         let expected = u128::from(self.all.moved()) * u128::from(same.before);
         let moved = u128::from(same.moved()) * u128::from(self.all.before);
-        is_many && moved * u128::from(STILL_SHARE) < expected
+        verdict::is_many(same.before, cache) && moved * u128::from(STILL_SHARE) < expected
     }
 }
 

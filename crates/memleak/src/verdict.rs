@@ -35,7 +35,12 @@ pub fn is_leak(tally: &Tally, similarity: &Similarity, cache: &Cache) -> bool {
     // A leak of many kinds of content is recognised by its share of the whole cache.
     let most = tally.unreachable * 2 >= tally.live;
     let counted = if most { tally.unreachable } else { similar };
-    counted >= LEAK_OBJECTS || counted * u64::from(cache.stride) >= LEAK_BYTES
+    is_many(counted, cache)
+}
+
+/// Whether so many objects of a slab cache are a leak, if they are alike and lost.
+pub fn is_many(objects: u64, cache: &Cache) -> bool {
+    objects >= LEAK_OBJECTS || objects * u64::from(cache.stride) >= LEAK_BYTES
 }
 
 /// Whether lost objects, of which no other lost object leads to so many, are lost whatever stands in words that could

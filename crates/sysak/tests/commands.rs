@@ -485,7 +485,9 @@ fn a_packed_dump_has_the_report_of_the_dump_and_leaves_nothing_behind() {
 
 #[test]
 fn a_dump_that_was_cut_off_says_how_much_is_missing() {
-    let path = copied("short", |dump| dump.truncate(dump.len() - 4096));
+    // What is the firmware's comes last: 400 KiB that are no RAM. A page of which a part is left is there.
+    let rest = (400 << 10) + 4096;
+    let path = copied("short", |dump| dump.truncate(dump.len() - rest));
     let mut command = sysak(&["memgraph", "--lang", "en", "--vmcore"]);
     let output = command.arg(&path).output().unwrap();
     fs::remove_file(path).unwrap();

@@ -9,7 +9,7 @@ use super::{Census, Owner, Part};
 use crate::shape::{PageKind, UserPageShape};
 use crate::{FreePages, Kernel};
 
-/// Pages whose `struct page`s are read at once, at most.
+/// The most pages whose `struct page`s are read in one piece.
 const WINDOW_PAGES: u64 = 4096;
 
 /// A census in progress.
@@ -20,7 +20,7 @@ pub(super) struct Classifier<'a, 'k> {
     pub(super) files: HashMap<u64, bool>,
     pub(super) census: Census,
     pub(super) unreadable: u64,
-    /// Pages whose `struct page`s are read at once: fewer after some that could not be read.
+    /// How many `struct page`s to read in one piece now: halved after a failed read, doubled after a good one.
     window_pages: u64,
 }
 
@@ -57,7 +57,7 @@ impl<'a, 'k> Classifier<'a, 'k> {
         }
     }
 
-    /// Classifies pages whose `struct page`s can be read; returns where the last block of them ends.
+    /// Classifies the pages of one window, and returns the end of its last block; `None` if it cannot be read.
     fn readable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Option<Pfn> {
         let size = self.kernel.shape.page.size;
         // One more, for the second page of a block that begins with the last.

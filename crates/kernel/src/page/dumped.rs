@@ -1,9 +1,9 @@
 //! What a crash dump has of the kernel's pages.
 //!
 //! A filter rightly leaves out free pages, those of programs and page cache. A page of the kernel's own that is missing
-//! is a *hole*: what only it leads to looks lost.
+//! is a *hole*: objects to which only that page has a pointer look lost.
 //!
-//! **Invariant:** a page counts as rightly left out only if its `struct page` says what it is.
+//! **Invariant:** a missing page counts as free, user or cache memory only if its `struct page` says so.
 
 use sysak_base::{PageCounts, Pfn, PfnRange};
 use sysak_heap::PageSet;
