@@ -5,12 +5,13 @@
 
 use std::ops::Deref;
 
-use sysak_base::{PAGE_SHIFT, Pfn, Va};
+use sysak_base::{PAGE_SHIFT, Pfn, PfnRange, Va};
 
 use crate::bits::Bits;
 use crate::never_followed::NeverFollowed;
 use crate::non_slab_index::Lookup;
-use crate::{Cache, Heap, NonSlab, Object, PageSet, Slab};
+use crate::page_index::PageIndex;
+use crate::{Cache, Heap, NonSlab, Object, Slab};
 
 /// A slab that does not lie behind the one before, or one too many: the walk is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,9 +33,7 @@ impl HeapBuilder {
             slabs: Vec::new(),
             page_offset,
             span: pages << PAGE_SHIFT,
-            pages: PageSet::new(pages),
-            heads: PageSet::new(pages),
-            ranks: Vec::new(),
+            pages: PageIndex::new(pages),
             high: Bits::default(),
             low: Bits::default(),
             non_slab: Lookup::of_slabs(page_offset, pages),
@@ -63,10 +62,7 @@ impl HeapBuilder {
             return Err(OutOfOrder(pfn));
         }
         heap.add(pfn, 1 << order, cache, objects);
-        heap.heads.insert(pfn);
-        for page in pfn.0..end {
-            heap.pages.insert(Pfn(page));
-        }
+        heap.pages.add(PfnRange { start: pfn, end: Pfn(end) });
         Ok(heap.slabs.len() as u32 - 1)
     }
 
@@ -83,7 +79,7 @@ impl HeapBuilder {
     /// Ends the filling: objects can be looked up from now on, and all live ones are white.
     pub fn seal(self) -> UnmarkedHeap {
         let HeapBuilder { mut heap, free } = self;
-        heap.index();
+        heap.pages.number();
         for address in free {
             if let Some(object) = heap.find_object(address.0) {
                 heap.set_free(object);
@@ -124,11 +120,6 @@ impl Heap {
         self.slabs.push(Slab { pfn, first, pages, cache, objects });
         self.low.grow(u64::from(objects), true);
         self.high.grow(u64::from(objects), false);
-    }
-
-    /// Makes addresses of slabs and blocks be found.
-    pub(crate) fn index(&mut self) {
-        self.ranks = self.heads.ranks();
     }
 
     fn set_free(&mut self, object: Object) {

@@ -76,9 +76,10 @@ impl Heap {
         for at in 0..inside {
             let offset = linear[at];
             let pfn = Pfn(offset >> PAGE_SHIFT);
+            let (is_used, slab) = self.pages.look_up(pfn);
             linear[placed] = offset;
-            slabs[placed] = self.heads.rank(&self.ranks, pfn).wrapping_sub(1);
-            placed += usize::from(self.pages.contains(pfn));
+            slabs[placed] = slab;
+            placed += usize::from(is_used);
         }
         let mut left = 0;
         for at in 0..others {

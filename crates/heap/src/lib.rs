@@ -5,7 +5,7 @@
 //! the other way, from an object to its holders, and [`retained`] measures what only one holder keeps.
 //!
 //! Made for 400 million objects on a machine that is short of memory: two bits an object, 24 bytes a slab, no array of
-//! addresses and no stored edges. An object is found from an address by a rank over page bitmaps.
+//! addresses and no stored edges. An object is found from an address through an index of pages.
 //!
 //! Non-slab objects fit in too: a block of pages and a vmalloc area are each a slab of one object, and per-CPU
 //! allocations are the objects of slabs without pages. [`Class`] tells them apart; only reading and looking up differ.
@@ -25,6 +25,7 @@ mod non_slab;
 mod non_slab_index;
 mod object;
 mod object_set;
+mod page_index;
 mod page_set;
 #[cfg(test)]
 mod properties;
@@ -33,6 +34,7 @@ pub mod references;
 pub mod retained;
 pub mod reverse;
 mod slabs;
+mod sparse;
 mod states;
 pub mod tally;
 #[cfg(any(test, feature = "testing"))]

@@ -3,7 +3,7 @@
 //! A `struct page` of a slab leads to no object: it does not say which. A page of an area does not lead to the
 //! area either: code that frees an area must know its address.
 
-use sysak_base::{PAGE_SHIFT, Pfn, Va, VaRange};
+use sysak_base::{PAGE_SHIFT, Pfn, PfnRange, Va, VaRange};
 
 use crate::cache::{Cache, Class};
 use crate::non_slab_index::{Block, Lookup, NonSlab, PER_CPU_OBJECTS, PerCpuObject};
@@ -39,7 +39,7 @@ impl Heap {
         lookup.per_cpu = per_cpu;
         lookup.set_address_filter(VaRange::new(self.page_offset, self.span));
         self.non_slab = lookup;
-        self.index();
+        self.pages.number();
     }
 
     /// Adds those blocks that overlap neither a slab nor each other; returns their pages.
@@ -51,11 +51,8 @@ impl Heap {
             if own.end > frames || own.clone().any(|page| self.is_slab_page(Pfn(page))) {
                 continue;
             }
-            self.heads.insert(*pfn);
-            for page in own.map(Pfn) {
-                self.pages.insert(page);
-                added.insert(page);
-            }
+            self.pages.add(PfnRange { start: *pfn, end: Pfn(own.end) });
+            own.for_each(|page| added.insert(Pfn(page)));
             self.add(*pfn, *pages, cache, 1);
         }
         added
@@ -90,7 +87,7 @@ impl Heap {
     }
 
     fn block_of(&self, pfn: Pfn) -> Option<Object> {
-        let slab = self.heads.rank(&self.ranks, pfn).checked_sub(1)?;
+        let slab = self.pages.slab_of(pfn)?;
         let cache = self.slabs.get(slab as usize)?.cache;
         let is_block = self.caches[usize::from(cache)].class == Class::Page;
         is_block.then_some(Object { slab, index: 0 })

@@ -1,34 +1,40 @@
-//! A set of page frames, one bit each, that can count its members below a page.
+//! A set of page frames, one bit each.
 
 use sysak_base::Pfn;
 
-/// A set of page frames.
+use crate::sparse::Sparse;
+
+/// A set of page frames. Memory that has no member costs next to nothing.
 #[derive(Clone, Debug, Default)]
 pub struct PageSet {
-    words: Vec<u64>,
+    /// The frame behind the last one that it has room for.
+    end: u64,
+    words: Sparse<u64>,
 }
 
 impl PageSet {
     /// The set that has room for no frame.
     pub const fn empty() -> PageSet {
-        PageSet { words: Vec::new() }
+        PageSet { end: 0, words: Sparse::empty() }
     }
 
-    /// An empty set for the frames below `pages`.
-    pub fn new(pages: u64) -> PageSet {
-        PageSet { words: vec![0; pages.div_ceil(64) as usize] }
+    /// An empty set for the frames below `end`.
+    pub fn new(end: u64) -> PageSet {
+        PageSet { end, words: Sparse::new(end.div_ceil(64)) }
     }
 
     /// Adds a page; one beyond the set's size is left out.
     pub fn insert(&mut self, pfn: Pfn) {
-        if let Some(word) = self.words.get_mut((pfn.0 / 64) as usize) {
+        if pfn.0 < self.end
+            && let Some(word) = self.words.add(pfn.0 / 64)
+        {
             *word |= 1 << (pfn.0 % 64);
         }
     }
 
     /// Takes a page out.
     pub fn remove(&mut self, pfn: Pfn) {
-        if let Some(word) = self.words.get_mut((pfn.0 / 64) as usize) {
+        if let Some(word) = self.words.get_mut(pfn.0 / 64) {
             *word &= !(1 << (pfn.0 % 64));
         }
     }
@@ -36,72 +42,63 @@ impl PageSet {
     /// Whether the page is in the set.
     #[inline]
     pub fn contains(&self, pfn: Pfn) -> bool {
-        self.words.get((pfn.0 / 64) as usize).is_some_and(|w| w >> (pfn.0 % 64) & 1 != 0)
+        self.words.get(pfn.0 / 64).is_some_and(|word| word >> (pfn.0 % 64) & 1 != 0)
     }
 
     /// How many pages are in the set.
     pub fn len(&self) -> u64 {
-        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+        self.words.items().iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
     /// Whether the set has no page.
     pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
+        self.words.items().iter().all(|word| *word == 0)
     }
 
     /// The members that are none of `other`'s.
     pub fn without(&self, other: &PageSet) -> PageSet {
-        let theirs = other.words.iter().chain(std::iter::repeat(&0));
-        PageSet { words: self.words.iter().zip(theirs).map(|(own, other)| own & !other).collect() }
+        let mut left = PageSet::new(self.end);
+        for (first, words) in self.words.parts() {
+            for (index, word) in (first..).zip(words) {
+                let theirs = other.words.get(index).copied().unwrap_or_default();
+                if let Some(left) = left.words.add(index) {
+                    *left = word & !theirs;
+                }
+            }
+        }
+        left
     }
 
     /// Bytes that the set occupies.
     pub fn bytes(&self) -> u64 {
-        self.words.len() as u64 * 8
-    }
-
-    /// Members below each word, for [`PageSet::rank`].
-    pub(crate) fn ranks(&self) -> Vec<u32> {
-        let mut before = 0;
-        let count = |word: &u64| {
-            let here = before;
-            before += word.count_ones();
-            here
-        };
-        self.words.iter().map(count).collect()
-    }
-
-    /// How many members are at or below `pfn`.
-    #[inline]
-    pub(crate) fn rank(&self, ranks: &[u32], pfn: Pfn) -> u32 {
-        let index = (pfn.0 / 64) as usize;
-        let (Some(word), Some(before)) = (self.words.get(index), ranks.get(index)) else {
-            return 0;
-        };
-        before + (word & (u64::MAX >> (63 - pfn.0 % 64))).count_ones()
+        self.words.bytes()
     }
 
     /// Runs of neighbouring members as `(first, pages)`, ascending.
     pub fn runs(&self) -> impl Iterator<Item = (Pfn, u64)> + '_ {
-        let end = self.words.len() as u64 * 64;
         let mut at = 0;
         std::iter::from_fn(move || {
-            let start = self.next(at, end, false)?;
-            let stop = self.next(start, end, true).unwrap_or(end);
+            let start = self.next(at, false)?;
+            let stop = self.next(start, true).unwrap_or(self.end);
             at = stop;
             Some((Pfn(start), stop - start))
         })
     }
 
     /// The first page from `at` on that is a member, or with `absent` is none.
-    fn next(&self, mut at: u64, end: u64, absent: bool) -> Option<u64> {
-        while at < end {
-            let word = self.words[(at / 64) as usize];
+    fn next(&self, mut at: u64, absent: bool) -> Option<u64> {
+        while at < self.end {
+            let word = self.words.get(at / 64);
+            let part_is_passed_over = word.is_none() && !absent;
+            let word = word.copied().unwrap_or_default();
             let word = (if absent { !word } else { word }) >> (at % 64);
             if word != 0 {
-                return Some(at + u64::from(word.trailing_zeros()));
+                return Some(at + u64::from(word.trailing_zeros())).filter(|page| *page < self.end);
             }
-            at = (at / 64 + 1) * 64;
+            at = match part_is_passed_over {
+                true => Sparse::<u64>::end_of_part(at / 64) * 64,
+                false => (at / 64 + 1) * 64,
+            };
         }
         None
     }
@@ -126,17 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn rank_counts_the_page_itself() {
-        let mut set = PageSet::new(200);
-        for page in [0, 63, 64, 130] {
-            set.insert(Pfn(page));
-        }
-        let ranks = set.ranks();
-        let rank = |page| set.rank(&ranks, Pfn(page));
-        assert_eq!(
-            [rank(0), rank(62), rank(63), rank(64), rank(129), rank(199)],
-            [1, 1, 2, 3, 3, 4]
-        );
+    fn memory_that_begins_at_32_tib_costs_what_it_holds() {
+        let first = 1 << 33;
+        let mut set = PageSet::new(first + 100);
+        set.insert(Pfn(first + 7));
+        set.insert(Pfn(first + 100));
+        assert!(set.contains(Pfn(first + 7)) && !set.contains(Pfn(7)));
+        assert_eq!(set.runs().collect::<Vec<_>>(), [(Pfn(first + 7), 1)]);
+        assert!(set.bytes() < 1 << 18, "{} bytes", set.bytes());
     }
 
     proptest! {
@@ -149,19 +143,16 @@ mod tests {
             others in vec(0..320u64, 0..40),
         ) {
             let (mut set, mut list) = (PageSet::new(pages), BTreeSet::new());
-            let room = pages.div_ceil(64) * 64;
             for (page, is_added) in changes {
-                if is_added && page < room {
+                if is_added && page < pages {
                     list.insert(page);
                 } else if !is_added {
                     list.remove(&page);
                 }
                 if is_added { set.insert(Pfn(page)) } else { set.remove(Pfn(page)) }
             }
-            let ranks = set.ranks();
-            for page in 0..room {
+            for page in 0..pages {
                 prop_assert_eq!(set.contains(Pfn(page)), list.contains(&page));
-                prop_assert_eq!(set.rank(&ranks, Pfn(page)) as usize, list.range(..=page).count());
             }
             prop_assert_eq!((set.len(), set.is_empty()), (list.len() as u64, list.is_empty()));
             let members = |set: &PageSet| -> Vec<u64> {

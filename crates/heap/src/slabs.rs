@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::never_followed::NeverFollowed;
 use crate::non_slab_index::Lookup;
 use crate::object::Object;
-use crate::page_set::PageSet;
+use crate::page_index::PageIndex;
 
 /// One slab: a run of pages cut into objects of one cache.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +54,7 @@ pub struct Heap {
     pub slabs: Vec<Slab>,
     pub(crate) page_offset: Va,
     pub(crate) span: u64,
-    pub(crate) pages: PageSet,
-    pub(crate) heads: PageSet,
-    pub(crate) ranks: Vec<u32>,
+    pub(crate) pages: PageIndex,
     pub(crate) high: Bits,
     pub(crate) low: Bits,
     pub(crate) non_slab: Lookup,
@@ -97,10 +95,7 @@ impl Heap {
             return self.find_non_slab(address);
         }
         let pfn = Pfn(linear >> PAGE_SHIFT);
-        if !self.pages.contains(pfn) {
-            return None;
-        }
-        let slab_index = self.heads.rank(&self.ranks, pfn).checked_sub(1)?;
+        let slab_index = self.pages.slab_of(pfn)?;
         let slab = self.slabs.get(slab_index as usize)?;
         let cache = &self.caches[slab.cache as usize];
         let index = cache.index_of(linear - (slab.pfn.0 << PAGE_SHIFT));
@@ -140,8 +135,7 @@ impl Heap {
         self.low.bytes()
             + self.high.bytes()
             + self.pages.bytes()
-            + self.heads.bytes()
-            + (self.ranks.len() * 4 + self.slabs.capacity() * size_of::<Slab>()) as u64
+            + (self.slabs.capacity() * size_of::<Slab>()) as u64
             + self.non_slab.footprint_bytes()
             + self.never_followed.footprint_bytes()
     }
