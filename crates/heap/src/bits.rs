@@ -38,6 +38,11 @@ impl Bits {
         }
     }
 
+    /// How many bits are set.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
     /// The bit's value.
     #[inline]
     pub fn test(&self, bit: u64) -> bool {

@@ -185,24 +185,33 @@ pub fn search(
     found_above
 }
 
-/// What a reference lies in.
+/// What a reference lies in. There are many: two words each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     /// Whether a path ends there.
     ends: bool,
-    /// The cache of the object, and where in that; of a root the page, and of a register nothing.
-    field: Option<(Option<u16>, u64)>,
+    within: Within,
+    /// The offset in the object; of a root the page.
+    field: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    Register,
+    Root,
+    /// An object of a cache.
+    Cache(u16),
 }
 
 impl Place {
     fn of(heap: &Heap, one: &Reference, ownership: &dyn Ownership) -> Place {
         match one.from {
-            From::Root => Place { ends: true, field: Some((None, one.at.0 >> PAGE_SHIFT)) },
-            From::Register => Place { ends: true, field: None },
+            From::Root => Place { ends: true, within: Within::Root, field: one.at.0 >> PAGE_SHIFT },
+            From::Register => Place { ends: true, within: Within::Register, field: 0 },
             From::Object(object) => {
                 let cache = heap.slabs[object.slab as usize].cache;
-                let offset = one.at.0.wrapping_sub(heap.object_va(object).0);
-                Place { ends: ownership.ends_at(object), field: Some((Some(cache), offset)) }
+                let field = one.at.0.wrapping_sub(heap.object_va(object).0);
+                Place { ends: ownership.ends_at(object), within: Within::Cache(cache), field }
             }
         }
     }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use sysak_heap::references::{From, Reference};
-use sysak_heap::{Heap, Object, Slab};
+use sysak_heap::{Bits, Heap, Object, Slab};
 
 use crate::ReferenceKind;
 use crate::strata::Strata;
@@ -75,7 +75,7 @@ pub(crate) struct Components<'h> {
     /// the component.
     parent: Vec<u32>,
     /// By index: whether the object is reachable and joins others. Others join nothing.
-    is_member: Vec<bool>,
+    is_member: Bits,
     /// By the index of the object that represents a component.
     external: HashMap<u32, Vec<ExternalReferences>>,
 }
@@ -119,15 +119,16 @@ impl<'h> Components<'h> {
     /// The reachable objects of a cache, each a component of its own.
     pub(crate) fn new(heap: &'h Heap, cache: u16, first_indices: FirstIndices) -> Components<'h> {
         let mut slabs = Vec::new();
-        let mut is_member = Vec::new();
+        let mut is_member = Bits::default();
         for (index, slab) in (0..).zip(&heap.slabs).filter(|(_, slab)| slab.cache == cache) {
             let Some(start) = first_indices.get(index) else { continue };
-            let start = start as usize;
+            let start = u64::from(start);
             slabs.push(index);
-            is_member.resize(start + usize::from(slab.objects), false);
+            is_member.grow(start + u64::from(slab.objects) - is_member.len(), false);
             heap.for_each_live(index, |object| {
-                let at = start + usize::from(object);
-                is_member[at] = !heap.is_white(Object { slab: index, index: object });
+                if !heap.is_white(Object { slab: index, index: object }) {
+                    is_member.set(start + u64::from(object));
+                }
             });
         }
         let parent = (0..is_member.len() as u32).collect();
@@ -141,7 +142,11 @@ impl<'h> Components<'h> {
             return None;
         }
         let index = self.first_indices.get(object.slab)? + u32::from(object.index);
-        self.is_member.get(index as usize).copied()?.then_some(index)
+        self.is_member(index).then_some(index)
+    }
+
+    fn is_member(&self, index: u32) -> bool {
+        self.is_member.test(index.into())
     }
 
     /// The object that represents a component; each search shortens the chain to it.
@@ -192,7 +197,7 @@ impl<'h> Components<'h> {
         let wanted = self.representative(index);
         let mut objects = 0;
         for at in 0..self.parent.len() as u32 {
-            objects += u64::from(self.is_member[at as usize] && self.representative(at) == wanted);
+            objects += u64::from(self.is_member(at) && self.representative(at) == wanted);
         }
         let external = self.external.remove(&wanted).unwrap_or_default();
         Some(Component { objects, external, stratum: 0, sample: vec![object], any: object })
@@ -200,7 +205,7 @@ impl<'h> Components<'h> {
 
     /// Reachable objects.
     pub(crate) fn objects(&self) -> u64 {
-        self.is_member.iter().filter(|member| **member).count() as u64
+        self.is_member.count()
     }
 
     /// The components that say something of the others, with about `most` objects as their samples.
@@ -247,7 +252,7 @@ impl<'h> Components<'h> {
     fn sizes(&mut self) -> Vec<u32> {
         let mut sizes = vec![0; self.parent.len()];
         for at in 0..self.parent.len() as u32 {
-            if self.is_member[at as usize] {
+            if self.is_member(at) {
                 sizes[self.representative(at) as usize] += 1;
             }
         }
@@ -261,7 +266,7 @@ impl<'h> Components<'h> {
             let Some(first) = self.first_indices.get(slab) else { continue };
             for index in 0..self.heap.slabs[slab as usize].objects {
                 let at = first + u32::from(index);
-                if self.is_member[at as usize] {
+                if self.is_member(at) {
                     each(self, at, Object { slab, index });
                 }
             }

@@ -19,9 +19,11 @@ const MOST_KNOWN: usize = 1 << 18;
 /// One in so many links is remembered, by its address: a walk meets one after a few steps.
 const REMEMBERED: u64 = 8;
 
-/// By the address of a link: the head of its list, if it has one.
+/// By the address of a link: the head of its list; [`NO_HEAD`] where it has none.
 #[derive(Default)]
-pub(crate) struct Heads(RefCell<HashMap<Va, Option<Va>>>);
+pub(crate) struct Heads(RefCell<HashMap<Va, Va>>);
+/// Instead of an `Option`, which would take another word for each of many links.
+const NO_HEAD: Va = Va(0);
 
 /// What is known of the caches, and of the lists that were walked.
 #[derive(Default)]
@@ -193,12 +195,13 @@ impl Heads {
     /// The head of the list that a link is part of, if that is known: of some it is that there is
     /// none.
     pub(crate) fn find(&self, link: Va) -> Option<Option<Va>> {
-        self.0.borrow().get(&link).copied()
+        self.0.borrow().get(&link).map(|head| Some(*head).filter(|head| *head != NO_HEAD))
     }
 
     /// Remembers the head of the list that some links are part of.
     pub(crate) fn remember(&self, links: Vec<Va>, head: Option<Va>) {
         let mut heads = self.0.borrow_mut();
+        let head = head.unwrap_or(NO_HEAD);
         if heads.len() + links.len() <= MOST_KNOWN {
             heads.extend(links.into_iter().map(|at| (at, head)));
         }
