@@ -174,8 +174,11 @@ pub enum Inspected {
         #[arg(value_name = "ADDRESS", value_parser = address)]
         address: u64,
     },
-    /// A crash dump (--vmcore): format, filter, panic, the kernel's log, and which commands work on it
+    /// A crash dump: format, filter, panic, the kernel's log, and which commands work on it
     Dump {
+        /// The dump, as with --vmcore
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
         /// Show this many of the last lines of the kernel's log
         #[arg(long, value_name = "LINES", default_value_t = 12)]
         log: u32,
@@ -207,7 +210,7 @@ fn cache_names() -> Vec<CompletionCandidate> {
 }
 
 /// What to look at.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Source {
     /// How to read a live kernel's memory
     #[arg(

@@ -237,7 +237,7 @@ messages! {
         "-n {name} 指定的是 slab 缓存：请与 -t slab 一起使用，或去掉 -t"
     }
     no_dump() {
-        "which crash dump? give it with --vmcore FILE", "要查看哪个崩溃转储？请用 --vmcore FILE 指定"
+        "which crash dump? name its file: sysak inspect dump FILE", "要查看哪个崩溃转储？请给出文件：sysak inspect dump FILE"
     }
     no_signals(why) { "cannot watch for Ctrl-C: {why}", "无法捕获 Ctrl-C：{why}" }
 }

@@ -18,7 +18,7 @@ pub fn run(args: &Inspect, speech: Speech) -> Result<u8> {
         Inspected::Object { address, depth } => Question::Object(Va(*address), *depth),
         Inspected::Refs { address } => Question::Refs(Va(*address)),
         Inspected::Addr { address } => Question::Addr(Va(*address)),
-        Inspected::Dump { log } => return dump::run(*log, args, speech),
+        Inspected::Dump { files, log } => return dump::run(files, *log, args, speech),
     };
     let session = Session::open(&args.source, &args.output, speech)?;
     let (target, mut kernel) = (session.target_report(), session.kernel()?);
