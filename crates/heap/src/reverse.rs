@@ -103,11 +103,11 @@ impl References {
             return;
         }
         if !place.ends {
-            return self.open.push((place, one));
+            return push(&mut self.open, (place, one));
         }
         let end = (place, one, ownership.rank(&one));
         if self.ends.len() < ENDS {
-            return self.ends.push(end);
+            return push(&mut self.ends, end);
         }
         let worst = self.ends.iter_mut().max_by_key(|(.., rank)| *rank);
         if let Some(worst) = worst.filter(|worst| worst.2 > end.2) {
@@ -128,9 +128,15 @@ impl References {
     fn refuse(&mut self, place: Place) {
         match self.refused.iter_mut().find(|(other, _)| *other == place) {
             Some((_, count)) => *count += 1,
-            None => self.refused.push((place, 1)),
+            None => push(&mut self.refused, (place, 1)),
         }
     }
+}
+
+/// Adds an item to a short list. Thousands of such lists have one item: room is made for one more, not for four.
+fn push<T>(list: &mut Vec<T>, item: T) {
+    list.reserve_exact(1);
+    list.push(item);
 }
 
 /// Searches upwards from `targets`; `with_roots` makes the roots anew for each step.
