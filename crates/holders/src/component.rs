@@ -286,7 +286,11 @@ fn merge(all: &mut Vec<ExternalReferences>, more: Vec<ExternalReferences>) {
     for other in more {
         match all.iter_mut().find(|one| one.kind == other.kind) {
             Some(one) => one.count = one.count.saturating_add(other.count),
-            None => all.push(other),
+            None => {
+                // Most objects have one: room is made for one more, not for four.
+                all.reserve_exact(1);
+                all.push(other);
+            }
         }
     }
     if all.len() > 2 * MOST_KINDS {
