@@ -87,7 +87,7 @@ pub fn confirm(
     cancel: &Cancel,
 ) -> HashMap<u16, CacheTurnover> {
     let mut alive = suspects.confirm(&mut seen.heap, kernel.memory);
-    alive.retain(|_, turnover| turnover.all.is_alive());
+    alive.retain(|_, turnover| turnover.is_alive());
     let moving = in_use(&seen.heap, kernel.memory, &alive);
     seen.go_on(kernel, &moving, cancel);
     alive

@@ -19,8 +19,6 @@ pub struct Turnover {
     pub freed: u64,
     /// Those of them that were written to since.
     pub changed: u64,
-    /// Unreachable objects of the second snapshot, confirmed or not.
-    pub after: u64,
 }
 
 /// So many must have moved, and such a share of the group: a few dozen objects in flight look lost on any busy machine.
@@ -30,13 +28,6 @@ const MOVED_SHARE: u64 = 20;
 const STILL_SHARE: u64 = 10;
 
 impl Turnover {
-    /// Whether the group is in use as a whole: its members come and go, and their number does not grow with that.
-    pub fn is_alive(&self) -> bool {
-        let moved = self.moved();
-        let grew = self.after.saturating_sub(self.before);
-        moved >= MOVED && moved * MOVED_SHARE >= self.before && grew * 2 <= moved
-    }
-
     /// How many moved.
     pub fn moved(&self) -> u64 {
         self.freed + self.changed
@@ -51,11 +42,20 @@ pub type Kind = u16;
 pub struct CacheTurnover {
     /// All of them.
     pub all: Turnover,
-    /// Those whose content was taken down, by its kind; of these `after` is not counted.
+    /// Those whose content was taken down, by its kind.
     pub kinds: HashMap<Kind, Turnover>,
+    /// Unreachable objects of the second snapshot, confirmed or not.
+    pub after: u64,
 }
 
 impl CacheTurnover {
+    /// Whether the cache is in use as a whole: its suspects come and go, and their number does not grow with that.
+    pub fn is_alive(&self) -> bool {
+        let (before, moved) = (self.all.before, self.all.moved());
+        let grew = self.after.saturating_sub(before);
+        moved >= MOVED && moved * MOVED_SHARE >= before && grew * 2 <= moved
+    }
+
     /// Whether suspects of a kind are as many as a leak, and stood still while others of their cache moved.
     pub fn is_still(&self, kind: Kind, cache: &Cache) -> bool {
         let Some(same) = self.kinds.get(&kind) else { return false };
@@ -72,8 +72,10 @@ mod tests {
 
     #[test]
     fn a_group_that_moves_and_does_not_grow_is_in_use() {
-        let turnover =
-            |before, freed, changed, after| Turnover { before, freed, changed, after }.is_alive();
+        let turnover = |before, freed, changed, after| {
+            let all = Turnover { before, freed, changed };
+            CacheTurnover { all, after, ..CacheTurnover::default() }.is_alive()
+        };
         assert!(turnover(2048, 200, 0, 2048), "a ring whose buffers are replaced");
         assert!(turnover(2048, 0, 200, 2048), "or written to");
         assert!(turnover(2048, 64, 50, 2048) && !turnover(2048, 50, 50, 2048), "a twentieth");
@@ -88,12 +90,12 @@ mod tests {
         let cache = |bytes| Cache::new(Va(1), "kmalloc".into(), bytes, bytes).unwrap();
         // A ring of which a tenth moved, and others.
         let is_still = |before, changed, bytes| {
-            let ring = Turnover { before: 2000, freed: 100, changed: 100, after: 2000 };
+            let ring = Turnover { before: 2000, freed: 100, changed: 100 };
             let others = Turnover { before, changed, ..Turnover::default() };
             let all =
                 Turnover { before: ring.before + before, changed: ring.changed + changed, ..ring };
             let kinds = HashMap::from([(1, ring), (2, others)]);
-            let turnover = CacheTurnover { all, kinds };
+            let turnover = CacheTurnover { all, kinds, after: all.before };
             assert!(!turnover.is_still(1, &cache(bytes)) && !turnover.is_still(3, &cache(bytes)));
             turnover.is_still(2, &cache(bytes))
         };
