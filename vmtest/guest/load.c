@@ -307,6 +307,10 @@ int main(int count, char **words)
 		printf("- %lu\n", groups(words + 2));
 		return 0;
 	}
+	if (count == 5 && !strcmp(words[1], "crash-kernel")) {
+		printf("- %lu\n", crash_kernel(words + 2));
+		return 0;
+	}
 	if (leave(count, words))
 		return 0;
 	return count < 3 ? 2 : hold_in(count - 1, words + 1);

@@ -22,6 +22,9 @@ struct leaving {
 extern const struct holding object_loads[];
 extern const struct leaving remote_loads[];
 
+/* Loads the kernel that runs when this one crashes: crash.c */
+unsigned long crash_kernel(char **words);
+
 /* Ends the program with a message unless all is fine. */
 void need(int fine, const char *what);
 unsigned long number(const char *word);

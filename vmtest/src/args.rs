@@ -28,6 +28,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                                   vmleak, pcpuleak and two (pages and vmleak at once)
                        all-holders  who holds kernel objects, in all situations
                        dumps      one moment as every kind of dump that QEMU and makedumpfile write
+                       kdump      a crash: /proc/vmcore in the crash kernel, and what makedumpfile makes of it there
                        busy       loads come and go, nothing is lost, nobody may be accused
                      Each name in the lists is a part, too; `all` means all of them
   --jobs N           kernels that are tested at the same time (default: one for each CPU)
@@ -52,7 +53,7 @@ const GOING_ON: [&str; 5] = ["pages", "pages2", "vmleak", "pcpuleak", "two"];
 const DEFAULT: [&str; 8] =
     ["static", "classes", "counted", "hidden", "memgraph", "loads", "holders", "trace"];
 const GOING: &str = "going-on";
-const ON_REQUEST: [&str; 4] = [GOING, "all-holders", "dumps", "busy"];
+const ON_REQUEST: [&str; 5] = [GOING, "all-holders", "dumps", "kdump", "busy"];
 
 /// What to do.
 pub enum Mode {

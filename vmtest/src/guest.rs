@@ -64,32 +64,78 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Boots a guest. An emulated CPU that misses a patch of the kernel's code (see [`Threads`]) can
-    /// end any boot, so that the second try decides.
+    /// Boots a guest.
     pub fn boot(kernel: &Kernel, args: &Args, threads: Threads) -> Result<Guest> {
-        Guest::boot_once(kernel, args, threads).or_else(|error| {
+        let initramfs = initramfs(kernel, args.sysak.as_deref())?.finish();
+        Guest::boot_with(kernel, args, threads, &initramfs, "")
+    }
+
+    /// Boots a guest with a root file system and a command line of its own. An emulated CPU that misses a patch of
+    /// the kernel's code (see [`Threads`]) can end any boot, so that the second try decides.
+    pub fn boot_with(
+        kernel: &Kernel,
+        args: &Args,
+        threads: Threads,
+        initramfs: &[u8],
+        told: &str,
+    ) -> Result<Guest> {
+        let once = || Guest::boot_once(kernel, args, threads, initramfs, told);
+        once().or_else(|error| {
             let first = format!("{error:#}");
             eprintln!("vmtest: {}; once more", first.lines().next().unwrap_or_default());
-            Guest::boot_once(kernel, args, threads).with_context(|| format!("at first: {first}"))
+            once().with_context(|| format!("at first: {first}"))
         })
     }
 
-    fn boot_once(kernel: &Kernel, args: &Args, threads: Threads) -> Result<Guest> {
-        let initramfs = initramfs(kernel, args.sysak.as_deref())?;
+    fn boot_once(
+        kernel: &Kernel,
+        args: &Args,
+        threads: Threads,
+        initramfs: &[u8],
+        told: &str,
+    ) -> Result<Guest> {
         let folder = Scratch::new(&cache::root()?)?;
         let began = Instant::now();
         let (memory_mib, la57) = (args.memory_mib, args.la57);
         let image = &kernel.image;
-        let setup = Setup { image, initramfs: &initramfs, memory_mib, la57, threads };
+        let setup = Setup { image, initramfs, memory_mib, la57, threads, told };
         let mut machine = Machine::start(&folder.0, &setup)?;
-        let mut agent = Agent::new(machine.connect("agent")?);
-        let first = agent.run("uname -r", BOOT_PATIENCE);
-        let first = first.with_context(|| format!("no boot; console:\n{}", machine.console()))?;
+        let agent = Agent::new(machine.connect("agent")?);
+        let mut guest = Guest { machine, agent, folder, boot_s: 0.0 };
+        guest.expect_release(kernel)?;
+        guest.boot_s = began.elapsed().as_secs_f64();
+        Ok(guest)
+    }
+
+    /// Waits for the guest's first answer, which must be that it runs a certain kernel.
+    fn expect_release(&mut self, kernel: &Kernel) -> Result<()> {
+        let first = self.agent.run("uname -r", BOOT_PATIENCE);
+        let console = || format!("no boot; console:\n{}", self.machine.console());
+        let first = first.with_context(console)?;
         if first.text().trim() != kernel.release {
             bail!("booted {:?} instead of {}", first.text(), kernel.release);
         }
-        let boot_s = began.elapsed().as_secs_f64();
-        Ok(Guest { machine, agent, folder, boot_s })
+        Ok(())
+    }
+
+    /// Crashes the guest, which has a crash kernel loaded (see [`crate::crash`]), and waits for that.
+    pub fn crash(&mut self, kernel: &Kernel) -> Result<()> {
+        let boots = self.boots();
+        // The crash must not come before the answer.
+        self.text("{ sleep 1; echo c >/proc/sysrq-trigger; } >/dev/null 2>&1 &")?;
+        let end = Instant::now() + BOOT_PATIENCE;
+        while self.boots() == boots {
+            if Instant::now() > end {
+                bail!("no crash kernel; console:\n{}", self.machine.console());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.expect_release(kernel)
+    }
+
+    /// How often the agent has started.
+    fn boots(&self) -> usize {
+        self.machine.whole_console().matches("agent listens on").count()
     }
 
     pub fn run(&mut self, command: &str, patience: Duration) -> Result<Output> {
@@ -215,14 +261,28 @@ impl Guest {
     }
 }
 
-fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Vec<u8>> {
+/// The usual root file system of a guest, to which more may be added.
+pub fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Archive> {
+    let mut archive = base(kernel, sysak)?;
+    archive.copy("bin/load", &build::load()?)?;
+    drivers(&mut archive, kernel, "zram", &ZRAM_DRIVERS)?;
+    drivers(&mut archive, kernel, "dummy", &DUMMY_DRIVERS)?;
+    drivers(&mut archive, kernel, "network", &NETWORK_DRIVERS)?;
+    for module in cache::find(&build::modules(kernel)?, &|name| name.ends_with(".ko")) {
+        let name = module.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        archive.copy(&format!("test/{name}"), &module)?;
+    }
+    Ok(archive)
+}
+
+/// What every guest has: a shell, the command channel, the disk, and `sysak`.
+pub fn base(kernel: &Kernel, sysak: Option<&Path>) -> Result<Archive> {
     let mut archive = Archive::default();
     for name in ["bin", "dev", "modules", "proc", "run", "sys", "test", "tmp"] {
         archive.folder(name);
     }
     archive.file("init", include_bytes!("../guest/init"));
     archive.file("bin/busy", include_bytes!("../guest/busy"));
-    archive.copy("bin/load", &build::load()?)?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new);
     let busybox = busybox.into_iter().find(|path| path.exists());
     archive.copy("bin/busybox", busybox.context("no busybox (package busybox-static)")?)?;
@@ -232,14 +292,7 @@ fn initramfs(kernel: &Kernel, sysak: Option<&Path>) -> Result<Vec<u8>> {
     }
     drivers(&mut archive, kernel, "order", &DRIVERS)?;
     drivers(&mut archive, kernel, "disk", &DISK_DRIVERS)?;
-    drivers(&mut archive, kernel, "zram", &ZRAM_DRIVERS)?;
-    drivers(&mut archive, kernel, "dummy", &DUMMY_DRIVERS)?;
-    drivers(&mut archive, kernel, "network", &NETWORK_DRIVERS)?;
-    for module in cache::find(&build::modules(kernel)?, &|name| name.ends_with(".ko")) {
-        let name = module.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        archive.copy(&format!("test/{name}"), &module)?;
-    }
-    Ok(archive.finish())
+    Ok(archive)
 }
 
 /// Puts drivers into `modules/`, and those that are not built in, in their order, into a list there.

@@ -12,6 +12,7 @@ mod args;
 mod build;
 mod cache;
 mod checks;
+mod crash;
 mod distro;
 mod guest;
 mod initramfs;

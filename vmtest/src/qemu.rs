@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 /// CPUs of a guest.
 pub const CPUS: u64 = 2;
 
+/// The file of the disk in the machine's folder.
+pub const DISK: &str = "disk";
 /// An empty disk for whatever wants page cache; a sparse file. The guest loads no driver for it by itself.
 const DISK_BYTES: u64 = 2 << 30;
 
@@ -32,6 +34,8 @@ pub struct Setup<'a> {
     pub memory_mib: u64,
     pub la57: bool,
     pub threads: Threads,
+    /// What the kernel is told beside the usual.
+    pub told: &'a str,
 }
 
 /// How the guest's two CPUs are emulated.
@@ -65,7 +69,7 @@ impl Machine {
             Threads::One => "tcg,thread=single",
         };
         let at = |name: &str| folder.join(name).display().to_string();
-        fs::File::create(folder.join("disk"))?.set_len(DISK_BYTES)?;
+        fs::File::create(folder.join(DISK))?.set_len(DISK_BYTES)?;
         let child = Command::new("qemu-system-x86_64")
             .args(["-accel", accel, "-smp", &CPUS.to_string(), "-cpu", cpu])
             .args(["-m", &setup.memory_mib.to_string()])
@@ -74,7 +78,7 @@ impl Machine {
             .arg(setup.image)
             .arg("-initrd")
             .arg(&initramfs)
-            .args(["-append", "console=ttyS0 panic=-1 quiet"])
+            .args(["-append", &format!("console=ttyS0 panic=-1 quiet {}", setup.told)])
             .args(["-serial", &format!("file:{}", at("console"))])
             // VMCOREINFO in the dump's note; the guest's qemu_fw_cfg driver fills it.
             .args(["-device", "vmcoreinfo"])
@@ -82,10 +86,7 @@ impl Machine {
             .args(["-device", "virtio-serial-pci"])
             .args(["-chardev", &format!("socket,id=agent,path={},server=on,wait=off", at("agent"))])
             .args(["-device", "virtserialport,chardev=agent,name=agent"])
-            .args([
-                "-drive",
-                &format!("file={},format=raw,if=none,id=disk,cache=unsafe", at("disk")),
-            ])
+            .args(["-drive", &format!("file={},format=raw,if=none,id=disk,cache=unsafe", at(DISK))])
             .args(["-device", "virtio-blk-pci,drive=disk"])
             .args(NETWORK_DEVICES.iter().enumerate().flat_map(network_device))
             .stdin(Stdio::null())
@@ -146,10 +147,15 @@ impl Machine {
 
     /// The last lines of the serial console.
     pub fn console(&self) -> String {
-        let bytes = fs::read(self.folder.join("console")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
+        let text = self.whole_console();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// All that the guest has printed.
+    pub fn whole_console(&self) -> String {
+        let bytes = fs::read(self.folder.join("console")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 

@@ -136,6 +136,7 @@ fn core(error: &ElfError, lang: Lang) -> String {
         ElfError::Foreign(what) => say::foreign(lang, what),
         ElfError::Packed(with) => say::packed(lang, with),
         ElfError::NotACore => say::no_core(lang),
+        ElfError::Running => say::running_kernel(lang),
         ElfError::WrongArchitecture(machine) => say::other_machine(lang, machine),
         ElfError::Damaged(what) => say::damaged_core(lang, what),
     }

@@ -62,6 +62,9 @@ pub enum ElfError {
     /// A file of another kind that is known.
     #[error("is {0}: give a vmcore of kdump, virsh dump --memory-only or QEMU's dump-guest-memory")]
     Foreign(&'static str),
+    /// `/proc/kcore`.
+    #[error("is the memory of the running kernel: leave --vmcore out to diagnose that")]
+    Running,
     /// An ELF file of another kind.
     #[error("is an ELF file, but no core dump (a vmlinux, or a program?): give the vmcore")]
     NotACore,

@@ -102,7 +102,8 @@ pub(crate) fn map(path: &Path, names: &Path) -> Result<Mapped, OpenError> {
     map_file(names, file).map_err(|why| OpenError::File { path: path.to_owned(), why })
 }
 
-fn open_filled(path: &Path) -> Result<File, OpenError> {
+/// Opens a file that is not empty.
+pub(crate) fn open_filled(path: &Path) -> Result<File, OpenError> {
     let file = open(path)?;
     let failed = |why| OpenError::File { path: path.to_owned(), why };
     match file.metadata().map_err(failed)?.len() {

@@ -15,6 +15,7 @@ mod graph;
 mod groups;
 mod hidden;
 mod holders;
+mod kdump;
 mod live;
 mod loads;
 mod proof;
@@ -72,6 +73,9 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     }
     if args.wants("dumps") {
         boot(kernel, args, checks, Threads::Two, dumps::run)?;
+    }
+    if args.wants("kdump") {
+        kdump::run(kernel, args, checks)?;
     }
     if args.wants("busy") {
         boot(kernel, args, checks, Threads::Two, busy::looks)?;

@@ -179,6 +179,10 @@ messages! {
         "is an ELF file, but no core dump (a vmlinux, or a program?): give the vmcore",
         "是 ELF 文件，但不是 core 转储（是 vmlinux 或程序吗？）：请给出 vmcore"
     }
+    running_kernel() {
+        "is the memory of the running kernel: leave --vmcore out to diagnose that",
+        "是正在运行的内核的内存：去掉 --vmcore 即可诊断"
+    }
     other_machine(machine) {
         "is of {machine}; only x86-64 is supported: diagnose it with `crash` or `drgn`",
         "属于 {machine}；目前只支持 x86-64：请用 `crash` 或 `drgn` 诊断"

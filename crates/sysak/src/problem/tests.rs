@@ -40,6 +40,7 @@ fn all() -> Vec<anyhow::Error> {
         OpenError::NoScratch { path: path(), folder: path(), why: io() }.into(),
         OpenError::NoMatch { pattern: path() }.into(),
         no_core(ElfError::NotACore).into(),
+        no_core(ElfError::Running).into(),
         no_core(ElfError::WrongArchitecture("arm64".to_owned())).into(),
         no_core(ElfError::Damaged("too many segments".to_owned())).into(),
         OpenError::Cancelled.into(),

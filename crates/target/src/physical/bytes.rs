@@ -7,8 +7,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Deref;
 
+use super::proc_file::ProcFile;
 use crate::elf::ElfError;
 use crate::files::Mapped;
 
@@ -27,20 +27,60 @@ pub(crate) fn is_flattened(file: &[u8]) -> bool {
     file.starts_with(FLATTENED)
 }
 
-/// What a file has: mapped, or in memory where it is made by a test.
+/// A dump's file.
 pub(crate) enum Raw {
+    /// Mapped: all that lies on a disk.
     Mapped(Mapped),
+    /// Read piece by piece.
+    Proc(ProcFile),
+    /// Made by a test.
     Memory(Vec<u8>),
 }
 
-impl Deref for Raw {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
+impl Raw {
+    /// The length of the file.
+    pub(crate) fn len(&self) -> u64 {
         match self {
-            Raw::Mapped(file) => file,
-            Raw::Memory(bytes) => bytes,
+            Raw::Mapped(file) => file.len() as u64,
+            Raw::Proc(file) => file.len(),
+            Raw::Memory(bytes) => bytes.len() as u64,
         }
+    }
+
+    /// The file as one slice; `None` where it is read piece by piece.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Raw::Mapped(file) => Some(file),
+            Raw::Proc(_) => None,
+            Raw::Memory(bytes) => Some(bytes),
+        }
+    }
+
+    /// Some bytes of the file, where it lends them and has all of them.
+    pub(crate) fn lend(&self, at: u64, bytes: usize) -> Option<&[u8]> {
+        range(self.whole()?, at, bytes)
+    }
+
+    /// Copies bytes from a place on, as many as there are, and returns how many.
+    pub(crate) fn read(&self, at: u64, buf: &mut [u8]) -> usize {
+        if let Raw::Proc(file) = self {
+            return file.read(at, buf);
+        }
+        let bytes = self.len().saturating_sub(at).min(buf.len() as u64) as usize;
+        let found = self.lend(at, bytes).unwrap_or_default();
+        buf[..found.len()].copy_from_slice(found);
+        found.len()
+    }
+
+    /// Some bytes of the file; none where it does not have all of them.
+    fn get(&self, at: u64, bytes: usize) -> Option<Cow<'_, [u8]>> {
+        if self.whole().is_some() {
+            return self.lend(at, bytes).map(Cow::Borrowed);
+        }
+        // No more is allocated than the file has.
+        at.checked_add(bytes as u64).filter(|end| *end <= self.len())?;
+        let mut copy = vec![0; bytes];
+        (self.read(at, &mut copy) == bytes).then_some(Cow::Owned(copy))
     }
 }
 
@@ -54,7 +94,8 @@ pub(crate) struct FileBytes {
 impl FileBytes {
     /// The bytes of a file, flattened or not.
     pub(crate) fn of(file: Raw) -> Result<FileBytes, ElfError> {
-        let index = is_flattened(&file).then(|| Index::of(&file)).transpose()?;
+        let flattened = file.whole().filter(|whole| is_flattened(whole));
+        let index = flattened.map(Index::of).transpose()?;
         match index.as_ref().is_some_and(|index| index.pieces_of(0, 1).is_empty()) {
             true => Err(ElfError::Damaged("the record with its header is missing".to_owned())),
             false => Ok(FileBytes { file, index }),
@@ -64,8 +105,8 @@ impl FileBytes {
     /// Bytes of the dump; none where the file does not have all of them.
     pub(crate) fn get(&self, at: u64, bytes: usize) -> Option<Cow<'_, [u8]>> {
         match &self.index {
-            None => range(&self.file, at, bytes).map(Cow::Borrowed),
-            Some(index) => index.get(&self.file, at, bytes),
+            None => self.file.get(at, bytes),
+            Some(index) => index.get(self.file.whole()?, at, bytes),
         }
     }
 
@@ -89,12 +130,16 @@ impl FileBytes {
 
     /// The dump from its start on, as far as it lies together; not more than so many bytes where it must be copied.
     pub(crate) fn head(&self, most_bytes: u64) -> Cow<'_, [u8]> {
-        let Some(index) = &self.index else { return Cow::Borrowed(&self.file) };
+        let Some(index) = &self.index else {
+            let there = most_bytes.min(self.file.len()) as usize;
+            let copy = || self.file.get(0, there).unwrap_or_default();
+            return self.file.whole().map_or_else(copy, Cow::Borrowed);
+        };
         let whole = index.pieces_of(0, most_bytes);
         let parts = whole.iter().scan(0, |end, piece| {
             (piece.at == std::mem::replace(end, piece.at + piece.bytes)).then_some(piece)
         });
-        let parts = parts.filter_map(|part| range(&self.file, part.in_file, part.bytes as usize));
+        let parts = parts.filter_map(|part| self.file.lend(part.in_file, part.bytes as usize));
         Cow::Owned(parts.collect::<Vec<_>>().concat())
     }
 
@@ -103,7 +148,7 @@ impl FileBytes {
         match &self.index {
             Some(index) => index.pieces_of(at, bytes),
             None => {
-                let bytes = bytes.min((self.file.len() as u64).saturating_sub(at));
+                let bytes = bytes.min(self.file.len().saturating_sub(at));
                 let piece = Piece { at, bytes, in_file: at };
                 if bytes > 0 { vec![piece] } else { Vec::new() }
             }
@@ -116,7 +161,7 @@ impl FileBytes {
     }
 
     /// The file as it is.
-    pub(crate) fn raw(&self) -> &[u8] {
+    pub(crate) fn raw(&self) -> &Raw {
         &self.file
     }
 
@@ -124,6 +169,7 @@ impl FileBytes {
     pub(crate) fn replace(&mut self, words: &[(usize, u64)]) -> std::io::Result<()> {
         match &mut self.file {
             Raw::Mapped(file) => file.replace(words),
+            Raw::Proc(_) => Err(std::io::ErrorKind::Unsupported.into()),
             Raw::Memory(bytes) => {
                 for (at, word) in words {
                     bytes[*at..*at + 8].copy_from_slice(&word.to_le_bytes());
@@ -136,7 +182,7 @@ impl FileBytes {
     /// The length of the dump.
     pub(crate) fn len(&self) -> u64 {
         match &self.index {
-            None => self.file.len() as u64,
+            None => self.file.len(),
             Some(index) => index.end,
         }
     }
@@ -334,7 +380,7 @@ pub(crate) mod tests {
         let bytes = FileBytes::of(Raw::Memory(file)).unwrap();
         assert_eq!((&*bytes.head(100), &*bytes.head(6)), (&b"abcdefgh"[..], &b"abcdef"[..]));
         let pieces = bytes.pieces_of(2, 9);
-        let part = |piece: &Piece| &bytes.raw()[piece.in_file as usize..][..piece.bytes as usize];
+        let part = |piece: &Piece| bytes.raw().lend(piece.in_file, piece.bytes as usize).unwrap();
         assert_eq!(pieces.iter().map(part).collect::<Vec<_>>(), [&b"cd"[..], b"efgh", b"x"]);
         assert_eq!(pieces.iter().map(|piece| piece.at).collect::<Vec<_>>(), [2, 4, 10]);
     }

@@ -22,7 +22,8 @@ pub(super) fn open(path: &Path, file: FileBytes) -> Result<(FilePages, Core), Op
     let failed = |why| OpenError::NotACore { path: path.to_owned(), why };
     let core = core.map_err(failed)?;
     if core.segments.is_empty()
-        && let Some(spans) = xen::spans(file.raw()).map_err(failed)?
+        && let Some(whole) = file.raw().whole()
+        && let Some(spans) = xen::spans(whole).map_err(failed)?
     {
         return Ok((FilePages::new(path, FileFormat::Xen, file, spans, Vec::new())?, core));
     }

@@ -7,6 +7,7 @@
 //! knows virtual addresses.
 
 mod bytes;
+mod cache;
 mod elf;
 pub(crate) mod facts;
 #[cfg(test)]
@@ -14,11 +15,13 @@ pub(crate) mod fake;
 mod kdump;
 mod lime;
 mod pieces;
+mod proc_file;
 mod ram_map;
 mod vmware;
 mod without;
 mod xen;
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use sysak_base::{PAGE_SIZE, Pa, PageStates, Pfn};
@@ -26,6 +29,7 @@ use sysak_base::{PAGE_SIZE, Pa, PageStates, Pfn};
 use bytes::{FileBytes, Raw};
 use facts::{DiskFiles, FileFacts, FileFormat};
 use pieces::FilePages;
+use proc_file::ProcFile;
 pub use ram_map::RamMap;
 
 use crate::elf::Core;
@@ -85,6 +89,26 @@ pub(crate) trait PhysicalPages: PageStates + Send + Sync {
         let mut word = [0; 8];
         (self.read(at, &mut word) == word.len()).then(|| u64::from_le_bytes(word))
     }
+}
+
+/// Bytes that a text is searched in at once.
+const SEARCHED: usize = 1 << 20;
+
+/// The first place of `needle` in a run that must be copied to be searched, piece by piece into `window`.
+fn find_in_run(
+    needle: &[u8],
+    run: Range<Pa>,
+    window: &mut Vec<u8>,
+    read: impl Fn(Pa, &mut [u8]) -> usize,
+) -> Option<Pa> {
+    (run.start.0..run.end.0).step_by(SEARCHED).find_map(|at| {
+        // Pieces overlap by what a text across their border needs.
+        let bytes = (run.end.0 - at).min((SEARCHED + needle.len()) as u64) as usize;
+        window.resize(bytes, 0);
+        let there = read(Pa(at), window);
+        let found = memchr::memmem::find(&window[..there], needle)?;
+        Some(Pa(at + found as u64))
+    })
 }
 
 /// A dump file, and what it says beside its memory.
@@ -159,12 +183,20 @@ fn open_replaced(
     let names = PathBuf::from(names.join(", "));
     let mut disk = DiskFiles::default();
     let open = |path: PathBuf| {
-        let file = files::map(&path, &names)?;
+        let file = match ProcFile::open(&path)? {
+            Some(file) => Raw::Proc(file),
+            None => Raw::Mapped(files::map(&path, &names)?),
+        };
         disk.files += 1;
-        disk.bytes += file.len() as u64;
-        disk.packed = disk.packed.or(Packing::of(&file).map(Packing::name));
-        let file = opening.unpacked(&path, &names, file)?;
-        match FileBytes::of(Raw::Mapped(file)) {
+        disk.bytes += file.len();
+        let file = match file {
+            Raw::Mapped(file) => {
+                disk.packed = disk.packed.or(Packing::of(&file).map(Packing::name));
+                Raw::Mapped(opening.unpacked(&path, &names, file)?)
+            }
+            file => file,
+        };
+        match FileBytes::of(file) {
             Ok(file) => Ok((path, file)),
             Err(why) => Err(OpenError::NotACore { path, why }),
         }
@@ -201,7 +233,7 @@ fn in_pieces(
         Some(map) => (map.spans(), FileFormat::Raw),
         None if lime::is_lime(&start) => (lime::spans(&file).map_err(failed)?, FileFormat::Lime),
         None if vmware::is_state(&start) => {
-            let state = vmware::parse(file.raw()).map_err(failed)?;
+            let state = vmware::parse(file.raw().whole().unwrap_or_default()).map_err(failed)?;
             let none =
                 ElfError::Foreign("the state of a VMware machine without the .vmem file beside it");
             let (at, bytes) = state.memory.ok_or_else(|| failed(none))?;
@@ -228,7 +260,7 @@ fn with_state(files: [(PathBuf, FileBytes); 2]) -> Result<(FilePages, Core), Ope
         }
         _ => return Err(not_one_dump(files.into())),
     };
-    let parsed = vmware::parse(state.1.raw());
+    let parsed = vmware::parse(state.1.raw().whole().unwrap_or_default());
     let parsed = parsed.map_err(|why| OpenError::NotACore { path: state.0, why })?;
     let spans = parsed.spans(0, memory.len());
     let pages = FilePages::new(&path, FileFormat::Vmware, memory, spans, Vec::new())?;

@@ -9,7 +9,7 @@ use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn};
 
 use super::bytes::FileBytes;
 use super::facts::{FileFacts, FileFormat};
-use super::{PhysicalPages, Replaced, Run};
+use super::{PhysicalPages, Replaced, Run, find_in_run};
 use crate::OpenError;
 use crate::elf::ElfError;
 
@@ -99,7 +99,7 @@ impl FilePages {
     }
 
     fn bytes_of(&self, span: &Span, from: u64) -> Option<&[u8]> {
-        self.file.raw().get((span.offset + from) as usize..(span.offset + span.bytes) as usize)
+        self.file.raw().lend(span.offset + from, (span.bytes - from) as usize)
     }
 }
 
@@ -139,10 +139,10 @@ impl PageStates for FilePages {
 
 impl PhysicalPages for FilePages {
     fn read_piece(&self, at: Pa, buf: &mut [u8]) -> usize {
-        let bytes = self.borrow(at).unwrap_or_default();
-        let len = bytes.len().min(buf.len());
-        buf[..len].copy_from_slice(&bytes[..len]);
-        len
+        let Ok(span) = around(&self.spans, at) else { return 0 };
+        let from = at.0 - span.start;
+        let len = buf.len().min(usize::try_from(span.bytes - from).unwrap_or(usize::MAX));
+        self.file.raw().read(span.offset + from, &mut buf[..len])
     }
 
     fn borrow(&self, at: Pa) -> Option<&[u8]> {
@@ -160,7 +160,7 @@ impl PhysicalPages for FilePages {
     }
 
     fn most_ram_bytes(&self) -> u64 {
-        (self.file.raw().len() as u64).saturating_mul(MOST_RAM_PER_BYTE)
+        self.file.raw().len().saturating_mul(MOST_RAM_PER_BYTE)
     }
 
     fn facts(&self) -> FileFacts {
@@ -169,10 +169,19 @@ impl PhysicalPages for FilePages {
 
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {
         let first = self.spans.partition_point(|span| span.start + span.bytes <= from.0);
+        let mut window = Vec::new();
         self.spans[first..].iter().find_map(|span| {
-            let skipped = from.0.saturating_sub(span.start);
-            let found = memchr::memmem::find(self.bytes_of(span, skipped)?, needle)?;
-            Some(Pa(span.start + skipped + found as u64))
+            let start = from.max(Pa(span.start));
+            match self.bytes_of(span, start.0 - span.start) {
+                Some(bytes) => {
+                    let found = memchr::memmem::find(bytes, needle)?;
+                    Some(Pa(start.0 + found as u64))
+                }
+                None => {
+                    let run = start..Pa(span.end());
+                    find_in_run(needle, run, &mut window, |at, buf| self.read(at, buf))
+                }
+            }
         })
     }
 }
@@ -201,7 +210,7 @@ fn disjoint(mut spans: Vec<Span>) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use super::super::bytes::{Raw, tests::flatten};
-    use super::super::elf;
+    use super::super::{elf, proc_file};
     use super::*;
     use crate::files;
 
@@ -240,7 +249,11 @@ mod tests {
     }
 
     fn open(file: Vec<u8>) -> Result<FilePages, OpenError> {
-        let file = FileBytes::of(Raw::Memory(file)).unwrap();
+        open_raw(Raw::Memory(file))
+    }
+
+    fn open_raw(file: Raw) -> Result<FilePages, OpenError> {
+        let file = FileBytes::of(file).unwrap();
         elf::open(Path::new("dump"), file).map(|(pages, _)| pages)
     }
 
@@ -291,6 +304,34 @@ mod tests {
         assert_eq!(pages.find(&[3, 3], Pa(0x3ffe)), Some(Pa(0x3ffe)));
         assert_eq!(pages.find(&[3, 3], Pa(0x3fff)), None);
         assert_eq!(pages.find(&[1, 2], Pa(0x2000)), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_mapped_has_the_same_memory_and_lends_none() {
+        let mut file = file();
+        // The last run ends at 0x202000 instead, and a text lies across the border of two pieces that are searched.
+        let (at, bytes) = (0x1000, 0x1ff000u64);
+        let header = 64 + 56;
+        file[header + 32..header + 48].copy_from_slice(&[bytes; 2].map(u64::to_le_bytes).concat());
+        file[64 + 8..64 + 16].copy_from_slice(&(at + bytes).to_le_bytes());
+        file.resize((at + bytes + 0x2000) as usize, 5);
+        file[(at + (1 << 20) - 3) as usize..][..6].copy_from_slice(b"needle");
+        let pages = open_raw(Raw::Proc(proc_file::tests::with(&file))).unwrap();
+        let mapped = open(file).unwrap();
+        assert_eq!(pages.runs(), mapped.runs());
+        assert_eq!((pages.end(), pages.lost_bytes()), (mapped.end(), 0));
+        assert_eq!(pages.most_ram_bytes(), mapped.most_ram_bytes());
+        for at in (0..0x20_4000).step_by(0xff8) {
+            assert_eq!(pages.word(Pa(at)), mapped.word(Pa(at)), "{at:#x}");
+            assert_eq!(pages.borrow(Pa(at)), None);
+        }
+        let (mut copy, mut expected) = (vec![0; 0x20_0000], vec![0; 0x20_0000]);
+        let from = Pa(0x1080);
+        assert_eq!(pages.read(from, &mut copy), mapped.read(from, &mut expected));
+        assert!(copy == expected);
+        let found = Some(Pa(0x3000 + (1 << 20) - 3));
+        assert_eq!((pages.find(b"needle", Pa(0)), mapped.find(b"needle", Pa(0))), (found, found));
+        assert_eq!(pages.find(b"needle", Pa(0x3000 + (1 << 20))), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! **Invariant:** there is never more RAM than a file of this size can be the dump of.
 
 use sysak_arch::x86_64::frames::{Tables, join};
-use sysak_base::{Memory, PAGE_SIZE, PageState, Pfn, PfnRange, Va};
+use sysak_base::{Memory, PAGE_SIZE, PageState, PageStates, Pfn, PfnRange, Va};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use super::{Vmcore, read_text};
@@ -12,6 +12,9 @@ use crate::physical::PhysicalPages;
 
 /// Entries of the resource tree; a large server has some thousands.
 const MOST_RESOURCES: usize = 1 << 16;
+
+/// The end of the memory that real-mode code can reach.
+const FIRST_MIB_END: Pfn = Pfn((1 << 20) / PAGE_SIZE);
 
 /// RAM and image from the kernel's resource tree. Where a part of that is missing, those parts of the dump's memory are
 /// RAM, too, that the direct map maps: firmware is in the file as well. RAM that is overlooked would hide references.
@@ -31,17 +34,34 @@ pub(super) fn resources(
         // Damaged page tables lead anywhere.
         cut(&mut found.ram, end);
     }
-    let is_in_dump = |pfn| pages.state(pfn, Pfn(pfn.0 + 1)).0 == PageState::Present;
-    found.crash_kernel.retain(|run| run.pages() > 0 && !is_in_dump(run.start));
-    take_out(&mut found.ram, &found.crash_kernel);
+    let crash_kernel = crash_kernel(&found, pages);
+    take_out(&mut found.ram, &crash_kernel);
     // Overlapping runs would count a page twice.
     join(&mut found.ram);
     limit(&mut found.ram, pages.most_ram_bytes());
     found
 }
 
-/// Takes the crash kernel's memory out of the RAM: it has written the dump, so its own memory is not in it, and the
-/// kernel that crashed had nothing there.
+/// The memory in which the crash kernel ran that wrote the dump, which has none of it; nothing where another one wrote
+/// it, QEMU for example. The kernel that crashed had nothing there.
+///
+/// The first MiB belongs to it: Linux sets that aside with `crashkernel=` (Linux commit 6f599d84231f ("x86/kdump: Always
+/// reserve the low 1M when the crashkernel option is specified") (v5.5)), and leaves it out of the dump (7c321eb2b843
+/// ("x86/kdump: Remove the backup region handling") (v5.5)). Older kernels have a copy of it in the dump.
+fn crash_kernel(found: &Resources, states: &dyn PageStates) -> Vec<PfnRange> {
+    let is_absent = |run: &PfnRange| {
+        run.pages() > 0 && states.runs(*run).all(|(state, _)| state == PageState::Absent)
+    };
+    let mut crash_kernel = found.crash_kernel.clone();
+    crash_kernel.retain(is_absent);
+    if !crash_kernel.is_empty() {
+        let low = |run: &PfnRange| PfnRange { start: run.start, end: run.end.min(FIRST_MIB_END) };
+        crash_kernel.extend(found.ram.iter().map(low).filter(is_absent));
+    }
+    crash_kernel
+}
+
+/// Takes some runs out of the RAM.
 fn take_out(ram: &mut Vec<PfnRange>, crash_kernel: &[PfnRange]) {
     for out in crash_kernel {
         let parts = |run: &PfnRange| {
@@ -196,8 +216,48 @@ mod tests {
         assert_eq!(tree(false), (None, vec![run(1, 17)]));
     }
 
+    /// What is left of RAM where the dump lacks some runs of pages; pages 0x200 to 0x2ff are the crash kernel's.
+    fn ram_without(absent: &[[u64; 2]]) -> Vec<[u64; 2]> {
+        struct Lacks<'a>(&'a [[u64; 2]]);
+        impl PageStates for Lacks<'_> {
+            fn state(&self, first: Pfn, _: Pfn) -> (PageState, Pfn) {
+                let is_absent = self.0.iter().any(|[start, end]| (*start..*end).contains(&first.0));
+                let state = if is_absent { PageState::Absent } else { PageState::Present };
+                (state, Pfn(first.0 + 1))
+            }
+        }
+        let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
+        let mut found = Resources {
+            ram: vec![run(1, 0x9f), run(0x100, 0x800)],
+            crash_kernel: vec![run(0x200, 0x300)],
+            ..Resources::default()
+        };
+        let crash_kernel = crash_kernel(&found, &Lacks(absent));
+        take_out(&mut found.ram, &crash_kernel);
+        found.ram.iter().map(|run| [run.start.0, run.end.0]).collect()
+    }
+
     #[test]
-    fn the_crash_kernels_memory_is_no_ram_of_the_kernel_that_crashed() {
+    fn what_the_crash_kernel_used_is_no_ram_where_it_wrote_the_dump() {
+        let whole = [[1, 0x9f], [0x100, 0x800]];
+        assert_eq!(ram_without(&[]), whole, "another one wrote it");
+        assert_eq!(ram_without(&[[0, 0x100]]), whole, "the first MiB alone is missing: a hole");
+        assert_eq!(ram_without(&[[0x200, 0x2ff]]), whole, "a part is missing: a hole");
+        assert_eq!(
+            ram_without(&[[0x200, 0x300]]),
+            [[1, 0x9f], [0x100, 0x200], [0x300, 0x800]],
+            "an older kernel has a copy of the first MiB"
+        );
+        assert_eq!(ram_without(&[[0, 0x100], [0x200, 0x300]]), [[0x100, 0x200], [0x300, 0x800]]);
+        assert_eq!(
+            ram_without(&[[0, 0x50], [0x200, 0x300], [0x600, 0x700]]),
+            [[1, 0x9f], [0x100, 0x200], [0x300, 0x800]],
+            "other missing memory is a hole"
+        );
+    }
+
+    #[test]
+    fn runs_are_taken_out_wherever_they_lie() {
         let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
         let mut ram = vec![run(1, 8), run(16, 64), run(70, 80)];
         take_out(&mut ram, &[run(20, 30), run(60, 64), run(100, 110)]);

@@ -4,6 +4,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::FrameDecoder;
 use sysak_base::PAGE_SIZE;
 
+use crate::physical::cache::Page;
 use crate::physical::facts::Packing;
 
 /// Flags of a page descriptor.
@@ -11,9 +12,6 @@ const ZLIB: u32 = 0x1;
 const LZO: u32 = 0x2;
 const SNAPPY: u32 = 0x4;
 const ZSTD: u32 = 0x20;
-
-/// A page.
-pub(super) type Page = [u8; PAGE_SIZE as usize];
 
 /// How many bytes a packed page may have: a page that does not get smaller is stored as it is.
 pub(super) const MOST_PACKED: u32 = 2 * PAGE_SIZE as u32;

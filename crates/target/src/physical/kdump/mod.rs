@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** a page that does not become exactly one page is missing, never zeroes.
 
-mod cache;
 mod codec;
 mod facts;
 mod header;
@@ -24,18 +23,18 @@ use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
 use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn};
 
 use super::bytes::FileBytes;
+use super::cache::{Cache, Page};
 use super::facts::{FileFacts, FileFormat};
-use super::{PhysicalPages, Replaced, Run};
+use super::{PhysicalPages, Replaced, Run, find_in_run};
 use crate::OpenError;
 use crate::elf::{self, Core, ElfError};
-use cache::Cache;
-use codec::{Page, Unpacker};
+use codec::Unpacker;
 use header::Header;
 use map::PageMap;
 use parts::{Descriptor, Part};
 
-/// Bytes that a text is searched in at once.
-const SEARCHED: usize = 1 << 20;
+/// Pages that are kept: 96 MiB. What marking reads of a small machine fits, and the next pass unpacks nothing.
+const KEPT_PAGES: u64 = 3 << 13;
 /// How files of this format begin.
 const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
 /// From so many bytes on, several threads read: they unpack some pages in turn.
@@ -58,7 +57,8 @@ pub(super) struct KdumpPages {
     map: PageMap,
     /// Pages that are missing although the bitmap has them.
     lost_pages: u64,
-    cache: Cache,
+    /// Unpacked pages.
+    cache: Cache<Unpacker>,
     /// Threads that read at once.
     threads: usize,
     /// By page: words that are read instead of the file's.
@@ -91,7 +91,7 @@ impl KdumpPages {
         }
         let lost_pages = parts.iter().map(Part::lost_pages).sum();
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
-        let (cache, replaced) = (Cache::new(), BTreeMap::new());
+        let (cache, replaced) = (Cache::of(KEPT_PAGES), BTreeMap::new());
         let pages = KdumpPages { parts, header, map, lost_pages, cache, threads, replaced };
         if lost_pages > 0 && lost_pages == pages.map.total() {
             let path = pages.parts[0].path.clone();
@@ -266,20 +266,10 @@ impl PhysicalPages for KdumpPages {
 
     fn find(&self, needle: &[u8], from: Pa) -> Option<Pa> {
         let mut window = Vec::new();
-        for run in self.map.runs(self.mapped(), from.pfn()) {
-            let start = run.start.pa().0.max(from.0);
-            let end = run.end.pa().0;
-            // Pieces overlap by what a text across their border needs.
-            for at in (start..end).step_by(SEARCHED) {
-                let bytes = (end - at).min((SEARCHED + needle.len()) as u64) as usize;
-                window.resize(bytes, 0);
-                let read = self.read(Pa(at), &mut window);
-                if let Some(found) = memchr::memmem::find(&window[..read], needle) {
-                    return Some(Pa(at + found as u64));
-                }
-            }
-        }
-        None
+        self.map.runs(self.mapped(), from.pfn()).find_map(|run| {
+            let start = run.start.pa().max(from);
+            find_in_run(needle, start..run.end.pa(), &mut window, |at, buf| self.read(at, buf))
+        })
     }
 }
 

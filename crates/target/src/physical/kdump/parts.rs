@@ -12,7 +12,8 @@ use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SIZE, PageState, Pfn};
 
 use super::super::bytes::FileBytes;
-use super::codec::{self, Page, Unpacker};
+use super::super::cache::Page;
+use super::codec::{self, Unpacker};
 use super::header::{self, Header};
 use crate::OpenError;
 
