@@ -11,8 +11,8 @@ debian_build=(ca-certificates gcc libc6-dev make pkg-config libelf-dev zlib1g-de
 fedora_build=(ca-certificates gcc glibc-devel glibc-static make pkgconf-pkg-config elfutils-libelf-devel
               elfutils-libelf-devel-static zlib-ng-compat-devel zlib-ng-compat-static libzstd-static clang)
 # Programs that boot guests and build their test modules.
-debian_test=(qemu-system-x86 busybox-static dwarves cpio kmod binutils xz-utils zstd python3-venv)
-fedora_test=(qemu-system-x86-core busybox dwarves cpio kmod binutils xz zstd python3 dpkg apt)
+debian_test=(qemu-system-x86 busybox-static dwarves makedumpfile cpio kmod binutils xz-utils zstd python3-venv)
+fedora_test=(qemu-system-x86-core busybox dwarves makedumpfile cpio kmod binutils xz zstd python3 dpkg apt)
 # The compiler that [workspace.package] in Cargo.toml asks for.
 rust_minor=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' "$(dirname "$0")/../Cargo.toml")
 

@@ -22,6 +22,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        memgraph   whose the memory is, beside 400 MB of tmpfs
                        loads      user memory that is easily taken for a leak
                        holders    who holds kernel objects, in a dozen situations
+                       some-dumps a few of the files that `dumps` makes
                        trace      watching slab leaks: rcu, grow, wrapper, slow, churn and bond
                      Only when named, because they take minutes more:
                        going-on   watching lost pages, areas and per-CPU memory: pages, pages2,
@@ -50,8 +51,17 @@ and `load` makes memory that user space holds (see guest/load.c).
 const TRACED: [&str; 6] = ["rcu", "grow", "wrapper", "slow", "churn", "bond"];
 const GOING_ON: [&str; 5] = ["pages", "pages2", "vmleak", "pcpuleak", "two"];
 /// The parts that run when none is named, and those that do not.
-const DEFAULT: [&str; 8] =
-    ["static", "classes", "counted", "hidden", "memgraph", "loads", "holders", "trace"];
+const DEFAULT: [&str; 9] = [
+    "static",
+    "classes",
+    "counted",
+    "hidden",
+    "memgraph",
+    "loads",
+    "holders",
+    "some-dumps",
+    "trace",
+];
 const GOING: &str = "going-on";
 const ON_REQUEST: [&str; 5] = [GOING, "all-holders", "dumps", "kdump", "busy"];
 

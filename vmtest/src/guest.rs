@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::cache::{self, Scratch};
 use crate::distro::Kernel;
 use crate::initramfs::Archive;
-use crate::qemu::{Machine, Setup, Threads};
+use crate::qemu::{Format, Machine, Setup, Threads};
 use crate::truth::Truth;
 use crate::{build, truth};
 
@@ -224,21 +224,17 @@ impl Guest {
         Ok(vmcore)
     }
 
-    /// The same moment in some of QEMU's formats: the endings of the files and the formats' names.
+    /// The same moment in some of QEMU's formats.
     pub fn capture_as<const N: usize>(
         &mut self,
         folder: &Path,
         name: &str,
         truths: &[Truth],
-        formats: &[(&str, &str); N],
+        formats: &[Format; N],
     ) -> Result<[PathBuf; N]> {
         self.record(folder, name, truths)?;
-        let files = formats.map(|(end, _)| folder.join(format!("{name}.{end}")));
-        let wanted: Vec<(&Path, &str)> = files
-            .iter()
-            .zip(formats)
-            .map(|(file, (_, format))| (file.as_path(), *format))
-            .collect();
+        let files = formats.map(|format| folder.join(format!("{name}.{}", format.ending)));
+        let wanted: Vec<_> = files.iter().map(PathBuf::as_path).zip(*formats).collect();
         self.machine.dump_memory(&wanted)?;
         Ok(files)
     }
@@ -257,7 +253,7 @@ impl Guest {
     }
 
     pub fn dump(&mut self, file: &Path) -> Result<()> {
-        self.machine.dump_memory(&[(file, "elf")])
+        self.machine.dump_memory(&[(file, Format::ELF)])
     }
 }
 

@@ -20,6 +20,29 @@ pub const DISK: &str = "disk";
 /// An empty disk for whatever wants page cache; a sparse file. The guest loads no driver for it by itself.
 const DISK_BYTES: u64 = 2 << 30;
 
+/// A way in which QEMU writes a guest's memory.
+#[derive(Clone, Copy)]
+pub struct Format {
+    /// How the file's name ends.
+    pub ending: &'static str,
+    /// QEMU's name of it.
+    pub name: &'static str,
+    /// By the page tables of the guest's first CPU (`-p`): segments have virtual addresses.
+    pub paging: bool,
+}
+
+impl Format {
+    pub const ELF: Format = Format::new("vmcore", "elf");
+    pub const PAGING: Format = Format { paging: true, ..Format::new("paging", "elf") };
+    pub const KDUMP: Format = Format::new("kdump", "kdump-zlib");
+    pub const LZO: Format = Format::new("lzo", "kdump-lzo");
+    pub const SNAPPY: Format = Format::new("snappy", "kdump-snappy");
+
+    const fn new(ending: &'static str, name: &'static str) -> Format {
+        Format { ending, name, paging: false }
+    }
+}
+
 /// Writing a few GiB to a disk that others use too.
 const DUMP_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -115,7 +138,7 @@ impl Machine {
 
     /// Writes the guest's memory to files in some of QEMU's formats; the guest stands still meanwhile. A file whose
     /// format this QEMU was built without is not made.
-    pub fn dump_memory(&mut self, files: &[(&Path, &str)]) -> Result<()> {
+    pub fn dump_memory(&mut self, files: &[(&Path, Format)]) -> Result<()> {
         let mut monitor = self.connect("monitor")?;
         monitor.set_read_timeout(Some(DUMP_PATIENCE))?;
         let mut lines = BufReader::new(monitor.try_clone()?).lines();
@@ -134,9 +157,9 @@ impl Machine {
         };
         ask(json!({ "execute": "qmp_capabilities" }))?;
         ask(json!({ "execute": "stop" }))?;
-        for (file, format) in files {
+        for (file, Format { name, paging, .. }) in files {
             let protocol = format!("file:{}", file.display());
-            let arguments = json!({ "paging": false, "protocol": protocol, "format": format });
+            let arguments = json!({ "paging": paging, "protocol": protocol, "format": name });
             match ask(json!({ "execute": "dump-guest-memory", "arguments": arguments })) {
                 Err(why) if why.to_string().contains("not available") => {}
                 dumped => dumped?,

@@ -7,10 +7,13 @@
 // clippy.toml allows this in test functions, but not in what they share.
 #![allow(clippy::unwrap_used)]
 
+mod program;
+
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+
+use program::{REFUSED, copied, over_dump, refused, sysak, without_times};
 
 /// One of the objects that the module sysaktest_bulk lost.
 const LOST: &str = "0xffff8da7040480e0";
@@ -25,50 +28,6 @@ const UNHURRIED: &str = "86400";
 /// Exit statuses.
 const NO_LEAK: i32 = 0;
 const LEAK: i32 = 1;
-const REFUSED: i32 = 2;
-
-/// The dump, unpacked once for all tests of this file.
-fn dump() -> &'static Path {
-    static DUMP: OnceLock<PathBuf> = OnceLock::new();
-    DUMP.get_or_init(|| {
-        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/vmcore-6.12.xz");
-        let unpacked = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vmcore-6.12");
-        let is_older = |than: &Path| {
-            let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
-            !unpacked.exists() || changed(&unpacked) < changed(than)
-        };
-        if is_older(&packed) {
-            // Renamed when it is whole: a run that was ended early must not leave half a dump.
-            let part = unpacked.with_extension(std::process::id().to_string());
-            let status = Command::new("xz")
-                .args(["--decompress", "--stdout"])
-                .arg(packed)
-                .stdout(File::create(&part).unwrap())
-                .status()
-                .expect("the fixture needs the program xz (package xz-utils)");
-            assert!(status.success(), "xz: {status}");
-            fs::rename(part, &unpacked).unwrap();
-        }
-        unpacked
-    })
-}
-
-/// The program, without anything of the environment that changes a report.
-fn sysak(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sysak"));
-    command.args(words).stdin(Stdio::null());
-    for name in ["COLUMNS", "LC_ALL", "LC_MESSAGES", "LANG"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// A command with the dump.
-fn over_dump(words: &[&str]) -> Command {
-    let mut command = sysak(words);
-    command.arg("--vmcore").arg(dump());
-    command
-}
 
 /// Compares a report with its golden, and the exit status with what it must be.
 fn check(name: &str, status: i32, output: &Output) {
@@ -94,39 +53,6 @@ fn check_all(name: &str, status: i32, words: &[&str]) {
         let output = over_dump(&[words, shape].concat()).output().unwrap();
         check(&format!("{name}.{end}"), status, &output);
     }
-}
-
-/// The report without what differs from run to run, and from version to version of the program.
-fn without_times(report: &str) -> String {
-    const TIMES: [&str; 8] =
-        ["total", "census", "walk", "reach", "hidden", "similarity", "explain", "trace"];
-    const SENTENCES: [(&str, char); 2] = [("Took ", '.'), ("用时 ", '。')];
-    let is_time = |line: &str| {
-        TIMES.iter().any(|name| line.trim_start().starts_with(&format!("\"{name}_s\": ")))
-            && !line.contains("null")
-    };
-    let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
-    let mut kept = String::new();
-    let mut lines = report.lines();
-    while let Some(line) = lines.next() {
-        let sentence = SENTENCES.into_iter().find(|(start, _)| line.starts_with(start));
-        if let Some((_, end)) = sentence {
-            // It may go on in the next lines.
-            let mut last = line;
-            while !last.ends_with(end) {
-                last = lines.next().expect("the sentence about times has an end");
-            }
-            kept.push_str("TIMES\n");
-        } else if is_time(line) {
-            let (name, number) = line.split_once(": ").unwrap();
-            let comma = if number.ends_with(',') { "," } else { "" };
-            kept.push_str(&format!("{name}: TIME{comma}\n"));
-        } else {
-            kept.push_str(&line.replace(&version, "\"version\": \"VERSION\""));
-            kept.push('\n');
-        }
-    }
-    kept
 }
 
 #[test]
@@ -245,17 +171,6 @@ fn a_closed_stdout_changes_no_exit_status() {
     assert_eq!(with_closed_stdout(&["inspect", "addr", TABLE]), (Some(0), String::new()));
 }
 
-/// Runs what must be refused with one line, and gives the line.
-fn refused(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(REFUSED), "{output:?}");
-    assert!(output.stdout.is_empty(), "{output:?}");
-    let errors = String::from_utf8(output.stderr).unwrap();
-    let line = errors.strip_suffix('\n').unwrap();
-    assert!(!line.contains('\n'), "more than one line: {errors}");
-    line.to_owned()
-}
-
 #[test]
 fn a_file_that_is_no_dump_is_refused() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
@@ -347,16 +262,6 @@ fn a_verdict_about_one_class_says_what_else_looks_like_a_leak() {
     );
 }
 
-/// A copy of the dump that a test may change.
-fn copied(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
-    let mut bytes = fs::read(dump()).unwrap();
-    change(&mut bytes);
-    let path =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-    fs::write(&path, bytes).unwrap();
-    path
-}
-
 #[test]
 fn a_hostile_cache_name_reaches_no_terminal() {
     let (name, hostile) = (b"ftrace_event_field\0", b"ftrace_event\x1b[2Jxx\0");
@@ -441,77 +346,4 @@ fn a_terminal_that_is_not_utf_8_gets_ascii_and_one_line_that_says_so() {
     assert!(errors.is_ascii() && errors.contains("GBK") && errors.lines().count() == 1, "{errors}");
     let asked = over_dump(&["memleak", "--lang", "zh"]).env("LANG", "zh_CN.GBK").output().unwrap();
     assert!(asked.stderr.is_empty() && !asked.stdout.is_ascii());
-}
-
-/// The runs of memory of the dump: address, place in the file, length.
-fn runs(dump: &[u8]) -> Vec<[usize; 3]> {
-    let number = |at: usize| u64::from_le_bytes(*dump[at..].first_chunk().unwrap()) as usize;
-    let headers = (0..number(56) & 0xffff).map(|header| number(32) + 56 * header);
-    let loaded = headers.filter(|at| number(*at) & 0xffff_ffff == 1);
-    loaded.map(|at| [number(at + 24), number(at + 8), number(at + 32)]).collect()
-}
-
-/// An image in LiME's format: the note with VMCOREINFO is left out.
-fn lime(dump: &mut Vec<u8>) {
-    let mut image = Vec::new();
-    for [address, place, bytes] in runs(dump) {
-        image.extend(b"EMiL\x01\0\0\0");
-        for word in [address, address + bytes - 1, 0] {
-            image.extend((word as u64).to_le_bytes());
-        }
-        image.extend(&dump[place..place + bytes]);
-    }
-    *dump = image;
-}
-
-#[test]
-fn nothing_is_called_a_leak_in_an_image_that_was_written_while_the_machine_ran() {
-    let path = copied("lime", lime);
-    let mut command = sysak(&["memleak", "--lang", "en", "--vmcore"]);
-    let output = command.arg(&path).output().unwrap();
-    fs::remove_file(path).unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(REFUSED), "{text}");
-    assert!(
-        text.replace('\n', " ").contains("The image was written while the machine ran"),
-        "{text}"
-    );
-    assert!(
-        text.replace('\n', " ").contains("it may have moved while the image was written"),
-        "{text}"
-    );
-}
-
-#[test]
-fn a_packed_dump_has_the_report_of_the_dump_and_leaves_nothing_behind() {
-    let path = copied("packed", |_| {});
-    assert!(Command::new("gzip").arg("-1").arg(&path).status().unwrap().success());
-    let packed = PathBuf::from(format!("{}.gz", path.display()));
-    let folder = path.with_extension("scratch");
-    fs::create_dir_all(&folder).unwrap();
-    let mut command = sysak(&["memgraph", "--lang", "en", "--vmcore"]);
-    let output = command.arg(&packed).env("TMPDIR", &folder).output().unwrap();
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-    fs::remove_dir(&folder).unwrap();
-    let mut nowhere = sysak(&["memgraph", "--lang", "en", "--vmcore"]);
-    nowhere.arg(&packed).env("TMPDIR", &folder);
-    assert!(refused(nowhere).contains("set TMPDIR to a folder that can be written"));
-    fs::remove_file(&packed).unwrap();
-    let plain = over_dump(&["memgraph", "--lang", "en"]).output().unwrap();
-    let texts = [&plain, &output].map(|one| without_times(&String::from_utf8_lossy(&one.stdout)));
-    assert_eq!(texts[0], texts[1]);
-}
-
-#[test]
-fn a_dump_that_was_cut_off_says_how_much_is_missing() {
-    // What is the firmware's comes last: 400 KiB that are no RAM. A page of which a part is left is there.
-    let rest = (400 << 10) + 4096;
-    let path = copied("short", |dump| dump.truncate(dump.len() - rest));
-    let mut command = sysak(&["memgraph", "--lang", "en", "--vmcore"]);
-    let output = command.arg(&path).output().unwrap();
-    fs::remove_file(path).unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let said = "The dump is cut off or damaged: 4.0 KiB of memory that it should have are missing.";
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains(said), "{text}");
 }

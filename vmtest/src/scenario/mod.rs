@@ -71,7 +71,7 @@ pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
     if going_on::wanted(args) {
         boot(kernel, args, checks, Threads::One, going_on::run)?;
     }
-    if args.wants("dumps") {
+    if args.wants("some-dumps") || args.wants("dumps") {
         boot(kernel, args, checks, Threads::Two, dumps::run)?;
     }
     if args.wants("kdump") {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,12 @@ use anyhow::{Context, Result, bail};
 use super::groups::{self, Made};
 use super::{Stage, counts};
 use crate::judge;
+use crate::qemu::Format;
 use crate::sysak::{Report, UNHURRIED};
 use crate::truth::Truth;
 
 /// One moment as ELF and in makedumpfile's format.
-const FORMATS: [(&str, &str); 2] = [("vmcore", "elf"), ("kdump", "kdump-zlib")];
+const FORMATS: [Format; 2] = [Format::ELF, Format::KDUMP];
 
 /// Objects by address, with the cache each belongs to.
 type Objects = HashMap<u64, String>;
@@ -112,6 +113,11 @@ pub(super) fn by_address(
     Ok(())
 }
 
+/// Where [`diagnose`] leaves the report beside the objects.
+pub(super) fn report_file(all: &Path) -> PathBuf {
+    all.with_extension("json")
+}
+
 /// Runs `sysak` on the host, with an end.
 pub(super) fn diagnose(
     stage: &mut Stage,
@@ -120,7 +126,7 @@ pub(super) fn diagnose(
     lost: &Path,
 ) -> Result<Option<(i32, Report)>> {
     let sysak = stage.args.sysak.as_deref().context("--sysak is missing")?;
-    let (out, err) = (all.with_extension("stdout"), all.with_extension("stderr"));
+    let (out, err) = (report_file(all), all.with_extension("stderr"));
     let mut child = std::process::Command::new(sysak)
         .args(["memleak", "--format", "json", "--all-caches"])
         .args(UNHURRIED.split(' '))

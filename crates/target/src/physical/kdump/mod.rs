@@ -87,7 +87,7 @@ impl KdumpPages {
         };
         let bounds: Vec<_> = parts.iter().map(bounds).collect();
         for ((number, part), [start, end]) in (0..).zip(&mut parts).zip(bounds) {
-            part.number(number, start..end);
+            part.number(number, start..end, map.total());
         }
         let lost_pages = parts.iter().map(Part::lost_pages).sum();
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);

@@ -44,6 +44,9 @@ pub(super) struct Part {
     pub pages: Range<u64>,
     /// The same pages by how many the dump has before each.
     pub places: Range<u64>,
+    /// Where the first contents stand. Each part of a split dump leaves room for the descriptors of all pages of the
+    /// dump, see `write_kdump_pages_and_bitmap_cyclic` in makedumpfile.
+    first_contents: u64,
     /// What stands in the cache for the pages that share the first contents of the file.
     pub shared_as: Pfn,
     /// The descriptor of those pages, which is the same for all, and whether they are zero: makedumpfile and QEMU write
@@ -59,13 +62,14 @@ impl Part {
             Err(why) => return Err(OpenError::NotACore { path, why }),
         };
         let pages = header.part.clone().unwrap_or(0..header.pages);
-        let (places, shared) = (0..0, OnceLock::new());
-        Ok(Part { path, file, header, pages, places, shared_as: SHARED, shared })
+        let (places, first_contents, shared) = (0..0, 0, OnceLock::new());
+        Ok(Part { path, file, header, pages, places, first_contents, shared_as: SHARED, shared })
     }
 
-    /// Notes which file of the dump it is, and the places of its pages.
-    pub fn number(&mut self, number: u64, places: Range<u64>) {
+    /// Notes which file of the dump it is, the places of its pages, and how many pages the dump has.
+    pub fn number(&mut self, number: u64, places: Range<u64>, pages_of_dump: u64) {
         self.places = places;
+        self.first_contents = self.descriptor_at(pages_of_dump);
         self.shared_as = Pfn(SHARED.0 - number);
     }
 
@@ -94,7 +98,7 @@ impl Part {
 
     /// Whether a page has the contents that come first in the file, and if so, whether they are zeroes.
     fn shared(&self, found: Descriptor) -> Option<bool> {
-        if found.at != self.descriptor_at(self.places.end.saturating_sub(self.places.start)) {
+        if found.at != self.first_contents {
             return None;
         }
         let (first, is_zero) = self.shared.get_or_init(|| (found, self.is_zero(found)));

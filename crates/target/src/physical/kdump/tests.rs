@@ -265,6 +265,40 @@ fn the_parts_of_a_split_dump_are_read_as_one_in_any_order() {
 }
 
 #[test]
+fn every_part_of_a_split_dump_has_a_page_of_zeroes_behind_room_for_all_descriptors() {
+    let block = PAGE_SIZE as usize;
+    let zeroes = 4 * block + PAGES.len() * DESCRIPTOR_BYTES as usize;
+    let descriptor = [zeroes as u64, 4096, 0].map(u64::to_le_bytes).concat();
+    // Pages 1, and 9, are the first of their parts.
+    let parts = [0..3, 3..9, 9..256].map(|pages| {
+        let mut part = dump_part(&PAGES, 6, Some(pages.clone()));
+        if pages.start != 3 {
+            put(&mut part, 4 * block, &descriptor);
+        }
+        part
+    });
+    let (pages, _) = open_parts(parts.to_vec()).unwrap();
+    let state = |page: u64| pages.state(Pfn(page), Pfn(page + 1)).0;
+    assert_eq!([1, 9].map(state), [PageState::Zero; 2]);
+    assert_eq!([2, 3, 255].map(state), [PageState::Present; 3]);
+    assert_eq!(pages.word(Pfn(9).pa()), Some(0));
+}
+
+#[test]
+fn the_facts_of_a_split_dump_are_those_of_the_whole_one() {
+    let parts = [0..3, 3..9, 9..256].map(|pages| dump_part(&PAGES, 6, Some(pages)));
+    let mut whole = open(dump(&PAGES, 6)).unwrap().0.facts();
+    assert_eq!(open_parts(parts.to_vec()).unwrap().0.facts(), whole);
+    // One part that was written to a pipe is enough.
+    let [first, second, third] = parts;
+    whole.flattened = true;
+    let (pages, _) = open_parts(vec![first, flattened(&second), third]).unwrap();
+    assert_eq!(pages.facts(), whole);
+    use facts::Packing::{Raw, Snappy, Zlib};
+    assert_eq!(whole.packed, [(Zlib, 3), (Raw, 2), (Snappy, 1)]);
+}
+
+#[test]
 fn parts_that_are_missing_given_twice_or_of_other_dumps_are_named() {
     let part = |pages| dump_part(&PAGES, 6, Some(pages));
     let why = |files: &[&Vec<u8>]| {
