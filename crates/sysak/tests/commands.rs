@@ -106,23 +106,6 @@ fn a_dump_that_no_diagnosis_can_be_made_of_is_shown_all_the_same() {
 }
 
 #[test]
-fn a_dump_is_shown_by_its_name_alone() {
-    let vmcore = dump().to_str().unwrap();
-    let lines = |words: &[&str]| -> Vec<String> {
-        let output = sysak(words).args(["--lang", "en"]).output().unwrap().stdout;
-        String::from_utf8(output)
-            .unwrap()
-            .lines()
-            .filter(|line| !line.starts_with("Took"))
-            .map(str::to_owned)
-            .collect()
-    };
-    let shown = lines(&["inspect", "dump", vmcore]);
-    assert!(shown[0].starts_with("Crash dump: ELF"), "{shown:?}");
-    assert_eq!(shown, lines(&["inspect", "dump", "--vmcore", vmcore]));
-}
-
-#[test]
 fn at_forty_columns_sentences_wrap_and_wide_tables_become_lists() {
     let commands: [(&str, i32, &[&str]); 3] = [
         ("memleak.narrow.txt", LEAK, &["memleak", "--explain-limit", UNHURRIED, "--lang", "en"]),

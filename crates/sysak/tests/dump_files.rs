@@ -165,3 +165,16 @@ fn inspect_tells_of_a_packed_dump_and_of_one_in_two_files_what_it_tells_of_the_d
     assert_eq!(of_parts.1, log);
     assert!(line.contains("the part with pages 0x1388 to "), "{line}");
 }
+
+#[test]
+fn a_dump_is_shown_by_its_name_alone() {
+    let vmcore = dump().to_str().unwrap();
+    let lines = |words: &[&str]| -> Vec<String> {
+        let output = sysak(words).args(["--lang", "en"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().filter(|line| !line.starts_with("Took")).map(str::to_owned).collect()
+    };
+    let shown = lines(&["inspect", "dump", vmcore]);
+    assert!(shown[0].starts_with("Crash dump: ELF"), "{shown:?}");
+    assert_eq!(shown, lines(&["inspect", "dump", "--vmcore", vmcore]));
+}

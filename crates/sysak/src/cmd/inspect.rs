@@ -25,6 +25,5 @@ pub fn run(args: &Inspect, speech: Speech) -> Result<u8> {
     let (stages, cancel) = (session.stages(), &session.cancel);
     let mut answer = sysak_inspect::answer(target, &mut kernel, &question, stages, cancel)?;
     answer.timings.total_s = Some(rounded(session.elapsed()));
-    session.print(answer, Detail::default())?;
-    Ok(0)
+    session.print(answer, Detail::default()).map(|()| 0)
 }

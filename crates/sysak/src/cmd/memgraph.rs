@@ -38,6 +38,5 @@ pub fn run(args: &Memgraph, speech: Speech) -> Result<u8> {
         holders,
         session.elapsed(),
     );
-    session.print(graph, Detail::default())?;
-    Ok(0)
+    session.print(graph, Detail::default()).map(|()| 0)
 }
