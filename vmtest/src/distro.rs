@@ -24,6 +24,15 @@ pub struct Kernel {
     pub headers: PathBuf,
 }
 
+impl Kernel {
+    /// The first two numbers of its version.
+    pub fn version(&self) -> (u32, u32) {
+        let mut numbers =
+            self.release.split(['.', '-', '+']).map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+}
+
 /// Where apt looks: the machine's own sources, or one suite of Debian.
 pub struct Apt {
     options: Vec<String>,

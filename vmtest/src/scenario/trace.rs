@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::{Stage, live};
 use crate::agent::Output;
 use crate::args::Args;
+use crate::distro::Kernel;
 use crate::sysak::{Finding, Function, Report, UNHURRIED};
 use crate::text::LANGUAGES;
 
@@ -22,18 +23,29 @@ struct Leak {
     through: &'static [&'static str],
 }
 
-/// The one that has lost the most comes last, so that it slows down no other.
-const LEAKS: [Leak; 4] = [
-    Leak {
-        module: "wrapper",
-        blamed: &[("kmalloc-96", "wrapper_lose_copy"), ("skbuff_head_cache", "wrapper_lose_skb")],
-        through: &["kmalloc-1k"],
-    },
-    Leak { module: "slow", blamed: &[("kmalloc-192", "slow_lose")], through: &[] },
-    Leak { module: "churn", blamed: &[("kmalloc-512", "churn_request")], through: &[] },
-    BOND,
-];
+/// The leaks on a kernel. The one that has lost the most comes last, so that it slows down no other.
+fn leaks_on(kernel: &Kernel) -> [Leak; 4] {
+    // Before, the allocation of each socket buffer raised an event. Since Linux v6.19 (commit 21664814b89e) a CPU
+    // allocates them in bulk, without one, and only their data tell who asked for them.
+    let wrapper = match kernel.version() < (6, 19) {
+        true => WRAPPER,
+        false => Leak {
+            blamed: &[("kmalloc-96", "wrapper_lose_copy"), ("kmalloc-1k", "wrapper_lose_skb")],
+            through: &["skbuff_head_cache"],
+            ..WRAPPER
+        },
+    };
+    [wrapper, SLOW, CHURN, BOND]
+}
 
+const WRAPPER: Leak = Leak {
+    module: "wrapper",
+    blamed: &[("kmalloc-96", "wrapper_lose_copy"), ("skbuff_head_cache", "wrapper_lose_skb")],
+    through: &["kmalloc-1k"],
+};
+const SLOW: Leak = Leak { module: "slow", blamed: &[("kmalloc-192", "slow_lose")], through: &[] };
+const CHURN: Leak =
+    Leak { module: "churn", blamed: &[("kmalloc-512", "churn_request")], through: &[] };
 const BOND: Leak =
     Leak { module: "bond", blamed: &[("kmalloc-64", "bond_vminfo_add")], through: &[] };
 
@@ -42,13 +54,13 @@ const IN_FLIGHT: u64 = 10;
 
 /// Whether any of them is to run.
 pub fn wants_leaks(args: &Args) -> bool {
-    LEAKS.iter().any(|leak| args.wants(leak.module))
+    [WRAPPER, SLOW, CHURN, BOND].iter().any(|leak| args.wants(leak.module))
 }
 
 /// Every module that goes on losing objects.
 pub fn leaks(stage: &mut Stage) -> Result<()> {
     let mut lossy = Vec::new();
-    for leak in LEAKS {
+    for leak in leaks_on(stage.kernel) {
         if stage.args.wants(leak.module) {
             lossy.extend(
                 leak.blamed.iter().map(|&(cache, _)| cache).chain(leak.through.iter().copied()),

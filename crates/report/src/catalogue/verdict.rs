@@ -125,6 +125,10 @@ messages! {
         "{size} of the kernel's own memory are not in the dump ({parts}), and what looks lost may be held there; whoever wrote it, makedumpfile most likely, took them for something else: dump again with a makedumpfile that is as new as the kernel, or with its option -d 1",
         "转储中缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；写入转储的程序（多半是 makedumpfile）误认了这些页：请使用与内核同样新的 makedumpfile 重新转储，或使用其选项 -d 1"
     }
+    holes_in_elf(size, parts) {
+        "{size} of the kernel's own memory are not in the dump ({parts}), and what looks lost may be held there; an ELF file does not say which missing pages were only zeroes: dump again without makedumpfile's option -E, and with a makedumpfile that is as new as the kernel",
+        "转储中缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；ELF 文件无法说明缺少的页中哪些只是零页：请去掉 makedumpfile 的选项 -E，并使用与内核同样新的 makedumpfile 重新转储"
+    }
     holes_lost(size, parts) {
         "{size} of the kernel's own memory are not in the dump ({parts}), because the file is cut off or damaged, and what looks lost may be held there; copy it again, or dump again",
         "转储文件不完整或已损坏，缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；请重新复制该文件，或重新转储"

@@ -3,7 +3,9 @@
 use crate::catalogue as say;
 use crate::document::hole_owners;
 use crate::figures::{bytes, count, percent};
-use crate::{Book, Class, DumpPages, Lang, Omitted, Reason, Report, Skipped, TargetKind, Verdict};
+use crate::{
+    Book, Class, DumpPages, Lang, Omitted, Reader, Reason, Report, Skipped, TargetKind, Verdict,
+};
 
 /// What is missing for a verdict, in one sentence; `None` where all was judged, or something else is the reason.
 pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
@@ -24,9 +26,10 @@ pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
 fn unread(report: &Report, lang: Lang) -> Option<String> {
     if let Some(pages) = holes(report) {
         let (size, parts) = (bytes(pages.holes_bytes), hole_owners(pages, lang));
-        return Some(match pages.lost_bytes {
-            0 => say::holes_in_dump(lang, &size, &parts),
-            _ => say::holes_lost(lang, &size, &parts),
+        return Some(match report.target.reader {
+            _ if pages.lost_bytes > 0 => say::holes_lost(lang, &size, &parts),
+            Reader::Elf => say::holes_in_elf(lang, &size, &parts),
+            _ => say::holes_in_dump(lang, &size, &parts),
         });
     }
     let pieces = |one: &Skipped| match one {
@@ -119,6 +122,22 @@ mod tests {
         assert!(
             said(TargetKind::Vmcore, closed).ends_with("too little of the memory could be read.")
         );
+    }
+
+    #[test]
+    fn what_to_do_about_missing_pages_depends_on_the_file() {
+        let said = |reader, lost_bytes| {
+            let mut report = report(TargetKind::Vmcore, Book { closed: true, ..Book::default() });
+            report.target.reader = reader;
+            let holes = vec![Hole { owner: HoleOwner::Slab, bytes: 4096 }];
+            let pages = DumpPages { holes_bytes: 4096, holes, lost_bytes, ..DumpPages::default() };
+            report.coverage.pages = Some(pages);
+            report.make_sentences(Lang::En);
+            report.summary
+        };
+        assert!(said(Reader::Kdump, 0).contains("or with its option -d 1"));
+        assert!(said(Reader::Elf, 0).contains("without makedumpfile's option -E"));
+        assert!(said(Reader::Elf, 1).contains("copy it again, or dump again"));
     }
 
     #[test]
