@@ -2,7 +2,7 @@
 # Debian and Ubuntu are tested; support for the Fedora family is written, but untested.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test vmtest damage fuzz fuzz-replay miri mutants bench lint clean
+.PHONY: help run build man test vmtest damage fuzz fuzz-replay miri mutants bench lint clean
 .NOTPARALLEL:
 
 # Where rustup puts cargo, for shells that do not know.
@@ -12,6 +12,7 @@ help:
 	@echo 'make run           build, then look at this machine (needs root); ARGS= also watches'
 	@echo '                   allocations, for some 15 s more; ARGS="--lang zh" in Chinese'
 	@echo 'make build         the fully static binary: target/dist/sysak'
+	@echo 'make man           the manual pages: target/man'
 	@echo 'make test          all tests; boots Linux 6.1 and 6.12 in QEMU'
 	@echo 'make vmtest        the guests only; KERNEL=5.10 chooses one, ONLY=dumps a part'
 	@echo 'make damage        dumps with damaged words: is anything accused falsely, or missed?'
@@ -59,6 +60,10 @@ miri:
 mutants:
 	@tools/setup.sh build
 	@tools/mutants.sh $(ARGS)
+
+man:
+	@tools/setup.sh build
+	tools/with-libelf.sh cargo run --quiet -p sysak --example man -- target/man
 
 bench:
 	@tools/setup.sh test

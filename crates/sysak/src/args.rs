@@ -18,13 +18,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Finds kernel memory leaks; where there is none, shows what uses the memory.
-    #[command(after_help = MEMLEAK_NOTES)]
+    #[command(after_help = include_str!("../help/memleak.txt").trim_end())]
     Memleak(Box<Memleak>),
     /// Shows what uses the memory: the kernel, the file cache, and which programs.
-    #[command(after_help = MEMGRAPH_NOTES)]
+    #[command(after_help = include_str!("../help/memgraph.txt").trim_end())]
     Memgraph(Memgraph),
     /// Shows details for experts: an address, an object, what points to it, a slab cache.
-    #[command(after_help = INSPECT_NOTES)]
+    #[command(after_help = include_str!("../help/inspect.txt").trim_end())]
     Inspect(Inspect),
 }
 
@@ -38,14 +38,6 @@ impl Command {
         }
     }
 }
-
-const MEMLEAK_NOTES: &str = "\
-Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
-and nothing but read permission for a crash dump.
-
-Exit status: 0 no leak; 1 a leak, or memory that grows without bound; 2 could not determine,
-bad usage, or no privilege (the reason is on stderr). With -t or -n it is about what was asked
-for alone; the report says if something else looks like a leak.";
 
 /// Options of `sysak memleak`.
 #[derive(Args, Debug)]
@@ -105,14 +97,6 @@ pub struct Memleak {
     pub dump_lost: Option<PathBuf>,
 }
 
-const MEMGRAPH_NOTES: &str = "\
-Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
-and nothing but read permission for a crash dump. Memory of programs is shown, never judged:
-use `sysak memleak` to find out whether the kernel leaks memory.
-
-Exit status: 0; 2 bad usage, no privilege, or a kernel that cannot be read (the reason is on
-stderr).";
-
 /// Options of `sysak memgraph`.
 #[derive(Args, Debug)]
 pub struct Memgraph {
@@ -126,14 +110,6 @@ pub struct Memgraph {
     #[command(flatten)]
     pub output: Output,
 }
-
-const INSPECT_NOTES: &str = "\
-Reads only; loads no kernel module and leaves nothing behind. Needs root on a live machine,
-and nothing but read permission for a crash dump. A live machine changes while it is read; a
-crash dump does not.
-
-Exit status: 0; 2 bad usage, no privilege, a name or an address that the target does not have,
-or a kernel that cannot be read (the reason is on stderr).";
 
 /// Options of `sysak inspect`.
 #[derive(Args, Debug)]
@@ -223,7 +199,7 @@ pub struct Source {
     pub reader: Reader,
 
     /// Analyse this crash dump instead of the live machine; once for each part of a split dump, or a quoted pattern
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", long_help = include_str!("../help/vmcore.txt").trim_end())]
     pub vmcore: Vec<PathBuf>,
 
     /// Where the bytes of a raw image belong, as /proc/iomem writes it: 1000-9fbff,100000-bffdffff
