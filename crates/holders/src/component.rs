@@ -23,6 +23,8 @@ const MOST_COMPONENTS: usize = 1 << 16;
 
 /// No stratum has this number.
 const UNSEEN: u32 = u32::MAX;
+/// The bit that tells a component's number of objects from an index. There are fewer of either.
+const REPRESENTS: u32 = 1 << 31;
 /// The slab's objects are not among those of the components.
 const NOT_AMONG: u32 = u32::MAX;
 
@@ -71,8 +73,8 @@ pub(crate) struct Components<'h> {
     first_indices: FirstIndices,
     /// The slabs of the cache that are sampled.
     slabs: Vec<u32>,
-    /// By index: another object of the same component; the object itself where it represents
-    /// the component.
+    /// By index: another object of the same component; of the one that represents the component, how many objects
+    /// that has, and [`REPRESENTS`].
     parent: Vec<u32>,
     /// By index: whether the object is reachable and joins others. Others join nothing.
     is_member: Bits,
@@ -131,7 +133,8 @@ impl<'h> Components<'h> {
                 }
             });
         }
-        let parent = (0..is_member.len() as u32).collect();
+        let alone = |index| REPRESENTS | u32::from(is_member.test(index));
+        let parent = (0..is_member.len()).map(alone).collect();
         let external = HashMap::new();
         Components { heap, cache, first_indices, slabs, parent, is_member, external }
     }
@@ -151,12 +154,20 @@ impl<'h> Components<'h> {
 
     /// The object that represents a component; each search shortens the chain to it.
     fn representative(&mut self, mut at: u32) -> u32 {
-        while self.parent[at as usize] != at {
+        while self.parent[at as usize] & REPRESENTS == 0 {
             let over = self.parent[at as usize];
-            self.parent[at as usize] = self.parent[over as usize];
+            let above = self.parent[over as usize];
+            if above & REPRESENTS == 0 {
+                self.parent[at as usize] = above;
+            }
             at = over;
         }
         at
+    }
+
+    /// How many objects the component has that an object represents.
+    fn size(&self, representative: u32) -> u32 {
+        self.parent[representative as usize] & !REPRESENTS
     }
 
     /// Adds a reference: it joins two components, or it is an external one.
@@ -180,6 +191,7 @@ impl<'h> Components<'h> {
                 if from == to {
                     return;
                 }
+                self.parent[to as usize] += self.size(from);
                 self.parent[from as usize] = to;
                 self.external.remove(&from).unwrap_or_default()
             }
@@ -195,10 +207,7 @@ impl<'h> Components<'h> {
     pub(crate) fn component_of(mut self, object: Object) -> Option<Component> {
         let index = self.index_of(object)?;
         let wanted = self.representative(index);
-        let mut objects = 0;
-        for at in 0..self.parent.len() as u32 {
-            objects += u64::from(self.is_member(at) && self.representative(at) == wanted);
-        }
+        let objects = self.size(wanted).into();
         let external = self.external.remove(&wanted).unwrap_or_default();
         Some(Component { objects, external, stratum: 0, sample: vec![object], any: object })
     }
@@ -210,16 +219,15 @@ impl<'h> Components<'h> {
 
     /// The components that say something of the others, with about `most` objects as their samples.
     pub(crate) fn finish(mut self, most: u64) -> CacheComponents {
-        let sizes = self.sizes();
-        let objects: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
+        let objects = self.objects();
         let mut strata = Strata::new(objects.div_ceil(most.clamp(1, objects.max(1))));
-        let mut stratum_of = vec![UNSEEN; sizes.len()];
+        let mut stratum_of = vec![UNSEEN; self.parent.len()];
         self.for_each_member(|components, at, any| {
             let representative = components.representative(at);
             let stratum = &mut stratum_of[representative as usize];
             if *stratum == UNSEEN {
                 let external = components.external.get(&representative);
-                let size = sizes[representative as usize];
+                let size = components.size(representative);
                 *stratum = strata.add(size, external.and_then(|all| main_kind(all)), any);
             }
         });
@@ -236,7 +244,7 @@ impl<'h> Components<'h> {
             }
         });
         let component = |(representative, (any, sample)): (u32, (Object, Vec<Object>))| Component {
-            objects: sizes[representative as usize].into(),
+            objects: self.size(representative).into(),
             external: self.external.remove(&representative).unwrap_or_default(),
             stratum: stratum_of[representative as usize] as usize,
             sample,
@@ -246,17 +254,6 @@ impl<'h> Components<'h> {
         components.sort_unstable_by_key(|one| (Reverse(one.objects), one.any.slab, one.any.index));
         let (strata, sampled) = strata.objects_and_sampled();
         CacheComponents { components, strata, sampled }
-    }
-
-    /// How many objects each component has, by the index of the one that represents it.
-    fn sizes(&mut self) -> Vec<u32> {
-        let mut sizes = vec![0; self.parent.len()];
-        for at in 0..self.parent.len() as u32 {
-            if self.is_member(at) {
-                sizes[self.representative(at) as usize] += 1;
-            }
-        }
-        sizes
     }
 
     /// Gives `each` the index and the object of every member, slab after slab.
