@@ -156,7 +156,8 @@ pub fn search(
         if frontier.is_empty() || cancel.is_set() {
             break;
         }
-        let mut found: HashMap<Object, References> = HashMap::new();
+        // Most are found: a table that grows has its items twice for a moment.
+        let mut found: HashMap<Object, References> = HashMap::with_capacity(frontier.len());
         let mut is_whole = true;
         with_roots(&mut |roots| {
             let wanted = ObjectSet::new(space.heap, frontier.iter().copied());
