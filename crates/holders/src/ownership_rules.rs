@@ -61,6 +61,12 @@ pub(crate) struct StructRules {
 }
 
 impl OwnershipRules {
+    /// Forgets the lists that were walked.
+    pub(crate) fn forget_lists(&self) {
+        self.heads.forget();
+        self.mixed_heads.forget();
+    }
+
     /// Finds the rules. `systems` has the offset of the superblock pointer in the inodes of each cache; `own`
     /// has the addresses of our own process's objects, its threads excepted.
     pub(crate) fn find(
@@ -196,6 +202,11 @@ impl Heads {
     /// none.
     pub(crate) fn find(&self, link: Va) -> Option<Option<Va>> {
         self.0.borrow().get(&link).map(|head| Some(*head).filter(|head| *head != NO_HEAD))
+    }
+
+    /// Forgets all of them: they are many, and few are asked for after a search.
+    fn forget(&self) {
+        self.0.take();
     }
 
     /// Remembers the head of the list that some links are part of.

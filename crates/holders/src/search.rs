@@ -213,8 +213,9 @@ fn best_paths(
     let targets: Vec<Object> = objects.iter().copied().collect();
     let mut with = |each: &mut dyn FnMut(Roots<'_>)| snapshot.with_roots(kernel, each);
     let limits = Limits { depth: DEPTH };
-    search(resolver.space(), &mut with, &targets, resolver, limits, cancel)
-        .best_paths(&|one| resolver.owner_distance(one))
+    let found = search(resolver.space(), &mut with, &targets, resolver, limits, cancel);
+    resolver.rules.forget_lists();
+    found.best_paths(&|one| resolver.owner_distance(one))
 }
 
 #[cfg(test)]
