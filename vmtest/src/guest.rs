@@ -79,7 +79,9 @@ impl Guest {
         initramfs: &[u8],
         told: &str,
     ) -> Result<Guest> {
-        let once = || Guest::boot_once(kernel, args, threads, initramfs, told);
+        let Args { memory_mib, la57, .. } = *args;
+        let setup = Setup { image: &kernel.image, initramfs, memory_mib, la57, threads, told };
+        let once = || Guest::boot_once(kernel, &setup);
         once().or_else(|error| {
             let first = format!("{error:#}");
             eprintln!("vmtest: {}; once more", first.lines().next().unwrap_or_default());
@@ -87,19 +89,10 @@ impl Guest {
         })
     }
 
-    fn boot_once(
-        kernel: &Kernel,
-        args: &Args,
-        threads: Threads,
-        initramfs: &[u8],
-        told: &str,
-    ) -> Result<Guest> {
+    fn boot_once(kernel: &Kernel, setup: &Setup<'_>) -> Result<Guest> {
         let folder = Scratch::new(&cache::root()?)?;
         let began = Instant::now();
-        let (memory_mib, la57) = (args.memory_mib, args.la57);
-        let image = &kernel.image;
-        let setup = Setup { image, initramfs, memory_mib, la57, threads, told };
-        let mut machine = Machine::start(&folder.0, &setup)?;
+        let mut machine = Machine::start(&folder.0, setup)?;
         let agent = Agent::new(machine.connect("agent")?);
         let mut guest = Guest { machine, agent, folder, boot_s: 0.0 };
         guest.expect_release(kernel)?;

@@ -57,7 +57,7 @@ pub struct Setup<'a> {
     pub memory_mib: u64,
     pub la57: bool,
     pub threads: Threads,
-    /// What the kernel is told beside the usual.
+    /// Further words of the kernel's command line.
     pub told: &'a str,
 }
 

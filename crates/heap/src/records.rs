@@ -22,8 +22,8 @@ impl Heap {
         self.non_slab.memmap.contains(Va(word))
     }
 
-    /// The address that a record leads to which begins so many bytes into `raw`. Never inlined: the loop over words
-    /// that asks for it is hot, and few words are the address of a `struct page`.
+    /// Decodes the record at byte `at` of `raw`; the address that it refers to. Never inlined: the loop over words that
+    /// calls it is hot, and few words are the address of a `struct page`.
     #[inline(never)]
     pub(crate) fn record(&self, raw: &[u8], at: usize) -> Option<u64> {
         let (memmap, struct_page_bytes) = self.memmap();

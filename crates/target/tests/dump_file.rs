@@ -1,5 +1,5 @@
-//! What is told of the files of a dump, format by format, before any kernel is looked for: there is
-//! none in these. Each holds the pages 1, 2 and 16.
+//! The facts that `open_dump_file` gives about a dump's files, for each format. It does not look for a kernel, and these
+//! files have none. Each holds the pages 1, 2 and 16.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,33 +9,17 @@ use std::path::{Path, PathBuf};
 
 use sysak_base::{Cancel, PageState, Quiet};
 use sysak_target::{DumpFile, FileFormat, Options, Reader, open_dump_file};
+use tempfile::TempDir;
 
 const PAGE: usize = 4096;
 /// Runs of the memory: the first page of each, and how many.
 const RUNS: [(u32, u32); 2] = [(1, 2), (16, 1)];
 
-/// A folder of one test; it goes when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let name = format!("{name}-{}", std::process::id());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&folder).unwrap();
-        Folder(folder)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Writes a file into a folder.
+fn write(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path
 }
 
 /// The memory of a run.
@@ -127,11 +111,11 @@ fn facts(dump: &DumpFile) -> (FileFormat, Reader, usize, Option<&'static str>, [
 
 #[test]
 fn an_image_of_lime_s_is_told_from_its_packed_file() {
-    let folder = Folder::new("lime");
-    let plain = folder.write("plain", &lime());
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let plain = write(&folder, "plain", &lime());
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packer.write_all(&lime()).unwrap();
-    let packed = folder.write("packed", &packer.finish().unwrap());
+    let packed = write(&folder, "packed", &packer.finish().unwrap());
     let dump = open(&[&plain]);
     assert_eq!(facts(&dump), (FileFormat::Lime, Reader::Raw, 1, None, [3, 14]));
     assert_eq!(dump.disk.bytes, lime().len() as u64);
@@ -142,9 +126,9 @@ fn an_image_of_lime_s_is_told_from_its_packed_file() {
 
 #[test]
 fn a_vmware_machine_is_two_files_whichever_of_them_is_given() {
-    let folder = Folder::new("vmware");
-    let memory = folder.write("machine.vmem", &image());
-    let state = folder.write("machine.vmss", &vmware_state());
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let memory = write(&folder, "machine.vmem", &image());
+    let state = write(&folder, "machine.vmss", &vmware_state());
     let expected = (FileFormat::Vmware, Reader::Vmware, 2, None, [3, 14]);
     for given in [&[&*memory][..], &[&*state], &[&*state, &*memory]] {
         let dump = open(given);
@@ -155,15 +139,15 @@ fn a_vmware_machine_is_two_files_whichever_of_them_is_given() {
 
 #[test]
 fn a_guest_of_xen_s_is_told_from_other_elf_files() {
-    let folder = Folder::new("xen");
-    let path = folder.write("guest", &xen());
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = write(&folder, "guest", &xen());
     assert_eq!(facts(&open(&[&path])), (FileFormat::Xen, Reader::Elf, 1, None, [3, 14]));
 }
 
 #[test]
 fn a_raw_image_has_the_memory_that_its_map_says() {
-    let folder = Folder::new("raw");
-    let vmcore = vec![folder.write("image", &image())];
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let vmcore = vec![write(&folder, "image", &image())];
     let ram_map = Some("1000-2fff,10000-10fff".parse().unwrap());
     let dump = open_with(Options { vmcore, ram_map, ..Options::default() });
     assert_eq!(facts(&dump), (FileFormat::Raw, Reader::Raw, 1, None, [3, 14]));

@@ -1,8 +1,9 @@
 //! One stopped guest's memory in every kind of file that people have. Each file must give what the ELF file gives:
 //! the same report, every object, and every lost one.
 //!
-//! makedumpfile works on the host, from QEMU's ELF file. One that is older than the kernel may filter out what is the
-//! kernel's: then the report may be without a verdict, if it counts what is missing, and accuse nobody else.
+//! makedumpfile runs on the host and reads QEMU's ELF file. If it is older than the kernel, it may leave out pages of
+//! the kernel by mistake. Then `undetermined` is accepted, or a leak that accuses nobody else, if the report counts the
+//! holes.
 
 use std::collections::BTreeSet;
 use std::fs;

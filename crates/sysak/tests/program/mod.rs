@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The exit status of what is refused.
+/// The exit status where the program refuses to answer.
 pub const REFUSED: i32 = 2;
 
 /// The dump, unpacked once for all tests of this file.

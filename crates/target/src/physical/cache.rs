@@ -10,8 +10,8 @@ pub(super) type Page = [u8; PAGE_SIZE as usize];
 /// Shelves of the cache, each with a lock: threads that read different pages seldom wait for each other.
 const SHELVES: u64 = 64;
 
-/// Pages by their number; each has one place where it may be, so that nothing is searched. `T` is what fills a page, one
-/// for each shelf.
+/// Pages by their number; each has one place where it may be, so that nothing is searched. `T` is what fills a page,
+/// one for each shelf.
 pub(super) struct Cache<T> {
     slots_per_shelf: u64,
     shelves: OnceLock<Vec<Mutex<Shelf<T>>>>,

@@ -1,8 +1,8 @@
 //! `/proc/vmcore`: what a kernel that crashed has left, read in place by the kernel that was started for that.
 //!
-//! It could be mapped, but Linux makes all page tables of such a mapping at once (`mmap_vmcore`): 2 MiB for each GiB of the
-//! memory that crashed, out of the 256 MiB that the crash kernel has. So it is read. Each page costs Linux a mapping of
-//! its own (`copy_oldmem_page`); those that were read last are kept.
+//! It could be mapped, but Linux makes all page tables of such a mapping at once (`mmap_vmcore`): 2 MiB for each GiB of
+//! the memory that crashed, out of the 256 MiB that the crash kernel has. So it is read. Each page costs Linux a mapping
+//! of its own (`copy_oldmem_page`); those that were read last are kept.
 //!
 //! Its length is that of the memory and what stands before it (`vmcore_init`), although it lies in `/proc`.
 //!
@@ -108,7 +108,7 @@ fn read_at(file: &File, at: u64, buf: &mut [u8]) -> usize {
     done
 }
 
-/// Whether two paths lead to one file.
+/// Whether two paths refer to the same file.
 fn is_same(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| std::fs::metadata(path).ok().map(|of| (of.dev(), of.ino()));
     place(one).is_some() && place(one) == place(other)

@@ -45,9 +45,9 @@ pub(super) fn resources(
 /// The memory in which the crash kernel ran that wrote the dump, which has none of it; nothing where another one wrote
 /// it, QEMU for example. The kernel that crashed had nothing there.
 ///
-/// The first MiB belongs to it: Linux sets that aside with `crashkernel=` (Linux commit 6f599d84231f ("x86/kdump: Always
-/// reserve the low 1M when the crashkernel option is specified") (v5.5)), and leaves it out of the dump (7c321eb2b843
-/// ("x86/kdump: Remove the backup region handling") (v5.5)). Older kernels have a copy of it in the dump.
+/// The first MiB belongs to it: Linux sets that aside with `crashkernel=` (Linux commit 6f599d84231f ("x86/kdump:
+/// Always reserve the low 1M when the crashkernel option is specified") (v5.5)), and leaves it out of the dump
+/// (7c321eb2b843 ("x86/kdump: Remove the backup region handling") (v5.5)). Older kernels have a copy of it there.
 fn crash_kernel(found: &Resources, states: &dyn PageStates) -> Vec<PfnRange> {
     let is_absent = |run: &PfnRange| {
         run.pages() > 0 && states.runs(*run).all(|(state, _)| state == PageState::Absent)
