@@ -5,12 +5,17 @@
 //! offline sections, logically offline pages and hwpoisoned pages") (v5.14) it skips
 //! what must not be touched, before that the caller has to.
 //!
+//! Danger: the kernel copies each page through a buffer that belongs to the open file (`file->private_data`), under a
+//! lock that readers share (`kclist_lock`). Two threads that read one open file get each other's pages. So a file is
+//! read by one thread at a time, and there are several.
+//!
 //! **Invariant:** the direct map is read only where "System RAM" says there is some.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use sysak_arch::x86_64::{DIRECT_MAP_ALIGNMENT, IMAGE_MAP};
 use sysak_base::{Anchors, Fault, Memory, Va, Why};
@@ -20,6 +25,8 @@ use crate::elf::{self, Core, Segment};
 use crate::{OpenError, anchors, live};
 
 const PATH: &str = "/proc/kcore";
+/// So many threads can read at the same time.
+const OPEN_FILES: usize = 4;
 /// Headers and notes lie before the first page of memory.
 const MOST_HEADER_BYTES: u64 = 1 << 20;
 
@@ -52,7 +59,7 @@ pub fn open(
 
 /// The running kernel's memory.
 pub struct Kcore {
-    file: File,
+    files: InTurns<File>,
     segments: Vec<Segment>,
 }
 
@@ -83,7 +90,9 @@ impl Kcore {
             elf::parse(&head).map_err(|why| OpenError::NotACore { path: PATH.into(), why })?;
         let mut segments = core.segments.clone();
         segments.sort_by_key(|segment| segment.vaddr);
-        Ok((Kcore { file, segments }, core))
+        let others = (1..OPEN_FILES).map_while(|_| File::open(PATH).ok());
+        let files = InTurns::new(std::iter::once(file).chain(others));
+        Ok((Kcore { files, segments }, core))
     }
 
     /// Where the direct map starts, from the areas that have physical addresses.
@@ -115,6 +124,22 @@ impl Kcore {
     }
 }
 
+/// Things of one kind, each of which one thread at a time may use.
+struct InTurns<T>(Vec<Mutex<T>>);
+
+impl<T> InTurns<T> {
+    fn new(all: impl Iterator<Item = T>) -> InTurns<T> {
+        InTurns(all.map(Mutex::new).collect())
+    }
+
+    /// Uses one that nobody uses now; where there is none, waits for the first.
+    fn with<R>(&self, each: impl FnOnce(&T) -> R) -> R {
+        let idle = self.0.iter().find_map(|one| one.try_lock().ok());
+        let one = idle.unwrap_or_else(|| self.0[0].lock().unwrap_or_else(PoisonError::into_inner));
+        each(&one)
+    }
+}
+
 /// How far program headers and notes reach.
 fn elf_header_bytes(head: &[u8]) -> u64 {
     let word = |at: usize| {
@@ -142,7 +167,8 @@ impl Memory for Kcore {
             let (offset, rest) = self.place(va).ok_or(fault(Why::Unmapped))?;
             let len = (buf.len() - done).min(usize::try_from(rest).unwrap_or(usize::MAX));
             let part = &mut buf[done..done + len];
-            self.file.read_exact_at(part, offset).map_err(|_| fault(Why::Refused))?;
+            let read = self.files.with(|file| file.read_exact_at(part, offset));
+            read.map_err(|_| fault(Why::Refused))?;
             done += len;
         }
         Ok(())
@@ -156,6 +182,7 @@ impl Memory for Kcore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     fn kcore(segments: &[(u64, u64, u64, u64)]) -> Kcore {
         let segment = |&(vaddr, paddr, offset, bytes): &(u64, u64, u64, u64)| Segment {
@@ -166,7 +193,25 @@ mod tests {
             memory_bytes: bytes,
         };
         let file = File::open("/dev/zero").unwrap();
-        Kcore { file, segments: segments.iter().map(segment).collect() }
+        let files = InTurns::new(std::iter::once(file));
+        Kcore { files, segments: segments.iter().map(segment).collect() }
+    }
+
+    #[test]
+    fn several_threads_never_use_the_same_file_at_the_same_time() {
+        let many = if cfg!(miri) { 10 } else { 5000 };
+        let files = InTurns::new((0..2).map(|_| AtomicBool::new(false)));
+        let is_ours = |in_use: &AtomicBool| {
+            let was_in_use = in_use.swap(true, Relaxed);
+            std::thread::yield_now();
+            in_use.store(false, Relaxed);
+            !was_in_use
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..many).for_each(|_| assert!(files.with(is_ours))));
+            }
+        });
     }
 
     const NONE: u64 = u64::MAX;
