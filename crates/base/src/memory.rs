@@ -50,12 +50,14 @@ pub trait Memory {
 
 /// Our own process. In a container its number there may be another one's outside: so the name
 /// must fit, too.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct OwnProcess {
     /// Its number.
     pub pid: u32,
     /// Its name, as the kernel keeps it.
     pub name: Vec<u8>,
+    /// Finds the frames of its memory at this moment; none where the kernel does not say.
+    pub frames: fn() -> Vec<Pfn>,
 }
 
 /// Memory that could not be read.

@@ -107,14 +107,18 @@ pub struct Search {
 }
 
 impl Search {
-    /// Looks for hidden references to the unreached objects of the caches, in the roots and in reachable objects.
-    pub fn new(question: &Question<'_>, roots: Roots<'_>) -> Search {
-        let wanted = Wanted::new(question);
-        let scanned = match wanted.is_empty() {
-            true => Scanned::default(),
-            false => threads::scan_all(question, &wanted, roots),
-        };
-        Search { wanted, scanned, states: question.heap.states() }
+    /// A search for hidden references to the unreached objects of the caches. Nothing was looked through yet.
+    pub fn new(question: &Question<'_>) -> Search {
+        let (wanted, states) = (Wanted::new(question), question.heap.states());
+        Search { wanted, scanned: Scanned::default(), states }
+    }
+
+    /// Looks through the roots and all reachable objects.
+    pub fn scan(mut self, question: &Question<'_>, roots: Roots<'_>) -> Search {
+        if !self.wanted.is_empty() {
+            self.scanned = threads::scan_all(question, &self.wanted, roots);
+        }
+        self
     }
 
     /// Goes on with objects that have become reachable since: their memory is in use now.

@@ -212,6 +212,17 @@ impl Census {
         self.roots.remove(pfn);
     }
 
+    /// Gives pages of [`Owner::Kernel`] that are our own process's to [`Owner::Anon`]. Who met them while the kernel was
+    /// making them ours (it joins small pages to a huge one, or moves a page) took them for the kernel's. What we know
+    /// of the target stands there, addresses too: as roots they would make all that is lost reachable.
+    pub fn give_back(&mut self, own: impl IntoIterator<Item = Pfn>) {
+        for pfn in own {
+            if self.claim(pfn, Owner::Anon) {
+                self.exclude(pfn);
+            }
+        }
+    }
+
     /// Makes objects of the blocks that no step claimed; no page can be claimed afterwards.
     ///
     /// A block that is not a compound page has a reference count in its first page only. The pages
@@ -390,6 +401,18 @@ mod tests {
     #[test]
     fn a_block_that_was_split_up_stays_a_root() {
         assert_eq!(blocks(16..24, &[16, 20], &[21, 22, 23]), [(16, 4)]);
+    }
+
+    #[test]
+    fn pages_that_became_ours_are_neither_roots_nor_objects() {
+        let mut census = Census::of_kernel_pages((16..24).chain([40]).map(Pfn));
+        [16, 20, 40].iter().for_each(|pfn| census.heads.insert(Pfn(*pfn)));
+        census.assign(Pfn(60), 1, Owner::Anon);
+        census.give_back([20, 21, 22, 23, 60].map(Pfn));
+        assert_eq!((census.pages(Owner::Anon), census.pages(Owner::Kernel)), (5, 5));
+        let blocks: Vec<_> = census.take_blocks(true).iter().map(|block| block.pfn.0).collect();
+        assert_eq!(blocks, [16, 40]);
+        assert!((16..64).all(|pfn| !census.roots.contains(Pfn(pfn))));
     }
 
     #[test]

@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn nothing_on_our_own_stack_is_a_root_but_a_number_alone_does_not_make_it_ours() {
-        let ours = |pid, name: &[u8]| Some(OwnProcess { pid, name: name.to_vec() });
+        let ours =
+            |pid, name: &[u8]| Some(OwnProcess { pid, name: name.to_vec(), frames: Vec::new });
         let (left, found) = roots(0x2e18, 1, ours(700, b"sysak"));
         assert_eq!((left, found.live, found.stale), (vec![], words([0xbff8]), Ranges::new()));
         for other in [ours(700, b"kthreadd"), ours(701, b"sysak")] {

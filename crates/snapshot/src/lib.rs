@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use sysak_base::{Cancel, Pfn, Quiet, Ranges, Va, VaRange};
+use sysak_base::{Cancel, PAGE_SIZE, Pfn, Quiet, Ranges, Va, VaRange};
 use sysak_heap::hidden;
 use sysak_heap::marking::{Context, Excused, Marked, Marking, Roots, go_on};
 use sysak_heap::reverse::WithRoots;
@@ -115,11 +115,14 @@ impl Snapshot {
         caches: &[u16],
         cancel: &Cancel,
     ) -> hidden::Search {
-        let pages = self.census.roots.without(&self.census.tables);
+        let question = self.hidden_question(kernel, caches, cancel);
+        let search = hidden::Search::new(&question);
+        // It has the addresses that it looks for in memory of our own, which is told from here on.
         let left_out = left_out(kernel, &self.stacks).union(&kernel.constant);
+        let pages = self.census.roots.without(&self.census.tables);
         let ranges = Box::new(self.stacks.live.iter());
         let roots = Roots { ranges, left_out: &left_out, ..Roots::of_pages(&pages) };
-        hidden::Search::new(&self.hidden_question(kernel, caches, cancel), roots)
+        search.scan(&question, roots)
     }
 
     /// Goes on with a search, once more objects count as reachable.
@@ -184,9 +187,12 @@ impl Bookkeeping {
     }
 }
 
-/// Words that are no references.
+/// Words that are no references. Our own memory is full of addresses; pages that were the kernel's when the census
+/// saw them may be ours by now.
 fn left_out(kernel: &Kernel<'_>, stacks: &Stacks) -> Ranges {
-    kernel.dangling.union(&stacks.stale)
+    let own = kernel.own_process.as_ref().map_or(Vec::new(), |own| (own.frames)());
+    let own = own.into_iter().map(|pfn| VaRange::new(kernel.page_va(pfn), PAGE_SIZE));
+    kernel.dangling.iter().chain(stacks.stale.iter()).chain(own).collect()
 }
 
 /// The registers, and the addresses of all objects in slabs of which nobody can say which are in use.
@@ -257,6 +263,7 @@ fn catch_up<'a>(
     let in_use = after.in_use.without(&before.in_use);
     let ranges = struct_pages(kernel, &in_use).chain(stacks.live.iter()).chain(objects);
     let ranges = Box::new(ranges);
-    let roots = Roots { pages: &pages, ranges, left_out: &stacks.stale, ..Roots::none() };
+    let left_out = left_out(kernel, &stacks);
+    let roots = Roots { pages: &pages, ranges, left_out: &left_out, ..Roots::none() };
     Ok(marking.from_later_allocations(roots))
 }

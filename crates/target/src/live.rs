@@ -4,6 +4,7 @@ use std::path::Path;
 
 use sysak_arch::x86_64;
 use sysak_base::{OwnProcess, Pa, PfnRange};
+use sysak_bpf::Pagemap;
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::{Identity, OpenError, Reader};
@@ -153,7 +154,8 @@ pub fn identity(reader: Reader) -> Identity {
 /// Our own process, as the running kernel knows it.
 pub fn own_process() -> OwnProcess {
     let name = std::fs::read("/proc/self/comm").unwrap_or_default();
-    OwnProcess { pid: std::process::id(), name: name.trim_ascii_end().to_vec() }
+    let frames = || Pagemap::open().map_or(Vec::new(), |pagemap| pagemap.private_frames());
+    OwnProcess { pid: std::process::id(), name: name.trim_ascii_end().to_vec(), frames }
 }
 
 /// Highest possible CPU number plus one.

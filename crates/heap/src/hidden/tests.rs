@@ -32,7 +32,9 @@ fn question<'a>(
 fn ask(ram: &Ram, heap: &Heap, roots: &[u64], width: Width) -> Found {
     let cancel = Cancel::default();
     let question = question(ram, heap, &[0], &cancel);
-    Search::new(&question, Roots::of_pages(&page_set(roots))).found(&question, width)
+    Search::new(&question)
+        .scan(&question, Roots::of_pages(&page_set(roots)))
+        .found(&question, width)
 }
 
 fn found(all: &Found) -> u64 {
@@ -179,7 +181,10 @@ fn memory_that_is_left_out_is_not_read() {
     let pages = page_set(&[1]);
     let left_out = [VaRange::new(BASE.at(0x1000), 800)].into_iter().collect();
     let roots = Roots { left_out: &left_out, ..Roots::of_pages(&pages) };
-    assert_eq!(found(&Search::new(&question, roots).found(&question, Width::Wide)), 50);
+    assert_eq!(
+        found(&Search::new(&question).scan(&question, roots).found(&question, Width::Wide)),
+        50
+    );
 }
 
 #[test]
@@ -193,7 +198,9 @@ fn several_threads_find_what_one_finds() {
     let asked = question(&ram, &heap, &[0], &cancel);
     let pages = page_set(&rings);
     let places = |question: &Question<'_>| -> Vec<_> {
-        let found = Search::new(question, Roots::of_pages(&pages)).found(question, Width::Wide);
+        let found = Search::new(question)
+            .scan(question, Roots::of_pages(&pages))
+            .found(question, Width::Wide);
         found.holders.iter().map(|one| (one.place, one.hits)).collect()
     };
     assert_eq!(places(&asked).len(), rings.len());
@@ -214,7 +221,8 @@ fn a_search_goes_on_with_what_has_become_reachable() {
     }
     let (mut heap, cancel) = (heap(&[(12, 1)]), Cancel::default());
     let pages = page_set(&[1]);
-    let mut search = Search::new(&question(&ram, &heap, &[0, 1], &cancel), Roots::of_pages(&pages));
+    let first = question(&ram, &heap, &[0, 1], &cancel);
+    let mut search = Search::new(&first).scan(&first, Roots::of_pages(&pages));
     let wide = search.found(&question(&ram, &heap, &[0, 1], &cancel), Width::Wide);
     assert_eq!(wide.holders[0].found, [(1, 32)]);
     assert_eq!(

@@ -36,6 +36,7 @@ impl<'a> Session<'a> {
         die_first();
         if source.vmcore.is_empty() {
             yield_to_others();
+            keep_small_pages();
         }
         let line = Line::new(speech);
         line.tell(Stage::Open, 0, 1);
@@ -125,6 +126,12 @@ fn die_first() {
 /// The target's own work comes first.
 fn yield_to_others() {
     let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// No huge pages for us: one that the kernel is making of our small ones, with all the addresses in them, looks like
+/// memory of the kernel's until it is done (`khugepaged`).
+fn keep_small_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Reads the symbols of a dump's modules; a running kernel lists them in /proc/kallsyms.
