@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every test: units, fixtures, goldens and the replay of the fuzzers' seeds; then the static
 # binary in guests. Goes on after a failure, and ends with one line of totals.
-# KERNELS="6.1 6.12" chooses the guests; KERNELS="" leaves them out.
+# KERNELS="6.1 6.12" chooses the guests, which take turns; KERNELS="" leaves them out.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,7 +35,8 @@ for kernel in ${KERNELS-6.1 6.12}; do
     guests+=(--kernel "$kernel")
 done
 if tier '^never$' tools/build.sh && [ ${#guests[@]} != 0 ]; then
-    tier '^[0-9]+ passed, ' tools/with-libelf.sh cargo run --quiet -p vmtest -- --sysak target/dist/sysak "${guests[@]}"
+    tier '^[0-9]+ passed, ' tools/with-libelf.sh cargo run --quiet -p vmtest -- \
+        --sysak target/dist/sysak --in-turns "${guests[@]}"
 fi
 echo
 echo "$passed passed, $failed failed"

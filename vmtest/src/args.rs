@@ -32,7 +32,8 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        kdump      a crash: /proc/vmcore in the crash kernel, and what makedumpfile makes of it there
                        busy       loads come and go, nothing is lost, nobody may be accused
                      Each name in the lists is a part, too; `all` means all of them
-  --jobs N           kernels that are tested at the same time (default: one for each CPU)
+  --in-turns         each part on one of the kernels, in turns, but `static` on all of them: for little time
+  --jobs N           guests that run at the same time (default: one for each CPU)
   --clean-runs N     looks at the busy clean guest (default 2)
   --minutes N        how long `busy` keeps each of its two guests busy (default 5)
   --memory MIB       the guest's memory (default 2048)
@@ -78,6 +79,7 @@ pub struct Args {
     pub kernels: Vec<String>,
     pub sysak: Option<PathBuf>,
     only: Vec<String>,
+    pub in_turns: bool,
     pub jobs: usize,
     pub clean_runs: u32,
     pub minutes: u64,
@@ -96,6 +98,7 @@ impl Args {
             kernels: Vec::new(),
             sysak: None,
             only: Vec::new(),
+            in_turns: false,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             clean_runs: 2,
             minutes: 5,
@@ -113,6 +116,7 @@ impl Args {
                 "--kernel" => args.kernels.push(value()?),
                 "--sysak" => args.sysak = Some(value()?.into()),
                 "--only" => args.only.push(part(value()?)?),
+                "--in-turns" => args.in_turns = true,
                 "--jobs" => args.jobs = value()?.parse::<usize>().context("--jobs")?.max(1),
                 "--clean-runs" => args.clean_runs = value()?.parse().context("--clean-runs")?,
                 "--minutes" => args.minutes = value()?.parse().context("--minutes")?,

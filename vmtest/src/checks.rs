@@ -1,22 +1,28 @@
-//! The table of checks and its closing line.
+//! The table of checks and its closing lines.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Counts the rows; several guests report at once.
 #[derive(Default)]
 pub struct Checks {
     passed: AtomicU32,
-    failed: AtomicU32,
+    /// The rows that failed: of a thousand rows they are printed again at the end.
+    failed: Mutex<Vec<String>>,
 }
 
 impl Checks {
     /// Prints one row at once, so that a run that hangs shows how far it came.
     pub fn check(&self, place: &str, what: &str, expected: &str, got: &str, ok: bool) {
-        let count = if ok { &self.passed } else { &self.failed };
-        count.fetch_add(1, Ordering::Relaxed);
-        let mark = if ok { "ok  " } else { "FAIL" };
-        println!("{mark}  {place:<24} {what:<44} expected {expected:<28} got {got}");
+        let row = format!("{place:<24} {what:<44} expected {expected:<28} got {got}");
+        if ok {
+            self.passed.fetch_add(1, Ordering::Relaxed);
+            println!("ok    {row}");
+        } else {
+            println!("FAIL  {row}");
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+        }
     }
 
     /// A row that states a figure and judges nothing.
@@ -26,8 +32,10 @@ impl Checks {
 
     pub fn finish(&self) -> ExitCode {
         let passed = self.passed.load(Ordering::Relaxed);
-        let failed = self.failed.load(Ordering::Relaxed);
-        println!("\n{passed} passed, {failed} failed");
-        if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        println!();
+        failed.iter().for_each(|row| println!("FAIL  {row}"));
+        println!("{passed} passed, {} failed", failed.len());
+        if failed.is_empty() && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }

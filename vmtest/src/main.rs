@@ -90,19 +90,20 @@ fn quick_guest(args: &Args, kernel: &str, command: &str) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(output.code).unwrap_or(1)))
 }
 
-/// Runs every scenario on every kernel asked for, a few kernels at once, and prints the table of checks.
+/// Runs every part on every kernel asked for, a few guests at once, and prints the table of checks.
 fn test(args: &Args) -> Result<ExitCode> {
     let checks = Checks::default();
     // Downloads and builds come first, one after the other: they share files.
     let kernels: Vec<Kernel> =
         args.kernels.iter().filter_map(|name| noted(&checks, name, prepare(name))).collect();
-    let waiting = Mutex::new(kernels.iter());
-    let next = || waiting.lock().ok().and_then(|mut kernels| kernels.next());
+    let waiting = Mutex::new(scenario::chosen(args, &kernels).into_iter());
+    let next = || waiting.lock().ok().and_then(|mut chosen| chosen.next());
     std::thread::scope(|scope| {
         for _ in 0..args.jobs {
             scope.spawn(|| {
-                while let Some(kernel) = next() {
-                    noted(&checks, &kernel.name, scenario::run(kernel, args, &checks));
+                while let Some((part, kernel)) = next() {
+                    let place = format!("{} {}", kernel.name, part.name);
+                    noted(&checks, &place, part.run(kernel, args, &checks));
                 }
             });
         }
@@ -116,7 +117,7 @@ fn prepare(name: &str) -> Result<Kernel> {
     Ok(kernel)
 }
 
-/// An error ends one kernel's scenarios and is a failed check.
+/// An error ends one part and is a failed check.
 fn noted<T>(checks: &Checks, name: &str, result: Result<T>) -> Option<T> {
     result
         .inspect_err(|error| {

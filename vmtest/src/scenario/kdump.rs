@@ -8,11 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{LOSING, Stage, vmcore};
-use crate::args::Args;
 use crate::cache;
-use crate::checks::Checks;
-use crate::crash;
-use crate::distro::Kernel;
 use crate::qemu::DISK;
 use crate::sysak::{Report, UNHURRIED};
 use crate::truth::Truth;
@@ -23,13 +19,7 @@ const USUAL_LEVEL: &str = "31";
 const MOST_PEAK_KIB: u64 = 100 << 10;
 const HOLDING: &str = "hash";
 
-pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
-    let mut guest = crash::boot(kernel, args)?;
-    checks.note(&kernel.name, &format!("{} booted in {:.1} s", kernel.release, guest.boot_s));
-    crashed(&mut Stage { kernel, args, checks, guest: &mut guest })
-}
-
-fn crashed(stage: &mut Stage) -> Result<()> {
+pub fn run(stage: &mut Stage) -> Result<()> {
     let held = stage.guest.load(HOLDING)?;
     let lost = LOSING.map(|module| stage.guest.load(module));
     let lost = lost.into_iter().collect::<Result<Vec<_>>>()?;

@@ -23,13 +23,14 @@ mod trace;
 mod vmcore;
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::agent::Output;
 use crate::args::Args;
 use crate::checks::Checks;
+use crate::crash;
 use crate::distro::Kernel;
 use crate::guest::Guest;
 use crate::qemu::Threads;
@@ -39,62 +40,95 @@ use crate::truth::Truth;
 const HOLDING: [&str; 6] = ["hash", "xarray", "rbtree", "percpu", "vmarray", "timer"];
 const LOSING: [&str; 3] = ["bulk", "own", "ring"];
 
-/// Runs everything on one kernel. `Err` is for what keeps the scenarios from going on.
-pub fn run(kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
-    if args.wants("static") {
-        boot(kernel, args, checks, Threads::Two, by_looks)?;
-    }
-    if args.wants("classes") {
-        boot(kernel, args, checks, Threads::Two, classes::run)?;
-    }
-    if args.wants("counted") {
-        boot(kernel, args, checks, Threads::Two, counted::run)?;
-    }
-    if args.wants("hidden") {
-        boot(kernel, args, checks, Threads::Two, hidden::run)?;
-    }
-    if args.wants("memgraph") && !args.wants("static") {
-        boot(kernel, args, checks, Threads::Two, graph::tmpfs)?;
-    }
-    if args.wants("loads") {
-        boot(kernel, args, checks, Threads::Two, graph::run)?;
-    }
-    if args.wants("holders") || args.wants("all-holders") {
-        boot(kernel, args, checks, Threads::Two, holders::run)?;
-    }
-    if args.wants("rcu") || args.wants("grow") {
-        boot(kernel, args, checks, Threads::One, trace::innocent)?;
-    }
-    if trace::wants_leaks(args) {
-        boot(kernel, args, checks, Threads::One, trace::leaks)?;
-    }
-    if going_on::wanted(args) {
-        boot(kernel, args, checks, Threads::One, going_on::run)?;
-    }
-    if args.wants("some-dumps") || args.wants("dumps") {
-        boot(kernel, args, checks, Threads::Two, dumps::run)?;
-    }
-    if args.wants("kdump") {
-        kdump::run(kernel, args, checks)?;
-    }
-    if args.wants("busy") {
-        boot(kernel, args, checks, Threads::Two, busy::looks)?;
-        boot(kernel, args, checks, Threads::One, busy::watches)?;
-    }
-    Ok(())
+/// A part of the tests. Each has a guest of its own, so that several can run at the same time.
+pub struct Part {
+    pub name: &'static str,
+    /// Whether it was asked for.
+    wanted: fn(&Args) -> bool,
+    guest: Boot,
+    scenarios: fn(&mut Stage) -> Result<()>,
 }
 
-/// One guest from its boot to its end.
-fn boot(
-    kernel: &Kernel,
-    args: &Args,
-    checks: &Checks,
+/// How a part's guest is booted.
+enum Boot {
+    /// As any, its CPUs emulated so.
+    Usual(Threads),
+    /// With memory set aside for a crash kernel.
+    WithCrashKernel,
+}
+
+const fn part(
+    name: &'static str,
+    wanted: fn(&Args) -> bool,
     threads: Threads,
     scenarios: fn(&mut Stage) -> Result<()>,
-) -> Result<()> {
-    let mut guest = Guest::boot(kernel, args, threads)?;
-    checks.note(&kernel.name, &format!("{} booted in {:.1} s", kernel.release, guest.boot_s));
-    scenarios(&mut Stage { kernel, args, checks, guest: &mut guest })
+) -> Part {
+    Part { name, wanted, guest: Boot::Usual(threads), scenarios }
+}
+
+/// What runs on all kernels even where they take turns.
+const ON_ALL: &str = "static";
+
+/// The longest first, so that none of them is waited for at the end.
+const PARTS: [Part; 14] = [
+    part("static", |args| args.wants("static"), Threads::Two, by_looks),
+    part("classes", |args| args.wants("classes"), Threads::Two, classes::run),
+    part("trace", trace::wants_leaks, Threads::One, trace::leaks),
+    part(
+        "holders",
+        |args| args.wants("holders") || args.wants("all-holders"),
+        Threads::Two,
+        holders::run,
+    ),
+    part("loads", |args| args.wants("loads"), Threads::Two, graph::run),
+    part("hidden", |args| args.wants("hidden"), Threads::Two, hidden::run),
+    part("innocent", |args| args.wants("rcu") || args.wants("grow"), Threads::One, trace::innocent),
+    part("counted", |args| args.wants("counted"), Threads::Two, counted::run),
+    part(
+        "memgraph",
+        |args| args.wants("memgraph") && !args.wants("static"),
+        Threads::Two,
+        graph::tmpfs,
+    ),
+    part("dumps", |args| args.wants("some-dumps") || args.wants("dumps"), Threads::Two, dumps::run),
+    part("going-on", going_on::wanted, Threads::One, going_on::run),
+    Part {
+        name: "kdump",
+        wanted: |args| args.wants("kdump"),
+        guest: Boot::WithCrashKernel,
+        scenarios: kdump::run,
+    },
+    part("busy looks", |args| args.wants("busy"), Threads::Two, busy::looks),
+    part("busy watches", |args| args.wants("busy"), Threads::One, busy::watches),
+];
+
+/// The parts that were asked for, each with a kernel that it runs on.
+pub fn chosen<'k, K>(args: &Args, kernels: &'k [K]) -> Vec<(&'static Part, &'k K)> {
+    let mut turn = kernels.iter().cycle();
+    let mut chosen = Vec::new();
+    for part in PARTS.iter().filter(|part| (part.wanted)(args)) {
+        match args.in_turns && part.name != ON_ALL {
+            true => chosen.extend(turn.next().map(|kernel| (part, kernel))),
+            false => chosen.extend(kernels.iter().map(|kernel| (part, kernel))),
+        }
+    }
+    chosen
+}
+
+impl Part {
+    /// Runs it on one kernel, from its guest's boot to its end. `Err` is for what keeps it from going on.
+    pub fn run(&self, kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
+        let place = format!("{} {}", kernel.name, self.name);
+        let start = Instant::now();
+        let mut guest = match self.guest {
+            Boot::Usual(threads) => Guest::boot(kernel, args, threads)?,
+            Boot::WithCrashKernel => crash::boot(kernel, args)?,
+        };
+        checks.note(&place, &format!("{} booted in {:.1} s", kernel.release, guest.boot_s));
+        let result = (self.scenarios)(&mut Stage { kernel, args, checks, guest: &mut guest });
+        checks.note(&place, &format!("took {} s", start.elapsed().as_secs()));
+        result
+    }
 }
 
 fn by_looks(stage: &mut Stage) -> Result<()> {
@@ -266,5 +300,30 @@ impl Stage<'_> {
         let wanted = "kmalloc-256+0x8 → sysaktest_ops";
         let ok = got.iter().any(|path| path.split(" [").next() == Some(wanted));
         self.check(scenario, "what the objects lead to", wanted, &got.join(", "), ok);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen_of(words: &[&str]) -> Vec<(&'static str, i32)> {
+        let words = ["--sysak", "x"].iter().chain(words).map(|&word| word.to_owned());
+        let args = Args::parse(words).unwrap();
+        chosen(&args, &[1, 2]).into_iter().map(|(part, kernel)| (part.name, *kernel)).collect()
+    }
+
+    #[test]
+    fn every_part_runs_on_every_kernel_or_on_one_in_turns() {
+        let (all, some) = (chosen_of(&[]), chosen_of(&["--in-turns"]));
+        let names = |chosen: &[(&'static str, i32)]| {
+            chosen.iter().map(|(name, _)| *name).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(names(&all), names(&some));
+        assert_eq!(all.len(), 2 * names(&all).len());
+        assert_eq!(some.len(), names(&all).len() + 1, "static on both");
+        let on_the_first = some.iter().filter(|(_, kernel)| *kernel == 1).count();
+        assert!(on_the_first.abs_diff(some.len() - on_the_first) <= 1);
+        assert_eq!(chosen_of(&["--only", "hidden"]), [("hidden", 1), ("hidden", 2)]);
     }
 }
