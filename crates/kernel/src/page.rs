@@ -212,9 +212,9 @@ impl Census {
         self.roots.remove(pfn);
     }
 
-    /// Gives pages of [`Owner::Kernel`] that are our own process's to [`Owner::Anon`]. Who met them while the kernel was
-    /// making them ours (it joins small pages to a huge one, or moves a page) took them for the kernel's. What we know
-    /// of the target stands there, addresses too: as roots they would make all that is lost reachable.
+    /// Gives pages of [`Owner::Kernel`] that are our own process's to [`Owner::Anon`]: the census met them while the
+    /// kernel was making them ours (it joins small pages to a huge one, or moves a page). They are full of addresses
+    /// of kernel objects, and as roots they would make all that is lost reachable.
     pub fn give_back(&mut self, own: impl IntoIterator<Item = Pfn>) {
         for pfn in own {
             if self.claim(pfn, Owner::Anon) {

@@ -144,7 +144,8 @@ fn only(stage: &mut Stage) -> Result<()> {
     let leaks = report.findings.iter().filter(|finding| finding.verdict == "leak");
     let got: Vec<&str> = leaks.map(|finding| finding.class.as_str()).collect();
     let ok = code == 1 && got == ["vmalloc"];
-    stage.check("classes: -t", "leaks told", "vmalloc", &got.join(", "), ok);
+    let got = format!("{} (exit {code}): {}", report.verdict, got.join(", "));
+    stage.check("classes: -t", "leaks told", "leak (exit 1): vmalloc", &got, ok);
     Ok(())
 }
 
