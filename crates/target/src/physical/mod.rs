@@ -94,21 +94,30 @@ pub(crate) trait PhysicalPages: PageStates + Send + Sync {
 /// Bytes that a text is searched in at once.
 const SEARCHED: usize = 1 << 20;
 
-/// The first place of `needle` in a run that must be copied to be searched, piece by piece into `window`.
+/// The first place of `needle` in a run that must be copied to be searched, piece by piece into `window`. A page that
+/// cannot be read is skipped.
 fn find_in_run(
     needle: &[u8],
     run: Range<Pa>,
     window: &mut Vec<u8>,
     read: impl Fn(Pa, &mut [u8]) -> usize,
 ) -> Option<Pa> {
-    (run.start.0..run.end.0).step_by(SEARCHED).find_map(|at| {
+    let mut at = run.start.0;
+    while at < run.end.0 {
         // Pieces overlap by what a text across their border needs.
         let bytes = (run.end.0 - at).min((SEARCHED + needle.len()) as u64) as usize;
         window.resize(bytes, 0);
         let there = read(Pa(at), window);
-        let found = memchr::memmem::find(&window[..there], needle)?;
-        Some(Pa(at + found as u64))
-    })
+        if let Some(found) = memchr::memmem::find(&window[..there], needle) {
+            return Some(Pa(at + found as u64));
+        }
+        let missing = at + there as u64;
+        at = match there < bytes {
+            true => (missing / PAGE_SIZE + 1) * PAGE_SIZE,
+            false => at + SEARCHED as u64,
+        };
+    }
+    None
 }
 
 /// A dump file, and what it says beside its memory.
@@ -302,4 +311,29 @@ pub fn count_pages(file: Vec<u8>) -> Result<u64, OpenError> {
     let pages =
         pages.runs().into_iter().flat_map(in_run).filter(|at| pages.word(Pa(*at)).is_some());
     Ok(pages.count() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_goes_on_behind_a_page_that_is_missing() {
+        let (missing, run) = (Pa(0x3000), Pa(0x1080)..Pa(0x40_0000));
+        // Reads go up to the missing page; behind it, a text crosses the border of two windows.
+        let texts = [0x2ffc, 0x4010, 0x4000 + SEARCHED as u64 - 3, 0x40_0000 - 6];
+        for text in texts {
+            let byte = |at: u64| *b"needle".get(at.wrapping_sub(text) as usize).unwrap_or(&0);
+            let read = |from: Pa, buf: &mut [u8]| {
+                let end = if from < missing { missing.0 } else { u64::MAX };
+                let is_there = |at: &u64| *at < end && !(missing.0..0x4000).contains(at);
+                let there = (from.0..).zip(buf).take_while(|(at, _)| is_there(at));
+                there.map(|(at, place)| *place = byte(at)).count()
+            };
+            let found = find_in_run(b"needle", run.clone(), &mut Vec::new(), read);
+            let is_whole = text != 0x2ffc;
+            assert_eq!(found, is_whole.then_some(Pa(text)), "{text:#x}");
+        }
+        assert_eq!(find_in_run(b"needle", run, &mut Vec::new(), |_, _| 0), None);
+    }
 }
