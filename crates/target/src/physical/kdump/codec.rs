@@ -16,6 +16,9 @@ const ZSTD: u32 = 0x20;
 /// How many bytes a packed page may have: a page that does not get smaller is stored as it is.
 pub(super) const MOST_PACKED: u32 = 2 * PAGE_SIZE as u32;
 
+/// How far Zstandard may look back. A page needs no more than itself, and what is set aside for it stays.
+const MOST_WINDOW: u64 = 1 << 20;
+
 /// How a page with these flags is packed.
 pub(super) fn packing(flags: u32) -> Packing {
     match flags & (ZLIB | LZO | SNAPPY | ZSTD) {
@@ -33,14 +36,17 @@ pub(super) fn is_raw(flags: u32, bytes: u32) -> bool {
     packing(flags) == Packing::Raw && u64::from(bytes) == PAGE_SIZE
 }
 
-/// Unpacks pages. What zlib needs for it is made once: that costs as much as a page.
+/// Unpacks pages. What zlib and Zstandard need for it is made once: that costs as much as a page.
 pub(super) struct Unpacker {
     inflate: Decompress,
+    zstd: FrameDecoder,
 }
 
 impl Default for Unpacker {
     fn default() -> Unpacker {
-        Unpacker { inflate: Decompress::new(true) }
+        let mut zstd = FrameDecoder::new();
+        zstd.set_max_window_size(MOST_WINDOW);
+        Unpacker { inflate: Decompress::new(true), zstd }
     }
 }
 
@@ -55,7 +61,7 @@ impl Unpacker {
             Packing::Zlib => self.inflate(packed, page)?,
             Packing::Lzo => lzokay::decompress::decompress(packed, page).ok()?,
             Packing::Snappy => snap::raw::Decoder::new().decompress(packed, page).ok()?,
-            Packing::Zstd => FrameDecoder::new().decode_all(packed, page).ok()?,
+            Packing::Zstd => self.zstd.decode_all(packed, page).ok()?,
             Packing::Unknown => return None,
         };
         (bytes == page.len()).then_some(())
