@@ -11,11 +11,13 @@ use std::io::{ErrorKind, Read};
 use std::ops::Deref;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 use object::{Object, ObjectSection};
 use signal_hook::SigId;
 use signal_hook::consts::SIGBUS;
+use sysak_base::PAGE_SIZE;
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use crate::OpenError;
@@ -61,9 +63,33 @@ pub(crate) struct Mapped {
     bytes: Mmap,
     file: File,
     on_cut: SigId,
+    /// Whether some words are not the file's.
+    is_changed: bool,
+    /// Bytes that were touched since somebody looked how much of the file is in our memory.
+    touched: AtomicU64,
 }
 
+/// What is mapped of files counts as our memory until the kernel needs it for others. This much may; a little more is
+/// touched between two looks.
+const MOST_RESIDENT_BYTES: u64 = 128 << 20;
+const TOUCHED_BYTES: u64 = 16 << 20;
+
 impl Mapped {
+    /// Notes how many bytes were touched. When too much of the file is in our memory, all of it is given back: the
+    /// kernel still keeps it, as long as it has no better use for the memory, and what is touched again comes back.
+    pub(crate) fn touch(&self, bytes: u64) {
+        if self.touched.fetch_add(bytes, Ordering::Relaxed) < TOUCHED_BYTES {
+            return;
+        }
+        self.touched.store(0, Ordering::Relaxed);
+        let is_much = resident_bytes().is_some_and(|bytes| bytes > MOST_RESIDENT_BYTES);
+        if is_much && !self.is_changed {
+            // SAFETY: no page of this mapping was ever written, so that each is read from the file again. Where that
+            // fails, nothing is lost but memory.
+            let _ = unsafe { self.bytes.unchecked_advise(UncheckedAdvice::DontNeed) };
+        }
+    }
+
     /// Puts other words at some places; the file stays as it is.
     pub(crate) fn replace(&mut self, words: &[(usize, u64)]) -> std::io::Result<()> {
         // SAFETY: as in `map_file`; what is written goes to pages of our own.
@@ -74,6 +100,7 @@ impl Mapped {
             }
         }
         self.bytes = own.make_read_only()?;
+        self.is_changed = true;
         Ok(())
     }
 }
@@ -90,6 +117,12 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         signal_hook::low_level::unregister(self.on_cut);
     }
+}
+
+/// How much of mapped files is in our memory.
+fn resident_bytes() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(pages.split(' ').nth(2)?.parse::<u64>().ok()? * PAGE_SIZE)
 }
 
 /// Could not tell.
@@ -124,7 +157,10 @@ pub(crate) fn map_file(path: &Path, file: File) -> std::io::Result<Mapped> {
     let on_cut = unsafe { signal_hook::low_level::register(SIGBUS, tell) }?;
     // SAFETY: the mapping is read-only and private; what a file that is cut off does is told above.
     match unsafe { Mmap::map(&file) } {
-        Ok(bytes) => Ok(Mapped { bytes, file, on_cut }),
+        Ok(bytes) => {
+            let touched = AtomicU64::new(0);
+            Ok(Mapped { bytes, file, on_cut, is_changed: false, touched })
+        }
         Err(error) => {
             signal_hook::low_level::unregister(on_cut);
             Err(error)

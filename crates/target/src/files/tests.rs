@@ -125,3 +125,24 @@ fn an_empty_dump_is_called_empty() {
     scratch.create();
     assert!(matches!(map(&scratch.0, &scratch.0), Err(OpenError::Empty { .. })));
 }
+
+#[test]
+fn of_a_file_that_is_read_to_its_end_only_a_part_stays_in_memory() {
+    const PIECE: u64 = 4 << 20;
+    const PIECES: u64 = 96;
+    let scratch = Scratch::new("touched");
+    let file = scratch.create();
+    file.set_len(PIECE * PIECES).unwrap();
+    (0..PIECES).for_each(|piece| file.write_all_at(&[piece as u8], piece * PIECE).unwrap());
+    let mapped = map(&scratch.0, &scratch.0).unwrap();
+    let before = resident_bytes().unwrap();
+    for piece in 0..PIECES {
+        let bytes = &mapped[(piece * PIECE) as usize..][..PIECE as usize];
+        let touched = bytes.iter().step_by(PAGE_SIZE as usize).map(|byte| u64::from(*byte));
+        assert_eq!(touched.sum::<u64>(), piece);
+        mapped.touch(PIECE);
+    }
+    let grown = resident_bytes().unwrap().saturating_sub(before);
+    assert!(grown < PIECE * PIECES / 2, "{grown}");
+    assert_eq!((mapped[PIECE as usize], mapped[2 * PIECE as usize]), (1, 2), "they come back");
+}

@@ -160,6 +160,13 @@ impl FileBytes {
         self.head(START_BYTES)
     }
 
+    /// Notes how many bytes were touched in place: a mapped file must not take ever more of our memory.
+    pub(crate) fn touch(&self, bytes: u64) {
+        if let Raw::Mapped(file) = &self.file {
+            file.touch(bytes);
+        }
+    }
+
     /// The file as it is.
     pub(crate) fn raw(&self) -> &Raw {
         &self.file

@@ -126,6 +126,7 @@ impl PageMap {
     /// The bytes of a bitmap that are counted together, up to the word of the last page.
     fn block<'f>(&self, file: &'f FileBytes, bitmap: &Range<u64>, byte: u64) -> Cow<'f, [u8]> {
         let end = (self.pages.div_ceil(64) * 8).min(byte + COUNTED_BYTES);
+        file.touch(COUNTED_BYTES);
         file.get(bitmap.start + byte, end.saturating_sub(byte) as usize).unwrap_or_default()
     }
 }

@@ -19,6 +19,8 @@ use crate::OpenError;
 
 /// Bytes of the bitmaps that are compared at once.
 const COMPARED_BYTES: u64 = 1 << 20;
+/// With the page of a file that is touched, the kernel maps those around it.
+const TOUCHED_AROUND: u64 = 16 * PAGE_SIZE;
 /// Bytes of a page descriptor: place, length, flags, and eight bytes that nobody uses.
 pub(super) const DESCRIPTOR_BYTES: u64 = 24;
 /// So many of the last pages are asked whether the file is whole: zero pages stand further ahead.
@@ -81,6 +83,7 @@ impl Part {
     /// The descriptor of a page by its place among those of the dump; `None` where it is damaged.
     pub fn descriptor(&self, place: u64) -> Option<Descriptor> {
         let number = place.saturating_sub(self.places.start);
+        self.file.touch(DESCRIPTOR_BYTES);
         let raw = self.file.get(self.descriptor_at(number), DESCRIPTOR_BYTES as usize)?;
         let found = Descriptor { at: word(&raw, 0), bytes: half(&raw, 8), flags: half(&raw, 12) };
         (found.bytes <= codec::MOST_PACKED).then_some(found)
@@ -93,6 +96,7 @@ impl Part {
         unpacker: &mut Unpacker,
         into: &mut Page,
     ) -> Option<()> {
+        self.file.touch(TOUCHED_AROUND);
         unpacker.unpack(found.flags, &self.file.get(found.at, found.bytes as usize)?, into)
     }
 
