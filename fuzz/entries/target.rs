@@ -13,3 +13,8 @@ pub fn elf(data: &[u8]) {
 pub fn kdump(data: &[u8]) {
     let _ = black_box(sysak_target::count_pages(data.to_vec()));
 }
+
+/// A file that is packed as a whole; of one that becomes large, the beginning.
+pub fn packed(data: &[u8]) {
+    black_box(sysak_target::count_unpacked(data, 16 << 20));
+}

@@ -16,3 +16,8 @@ fn a_damaged_core_file_never_panics() {
 fn a_damaged_kdump_never_panics() {
     replay::replay("kdump", target::kdump);
 }
+
+#[test]
+fn a_damaged_packed_file_never_panics() {
+    replay::replay("packed", target::packed);
+}

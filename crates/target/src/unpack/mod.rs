@@ -120,6 +120,22 @@ fn fill(reader: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
+/// Unpacks bytes, at most so many, and counts what comes out: for fuzzing. `None` where they are not packed.
+pub fn count_unpacked(file: &[u8], most: u64) -> Option<u64> {
+    let packing = Packing::of(file)?;
+    packing.least_bytes(file);
+    let done = Cell::new(0);
+    let mut reader = packing.reader(Source::new(file, &done));
+    let (mut chunk, mut bytes) = (vec![0; CHUNK_BYTES], 0);
+    while bytes < most {
+        match fill(&mut *reader, &mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(more) => bytes += more as u64,
+        }
+    }
+    Some(bytes)
+}
+
 fn damaged(why: &io::Error) -> ElfError {
     ElfError::Damaged(format!("it cannot be unpacked ({why})"))
 }
