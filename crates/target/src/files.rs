@@ -71,7 +71,7 @@ pub(crate) struct Mapped {
 
 /// What is mapped of files counts as our memory until the kernel needs it for others. This much may; a little more is
 /// touched between two looks.
-const MOST_RESIDENT_BYTES: u64 = 128 << 20;
+const MOST_RESIDENT_BYTES: u64 = 96 << 20;
 const TOUCHED_BYTES: u64 = 16 << 20;
 
 impl Mapped {

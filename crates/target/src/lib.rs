@@ -34,9 +34,9 @@ pub use dump_file::{DiskFiles, DumpFile, FileFacts, FileFormat, Packing, Uname, 
 pub use error::OpenError;
 pub use memory::TargetMemory;
 pub use physical::{Changes, RamMap, Replaced, count_pages};
-pub use unpack::count_unpacked;
 pub use pulse::Pulse;
 use unpack::Opening;
+pub use unpack::count_unpacked;
 pub use wipe::Wiping;
 
 /// A kernel whose memory can be read.

@@ -162,6 +162,7 @@ impl Part {
         let bitmap = |part: &Part, at: u64| {
             let range = &part.header.bitmap;
             let bytes = COMPARED_BYTES.min(range.end - at);
+            part.file.touch(bytes);
             part.file.get(at, bytes as usize).map(|bytes| bytes.into_owned())
         };
         let mut bitmaps = mine.bitmap.clone().step_by(COMPARED_BYTES as usize);
@@ -182,7 +183,7 @@ pub(super) fn in_order(mut parts: Vec<Part>) -> Result<Vec<Part>, OpenError> {
         let first = &parts[0];
         let previous = &parts[number.saturating_sub(1)];
         let (path, other) = (part.path.clone(), previous.path.clone());
-        if !part.is_of_one_dump_with(first) {
+        if number > 0 && !part.is_of_one_dump_with(first) {
             return Err(OpenError::NotOneDump { path, other: first.path.clone() });
         }
         if number > 0 && part.header.part.is_none() {
