@@ -44,7 +44,7 @@ fn nothing_is_called_a_leak_in_an_image_that_was_written_while_the_machine_ran()
         "{text}"
     );
     assert!(
-        text.replace('\n', " ").contains("it may have moved while the image was written"),
+        text.replace('\n', " ").contains("may have moved while the image was written"),
         "{text}"
     );
 }

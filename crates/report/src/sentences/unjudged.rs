@@ -1,11 +1,17 @@
 //! What could not be judged, where that is why there is no verdict.
 
+use std::cmp::Reverse;
+
 use crate::catalogue as say;
 use crate::document::hole_owners;
 use crate::figures::{bytes, count, percent};
 use crate::{
-    Book, Class, DumpPages, Lang, Omitted, Reader, Reason, Report, Skipped, TargetKind, Verdict,
+    Book, Class, DumpPages, Finding, Lang, Omitted, Reader, Reason, Report, Skipped, TargetKind,
+    Verdict,
 };
+
+/// Caches that one sentence names.
+const NAMED_CACHES: usize = 3;
 
 /// What is missing for a verdict, in one sentence; `None` where all was judged, or something else is the reason.
 pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
@@ -15,7 +21,7 @@ pub(super) fn reason(report: &Report, lang: Lang) -> Option<String> {
     let open = report.coverage.books.iter().filter(|book| !book.closed);
     let open = open.filter(|book| !book.found || book.unjudged_bytes > 0);
     let books = open.map(|book| missing(report, book, lang));
-    let torn = report.target.torn.then(|| say::memory_torn(lang));
+    let torn = report.target.torn.then(|| looks_lost(report, lang));
     // What is missing comes first: it is why the rest could not be judged.
     let parts = unread(report, lang).into_iter().chain(books).chain(stood_still(report, lang));
     let parts: Vec<String> = parts.chain(torn).collect();
@@ -50,6 +56,24 @@ fn stood_still(report: &Report, lang: Lang) -> impl Iterator<Item = String> {
         let still = finding.unreachable_objects.filter(|still| *still > 0)?;
         Some(say::objects_stood_still(lang, &count(still), finding.cache.as_deref()?))
     })
+}
+
+/// What looks lost in an image that was written while the machine ran: the caches with most of it.
+fn looks_lost(report: &Report, lang: Lang) -> String {
+    let lost = |finding: &Finding| {
+        let many = finding.unreachable_objects.filter(|many| *many > 0)?;
+        let size = finding.unreachable_bytes.unwrap_or(0);
+        let said =
+            say::sized_objects_of(lang, &count(many), finding.cache.as_deref()?, &bytes(size));
+        Some((Reverse(size), said))
+    };
+    let mut lost: Vec<_> = report.findings.iter().filter_map(lost).collect();
+    if lost.is_empty() {
+        return say::memory_torn(lang);
+    }
+    lost.sort_by_key(|(size, _)| *size);
+    let caches: Vec<String> = lost.into_iter().take(NAMED_CACHES).map(|(_, said)| said).collect();
+    say::caches_torn(lang, &caches.join(&say::comma(lang)))
 }
 
 /// The dump's pages, where some of the kernel's are missing.
@@ -87,7 +111,7 @@ fn class(class: Class, lang: Lang) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Finding, Hole, HoleOwner};
+    use crate::{Hole, HoleOwner};
 
     fn report(kind: TargetKind, book: Book) -> Report {
         let mut report = Report { verdict: Verdict::Undetermined, ..Report::default() };
@@ -176,6 +200,31 @@ mod tests {
         let said: Vec<String> = stood_still(&report, Lang::En).collect();
         assert_eq!(said.len(), 1);
         assert!(said[0].starts_with("1,500 objects of kmalloc-256"));
+    }
+
+    #[test]
+    fn what_looks_lost_in_an_image_that_is_torn_is_named_and_not_accused() {
+        let mut report = report(TargetKind::Vmcore, Book { closed: true, ..Book::default() });
+        report.target.torn = true;
+        let said = |report: &mut Report| {
+            report.make_sentences(Lang::En);
+            report.summary.clone()
+        };
+        assert!(said(&mut report).contains("something looks lost, but it may have moved"));
+        let cache = |name: &str, lost: u64| Finding {
+            cache: Some(name.into()),
+            unreachable_objects: Some(lost),
+            unreachable_bytes: Some(lost << 10),
+            ..Finding::default()
+        };
+        let lost = [("filp", 2), ("dentry", 0), ("kmalloc-1k", 1500), ("a", 1), ("b", 3)];
+        report.findings = lost.iter().map(|(name, lost)| cache(name, *lost)).collect();
+        assert_eq!(
+            said(&mut report),
+            "Could not determine whether kernel memory leaks: 1,500 objects of kmalloc-1k (1.5 MiB), \
+             3 objects of b (3.0 KiB), 2 objects of filp (2.0 KiB) look lost, but may have moved \
+             while the image was written: dump the machine while it stands still."
+        );
     }
 
     #[test]
