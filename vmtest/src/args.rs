@@ -38,6 +38,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
   --minutes N        how long `busy` keeps each of its two guests busy (default 5)
   --memory MIB       the guest's memory (default 2048)
   --la57             give the guest five-level page tables
+  --told TEXT        tell the guest's kernel more, `nokaslr` for example
   --one-thread       with --quick-guest: emulate the guest's CPUs in turns; needed by whatever
                      switches tracepoints on
   --keep FOLDER      keep the vmcore, its truth, the guest's /proc files and the traced reports there
@@ -85,6 +86,7 @@ pub struct Args {
     pub minutes: u64,
     pub memory_mib: u64,
     pub la57: bool,
+    pub told: String,
     pub threads: Threads,
     pub keep: Option<PathBuf>,
     pub drgn: bool,
@@ -104,6 +106,7 @@ impl Args {
             minutes: 5,
             memory_mib: 2048,
             la57: false,
+            told: String::new(),
             threads: Threads::Two,
             keep: None,
             drgn: false,
@@ -122,6 +125,7 @@ impl Args {
                 "--minutes" => args.minutes = value()?.parse().context("--minutes")?,
                 "--memory" => args.memory_mib = value()?.parse().context("--memory")?,
                 "--la57" => args.la57 = true,
+                "--told" => args.told = value()?,
                 "--one-thread" => args.threads = Threads::One,
                 "--keep" => args.keep = Some(value()?.into()),
                 "--timeout" => args.timeout_s = value()?.parse().context("--timeout")?,

@@ -67,7 +67,7 @@ impl Guest {
     /// Boots a guest.
     pub fn boot(kernel: &Kernel, args: &Args, threads: Threads) -> Result<Guest> {
         let initramfs = initramfs(kernel, args.sysak.as_deref())?.finish();
-        Guest::boot_with(kernel, args, threads, &initramfs, "")
+        Guest::boot_with(kernel, args, threads, &initramfs, &args.told)
     }
 
     /// Boots a guest with a root file system and a command line of its own. An emulated CPU that misses a patch of
