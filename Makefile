@@ -48,7 +48,7 @@ damage:
 
 fuzz-replay:
 	@tools/setup.sh build
-	SYSAK_REPLAY_MS=$(or $(MS),60000) tools/with-libelf.sh cargo test --release -p sysak-symbols --test replay
+	SYSAK_REPLAY_MS=$(or $(MS),60000) tools/with-libelf.sh cargo test --release -p sysak-symbols -p sysak-target --test replay
 
 fuzz:
 	@tools/setup.sh build
