@@ -13,9 +13,9 @@
 
 use std::ops::Range;
 
-use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Progress, Ranges, Va, VaRange};
+use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Pfn, Progress, Ranges, Va, VaRange};
 
-use crate::{AddressFilter, Class, Heap, Hits, Object};
+use crate::{AddressFilter, Bits, Class, Heap, Hits, Object};
 
 mod queue;
 mod roots;
@@ -64,6 +64,7 @@ pub(crate) fn mark(heap: &mut Heap, roots: Roots<'_>, context: Context<'_>) -> M
     let mut marker = Marker {
         filter: *heap.address_filter(),
         queue: Queue::new(heap),
+        partly_left_out: partly_left_out(heap, roots.left_out),
         heap,
         hits: Hits::default(),
         left_out: roots.left_out,
@@ -95,7 +96,24 @@ struct Marker<'a> {
     queue: Queue,
     hits: Hits,
     left_out: &'a Ranges,
+    /// Slabs that have words of them.
+    partly_left_out: Bits,
     done: Marked,
+}
+
+/// A bit for each slab that has words that are left out: the slabs are asked one by one, and some often.
+fn partly_left_out(heap: &Heap, left_out: &Ranges) -> Bits {
+    let mut slabs = Bits::default();
+    slabs.grow(heap.slabs.len() as u64, false);
+    let page = |at: Va| at.0.saturating_sub(heap.page_offset.0).min(heap.span) >> PAGE_SHIFT;
+    for range in left_out.overlapping(VaRange::new(heap.page_offset, heap.span)) {
+        for pfn in page(range.start())..=page(range.end()) {
+            if let (true, slab) = heap.pages.look_up(Pfn(pfn)) {
+                slabs.set(u64::from(slab));
+            }
+        }
+    }
+    slabs
 }
 
 impl Marker<'_> {
@@ -258,7 +276,7 @@ impl Marker<'_> {
         let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
         let size = (cache.object_size as usize).min(stride - pad);
         let start = self.heap.slab_va(&place);
-        let counts_whole = !self.left_out.overlaps(VaRange::new(start, place.bytes()));
+        let counts_whole = !self.partly_left_out.test(u64::from(slab));
         let mut scan = |from: usize, to: usize| match counts_whole {
             true => self.scan(&bytes[from..to]),
             false => self.scan_at(start.at(from as u64), &bytes[from..to]),
@@ -288,9 +306,10 @@ impl Marker<'_> {
     fn scan(&mut self, bytes: &[u8]) {
         self.done.bytes_scanned += bytes.len() as u64;
         let Marker { filter, heap, queue, hits, .. } = self;
+        let record_starts = heap.record_starts();
         filter.for_each_within(bytes, |at, word| {
             take(word, hits, heap, queue);
-            if heap.may_begin_record(word)
+            if record_starts.contains(Va(word))
                 && let Some(address) = heap.record(bytes, at)
             {
                 take(address, hits, heap, queue);

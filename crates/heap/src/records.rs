@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** a record counts only if all bytes that it describes lie inside one allocated object.
 
-use sysak_base::{PAGE_SHIFT, Pfn, Va};
+use sysak_base::{PAGE_SHIFT, Pfn, VaRange};
 
 use crate::{Class, Heap, Object};
 
@@ -16,10 +16,9 @@ const FLAGS: u64 = 3;
 const MOST_BYTES: u64 = 4 << 20;
 
 impl Heap {
-    /// Whether a word may be the beginning of a record. One comparison: it is asked for every word that is looked up.
-    #[inline(always)]
-    pub(crate) fn may_begin_record(&self, word: u64) -> bool {
-        self.non_slab.memmap.contains(Va(word))
+    /// Where the words lie that may begin a record. Each word that is looked up is compared with it, so take it once.
+    pub(crate) fn record_starts(&self) -> VaRange {
+        self.non_slab.memmap
     }
 
     /// Decodes the record at byte `at` of `raw`; the address that it refers to. Never inlined: the loop over words that
@@ -62,6 +61,7 @@ mod tests {
     use super::*;
     use crate::NonSlab;
     use crate::testing::{BASE, MEMMAP, Ram};
+    use sysak_base::Va;
 
     /// Where a record leads to whose page is the second of the slab at pages 8 and 9, in bytes from the slab's start.
     fn leads_to(flags: u64, low: u32, high: u32) -> Option<u64> {
@@ -72,7 +72,7 @@ mod tests {
         let non_slab = NonSlab { memmap: MEMMAP, struct_page_bytes: 64, ..NonSlab::default() };
         let heap = heap.seal().adopt(non_slab).never_marked();
         let word = MEMMAP.0 + 9 * 64 + flags;
-        assert!(heap.may_begin_record(word));
+        assert!(heap.record_starts().contains(Va(word)));
         let raw = [word, u64::from(high) << 32 | u64::from(low)].map(u64::to_le_bytes).concat();
         Some(heap.record(&raw, 0)? - BASE.0 - (8 << 12))
     }

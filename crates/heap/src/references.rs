@@ -174,7 +174,7 @@ impl Search<'_> {
         filter.for_each_within(raw, |offset, word| {
             let heap = self.space.heap;
             self.word(from, at.at(offset as u64), word, word);
-            if heap.may_begin_record(word)
+            if heap.record_starts().contains(Va(word))
                 && let Some(address) = heap.record(raw, offset)
             {
                 self.word(from, at.at(offset as u64), word, address);
