@@ -97,7 +97,7 @@ const NOTHING: Known = Known {
     found_by: &[],
 };
 
-const KNOWN: [Known; 10] = [
+const KNOWN: [Known; 11] = [
     Known {
         cache: ENTRY_CACHE,
         owner: "dentry",
@@ -160,6 +160,13 @@ const KNOWN: [Known; 10] = [
         cache: "kernfs_node_cache",
         owner: "kernfs_node",
         leading_away: &[("parent", 8), ("__parent", 8), ("dir.root", 8)],
+        ..NOTHING
+    },
+    // What joins a watched file with its marks. Their groups keep it; in Linux 7.2 the file system lists it, too.
+    Known {
+        cache: "fsnotify_inode_mark_connector",
+        owner: "fsnotify_inode_mark_connector",
+        index_links: &[("conns_list", 16)],
         ..NOTHING
     },
     Known { cache: "uts_namespace", held_by: &["nsproxy", "inode_cache"], ..NOTHING },
