@@ -50,7 +50,7 @@ impl Pagemap {
     /// The frames of some pages, the first of them by its number.
     fn entries(&self, first: u64, pages: u64) -> Vec<Pfn> {
         let mut raw = vec![0; pages as usize * 8];
-        // It ends where user space does.
+        // Beyond the end of user space it gives fewer bytes.
         let read = self.0.read_at(&mut raw, first * 8).unwrap_or(0);
         let entries = raw[..read].as_chunks().0.iter().map(|entry| u64::from_ne_bytes(*entry));
         let is_told = |entry: &u64| entry & PRESENT != 0 && entry & FRAME != 0;
@@ -92,7 +92,7 @@ mod tests {
         let together: Vec<_> = pagemap.frames(start, 63 * PAGE_SIZE as usize).collect();
         let alone: Vec<_> =
             (0..63).filter_map(|page| pagemap.find_frame(start + page * PAGE_SIZE)).collect();
-        // The kernel tells root alone.
+        // Only root is told the numbers of frames.
         assert!(together.len() == 63 || together.is_empty());
         assert_eq!(together, alone);
         let all = pagemap.private_frames();

@@ -96,12 +96,13 @@ struct Marker<'a> {
     queue: Queue,
     hits: Hits,
     left_out: &'a Ranges,
-    /// Slabs that have words of them.
+    /// A bit for each slab: whether some of its words are left out.
     partly_left_out: Bits,
     done: Marked,
 }
 
-/// A bit for each slab that has words that are left out: the slabs are asked one by one, and some often.
+/// Which slabs have words that are left out. Slabs are scanned again and again, and a bit is quicker than a search
+/// among the ranges.
 fn partly_left_out(heap: &Heap, left_out: &Ranges) -> Bits {
     let mut slabs = Bits::default();
     slabs.grow(heap.slabs.len() as u64, false);

@@ -117,7 +117,7 @@ impl Snapshot {
     ) -> hidden::Search {
         let question = self.hidden_question(kernel, caches, cancel);
         let search = hidden::Search::new(&question);
-        // It has the addresses that it looks for in memory of our own, which is told from here on.
+        // Its tables are full of addresses of suspects: only now do we ask which pages are ours.
         let left_out = left_out(kernel, &self.stacks).union(&kernel.constant);
         let pages = self.census.roots.without(&self.census.tables);
         let ranges = Box::new(self.stacks.live.iter());

@@ -63,7 +63,7 @@ pub(crate) struct Mapped {
     bytes: Mmap,
     file: File,
     on_cut: SigId,
-    /// Whether some words are not the file's.
+    /// Whether words were replaced, so that some pages are not the file's.
     is_changed: bool,
     /// Bytes that were touched since somebody looked how much of the file is in our memory.
     touched: AtomicU64,

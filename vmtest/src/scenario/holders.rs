@@ -2,7 +2,7 @@
 //! modules. All situations are set up in one guest, and its vmcore is asked for each.
 //!
 //! A situation is right if its holder is named for its objects, unknown if nobody is, and wrong if
-//! somebody else is. None may be wrong, and a tenth of them unknown. The first dozen run by default.
+//! somebody else is. None may be wrong; a tenth of them may be unknown. The first dozen run by default.
 
 use std::collections::HashMap;
 use std::fs;
@@ -215,7 +215,7 @@ impl<'v> Asked<'v> {
         if self.vmcore.is_some() { "holders" } else { "holders: live" }
     }
 
-    /// Few answers are "unknown".
+    /// Checks that no more than a tenth of the answers are "unknown".
     fn expect_known(&self, stage: &mut Stage) {
         let most = self.judged.div_ceil(10);
         let got = format!("{} of {}", self.unknown, self.judged);
