@@ -117,6 +117,11 @@ impl<'a> Kernel<'a> {
         Kernel { shared_memory: shared, ..self }
     }
 
+    /// The frames of our own process's memory at this moment; none where the target is not the kernel that we run on.
+    pub fn own_frames(&self) -> Vec<Pfn> {
+        self.own_process.as_ref().map_or(Vec::new(), |own| (own.frames)())
+    }
+
     /// Where the direct map starts.
     pub fn page_offset(&self) -> Va {
         self.page_offset

@@ -42,7 +42,7 @@ pub type Kind = u16;
 pub struct CacheTurnover {
     /// All of them.
     pub all: Turnover,
-    /// Those whose content was recorded, by its kind.
+    /// The same counts for each kind of content, of objects whose content hash was recorded.
     pub kinds: HashMap<Kind, Turnover>,
     /// Unreachable objects of the second snapshot, confirmed or not.
     pub after: u64,

@@ -98,8 +98,7 @@ pub fn take_inventory(
             bytes: found.bytes,
         };
         non_slab.per_cpu = percpu.judged(kernel).map(object).collect();
-        let own = kernel.own_process.as_ref();
-        census.give_back(own.map_or(Vec::new(), |own| (own.frames)()));
+        census.give_back(kernel.own_frames());
         non_slab.blocks = census.take_blocks(kernel.shape.tells_blocks());
     }
     times.census += start.elapsed();

@@ -190,8 +190,8 @@ impl Bookkeeping {
 /// Words that are no references. Our own memory is full of addresses; pages that were the kernel's when the census
 /// saw them may be ours by now.
 fn left_out(kernel: &Kernel<'_>, stacks: &Stacks) -> Ranges {
-    let own = kernel.own_process.as_ref().map_or(Vec::new(), |own| (own.frames)());
-    let own = own.into_iter().map(|pfn| VaRange::new(kernel.page_va(pfn), PAGE_SIZE));
+    let page = |pfn: Pfn| VaRange::new(kernel.page_va(pfn), PAGE_SIZE);
+    let own = kernel.own_frames().into_iter().map(page);
     kernel.dangling.iter().chain(stacks.stale.iter()).chain(own).collect()
 }
 

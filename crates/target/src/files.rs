@@ -75,8 +75,8 @@ const MOST_RESIDENT_BYTES: u64 = 96 << 20;
 const TOUCHED_BYTES: u64 = 16 << 20;
 
 impl Mapped {
-    /// Notes how many bytes were touched. When too much of the file is in our memory, all of it is given back: the
-    /// kernel still keeps it, as long as it has no better use for the memory, and what is touched again comes back.
+    /// Counts bytes that were accessed. If too much of the file is resident, drops all its pages from our mapping
+    /// (`MADV_DONTNEED`). They stay in the page cache unless memory is short, and are mapped again on the next access.
     pub(crate) fn touch(&self, bytes: u64) {
         if self.touched.fetch_add(bytes, Ordering::Relaxed) < TOUCHED_BYTES {
             return;

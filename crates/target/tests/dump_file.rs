@@ -1,5 +1,5 @@
-//! The facts that `open_dump_file` gives about a dump's files, for each format. It does not look for a kernel, and these
-//! files have none. Each holds the pages 1, 2 and 16.
+//! The facts that `open_dump_file` gives about a dump's files, for each format. It does not look for a kernel, and
+//! these files have none. Each holds the pages 1, 2 and 16.
 
 #![allow(clippy::unwrap_used)]
 

@@ -210,7 +210,7 @@ impl<'v> Asked<'v> {
         Asked { vmcore, known: HashMap::new(), judged: 0, unknown: 0 }
     }
 
-    /// The name of what is asked, in the table.
+    /// The scenario's name in the table of checks.
     fn scenario(&self) -> &'static str {
         if self.vmcore.is_some() { "holders" } else { "holders: live" }
     }

@@ -154,7 +154,10 @@ messages! {
         "something looks lost, but it may have moved while the image was written: dump the machine while it stands still",
         "有内容看似丢失，但也可能是在写镜像时移动了：请在机器静止时转储"
     }
-    sized_objects_of(count, name, size) { "{count} objects of {name} ({size})", "{name} 的 {count} 个对象（{size}）" }
+    sized_objects_of(count, name, size) {
+        "{count} objects of {name} ({size})",
+        "{name} 的 {count} 个对象（{size}）"
+    }
     caches_torn(caches) {
         "{caches} look lost, but may have moved while the image was written: dump the machine while it stands still",
         "{caches}看似丢失，但也可能是在写镜像时移动了：请在机器静止时转储"

@@ -1,8 +1,8 @@
 //! `/proc/vmcore`: what a kernel that crashed has left, read in place by the kernel that was started for that.
 //!
 //! It could be mapped, but Linux makes all page tables of such a mapping at once (`mmap_vmcore`): 2 MiB for each GiB of
-//! the memory that crashed, out of the 256 MiB that the crash kernel has. So it is read. Each page costs Linux a mapping
-//! of its own (`copy_oldmem_page`); those that were read last are kept.
+//! the memory that crashed, out of the 256 MiB that the crash kernel has. So it is read. Each page costs Linux a
+//! mapping of its own (`copy_oldmem_page`); those that were read last are kept.
 //!
 //! Its length is that of the memory and what stands before it (`vmcore_init`), although it lies in `/proc`.
 //!

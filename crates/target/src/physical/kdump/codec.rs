@@ -16,7 +16,8 @@ const ZSTD: u32 = 0x20;
 /// How many bytes a packed page may have: a page that does not get smaller is stored as it is.
 pub(super) const MOST_PACKED: u32 = 2 * PAGE_SIZE as u32;
 
-/// How far Zstandard may look back. A page needs no more than itself, and what is set aside for it stays.
+/// The largest window of a Zstandard frame that is accepted. A page needs only its own length, and the decoder keeps
+/// the memory that it allocated for the largest window so far.
 const MOST_WINDOW: u64 = 1 << 20;
 
 /// How a page with these flags is packed.
