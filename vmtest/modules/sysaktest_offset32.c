@@ -37,6 +37,12 @@ static int offset32_fill(void)
 		object[0] = 0x6f6666736574ULL;
 		object[1] = i;
 		sysaktest_record(object);
+		/* Further away it would be lost. */
+		if ((void *)object - base > U32_MAX) {
+			pr_err("sysaktest_offset32: needs a machine with less than 4 GiB\n");
+			kfree(object);
+			return -ERANGE;
+		}
 		distances[i] = (void *)object - base;
 	}
 	return 0;

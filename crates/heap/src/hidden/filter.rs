@@ -176,7 +176,8 @@ struct Lanes {
     shifted: Span,
     struct_pages: Span,
     tagged: Span,
-    /// Numbers of 32 bits that are shifted.
+    /// Numbers of 32 bits: whole ones, where they are not all of `low`, and shifted ones.
+    whole: Option<Span>,
     narrow: [Span; 2],
     /// Pointers off their alignment: in the direct map, and outside.
     pairs: [Option<Pair>; 2],
@@ -199,8 +200,10 @@ impl Lanes {
         let [lowest, highest] = [parts[0].0, parts[PARTS - 1].1];
         let low = |(first, last): (u64, u64)| match first >> 32 == last >> 32 {
             true => Span::new(first as u32, last as u32),
-            false => Span::new(0, u32::MAX),
+            // Zero stands everywhere, and is half of an address only where that is a multiple of 4 GiB.
+            false => Span::new(1, u32::MAX),
         };
+        let is_beyond = highest >> 32 != lowest >> 32;
         let untagged = |address: u64| address & !(0xffff << 48);
         let complements = Span::of_upper(!last, !first);
         Lanes {
@@ -214,6 +217,7 @@ impl Lanes {
                 bytes => Span::of_upper(struct_pages[0], struct_pages[0].saturating_add(bytes)),
             },
             tagged: Span::of_upper(untagged(first), untagged(last)),
+            whole: is_beyond.then(|| Span::of_shifted(lowest, highest, SHIFTS[0])),
             narrow: [SHIFTS[1], SHIFTS[2]].map(|shift| Span::of_shifted(lowest, highest, shift)),
             pairs: [linear, areas].map(|range| (!range.is_empty()).then(|| Pair::of(range))),
         }
@@ -237,6 +241,8 @@ impl Lanes {
         let others = encoded || is_pair(&self.pairs[0]) || is_pair(&self.pairs[1]);
         // The lower half of a pointer is no number of 32 bits.
         let numbers = !(pointers >> 1 & LOWER) & ALL;
+        let whole = |span: Span| !mask(each(lines, |halves| span.out(halves)));
+        let by_none = low & self.whole.map_or(ALL, whole);
         let [three_bits, eight_bits] = self.narrow;
         let by_three = !mask(each(lines, |halves| three_bits.out(halves)));
         let by_eight = !mask(each(lines, |halves| eight_bits.out(halves)));
@@ -244,7 +250,7 @@ impl Lanes {
             physical: low & high >> 1 & ALL,
             // Across two words a whole pointer looks like a lower half wherever zero comes before it.
             halves: low >> 1 & high & !(pointers >> 2 & UPPER) & ALL,
-            narrow: [low & numbers, by_three & numbers, by_eight & numbers],
+            narrow: [by_none & numbers, by_three & numbers, by_eight & numbers],
             others,
         }
     }
@@ -448,6 +454,24 @@ mod tests {
             assert_eq!(may(page).wide, pages.contains(Pfn(page)), "page {page:#x}");
             assert!(!pages.contains(Pfn(page)) || may(page).narrow > 0, "page {page:#x}");
         }
+    }
+
+    #[test]
+    fn zeros_are_no_addresses_in_memory_of_more_than_4_gib() {
+        let linear = VaRange::new(Va(DIRECT + (1 << 30)), 8 << 30);
+        let pages = pages(linear);
+        let lanes = Lanes::new(&pages, linear, VaRange::default(), [0; 2]);
+        let found = |word: u64| {
+            let block = block(24, word);
+            lanes.of(&block, [0, 16, 32, 48].map(|at| line(&block, at)), [0; 2])
+        };
+        for small in [5, 0xffff, 5 << 32] {
+            let Found { physical, halves, narrow, .. } = found(small);
+            assert!(physical.count_ones() <= 1 && halves.count_ones() <= 1, "{small:#x}");
+            assert_eq!(narrow[0], 0, "{small:#x}");
+        }
+        assert_eq!(found(0x5000_0000).narrow[0], 1 << 6);
+        assert_ne!(found(0x1_5000_0000).physical & 1 << 6, 0);
     }
 
     proptest! {

@@ -25,6 +25,8 @@ const SLABS: usize = 256;
 pub(super) fn scan_all(question: &Question<'_>, wanted: &Wanted, roots: Roots<'_>) -> Scanned {
     let left_out = roots.left_out;
     let ranges = roots.memory(question.heap.page_offset());
+    // Code and constants are tens of megabytes that need not even be dismissed.
+    let ranges = ranges.flat_map(|range| left_out.gaps(range));
     let pieces: Vec<VaRange> = ranges.flat_map(|range| range.pieces(PIECE)).collect();
     let heap = question.heap;
     in_shares(question, wanted, left_out, &|scanner, share| {
