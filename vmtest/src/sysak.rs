@@ -45,6 +45,7 @@ pub struct Finding {
     pub advice: Vec<String>,
     #[serde(deserialize_with = "or_none")]
     pub hidden_references: Vec<HiddenReference>,
+    pub given_away: Vec<GivenAway>,
     pub moved_suspects: Option<u64>,
     #[serde(rename = "type")]
     pub object_type: Option<ObjectType>,
@@ -74,6 +75,15 @@ pub struct Taker {
     pub module: String,
     pub function: String,
     pub calls: String,
+}
+
+/// A module that gives addresses of memory to a device or a hypervisor.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct GivenAway {
+    pub to: String,
+    pub module: String,
+    pub function: String,
 }
 
 /// Who holds what is not lost.

@@ -32,13 +32,10 @@ impl Truth {
     }
 
     /// How many of the objects must be found: 99.9 %, or all but five that a stale word here and there leads to. Of
-    /// packets 99 %, or all but one bulk.
+    /// packets all but one bulk besides.
     pub fn least_found(&self) -> u64 {
-        let missed = match self.cache.as_str() {
-            "skbuff_head_cache" => PACKETS_OF_A_BULK.max(self.count / 100),
-            _ => self.count / 1000,
-        };
-        self.count.saturating_sub(missed.max(5))
+        let bulk = if self.cache == "skbuff_head_cache" { PACKETS_OF_A_BULK } else { 0 };
+        self.count.saturating_sub(bulk + (self.count / 1000).max(5))
     }
 
     /// Whether `found` is nearly all of the objects.

@@ -15,7 +15,7 @@ mod find;
 mod flow;
 mod link;
 mod matching;
-mod takers;
+mod module_calls;
 mod text;
 mod wrapper;
 mod x86_64;
@@ -23,7 +23,7 @@ mod x86_64;
 pub use find::{CallSites, find};
 pub use link::{Link, LinkedSite, Traits, linked_sites};
 pub use matching::{Matching, Subject, matching};
-pub use takers::{Taker, find_takers};
+pub use module_calls::{ModuleCall, find_module_calls};
 
 use sysak_base::Va;
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use sysak_base::Cancel;
-use sysak_callsites::{Taker, find_takers};
+use sysak_callsites::{ModuleCall, find_module_calls};
 use sysak_heap::{Cache, Class};
 use sysak_infer::{InferredType, Types, counted_kind, of_cache};
 use sysak_kernel::Kernel;
@@ -23,7 +23,7 @@ pub struct Counted {
     pub kind: CountedKind,
     /// Functions of modules that were not built with the kernel that take references to such objects; `None`
     /// where such modules cannot be told.
-    pub takers: Option<Vec<Taker>>,
+    pub takers: Option<Vec<ModuleCall>>,
 }
 
 /// Tells it of any number of caches.
@@ -56,7 +56,8 @@ impl<'c> CountedObjects<'c> {
         let Kernel { memory, symbols, .. } = *self.kernel;
         let takers = self.out_of_tree.as_ref().map(|modules| {
             let is_wanted = |module: &str| modules.contains(module);
-            find_takers(memory, symbols, kind, &is_wanted, cancel).into_iter().collect()
+            let calls = find_module_calls(memory, symbols, kind.takers(), &is_wanted, cancel);
+            calls.into_iter().collect()
         });
         // Of a search that was ended early, what is missing says nothing.
         Some(Counted { kind, takers: takers.filter(|_| !cancel.is_set()) })

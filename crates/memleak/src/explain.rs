@@ -22,6 +22,7 @@ use sysak_kernel::Kernel;
 use crate::counted::{Counted, CountedObjects};
 use crate::judge::Case;
 use crate::observed::Observed;
+use crate::outside::{GivenAway, given_away};
 use crate::plan::Scope;
 use crate::rank::PROVED_OBJECTS;
 
@@ -45,6 +46,8 @@ pub struct Explanation {
     pub call_sites: Option<Matching>,
     /// Of a leak: whether they are counted, and who takes references to them.
     pub counted: Option<Counted>,
+    /// Of a leak: which of the modules that it leads to give addresses of memory to a device or a hypervisor.
+    pub given_away: Vec<GivenAway>,
     /// Who holds them, where that was looked for.
     pub holders: Option<Holders>,
     /// Who holds them in another shape than a pointer; `None` where no second opinion was asked.
@@ -87,6 +90,9 @@ pub(crate) fn explain(
     }
     for (cache, sites) in question.call_sites(&types, &found, cancel) {
         found.entry(cache).or_default().call_sites = Some(sites);
+    }
+    for (cache, given_away) in question.given_away(&found, cancel) {
+        found.entry(cache).or_default().given_away = given_away;
     }
     if held.is_empty() {
         return found;
@@ -217,6 +223,20 @@ impl Question<'_, '_> {
             (case.cache, matching(kernel, heap, types, &subject, &sites))
         };
         wanted.into_iter().take_while(|_| !cancel.is_set()).map(of).collect()
+    }
+
+    /// Which modules that a leak leads to give addresses of memory away.
+    fn given_away(
+        &self,
+        found: &HashMap<u16, Explanation>,
+        cancel: &Cancel,
+    ) -> Vec<(u16, Vec<GivenAway>)> {
+        let watch = self.observed.watched.as_ref().map(|watched| &watched.watch);
+        let of = |case: &Case| {
+            let sites = found.get(&case.cache).and_then(|known| known.call_sites.as_ref());
+            (case.cache, given_away(self.kernel, case, watch, sites, cancel))
+        };
+        self.cases.iter().filter(|case| case.leaks).map(of).collect()
     }
 
     /// The caches that are no leak and whose holders are looked for: each step upwards reads the

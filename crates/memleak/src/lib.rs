@@ -15,6 +15,7 @@ pub mod judge;
 pub mod lists;
 pub mod lost;
 pub mod observed;
+pub mod outside;
 pub mod plan;
 pub mod rank;
 pub mod second_opinion;

@@ -9,9 +9,11 @@ mod watched;
 use std::time::Duration;
 
 use sysak_base::PAGE_SIZE;
+use sysak_callsites::ModuleCall;
 use sysak_heap::Class;
 use sysak_infer::content::ContentSymbol;
 use sysak_kernel::Kernel;
+use sysak_kernel::functions::outside::Outside;
 use sysak_report as report;
 use sysak_report::Stage;
 use sysak_snapshot::to_report::{
@@ -22,6 +24,7 @@ use crate::diagnose::Diagnosis;
 use crate::explain::Explanation;
 use crate::judge::Case;
 use crate::observed::Observed;
+use crate::outside::GivenAway;
 use crate::plan::{Plan, Scope};
 use crate::verdict::can_clear;
 
@@ -195,8 +198,22 @@ pub fn finding(kernel: &Kernel<'_>, diagnosis: &Diagnosis<'_>, case: &Case) -> r
         object_type: types::object_type(&explained.types),
         call_sites: explained.call_sites.as_ref().map(|sites| sites.functions),
         counted: explained.counted.as_ref().map(counted::counted),
+        given_away: explained.given_away.iter().map(given_away).collect(),
         explained_by: watched::explanation(case),
         ..report::Finding::default()
+    }
+}
+
+fn given_away(found: &GivenAway) -> report::GivenAway {
+    let ModuleCall { module, function, calls } = &found.call;
+    report::GivenAway {
+        to: match found.to {
+            Outside::Device => report::Outside::Device,
+            Outside::Hypervisor => report::Outside::Hypervisor,
+        },
+        module: module.as_str().into(),
+        function: function.as_str().into(),
+        calls: (*calls).into(),
     }
 }
 

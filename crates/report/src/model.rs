@@ -32,8 +32,9 @@ pub use crash_dump::{
 };
 pub use dump_pages::{DumpPages, Hole, HoleOwner};
 pub use finding::{
-    Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, Group, HiddenReference,
-    HiddenShape, Holder, HolderKind, ObjectType, TypeReason, TypeReasonKind,
+    Class, ContentSymbol, Evidence, EvidenceKind, Finding, FindingVerdict, GivenAway, Group,
+    HiddenReference, HiddenShape, Holder, HolderKind, ObjectType, Outside, TypeReason,
+    TypeReasonKind,
 };
 pub(crate) use function::function_name;
 pub use function::{Function, FunctionSource, Process, Stack, UNKNOWN_FUNCTION};

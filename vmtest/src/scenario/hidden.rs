@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Stage;
 use crate::qemu::NETWORK_DEVICES;
-use crate::sysak::Report;
+use crate::sysak::{Finding, Report};
 use crate::truth::Truth;
 
 /// A module that holds objects so, and what is told of them: the cache and the shape.
@@ -31,6 +31,8 @@ const HOLDING: [Held; 5] = [
     Held { module: "offset32", told: &[("kmalloc-192", "offset_32")], turns: false },
 ];
 const LOSING: &str = "stale";
+/// A driver that loses buffers which its device may still have, and their cache.
+const DRIVER: (&str, &str) = ("driver", "kmalloc-8k");
 
 /// A module that replaces objects which nothing shows to be held, and their cache.
 const TURNING: (&str, &str) = ("beside", "kmalloc-256");
@@ -59,6 +61,7 @@ pub fn run(stage: &mut Stage) -> Result<()> {
         expect_told(stage, "hidden: lost", &report, &still);
     }
     truths.push(lost);
+    driver(stage)?;
     vmcore(stage)
 }
 
@@ -99,6 +102,36 @@ fn turning(stage: &mut Stage) -> Result<()> {
         stage.check(scenario, "objects that stood still", &BESIDE.to_string(), &got, ok);
     }
     stage.guest.remove(module)
+}
+
+/// Of a driver it is said that what only its device has cannot be seen.
+fn driver(stage: &mut Stage) -> Result<()> {
+    let scenario = "hidden: driver";
+    let lost = stage.guest.load(DRIVER.0)?;
+    rest(stage)?;
+    if let Some((code, report)) = stage.look(scenario, "")? {
+        stage.expect_leak(scenario, code, &report, &lost);
+        expect_given_away(stage, scenario, &report);
+    }
+    Ok(())
+}
+
+fn expect_given_away(stage: &mut Stage, scenario: &str, report: &Report) {
+    let (module, cache) = DRIVER;
+    let told = |finding: &Finding| {
+        let given = finding.given_away.iter();
+        let given =
+            given.map(|one| format!("to a {} by {} of {}", one.to, one.function, one.module));
+        format!(
+            "{}: {}",
+            finding.cache.as_deref().unwrap_or("?"),
+            given.collect::<Vec<_>>().join(", ")
+        )
+    };
+    let given = report.findings.iter().filter(|finding| !finding.given_away.is_empty());
+    let got = given.map(told).collect::<Vec<_>>().join("; ");
+    let wanted = format!("{cache}: to a device by driver_post of sysaktest_{module}");
+    stage.check(scenario, "who gives addresses away", &wanted, &got, got == wanted);
 }
 
 /// Other tasks write over what is left of the loading one.
@@ -149,6 +182,7 @@ fn vmcore(stage: &mut Stage) -> Result<()> {
         stage.expect_leak(scenario, code, &report, truth);
     }
     expect_told(stage, scenario, &report, &HOLDING);
+    expect_given_away(stage, scenario, &report);
     let truths: Vec<&Truth> = truths.iter().collect();
     super::vmcore::by_address(stage, &truths, &dumps[0], &dumps[1], &report)
 }

@@ -8,6 +8,7 @@ mod entry;
 mod kernel_wrappers;
 mod module_wrappers;
 mod name_table;
+pub mod outside;
 mod wrappers;
 
 pub use entry::is_entry;

@@ -1,6 +1,6 @@
 //! Counted objects, in the report's terms.
 
-use sysak_callsites::Taker;
+use sysak_callsites::ModuleCall;
 use sysak_kernel::functions::counted::CountedKind;
 use sysak_report as report;
 
@@ -11,7 +11,7 @@ const MOST_TAKERS: usize = 50;
 
 /// What is counted, and who takes references.
 pub fn counted(found: &Counted) -> report::Counted {
-    let taker = |one: &Taker| report::ReferenceTaker {
+    let taker = |one: &ModuleCall| report::ReferenceTaker {
         module: one.module.as_str().into(),
         function: one.function.as_str().into(),
         calls: one.calls.into(),

@@ -28,6 +28,14 @@ messages! {
         "They were also looked for as physical addresses, as pages with offsets, and as pointers off their alignment or encoded in usual ways, and not found. Other encodings cannot be excluded.",
         "还查找了物理地址、页加偏移、未对齐的指针和常见编码的指针，均未找到；不能排除其他编码方式的引用。"
     }
+    given_to_device(module, function, calls) {
+        "Module {module} gives addresses of memory to a device ({function} calls {calls}). Tables in the device cannot be seen: before you act, ask who maintains {module} whether they hold such objects.",
+        "模块 {module} 会把内存地址交给设备（{function} 调用 {calls}）。设备内部的表无法看到：采取措施之前，请向 {module} 的维护者确认这些对象是否由设备持有。"
+    }
+    given_to_hypervisor(module, function, calls) {
+        "Module {module} gives addresses of memory to the hypervisor ({function} calls {calls}). Its tables cannot be seen: before you act, ask who maintains {module} whether they hold such objects.",
+        "模块 {module} 会把内存地址交给虚拟机管理程序（{function} 调用 {calls}）。后者内部的表无法看到：采取措施之前，请向 {module} 的维护者确认这些对象是否由其持有。"
+    }
     hidden_few_found() {
         "They were also looked for as physical addresses, as pages with offsets, and as pointers off their alignment or encoded in usual ways: only few of them were found. Other encodings cannot be excluded.",
         "还查找了物理地址、页加偏移、未对齐的指针和常见编码的指针，只找到其中少数对象的引用；不能排除其他编码方式的引用。"

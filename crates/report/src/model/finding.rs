@@ -59,6 +59,10 @@ pub struct Finding {
     /// have lost it, and not who allocated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
+    /// Of a leak: modules that it leads to and that give addresses of memory to a device or a hypervisor. What only
+    /// its tables lead to looks lost, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_away: Vec<GivenAway>,
     /// What the pointers of the biggest group lead to.
     pub content_symbols: Vec<ContentSymbol>,
     /// Who holds the objects that are not lost.
@@ -77,6 +81,30 @@ pub struct Finding {
     pub evidence: Vec<Evidence>,
     /// What to do next.
     pub advice: Vec<String>,
+}
+
+/// A module that gives addresses of memory away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GivenAway {
+    /// Who keeps them.
+    pub to: Outside,
+    /// The module.
+    pub module: Plain,
+    /// The function of it that gives them.
+    pub function: Symbolic,
+    /// What it calls for that.
+    pub calls: Symbolic,
+}
+
+/// Who keeps addresses where no search of memory sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outside {
+    /// A device.
+    #[default]
+    Device,
+    /// A hypervisor.
+    Hypervisor,
 }
 
 /// Kind of memory.

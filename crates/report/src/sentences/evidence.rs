@@ -38,7 +38,7 @@ pub(super) fn evidence(report: &Report, finding: &Finding, lang: Lang) -> Vec<Ev
     } else if lost > 0 {
         add(EvidenceKind::Unreachable, say::few_lost(lang, &count(lost)));
     }
-    for text in hidden::evidence(finding, lang) {
+    for text in hidden::evidence(finding, lang).into_iter().chain(hidden::outside(finding, lang)) {
         add(EvidenceKind::Hidden, text);
     }
     if let Some(similar @ 2..) = finding.similar_objects {

@@ -3,7 +3,7 @@
 use crate::catalogue as say;
 use crate::figures::count;
 use crate::words::path;
-use crate::{Finding, FindingVerdict, HiddenReference, HiddenShape, Lang};
+use crate::{Finding, FindingVerdict, GivenAway, HiddenReference, HiddenShape, Lang, Outside};
 
 /// Holders that are told.
 const TOLD: usize = 3;
@@ -28,6 +28,18 @@ pub(super) fn evidence(finding: &Finding, lang: Lang) -> Vec<String> {
         (false, true) => {}
     }
     told
+}
+
+/// References that cannot be seen: whether a module of a leak gives addresses to a device or a hypervisor.
+pub(super) fn outside(finding: &Finding, lang: Lang) -> Vec<String> {
+    let told = finding.given_away.iter().take(TOLD).map(|one| {
+        let GivenAway { to, module, function, calls } = one;
+        match to {
+            Outside::Device => say::given_to_device(lang, module, function, calls),
+            Outside::Hypervisor => say::given_to_hypervisor(lang, module, function, calls),
+        }
+    });
+    told.collect()
 }
 
 /// The same in the summary, of the first cache that is no leak for such a reason.
@@ -77,6 +89,21 @@ mod tests {
                     ring [r8169].";
         assert!(report.summary.ends_with(said), "{}", report.summary);
         assert_eq!(evidence(&report.findings[0], Lang::En).len(), 2);
+    }
+
+    #[test]
+    fn a_module_that_gives_addresses_to_a_device_is_named_with_its_call() {
+        let one = GivenAway {
+            module: "r8169".into(),
+            function: "rtl_open".into(),
+            calls: "dma_alloc_attrs".into(),
+            ..GivenAway::default()
+        };
+        let mut leak = finding(FindingVerdict::Leak, Some(Vec::new()));
+        assert_eq!(outside(&leak, Lang::En), [] as [String; 0]);
+        leak.given_away = vec![one];
+        let said = outside(&leak, Lang::En);
+        assert!(said[0].contains("r8169") && said[0].contains("rtl_open calls dma_alloc_attrs"));
     }
 
     #[test]

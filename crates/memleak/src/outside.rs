@@ -1,0 +1,60 @@
+//! Whether the modules that a leak leads to give addresses of memory away, to a device or a hypervisor.
+//!
+//! What only its tables lead to looks lost, and no search of memory tells it from a leak. So the report says it beside
+//! the verdict.
+//!
+//! **Danger:** a driver that the kernel was built with has no module, and goes unnoticed: the general sentence about
+//! other encodings stands for those.
+
+use std::collections::BTreeSet;
+
+use sysak_base::{Cancel, Va};
+use sysak_callsites::{Matching, ModuleCall, find_module_calls};
+use sysak_kernel::Kernel;
+use sysak_kernel::functions::outside::Outside;
+
+use crate::judge::Case;
+use crate::watch::Watch;
+
+/// Functions of a case that are asked for their module: those that come first in the report.
+const FIRST: usize = 3;
+
+/// A module that gives addresses of memory away, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenAway {
+    /// Who keeps them.
+    pub to: Outside,
+    /// By which call.
+    pub call: ModuleCall,
+}
+
+/// Those among the modules that a case leads to: by the functions that allocated the objects, as far as somebody saw
+/// them or something links them, and by the symbols that the objects lead to.
+pub(crate) fn given_away(
+    kernel: &Kernel<'_>,
+    case: &Case,
+    watch: Option<&Watch<'_>>,
+    sites: Option<&Matching>,
+    cancel: &Cancel,
+) -> Vec<GivenAway> {
+    let traced = watch.into_iter().flat_map(|watch| {
+        let first = case.functions.iter().take(FIRST);
+        first.map(|function| watch.names.function(function.key).at)
+    });
+    let callers = case.callers.iter().take(FIRST).map(|caller| caller.at);
+    let returns = traced.chain(callers).filter_map(|at| kernel.symbols.symbolize_return(at));
+    let named = sites.into_iter().flat_map(|sites| &sites.named);
+    let linked = named.filter(|site| site.is_linked()).map(|site| site.site.at);
+    let content = case.content_symbols.iter().map(|held| held.address);
+    let at = linked.chain(content).filter_map(|at: Va| kernel.symbols.symbolize(at));
+    let modules: BTreeSet<&str> = returns.chain(at).filter_map(|symbol| symbol.module).collect();
+    let of = |module: &str| {
+        Outside::ALL.into_iter().find_map(|to| {
+            let is_wanted = |other: &str| other == module;
+            let names = to.given_by();
+            let calls = find_module_calls(kernel.memory, kernel.symbols, names, &is_wanted, cancel);
+            calls.into_iter().next().map(|call| GivenAway { to, call })
+        })
+    };
+    modules.into_iter().filter_map(of).collect()
+}
