@@ -98,12 +98,9 @@ impl Search<'_> {
             }
         };
         for range in text::of_all(self.symbols) {
-            if self.cancel.is_set() {
-                return BTreeMap::new();
-            }
-            text::direct_branches::<D>(self.memory, range, read, &mut add);
+            text::direct_branches::<D>(self.memory, range, read, self.cancel, &mut add);
         }
-        functions
+        if self.cancel.is_set() { BTreeMap::new() } else { functions }
     }
 
     /// Follows one function. Whether it is a wrapper of which more is known than before; `None` where

@@ -47,10 +47,7 @@ pub fn find_module_calls(
         }
     };
     for range in text::of_modules(symbols, is_wanted) {
-        if cancel.is_set() {
-            break;
-        }
-        text::direct_branches::<X86_64>(memory, range, &mut TextRead::default(), &mut add);
+        text::direct_branches::<X86_64>(memory, range, &mut TextRead::default(), cancel, &mut add);
     }
     found_calls
 }

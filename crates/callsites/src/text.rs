@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** how much of it is read is bounded.
 
-use sysak_base::{Memory, PAGE_SIZE, Va};
+use sysak_base::{Cancel, Memory, PAGE_SIZE, Va};
 use sysak_symbols::Kallsyms;
 
 use crate::decoder::Decoder;
@@ -63,16 +63,17 @@ fn bounded(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 }
 
 /// Gives `each` every direct call and jump in a range of text: where it stands, and where it
-/// leads to.
+/// leads to. Ends early when cancelled.
 pub(crate) fn direct_branches<D: Decoder>(
     memory: &dyn Memory,
     (start, end): (u64, u64),
     done: &mut TextRead,
+    cancel: &Cancel,
     each: &mut dyn FnMut(u64, u64),
 ) {
     let mut scratch = Vec::new();
     let mut at = start;
-    while at < end {
+    while at < end && !cancel.is_set() {
         // A piece that cannot be read whole is read up to the next page.
         let to_page_end = (at | (PAGE_SIZE - 1)) + 1 - at;
         let sizes = [PIECE_BYTES.min(end - at), to_page_end.min(end - at)];

@@ -71,23 +71,20 @@ pub fn find(
     let heap = space.heap;
     let left_out = roots.left_out;
     let mut search =
-        Search { space, wanted, left_out, counts_whole: false, each, scratch: Vec::new() };
+        Search { space, wanted, left_out, counts_whole: false, each, scratch: Vec::new(), cancel };
     for word in roots.words {
         search.word(From::Register, Va(0), *word, *word);
     }
     for range in roots.memory(heap.page_offset()) {
-        if cancel.is_set() {
-            return false;
-        }
         search.range(From::Root, range);
     }
     for slab in 0..heap.slabs.len() as u32 {
-        if slab.is_multiple_of(256) && cancel.is_set() {
+        if slab.is_multiple_of(64) && cancel.is_set() {
             return false;
         }
         search.slab(slab, lost);
     }
-    true
+    !cancel.is_set()
 }
 
 struct Search<'a> {
@@ -98,13 +95,15 @@ struct Search<'a> {
     counts_whole: bool,
     each: &'a mut dyn FnMut(Reference),
     scratch: Vec<u8>,
+    cancel: &'a Cancel,
 }
 
 impl Search<'_> {
     /// Memory that belongs together; page by page where it cannot be read in one go.
     fn range(&mut self, from: From, range: VaRange) {
         let most = (self.space.memory.best_read_bytes() as u64).max(PAGE_SIZE);
-        for piece in range.pieces(most) {
+        // The roots of a large machine are ranges of gigabytes.
+        for piece in range.pieces(most).take_while(|_| !self.cancel.is_set()) {
             if !self.piece(from, piece) && piece.bytes() > PAGE_SIZE {
                 piece.pages().for_each(|page| _ = self.piece(from, page));
             }

@@ -7,7 +7,7 @@
 //! **Invariant:** only reserved pages are part of a table.
 
 use sysak_base::numbers::word;
-use sysak_base::{PAGE_SIZE, Pfn, Va};
+use sysak_base::{Cancel, PAGE_SIZE, Pfn, Va};
 use sysak_kernel::Kernel;
 
 /// No table is larger.
@@ -29,8 +29,8 @@ pub(crate) struct BootTables(Vec<Start>);
 
 impl BootTables {
     /// Searches the kernel's image for pointers to tables.
-    pub(crate) fn find(kernel: &Kernel<'_>) -> BootTables {
-        let mut starts = pointed_pages(kernel);
+    pub(crate) fn find(kernel: &Kernel<'_>, cancel: &Cancel) -> BootTables {
+        let mut starts = pointed_pages(kernel, cancel);
         // Per-CPU memory is no table: it has symbols of its own.
         let units = kernel.per_cpu_offsets().iter();
         starts.extend(units.map(|unit| Start { at: Va(*unit), variable: None }));
@@ -52,7 +52,7 @@ impl BootTables {
 }
 
 /// The first bytes of pages that words of the kernel's image point to.
-fn pointed_pages(kernel: &Kernel<'_>) -> Vec<Start> {
+fn pointed_pages(kernel: &Kernel<'_>, cancel: &Cancel) -> Vec<Start> {
     let Some(((start, end), first)) = kernel.image_virtual.zip(kernel.image.first()) else {
         return Vec::new();
     };
@@ -60,7 +60,8 @@ fn pointed_pages(kernel: &Kernel<'_>) -> Vec<Start> {
     let mut found = Vec::new();
     let mut raw = Vec::new();
     let bytes = (end.0 - start.0).min(MOST_IMAGE_BYTES);
-    for piece in (0..bytes).step_by(PIECE_BYTES as usize) {
+    let pieces = (0..bytes).step_by(PIECE_BYTES as usize);
+    for piece in pieces.take_while(|_| !cancel.is_set()) {
         let piece_bytes = PIECE_BYTES.min(bytes - piece);
         // Parts of the image are freed after boot and reused.
         let pfn = kernel.direct_pfn(base.at(piece));

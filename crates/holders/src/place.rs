@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use sysak_base::numbers::{half, word};
-use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
+use sysak_base::{Cancel, PAGE_SHIFT, PAGE_SIZE, Pfn, Va};
 use sysak_heap::Heap;
 use sysak_kernel::Kernel;
 use sysak_kernel::read::{gather, text};
@@ -78,7 +78,12 @@ pub struct Places<'a, 'k> {
 
 impl<'a, 'k> Places<'a, 'k> {
     /// Reads tasks, areas and the image's pointers to tables.
-    pub fn new(kernel: &'a Kernel<'k>, heap: &Heap, areas: &'a [Area]) -> Places<'a, 'k> {
+    pub fn new(
+        kernel: &'a Kernel<'k>,
+        heap: &Heap,
+        areas: &'a [Area],
+        cancel: &Cancel,
+    ) -> Places<'a, 'k> {
         let mut pages = HashMap::new();
         let mut raw = Vec::new();
         for area in areas.iter().filter(|area| kernel.direct_pfn(area.array).is_some()) {
@@ -102,7 +107,7 @@ impl<'a, 'k> Places<'a, 'k> {
                 }
             }
         }
-        let tables = BootTables::find(kernel);
+        let tables = BootTables::find(kernel, cancel);
         let mut places =
             Places { kernel, pages, areas, stacks: HashMap::new(), tasks: HashMap::new(), tables };
         places.read_threads(heap);

@@ -9,7 +9,7 @@ mod owner;
 
 use std::collections::HashMap;
 
-use sysak_base::Va;
+use sysak_base::{Cancel, Va};
 use sysak_heap::references::{From, Reference, RootObjects, SearchSpace};
 use sysak_heap::reverse::Path;
 use sysak_heap::{Class, Object};
@@ -45,9 +45,13 @@ pub struct HolderResolver<'a, 'k> {
 }
 
 impl<'a, 'k> HolderResolver<'a, 'k> {
-    /// Reads what is needed of tasks, files, areas, control groups and timers.
-    pub fn new(kernel: &'a Kernel<'k>, snapshot: &'a Snapshot) -> HolderResolver<'a, 'k> {
-        let places = Places::new(kernel, &snapshot.heap, &snapshot.areas);
+    /// Reads what is needed of tasks, files, areas, control groups and timers; less where it is cancelled.
+    pub fn new(
+        kernel: &'a Kernel<'k>,
+        snapshot: &'a Snapshot,
+        cancel: &Cancel,
+    ) -> HolderResolver<'a, 'k> {
+        let places = Places::new(kernel, &snapshot.heap, &snapshot.areas, cancel);
         let processes = ProcessIndex::find(kernel, &snapshot.heap);
         let cgroups = Cgroups::find(kernel, &snapshot.heap);
         let object = |(at, index): (&Va, &usize)| Some((snapshot.heap.find_object(at.0)?, *index));

@@ -61,7 +61,7 @@ pub fn answer(
     };
     let snapshot = Snapshot::take(kernel, stages, cancel)?;
     refuse_half(snapshot.interrupted)?;
-    let resolver = HolderResolver::new(kernel, &snapshot);
+    let resolver = HolderResolver::new(kernel, &snapshot, cancel);
     let no_object = || InspectError::NoObject(at);
     let subject = match question {
         Question::Object(_, depth) => {

@@ -94,10 +94,10 @@ pub(crate) fn explain(
     for (cache, given_away) in question.given_away(&found, cancel) {
         found.entry(cache).or_default().given_away = given_away;
     }
-    if held.is_empty() {
+    if held.is_empty() || cancel.is_set() {
         return found;
     }
-    let resolver = HolderResolver::new(kernel, &observed.snapshot);
+    let resolver = HolderResolver::new(kernel, &observed.snapshot, cancel);
     let structs = match question.is_open() {
         true => StructSource::Contents,
         false => StructSource::Names,
@@ -121,7 +121,9 @@ fn explain_hidden(
     let is_empty = opinion.caches.values().all(|hidden| hidden.references.is_empty());
     let named = match is_empty {
         true => opinion.caches.keys().map(|cache| (*cache, Vec::new())).collect(),
-        false => hidden::name(&HolderResolver::new(kernel, &observed.snapshot), opinion, cancel),
+        false => {
+            hidden::name(&HolderResolver::new(kernel, &observed.snapshot, cancel), opinion, cancel)
+        }
     };
     let explained = |held| Explanation { hidden: Some(held), ..Explanation::default() };
     named.into_iter().map(|(cache, held)| (cache, explained(held))).collect()

@@ -105,7 +105,7 @@ pub(crate) fn judge(
         }
         false => Vec::new(),
     };
-    let judge = Judge { kernel, observed, plan, scope, unread_words, outermost };
+    let judge = Judge { kernel, observed, plan, scope, unread_words, outermost, cancel };
     let chosen = judge.choose();
     let depths: Vec<_> = chosen.iter().map(|cache| judge.depth(*cache)).collect();
     let heap = &judge.observed.snapshot.heap;
@@ -143,6 +143,7 @@ struct Judge<'j, 'k> {
     unread_words: u64,
     /// By cache, where there are such words: lost objects that no other lost object leads to.
     outermost: Vec<u64>,
+    cancel: &'j Cancel,
 }
 
 impl Judge<'_, '_> {
@@ -304,7 +305,8 @@ impl Judge<'_, '_> {
     /// Symbols that the objects of the first group lead to, and over how many that was counted.
     fn content_symbols(&self, cache: u16, similarity: &Similarity) -> (Vec<ContentSymbol>, u64) {
         let (kernel, heap) = (self.kernel, &self.observed.snapshot.heap);
-        let Some(group) = similarity.groups.first() else { return (Vec::new(), 0) };
+        let first = similarity.groups.first().filter(|_| !self.cancel.is_set());
+        let Some(group) = first else { return (Vec::new(), 0) };
         let objects = content::sample(heap, kernel.memory, &first_group(cache, group));
         let size = u64::from(heap.caches[usize::from(cache)].object_size);
         let is_named = |at| content::is_named(kernel, at);
