@@ -119,7 +119,7 @@ fn inspect(dump: &Path, changes: Changes<'_>, random: &mut Random) -> Result<()>
     let cancel = Cancel::default();
     with_kernel(dump, changes, |kernel| {
         let snapshot = Snapshot::take(kernel, &Quiet, &cancel)?;
-        let resolver = HolderResolver::new(kernel, &snapshot);
+        let resolver = HolderResolver::new(kernel, &snapshot, &cancel);
         let types = kernel_types(kernel);
         let mut inferrer = TypeInferrer::new(kernel, &snapshot.heap, &types);
         let around = changes.words.iter().map(|word| kernel.page_offset().at(word.at.0));
