@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::numbers::{half, word};
-use sysak_base::{Pfn, Va};
+use sysak_base::{PageState, Pfn, Va};
 
 use super::{Census, Owner, Part};
 use crate::shape::{PageKind, UserPageShape};
@@ -138,7 +138,7 @@ impl<'a, 'k> Classifier<'a, 'k> {
             self.doubt(1);
             return (Owner::Kernel, 1);
         }
-        if shape.bits.hwpoison.is_some_and(has) {
+        if shape.bits.hwpoison.is_some_and(has) && !self.is_in_dump(pfn) {
             self.census.parts[Part::Poisoned as usize] += 1;
             return (Owner::Untouchable, 1);
         }
@@ -282,7 +282,8 @@ impl<'a, 'k> Classifier<'a, 'k> {
                 self.doubt(1);
                 Owner::Kernel
             }
-            0 if lru => file,
+            // In a dump the bit of the list may be damage.
+            0 if lru && (self.kernel.memory.is_live() || mapping == 0) => file,
             // Not on a list of the page reclaim yet, or isolated from it.
             0 if mapping != 0 && self.is_file(mapping) => file,
             0 => Owner::Kernel,
@@ -291,6 +292,13 @@ impl<'a, 'k> Classifier<'a, 'k> {
             _ if self.kernel.direct_pfn(Va(mapping & !(ANON | MOVABLE))).is_some() => Owner::Anon,
             _ => Owner::Kernel,
         }
+    }
+
+    /// Whether a dump has a page: then it can be read, whatever is said of its memory.
+    fn is_in_dump(&self, pfn: Pfn) -> bool {
+        let states = self.kernel.memory.page_states();
+        let state = states.map(|states| states.state(pfn, Pfn(pfn.0 + 1)).0);
+        state.is_some_and(|state| matches!(state, PageState::Present | PageState::Zero))
     }
 
     /// Whether the page's neighbour on its list knows it.

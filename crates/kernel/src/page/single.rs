@@ -61,7 +61,9 @@ mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
 
-    use sysak_base::{Anchors, Cancel, Fault, Memory, PfnRange, Progress, Va};
+    use sysak_base::{
+        Anchors, Cancel, Fault, Memory, PageState, PageStates, PfnRange, Progress, Va,
+    };
     use sysak_symbols::{Kallsyms, TypeInfo};
 
     use crate::Coverage;
@@ -103,6 +105,16 @@ mod tests {
                 }
             }
             Ok(())
+        }
+
+        fn page_states(&self) -> Option<&dyn PageStates> {
+            Some(self)
+        }
+    }
+
+    impl PageStates for Words {
+        fn state(&self, _: Pfn, end: Pfn) -> (PageState, Pfn) {
+            (PageState::Present, end)
         }
     }
 
@@ -244,6 +256,27 @@ mod tests {
         };
         let (_, roots, book) = census_of(listed, [IN_USE]);
         assert_eq!((roots, book.unjudged_pages), ([false], 0), "a file gave it up");
+    }
+
+    #[test]
+    fn a_page_of_no_file_is_the_kernels_whatever_its_flags_say() {
+        let with = |flag: fn(&Kernel<'_>) -> u32, mapping: u64| {
+            let damage = move |memory: &mut Words, kernel: &Kernel<'_>| {
+                let shape = &kernel.shape.page;
+                let page = kernel.struct_page(Pfn(IN_USE));
+                memory.words.insert(page.at(shape.flags).0, 1 << flag(kernel));
+                // A slab's page has its cache there.
+                memory.words.insert(page.at(shape.user.unwrap().mapping).0, mapping);
+            };
+            census_of(damage, [IN_USE]).1
+        };
+        let cache = DIRECT.at(0x3000).0;
+        assert_eq!(with(|kernel| kernel.shape.page.user.unwrap().lru, cache), [true]);
+        assert_eq!(
+            with(|kernel| kernel.shape.page.bits.hwpoison.unwrap(), cache),
+            [true],
+            "a dump has it"
+        );
     }
 
     #[test]

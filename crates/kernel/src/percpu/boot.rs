@@ -3,8 +3,8 @@
 //! Units begin with the kernel's static variables; behind these come the chunk for
 //! modules' static variables and then the first chunk.
 //!
-//! **Invariant:** what has no symbol counts only when every CPU's copy agrees, or when
-//! it ends exactly where the first chunk begins.
+//! **Invariant:** a unit counts only when every CPU's copy agrees, or when it ends exactly where the first chunk begins:
+//! with a wrong one no per-CPU pointer would lead to what it points to.
 
 use sysak_base::{PAGE_SHIFT, Pfn, Va};
 
@@ -84,12 +84,25 @@ pub(super) fn first_unit(
     first: &Chunk,
 ) -> Option<(Va, u64)> {
     let offsets = &kernel.per_cpu_offsets;
-    if let Some((base, unit)) = find_first_unit(kernel.memory, kernel.symbols) {
-        return Some((base, base.at(unit).0.wrapping_sub(*offsets.first()?)));
-    }
     // Every CPU has the offset of that CPU in its copy of this variable.
-    if let Some(place) = shape.this_cpu_off {
-        let says = |copy: Va| kernel.memory.read_u64(copy.at(place)).ok();
+    let says =
+        |copy: Va| shape.this_cpu_off.and_then(|place| kernel.memory.read_u64(copy.at(place)).ok());
+    if let Some((base, unit)) = find_first_unit(kernel.memory, kernel.symbols) {
+        let start = base.at(unit).0.wrapping_sub(*offsets.first()?);
+        let agrees = |offset: u64| {
+            let copy = Va(start.wrapping_add(offset));
+            // What a CPU that cannot be has there leads into the image.
+            let is_none =
+                kernel.image_virtual.is_some_and(|(from, to)| (from.0..to.0).contains(&offset));
+            is_none
+                || match shape.this_cpu_off {
+                    Some(_) => says(copy) == Some(offset),
+                    None => kernel.direct_pfn(copy).is_some(),
+                }
+        };
+        return offsets.iter().all(|offset| agrees(*offset)).then_some((base, start));
+    }
+    if shape.this_cpu_off.is_some() {
         return (1..=MOST_STATIC_PAGES).find_map(|pages| {
             let unit = Va(first.base.0.checked_sub(pages << PAGE_SHIFT)?);
             kernel.direct_pfn(unit)?;

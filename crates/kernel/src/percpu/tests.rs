@@ -163,8 +163,8 @@ fn both_chunks_are_found_without_symbols() {
     assert_eq!(coverage.skipped, []);
 }
 
-#[test]
-fn symbols_lead_to_the_first_chunk_too() {
+/// An image whose first chunk the symbols alone lead to, and these symbols.
+fn with_symbols() -> (Image, &'static str) {
     let symbols = "ffff888000004000 D pcpu_first_chunk\nffff888000004008 D pcpu_base_addr\n\
                    ffff888000004010 D pcpu_unit_offsets\n";
     let mut image = image();
@@ -173,12 +173,34 @@ fn symbols_lead_to_the_first_chunk_too() {
     for (at, value) in (0..).step_by(8).zip([FIRST, base, unit_offsets]) {
         image.put(DIRECT + 4 * PAGE_SIZE + at, value, 8);
     }
-    // Nothing else leads there.
     image.put(CHUNKS + 16, CHUNKS + 16, 8);
-    image.put(base + THIS_CPU_OFF, 0, 8);
+    (image, symbols)
+}
+
+#[test]
+fn symbols_lead_to_the_first_chunk_too() {
+    let (image, symbols) = with_symbols();
     let (chunks, census, _) = claimed(&image, symbols);
     assert!(chunks.iter().any(|chunk| chunk.origin == Origin::First));
     assert_eq!(census.pages(Owner::PerCpu), 6 + 2 * (STATIC_PAGES + 3));
+}
+
+#[test]
+fn one_damaged_offset_of_a_cpu_leaves_per_cpu_memory_unjudged() {
+    let (image, symbols) = with_symbols();
+    for damaged in 0..2 {
+        let mut offsets = offsets();
+        offsets[damaged] ^= 1 << 20;
+        let (chunks, coverage, allocations) =
+            with_kernel(&image, symbols, (shape(), offsets), |kernel| {
+                let (chunks, _, mut coverage) = claim_in(kernel);
+                let found = allocations(kernel, &chunks, &mut coverage);
+                (chunks, coverage, found.list.len())
+            });
+        assert!(chunks.iter().any(|chunk| chunk.origin == Origin::First));
+        assert!(coverage.books.percpu.is_missing, "CPU {damaged}");
+        assert_eq!(allocations, 0, "CPU {damaged}");
+    }
 }
 
 #[test]

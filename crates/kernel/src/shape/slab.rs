@@ -46,6 +46,8 @@ pub struct CacheShape {
     pub size: u64,
     /// `object_size`
     pub object_size: u64,
+    /// `inuse`: where what a user may touch ends, at a word.
+    pub used_bytes: Option<u64>,
     /// `offset` of the free pointer inside a free object.
     pub free_pointer: u64,
     /// `flags`
@@ -93,7 +95,7 @@ impl CacheShape {
         let ends = ["name", "list", "size", "object_size", "offset", "flags", "random"];
         let ends = ends
             .into_iter()
-            .chain(["red_left_pad"])
+            .chain(["inuse", "red_left_pad"])
             .filter_map(|path| names.find("kmem_cache", path));
         Ok(CacheShape {
             read_bytes: ends.fold(0, u64::max) + 8,
@@ -101,6 +103,7 @@ impl CacheShape {
             list: need("list")?,
             size: need("size")?,
             object_size: need("object_size")?,
+            used_bytes: names.find("kmem_cache", "inuse"),
             free_pointer: need("offset")?,
             flags: flags
                 .map(|flags| FieldPlace { at: flags.offset_bytes, bytes: flags.size_bytes }),

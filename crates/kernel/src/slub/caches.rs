@@ -135,10 +135,16 @@ fn read_cache(kernel: &Kernel<'_>, at: Va) -> Option<(Cache, FreePointer)> {
     kernel.memory.read(at, &mut bytes).ok()?;
     let name = read_string(kernel.memory, Va(word(&bytes, shape.name)), 256);
     let name = name.filter(|name| !name.is_empty()).map(|name| cleaned(&name));
-    let stride = Size::read(shape, &bytes).agreed()?;
-    let size = half(&bytes, shape.object_size);
-    let mut cache = Cache::new(at, name.unwrap_or(UNNAMED.to_owned()), stride, size)?;
-    cache.left_pad = shape.left_pad.map_or(0, |offset| half(&bytes, offset)).min(stride);
+    let size = Size::read(shape, &bytes);
+    let stride = size.agreed()?;
+    let left_pad = shape.left_pad.map_or(0, |offset| half(&bytes, offset)).min(stride);
+    let object = half(&bytes, shape.object_size);
+    let used = shape.used_bytes.map(|offset| half(&bytes, offset));
+    // What is looked at must not become less: references in the rest of an object would count for nothing.
+    let is_sure = size.said == stride && used.is_none_or(|used| is_object_size(object, used));
+    let object = if is_sure { object } else { stride - left_pad };
+    let mut cache = Cache::new(at, name.unwrap_or(UNNAMED.to_owned()), stride, object)?;
+    cache.left_pad = left_pad;
     let flags = shape.flags.map_or(0, |flags| match flags.bytes {
         4 => u64::from(half(&bytes, flags.at)),
         _ => word(&bytes, flags.at),
@@ -152,6 +158,12 @@ fn read_cache(kernel: &Kernel<'_>, at: Va) -> Option<(Cache, FreePointer)> {
         left_pad: u64::from(cache.left_pad),
     };
     Some((cache, pointer))
+}
+
+/// Whether a cache's `inuse` follows from its `object_size`: that, up to the next word, and another one where a red zone
+/// would have no room (`calculate_sizes` of mm/slub.c).
+fn is_object_size(object: u32, used: u32) -> bool {
+    (object.saturating_add(7) / 8 * 8..=object.saturating_add(15)).contains(&used)
 }
 
 /// The distance between a cache's objects, as three of its members tell it.
@@ -243,6 +255,16 @@ mod tests {
             Size { slab: Some((4096, 29)), ..size() },
         ] {
             assert_eq!(damaged.agreed(), Some(SIZE));
+        }
+    }
+
+    #[test]
+    fn an_object_ends_where_the_used_bytes_do_or_a_word_before() {
+        for (object, used) in [(192, 192), (190, 192), (192, 200), (1, 8)] {
+            assert!(is_object_size(object, used), "{object} {used}");
+        }
+        for (object, used) in [(64, 512), (512, 64), (192, 208), (0x2040, 0x40), (u32::MAX, 64)] {
+            assert!(!is_object_size(object, used), "{object} {used}");
         }
     }
 

@@ -9,28 +9,40 @@ pub(super) type Page = [u8; PAGE_SIZE as usize];
 
 /// Shelves of the cache, each with a lock: threads that read different pages seldom wait for each other.
 const SHELVES: u64 = 64;
+/// Places on a shelf that a page may be in.
+const WAYS: u64 = 8;
 
-/// Pages by their number; each has one place where it may be, so that nothing is searched. `T` is what fills a page,
+/// Pages by their number; each has a few places where it may be, so that little is searched. `T` is what fills a page,
 /// one for each shelf.
 pub(super) struct Cache<T> {
-    slots_per_shelf: u64,
+    sets_per_shelf: u64,
     shelves: OnceLock<Vec<Mutex<Shelf<T>>>>,
 }
 
 /// Some places, and what fills them.
 #[derive(Default)]
 struct Shelf<T> {
-    slots: Vec<Option<(Pfn, Box<Page>)>>,
+    slots: Vec<Slot>,
+    /// How often pages were read here.
+    reads: u64,
     filler: T,
 }
 
+/// A place for a page.
+#[derive(Clone, Default)]
+struct Slot {
+    page: Option<(Pfn, Box<Page>)>,
+    /// Which read of its shelf was the last one here.
+    last_read: u64,
+}
+
 impl<T: Default> Cache<T> {
-    /// A cache that keeps so many pages, a multiple of the shelves.
+    /// A cache that keeps so many pages, a multiple of the shelves and their ways.
     pub(super) fn of(slots: u64) -> Cache<T> {
-        Cache { slots_per_shelf: slots / SHELVES, shelves: OnceLock::new() }
+        Cache { sets_per_shelf: slots / SHELVES / WAYS, shelves: OnceLock::new() }
     }
 
-    /// Calls `read` with a page; one that is not kept is filled first.
+    /// Calls `read` with a page; one that is not kept is filled first, in place of the one that was read longest ago.
     pub(super) fn with<R>(
         &self,
         page: Pfn,
@@ -41,17 +53,24 @@ impl<T: Default> Cache<T> {
         let shelf = &shelves[(page.0 % SHELVES) as usize];
         // A panic elsewhere leaves whole pages: they are put here filled.
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        let Shelf { slots, filler } = &mut *shelf;
-        slots.resize_with(self.slots_per_shelf as usize, || None);
-        let slot = &mut slots[(page.0 / SHELVES % self.slots_per_shelf) as usize];
-        if slot.as_ref().is_none_or(|(kept, _)| *kept != page) {
-            let mut bytes = match slot.take() {
-                Some((_, bytes)) => bytes,
-                None => Box::new([0; PAGE_SIZE as usize]),
-            };
-            fill(filler, &mut bytes)?;
-            *slot = Some((page, bytes));
-        }
-        slot.as_ref().map(|(_, bytes)| read(bytes))
+        let Shelf { slots, reads, filler } = &mut *shelf;
+        slots.resize((self.sets_per_shelf * WAYS) as usize, Slot::default());
+        *reads += 1;
+        let first = page.0 / SHELVES % self.sets_per_shelf * WAYS;
+        let set = &mut slots[first as usize..][..WAYS as usize];
+        let has = |slot: &Slot| slot.page.as_ref().is_some_and(|(kept, _)| *kept == page);
+        let slot = match set.iter().position(has) {
+            Some(way) => &mut set[way],
+            None => {
+                let slot = set.iter_mut().min_by_key(|slot| slot.last_read)?;
+                let before = slot.page.take().map(|(_, bytes)| bytes);
+                let mut bytes = before.unwrap_or_else(|| Box::new([0; PAGE_SIZE as usize]));
+                fill(filler, &mut bytes)?;
+                slot.page = Some((page, bytes));
+                slot
+            }
+        };
+        slot.last_read = *reads;
+        slot.page.as_ref().map(|(_, bytes)| read(bytes))
     }
 }

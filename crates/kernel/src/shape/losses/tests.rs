@@ -177,8 +177,8 @@ const NEEDED: [&str; 15] = [
 
 /// Some kernels lack these: without them a kernel looks like one of those. Pages of a type that is not
 /// known stay the kernel's and are roots; without `random`, slabs do not add up, which the walk notes. What only
-/// confirms a cache (`oo`, `reciprocal_size`, `refcount`) confirms one less.
-const UNNOTED: [&str; 30] = [
+/// confirms a cache (`inuse`, `oo`, `reciprocal_size`, `refcount`) confirms one less.
+const UNNOTED: [&str; 31] = [
     ".hugetlb_usage",
     ".pinned_vm",
     ".pp_magic",
@@ -191,6 +191,7 @@ const UNNOTED: [&str; 30] = [
     "enum.PGTY_unaccepted",
     "enum.PGTY_zsmalloc",
     "enum.PG_hwpoison",
+    "kmem_cache.inuse",
     "kmem_cache.oo",
     "kmem_cache.random",
     "kmem_cache.reciprocal_size",
