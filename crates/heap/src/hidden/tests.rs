@@ -67,6 +67,18 @@ fn a_ring_of_physical_addresses_holds_what_it_names_and_nothing_else() {
 }
 
 #[test]
+fn a_ring_that_is_seen_twice_counts_once() {
+    let mut ram = Ram::new(64);
+    (0..100).for_each(|slot| ram.put(0x1000 + 16 * slot, suspect(slot)));
+    let (heap, pages, cancel) = (heap(&[]), page_set(&[1]), Cancel::default());
+    let question = question(&ram, &heap, &[0], &cancel);
+    let twice = Box::new([VaRange::new(BASE.at(0x1000), 0x1000)].into_iter());
+    let roots = Roots { ranges: twice, ..Roots::of_pages(&pages) };
+    let all = Search::new(&question).scan(&question, roots).found(&question, Width::Wide);
+    assert_eq!(shapes(&all), [(Shape::PhysicalAddress, 100)]);
+}
+
+#[test]
 fn numbers_that_equal_addresses_by_chance_hold_nothing() {
     let mut ram = Ram::new(64);
     for slot in 0..512 {

@@ -50,6 +50,8 @@ pub(super) fn holders<'a>(
     suspects: &mut Bits,
 ) -> Vec<Holder> {
     hits.sort_unstable_by_key(|hit| (hit.encoding, hit.at));
+    // Damaged slabs overlap, and what lies in both was seen twice.
+    hits.dedup_by_key(|hit| (hit.encoding, hit.at));
     let mut scale =
         Scale { question, wanted, space: Space::of(question.heap), reader: Reader::new(question) };
     let owner = |hit: &Hit| question.heap.find_object(hit.at.0);

@@ -137,12 +137,13 @@ fn read_cache(kernel: &Kernel<'_>, at: Va) -> Option<(Cache, FreePointer)> {
     let name = name.filter(|name| !name.is_empty()).map(|name| cleaned(&name));
     let size = Size::read(shape, &bytes);
     let stride = size.agreed()?;
-    let left_pad = shape.left_pad.map_or(0, |offset| half(&bytes, offset)).min(stride);
+    let left_pad = shape.left_pad.map_or(0, |offset| half(&bytes, offset));
     let object = half(&bytes, shape.object_size);
     let used = shape.used_bytes.map(|offset| half(&bytes, offset));
-    // What is looked at must not become less: references in the rest of an object would count for nothing.
+    let has_room = left_pad.is_multiple_of(8) && left_pad.saturating_add(object) <= stride;
     let is_sure = size.said == stride && used.is_none_or(|used| is_object_size(object, used));
-    let object = if is_sure { object } else { stride - left_pad };
+    // What is looked at must not become less: references in the rest of an object would count for nothing.
+    let (left_pad, object) = if is_sure && has_room { (left_pad, object) } else { (0, stride) };
     let mut cache = Cache::new(at, name.unwrap_or(UNNAMED.to_owned()), stride, object)?;
     cache.left_pad = left_pad;
     let flags = shape.flags.map_or(0, |flags| match flags.bytes {
