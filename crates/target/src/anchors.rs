@@ -31,7 +31,7 @@ pub(crate) fn vmemmap(memory: &dyn Memory, info: &Vmcoreinfo) -> Option<Va> {
     (start.is_multiple_of(DIRECT_MAP_ALIGNMENT) && start < IMAGE_MAP).then_some(Va(start))
 }
 
-/// What to add to a per-CPU pointer, for each possible CPU.
+/// What to add to a per-CPU pointer, for each possible CPU; none where those of a dump are damaged.
 pub(crate) fn per_cpu_offsets(
     memory: &dyn Memory,
     symbols: &Kallsyms,
@@ -40,7 +40,35 @@ pub(crate) fn per_cpu_offsets(
     let counted = || memory.read_u32(symbols.find("nr_cpu_ids")?).ok().map(u64::from);
     let Some(table) = symbols.find("__per_cpu_offset") else { return Vec::new() };
     let cpus = cpus.or_else(counted).unwrap_or(1).min(MOST_CPUS);
-    (0..cpus).map_while(|cpu| memory.read_u64(table.at(cpu * 8)).ok()).collect()
+    let said: Vec<u64> =
+        (0..cpus).map_while(|cpu| memory.read_u64(table.at(cpu * 8)).ok()).collect();
+    if memory.is_live() { said } else { mended(memory, symbols, said).unwrap_or_default() }
+}
+
+/// The same, where each CPU's copy of `this_cpu_off` agrees; a damaged one follows from those of other CPUs, by the
+/// distances between units. `None` where a possible CPU has none that its copy agrees with: with a wrong one, what the
+/// CPU keeps of free objects would be missed.
+fn mended(memory: &dyn Memory, symbols: &Kallsyms, said: Vec<u64>) -> Option<Vec<u64>> {
+    let Some(own) = symbols.find("this_cpu_off") else { return Some(said) };
+    let agrees =
+        |offset: u64| memory.read_u64(Va(own.0.wrapping_add(offset))).is_ok_and(|it| it == offset);
+    let possible = symbols.find("__cpu_possible_mask");
+    let is_possible = |cpu: u64| {
+        let word = possible.and_then(|mask| memory.read_u64(mask.at(cpu / 64 * 8)).ok());
+        word.is_none_or(|word| word >> (cpu % 64) & 1 != 0)
+    };
+    let units = symbols.find("pcpu_unit_offsets").and_then(|at| memory.read_u64(at).ok());
+    let unit = |cpu: u64| memory.read_u64(Va(units?).at(cpu * 8)).ok();
+    let good = (0..).zip(&said).find(|(_, offset)| agrees(**offset));
+    let mend = |(cpu, offset): (u64, &u64)| {
+        if agrees(*offset) || !is_possible(cpu) {
+            return Some(*offset);
+        }
+        let (other, good) = good?;
+        let offset = good.wrapping_add(unit(cpu)?.wrapping_sub(unit(other)?));
+        agrees(offset).then_some(offset)
+    };
+    (0..).zip(&said).map(mend).collect()
 }
 
 /// The pages of the array of `struct page`, by the kernel's page tables; none where those
@@ -102,6 +130,38 @@ mod tests {
             buf.copy_from_slice(&word.to_le_bytes()[..buf.len()]);
             Ok(())
         }
+    }
+
+    /// The offsets of three CPUs, of which the last cannot be, once they were damaged so.
+    fn offsets(damage: &[(u64, u64)]) -> Vec<u64> {
+        let [table, own, mask, units] = [0x1000, 0x30, 0x2000, 0x3000];
+        let symbols = b"0000000000001000 D __per_cpu_offset\n0000000000000030 A this_cpu_off\n\
+            0000000000002000 D __cpu_possible_mask\n0000000000003000 D pcpu_unit_offsets\n";
+        let mut words = Words(HashMap::from([
+            (table, 0x10_0000),
+            (table + 8, 0x20_0000),
+            (table + 16, 0x77_0000),
+            (0x10_0000 + own, 0x10_0000),
+            (0x20_0000 + own, 0x20_0000),
+            (mask, 0b011),
+            (units, units + 8),
+            (units + 8, 0),
+            (units + 16, 0x10_0000),
+        ]));
+        words.0.extend(damage.iter().copied());
+        per_cpu_offsets(&words, &Kallsyms::parse_proc(symbols).unwrap(), Some(3))
+    }
+
+    #[test]
+    fn a_damaged_offset_of_a_cpu_follows_from_another_one_or_none_count() {
+        let good = [0x10_0000, 0x20_0000, 0x77_0000];
+        assert_eq!(offsets(&[]), good);
+        assert_eq!(offsets(&[(0x1000, 0x10_0008)]), good);
+        assert_eq!(offsets(&[(0x1008, 0)]), good);
+        assert_eq!(offsets(&[(0x1000, 1), (0x1008, 2)]), []);
+        assert_eq!(offsets(&[(0x1000, 1), (0x3010, 5)]), []);
+        // Nobody knows what a CPU that cannot be has there.
+        assert_eq!(offsets(&[(0x1010, 1)])[..2], good[..2]);
     }
 
     const SECTIONS: &[u8] = b"OSRELEASE=6\nSYMBOL(mem_section)=ffff888000001000\n\

@@ -8,7 +8,7 @@ use sysak_base::{PAGE_SIZE, Pfn};
 pub(super) type Page = [u8; PAGE_SIZE as usize];
 
 /// Shelves of the cache, each with a lock: threads that read different pages seldom wait for each other.
-const SHELVES: u64 = 64;
+const SHELVES: u64 = 16;
 /// Places on a shelf that a page may be in.
 const WAYS: u64 = 8;
 
@@ -22,18 +22,10 @@ pub(super) struct Cache<T> {
 /// Some places, and what fills them.
 #[derive(Default)]
 struct Shelf<T> {
-    slots: Vec<Slot>,
-    /// How often pages were read here.
-    reads: u64,
+    slots: Vec<Option<(Pfn, Box<Page>)>>,
+    /// How many pages were filled here.
+    fills: u64,
     filler: T,
-}
-
-/// A place for a page.
-#[derive(Clone, Default)]
-struct Slot {
-    page: Option<(Pfn, Box<Page>)>,
-    /// Which read of its shelf was the last one here.
-    last_read: u64,
 }
 
 impl<T: Default> Cache<T> {
@@ -42,7 +34,8 @@ impl<T: Default> Cache<T> {
         Cache { sets_per_shelf: slots / SHELVES / WAYS, shelves: OnceLock::new() }
     }
 
-    /// Calls `read` with a page; one that is not kept is filled first, in place of the one that was read longest ago.
+    /// Calls `read` with a page; one that is not kept is filled first, in place of any: sweeps over a little more than
+    /// fits would find nothing of what was read longest ago.
     pub(super) fn with<R>(
         &self,
         page: Pfn,
@@ -53,24 +46,28 @@ impl<T: Default> Cache<T> {
         let shelf = &shelves[(page.0 % SHELVES) as usize];
         // A panic elsewhere leaves whole pages: they are put here filled.
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        let Shelf { slots, reads, filler } = &mut *shelf;
-        slots.resize((self.sets_per_shelf * WAYS) as usize, Slot::default());
-        *reads += 1;
+        let Shelf { slots, fills, filler } = &mut *shelf;
+        slots.resize_with((self.sets_per_shelf * WAYS) as usize, || None);
         let first = page.0 / SHELVES % self.sets_per_shelf * WAYS;
         let set = &mut slots[first as usize..][..WAYS as usize];
-        let has = |slot: &Slot| slot.page.as_ref().is_some_and(|(kept, _)| *kept == page);
-        let slot = match set.iter().position(has) {
-            Some(way) => &mut set[way],
+        let has = |slot: &Option<(Pfn, Box<Page>)>| slot.as_ref().is_some_and(|one| one.0 == page);
+        let way = match set.iter().position(has) {
+            Some(way) => way,
             None => {
-                let slot = set.iter_mut().min_by_key(|slot| slot.last_read)?;
-                let before = slot.page.take().map(|(_, bytes)| bytes);
+                *fills += 1;
+                let way = set.iter().position(Option::is_none).unwrap_or(any_of(*fills, WAYS));
+                let before = set[way].take().map(|(_, bytes)| bytes);
                 let mut bytes = before.unwrap_or_else(|| Box::new([0; PAGE_SIZE as usize]));
                 fill(filler, &mut bytes)?;
-                slot.page = Some((page, bytes));
-                slot
+                set[way] = Some((page, bytes));
+                way
             }
         };
-        slot.last_read = *reads;
-        slot.page.as_ref().map(|(_, bytes)| read(bytes))
+        set[way].as_ref().map(|(_, bytes)| read(bytes))
     }
+}
+
+/// One of so many, in no order that is like that of a sweep: a multiplication by the golden ratio.
+fn any_of(number: u64, many: u64) -> usize {
+    ((number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % many) as usize
 }
