@@ -21,6 +21,7 @@ mod filter;
 mod reader;
 mod scan;
 mod shapes;
+mod span;
 #[cfg(test)]
 mod tests;
 mod threads;

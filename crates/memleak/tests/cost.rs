@@ -1,5 +1,5 @@
-//! What a diagnosis costs, and how soon it ends when it is to, counted in bytes read: a clock would tell another time on
-//! every machine.
+//! What a diagnosis costs, and how soon it ends when it is to, counted in bytes read: a clock would tell another time
+//! on every machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -10,6 +10,7 @@ use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, VaRange};
 use wide::{i8x16, i16x8, i16x16, i32x4, i32x8, u64x2};
 
 use super::shapes::{self, Encoding, SHIFTS, short};
+use super::span::Span;
 use crate::{Heap, PageSet};
 
 /// Bytes that are dismissed at once.
@@ -312,48 +313,6 @@ fn mask(lines: [i32x4; 4]) -> u32 {
     let packed = [i16x8::from_i32x8_saturate(first), i16x8::from_i32x8_saturate(last)];
     let halves: i16x16 = bytemuck::cast(packed);
     i8x16::from_i16x16_saturate(halves).to_bitmask()
-}
-
-/// Numbers of 32 bits from one to another, made ready for comparing signed ones.
-#[derive(Clone, Copy)]
-struct Span {
-    /// What is added to a number, and the largest that it is then if it is among them.
-    added: i32,
-    most: i32,
-}
-
-impl Span {
-    const fn new(first: u32, last: u32) -> Span {
-        Span { added: ordered(first.wrapping_neg()), most: ordered(last.wrapping_sub(first)) }
-    }
-
-    /// The upper halves of the words from the first to the last; all where they go round.
-    fn of_upper(first: u64, last: u64) -> Span {
-        let [from, to] = [first, last].map(|word| (word >> 32) as u32);
-        if first > last { Span::new(0, u32::MAX) } else { Span::new(from, to) }
-    }
-
-    /// The numbers that are from the first to the last, once they are shifted left.
-    fn of_shifted(first: u64, last: u64, shift: u8) -> Span {
-        let [first, last] =
-            [first, last].map(|word| u32::try_from(word >> shift).unwrap_or(u32::MAX));
-        Span::new(first, last)
-    }
-
-    fn has(self, half: u32) -> bool {
-        half.cast_signed().wrapping_add(self.added) <= self.most
-    }
-
-    /// All ones for each number that is not among them.
-    #[inline(always)]
-    fn out(self, halves: i32x4) -> i32x4 {
-        (halves + i32x4::splat(self.added)).simd_gt(i32x4::splat(self.most))
-    }
-}
-
-/// A signed number that is among signed ones where the number is among unsigned ones.
-const fn ordered(number: u32) -> i32 {
-    (number ^ 1 << 31).cast_signed()
 }
 
 /// Two neighbouring bytes that all pointers into a range have in the same place.

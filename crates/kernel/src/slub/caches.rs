@@ -161,8 +161,8 @@ fn read_cache(kernel: &Kernel<'_>, at: Va) -> Option<(Cache, FreePointer)> {
     Some((cache, pointer))
 }
 
-/// Whether a cache's `inuse` follows from its `object_size`: that, up to the next word, and another one where a red zone
-/// would have no room (`calculate_sizes` of mm/slub.c).
+/// Whether a cache's `inuse` follows from its `object_size`: that, up to the next word, and another one where a red
+/// zone would have no room (`calculate_sizes` of mm/slub.c).
 fn is_object_size(object: u32, used: u32) -> bool {
     (object.saturating_add(7) / 8 * 8..=object.saturating_add(15)).contains(&used)
 }

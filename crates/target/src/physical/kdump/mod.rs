@@ -33,8 +33,8 @@ use header::Header;
 use map::PageMap;
 use parts::{Descriptor, Part};
 
-/// Pages that are kept: 96 MiB. What marking reads of a small machine fits, and the next pass unpacks nothing.
-const KEPT_PAGES: u64 = 3 << 13;
+/// Pages that are kept: 92 MiB. What marking reads of a small machine fits, and the next pass unpacks nothing.
+const KEPT_PAGES: u64 = 23 << 10;
 /// How files of this format begin.
 const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
 /// From so many bytes on, several threads read: they unpack some pages in turn.
