@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::numbers::{half, word};
-use sysak_base::{PageState, Pfn, Va};
+use sysak_base::{Pfn, Va};
 
 use super::{Census, Owner, Part};
-use crate::shape::{PageKind, UserPageShape};
+use crate::shape::{PageKind, UserPageShape, count_poisoned};
 use crate::{FreePages, Kernel};
 
 /// The most pages whose `struct page`s are read in one piece.
@@ -20,6 +20,8 @@ pub(super) struct Classifier<'a, 'k> {
     pub(super) files: HashMap<u64, bool>,
     pub(super) census: Census,
     pub(super) unreadable: u64,
+    /// Whether any page can be faulty. To read one that is can end the machine, the crash kernel as well.
+    has_poisoned: bool,
     /// How many `struct page`s to read in one piece now: halved after a failed read, doubled after a good one.
     window_pages: u64,
 }
@@ -32,8 +34,19 @@ impl<'a, 'k> Classifier<'a, 'k> {
         census: Census,
     ) -> Classifier<'a, 'k> {
         let own = kernel.own_pages.iter().copied().collect();
-        let files = HashMap::new();
-        Classifier { kernel, free, own, files, census, unreadable: 0, window_pages: WINDOW_PAGES }
+        // A running kernel counts a page after it has marked it.
+        let counted = count_poisoned(kernel.memory, kernel.symbols);
+        let has_poisoned = kernel.memory.is_live() || counted != Some(0);
+        Classifier {
+            kernel,
+            free,
+            own,
+            files: HashMap::new(),
+            census,
+            unreadable: 0,
+            has_poisoned,
+            window_pages: WINDOW_PAGES,
+        }
     }
 
     /// Classifies one window of pages; returns where the next one starts. A window that cannot be read whole is read in
@@ -138,7 +151,7 @@ impl<'a, 'k> Classifier<'a, 'k> {
             self.doubt(1);
             return (Owner::Kernel, 1);
         }
-        if shape.bits.hwpoison.is_some_and(has) && !self.is_in_dump(pfn) {
+        if shape.bits.hwpoison.is_some_and(has) && self.has_poisoned {
             self.census.parts[Part::Poisoned as usize] += 1;
             return (Owner::Untouchable, 1);
         }
@@ -292,13 +305,6 @@ impl<'a, 'k> Classifier<'a, 'k> {
             _ if self.kernel.direct_pfn(Va(mapping & !(ANON | MOVABLE))).is_some() => Owner::Anon,
             _ => Owner::Kernel,
         }
-    }
-
-    /// Whether a dump has a page: then it can be read, whatever is said of its memory.
-    fn is_in_dump(&self, pfn: Pfn) -> bool {
-        let states = self.kernel.memory.page_states();
-        let state = states.map(|states| states.state(pfn, Pfn(pfn.0 + 1)).0);
-        state.is_some_and(|state| matches!(state, PageState::Present | PageState::Zero))
     }
 
     /// Whether the page's neighbour on its list knows it.

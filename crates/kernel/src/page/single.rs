@@ -61,9 +61,7 @@ mod tests {
     use std::cell::Cell;
     use std::collections::BTreeMap;
 
-    use sysak_base::{
-        Anchors, Cancel, Fault, Memory, PageState, PageStates, PfnRange, Progress, Va,
-    };
+    use sysak_base::{Anchors, Cancel, Fault, Memory, PfnRange, Progress, Va};
     use sysak_symbols::{Kallsyms, TypeInfo};
 
     use crate::Coverage;
@@ -71,6 +69,7 @@ mod tests {
     const DIRECT: Va = Va(0xffff_8880_0000_0000);
     const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
     const NODE_TABLE: u64 = 0xffff_ffff_8200_0000;
+    const POISONED: u64 = NODE_TABLE + 0x100;
     const NODE: Va = Va(DIRECT.0 + 0x10_0000);
     const PAGE_SET: u64 = 0x100;
     const CPUS: u64 = 64;
@@ -105,16 +104,6 @@ mod tests {
                 }
             }
             Ok(())
-        }
-
-        fn page_states(&self) -> Option<&dyn PageStates> {
-            Some(self)
-        }
-    }
-
-    impl PageStates for Words {
-        fn state(&self, _: Pfn, end: Pfn) -> (PageState, Pfn) {
-            (PageState::Present, end)
         }
     }
 
@@ -152,7 +141,10 @@ mod tests {
     ) {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
         let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
-        let symbols = Kallsyms::parse_proc(b"ffffffff82000000 D node_data\n").unwrap();
+        let symbols = Kallsyms::parse_proc(
+            b"ffffffff82000000 D node_data\nffffffff82000100 D num_poisoned_pages\n",
+        )
+        .unwrap();
         let anchors = Anchors {
             page_offset: Some(DIRECT),
             vmemmap: Some(MEMMAP),
@@ -260,23 +252,21 @@ mod tests {
 
     #[test]
     fn a_page_of_no_file_is_the_kernels_whatever_its_flags_say() {
-        let with = |flag: fn(&Kernel<'_>) -> u32, mapping: u64| {
+        let with = |flag: fn(&Kernel<'_>) -> u32, counted: u64| {
             let damage = move |memory: &mut Words, kernel: &Kernel<'_>| {
                 let shape = &kernel.shape.page;
                 let page = kernel.struct_page(Pfn(IN_USE));
                 memory.words.insert(page.at(shape.flags).0, 1 << flag(kernel));
                 // A slab's page has its cache there.
-                memory.words.insert(page.at(shape.user.unwrap().mapping).0, mapping);
+                memory.words.insert(page.at(shape.user.unwrap().mapping).0, DIRECT.at(0x3000).0);
+                memory.words.insert(POISONED, counted);
             };
             census_of(damage, [IN_USE]).1
         };
-        let cache = DIRECT.at(0x3000).0;
-        assert_eq!(with(|kernel| kernel.shape.page.user.unwrap().lru, cache), [true]);
-        assert_eq!(
-            with(|kernel| kernel.shape.page.bits.hwpoison.unwrap(), cache),
-            [true],
-            "a dump has it"
-        );
+        assert_eq!(with(|kernel| kernel.shape.page.user.unwrap().lru, 0), [true]);
+        let faulty = |kernel: &Kernel<'_>| kernel.shape.page.bits.hwpoison.unwrap();
+        assert_eq!(with(faulty, 0), [true], "the kernel counts none");
+        assert_eq!(with(faulty, 1), [false], "who reads it may end the machine");
     }
 
     #[test]

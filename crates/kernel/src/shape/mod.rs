@@ -46,7 +46,7 @@ pub use owner::{
 };
 pub use page::{
     FreeBlockShape, HeadPlace, HugetlbDtor, OrderPlace, PageFlags, PageKind, PageShape, PageTypes,
-    UserPageShape,
+    UserPageShape, count_poisoned,
 };
 pub use percpu::{
     ChargeShape, GRAIN_BYTES, PerCpuShape, find_first_chunk, find_first_unit, find_reserved_chunk,

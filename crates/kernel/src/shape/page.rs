@@ -1,7 +1,8 @@
 //! `struct page`: its fields, flags, and the several ways kernels encode a page's type.
 
-use sysak_base::Va;
 use sysak_base::numbers::word;
+use sysak_base::{Memory, Va};
+use sysak_symbols::Kallsyms;
 
 use super::{Missing, Names};
 
@@ -356,6 +357,11 @@ impl PageFlags {
             hugetlb: find("PG_hugetlb"),
         })
     }
+}
+
+/// How many pages the kernel counts as faulty; listed where KALLSYMS_ALL is set.
+pub fn count_poisoned(memory: &dyn Memory, symbols: &Kallsyms) -> Option<u64> {
+    memory.read_u64(symbols.find("num_poisoned_pages")?).ok()
 }
 
 #[cfg(test)]
