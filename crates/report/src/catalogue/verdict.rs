@@ -129,6 +129,10 @@ messages! {
         "{size} of the kernel's own memory are not in the dump ({parts}), and what looks lost may be held there; an ELF file does not say which missing pages were only zeroes: dump again without makedumpfile's option -E, and with a makedumpfile that is as new as the kernel",
         "转储中缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；ELF 文件无法说明缺少的页中哪些只是零页：请去掉 makedumpfile 的选项 -E，并使用与内核同样新的 makedumpfile 重新转储"
     }
+    holes_in_image(size, parts) {
+        "{size} of the kernel's own memory are not in the image ({parts}), and what looks lost may be held there; write it again, with a program that leaves out nothing",
+        "内存镜像中缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；请使用不省略任何内存的程序重新写出镜像"
+    }
     holes_lost(size, parts) {
         "{size} of the kernel's own memory are not in the dump ({parts}), because the file is cut off or damaged, and what looks lost may be held there; copy it again, or dump again",
         "转储文件不完整或已损坏，缺少内核自身的内存 {size}（{parts}），看似丢失的对象可能被其中的指针引用；请重新复制该文件，或重新转储"

@@ -35,6 +35,7 @@ fn unread(report: &Report, lang: Lang) -> Option<String> {
         return Some(match report.target.reader {
             _ if pages.lost_bytes > 0 => say::holes_lost(lang, &size, &parts),
             Reader::Elf => say::holes_in_elf(lang, &size, &parts),
+            Reader::Raw | Reader::Vmware => say::holes_in_image(lang, &size, &parts),
             _ => say::holes_in_dump(lang, &size, &parts),
         });
     }
@@ -161,6 +162,7 @@ mod tests {
         };
         assert!(said(Reader::Kdump, 0).contains("or with its option -d 1"));
         assert!(said(Reader::Elf, 0).contains("without makedumpfile's option -E"));
+        assert!(said(Reader::Raw, 0).contains("with a program that leaves out nothing"));
         assert!(said(Reader::Elf, 1).contains("copy it again, or dump again"));
     }
 
