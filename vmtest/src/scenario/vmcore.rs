@@ -185,8 +185,8 @@ fn compare(stage: &mut Stage, truths: &[&Truth], all: &Objects, lost: &Objects, 
         let found = found as u64;
         if truth.role == "lost" {
             let missed = truth.count - found;
-            let expected = format!("at most {}", truth.count / 1000);
-            let ok = missed <= truth.count / 1000;
+            let most = truth.count - truth.least_found();
+            let (expected, ok) = (format!("at most {most}"), missed <= most);
             stage.check(&scenario, "lost objects not found", &expected, &missed.to_string(), ok);
             for address in &truth.addresses {
                 accused.remove(address);

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sysak_base::Quiet;
 
@@ -52,7 +53,10 @@ fn avml(records: &[(u64, &[u8])]) -> Vec<u8> {
 }
 
 fn unpack_with(opening: &Opening<'_>, name: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let path = std::env::temp_dir().join(format!("sysak-unpack-{name}-{}", std::process::id()));
+    // Tests run side by side.
+    static FILES: AtomicUsize = AtomicUsize::new(0);
+    let (process, file) = (std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(format!("sysak-unpack-{name}-{process}-{file}"));
     std::fs::write(&path, bytes).unwrap();
     let file = files::map(&path, &path).unwrap();
     std::fs::remove_file(&path).unwrap();
