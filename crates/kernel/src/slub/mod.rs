@@ -107,9 +107,17 @@ pub fn walk(
         buffer: Vec::new(),
     };
     walker.all(heads, progress, cancel);
-    let Walker { mut builder, kept, torn, roots, interrupted, counts, listed, caches, .. } = walker;
+    let Walker { mut builder, kept, mut torn, roots, interrupted, mut counts, .. } = walker;
+    let (listed, caches) = (walker.listed, walker.caches);
     kept.free.into_iter().for_each(|address| builder.set_free_at(address));
     let (heap, sheaves) = (builder.seal(), kept.sheaves);
+    for object in kept.broken.iter().filter_map(|at| heap.find_object(at.0)) {
+        let slab = &heap.slabs[object.slab as usize];
+        if !torn.contains(&slab.pfn) {
+            torn.push(slab.pfn);
+            counts.torn_pages += u64::from(slab.pages);
+        }
+    }
     let slabs = Slabs { heap, roots, torn, sheaves, interrupted };
     if slabs.heap.slabs.is_empty() && !slabs.interrupted && !has_holes {
         return Err(KernelError::NoSlub);

@@ -24,6 +24,9 @@ pub(super) struct Kept {
     pub free: Vec<Va>,
     /// The sheaves, empty ones too.
     pub sheaves: Vec<Va>,
+    /// Where a CPU's chain of free objects begins that does not end as one. A running kernel changes them while they
+    /// are read; in a dump, what is behind is free, and nobody knows it.
+    pub broken: Vec<Va>,
 }
 
 impl Kept {
@@ -41,11 +44,31 @@ impl Kept {
 
     /// Looks at one cache.
     pub fn add_cache(&mut self, kernel: &Kernel<'_>, caches: &Caches, index: usize) {
-        cpu_freelists(kernel, caches, index, &mut self.free);
+        self.cpu_freelists(kernel, caches, index);
         if let Some(shape) = &kernel.shape.cache.sheaf {
             let cache = caches.caches[index].va;
             self.of_cpus(kernel, shape, cache);
             self.of_nodes(kernel, shape, cache, node_count(kernel, &caches.caches));
+        }
+    }
+
+    fn cpu_freelists(&mut self, kernel: &Kernel<'_>, caches: &Caches, index: usize) {
+        let Some(shape) = &kernel.shape.cache.cpu else { return };
+        let pointer = caches.pointers[index];
+        let cpu_slab = kernel.memory.read_u64(caches.caches[index].va.at(shape.at)).unwrap_or(0);
+        for cpu in kernel.per_cpu(cpu_slab).filter(|_| cpu_slab != 0) {
+            let Ok(first) = kernel.memory.read_u64(cpu.at(shape.freelist)) else { continue };
+            let mut at = Va(first);
+            let start = self.free.len();
+            while kernel.direct_pfn(at).is_some() && self.free.len() - start < LONGEST_CHAIN {
+                self.free.push(at);
+                let slot = at.at(pointer.offset);
+                let Ok(stored) = kernel.memory.read_u64(slot) else { break };
+                at = pointer.decode(stored, slot);
+            }
+            if at != Va(0) && !kernel.memory.is_live() {
+                self.broken.push(Va(first));
+            }
         }
     }
 
@@ -96,26 +119,6 @@ impl Kept {
         let mut bytes = vec![0; size as usize * 8];
         if kernel.memory.read(sheaf.at(shape.objects), &mut bytes).is_ok() {
             self.free.extend((0..size).map(|at| Va(word(&bytes, at * 8))));
-        }
-    }
-}
-
-fn cpu_freelists(kernel: &Kernel<'_>, caches: &Caches, index: usize, free: &mut Vec<Va>) {
-    let Some(shape) = &kernel.shape.cache.cpu else { return };
-    let pointer = caches.pointers[index];
-    let Ok(cpu_slab) = kernel.memory.read_u64(caches.caches[index].va.at(shape.at)) else { return };
-    if cpu_slab == 0 {
-        return;
-    }
-    for cpu in kernel.per_cpu(cpu_slab) {
-        let Ok(first) = kernel.memory.read_u64(cpu.at(shape.freelist)) else { continue };
-        let mut at = Va(first);
-        let start = free.len();
-        while kernel.direct_pfn(at).is_some() && free.len() - start < LONGEST_CHAIN {
-            free.push(at);
-            let slot = at.at(pointer.offset);
-            let Ok(stored) = kernel.memory.read_u64(slot) else { break };
-            at = pointer.decode(stored, slot);
         }
     }
 }
