@@ -63,7 +63,7 @@ fn bounded(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 }
 
 /// Gives `each` every direct call and jump in a range of text: where it stands, and where it
-/// leads to. Ends early when cancelled.
+/// leads to. Stops early when `cancel` is set.
 pub(crate) fn direct_branches<D: Decoder>(
     memory: &dyn Memory,
     (start, end): (u64, u64),

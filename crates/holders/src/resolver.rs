@@ -45,7 +45,8 @@ pub struct HolderResolver<'a, 'k> {
 }
 
 impl<'a, 'k> HolderResolver<'a, 'k> {
-    /// Reads what is needed of tasks, files, areas, control groups and timers; less where it is cancelled.
+    /// Reads what is needed of tasks, files, areas, control groups and timers. When `cancel` is set, tables of boot
+    /// time are left out.
     pub fn new(
         kernel: &'a Kernel<'k>,
         snapshot: &'a Snapshot,

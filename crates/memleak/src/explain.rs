@@ -46,7 +46,7 @@ pub struct Explanation {
     pub call_sites: Option<Matching>,
     /// Of a leak: whether they are counted, and who takes references to them.
     pub counted: Option<Counted>,
-    /// Of a leak: which of the modules that it leads to give addresses of memory to a device or a hypervisor.
+    /// Of a leak: modules involved in it that pass addresses of memory to a device or a hypervisor.
     pub given_away: Vec<GivenAway>,
     /// Who holds them, where that was looked for.
     pub holders: Option<Holders>,
@@ -227,7 +227,7 @@ impl Question<'_, '_> {
         wanted.into_iter().take_while(|_| !cancel.is_set()).map(of).collect()
     }
 
-    /// Which modules that a leak leads to give addresses of memory away.
+    /// Of each leak, the modules involved in it that pass addresses of memory to a device or a hypervisor.
     fn given_away(
         &self,
         found: &HashMap<u16, Explanation>,

@@ -1,10 +1,10 @@
-//! Whether the modules that a leak leads to give addresses of memory away, to a device or a hypervisor.
+//! Whether modules involved in a leak pass addresses of memory to a device or a hypervisor.
 //!
-//! What only its tables lead to looks lost, and no search of memory tells it from a leak. So the report says it beside
-//! the verdict.
+//! Objects that only the device's or the hypervisor's own tables refer to look lost, and no search of memory can tell
+//! them from a leak. The report says so beside the verdict.
 //!
-//! **Danger:** a driver that the kernel was built with has no module, and goes unnoticed: the general sentence about
-//! other encodings stands for those.
+//! **Danger:** drivers that are built into the kernel have no module and are not found. For those the report has only
+//! the general sentence about other encodings.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::watch::Watch;
 /// Functions of a case that are asked for their module: those that come first in the report.
 const FIRST: usize = 3;
 
-/// A module that gives addresses of memory away, and to whom.
+/// A module that passes addresses of memory on, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GivenAway {
     /// Who keeps them.
@@ -28,8 +28,8 @@ pub struct GivenAway {
     pub call: ModuleCall,
 }
 
-/// Those among the modules that a case leads to: by the functions that allocated the objects, as far as somebody saw
-/// them or something links them, and by the symbols that the objects lead to.
+/// The modules involved in a case that do so. A module is involved if one of its functions allocated the objects
+/// (traced, or linked by its text), or if the objects point to its symbols.
 pub(crate) fn given_away(
     kernel: &Kernel<'_>,
     case: &Case,

@@ -1,10 +1,11 @@
-//! Functions by which code gives addresses of memory to who keeps them outside of the kernel's memory.
+//! Functions that pass addresses of memory to a device or a hypervisor, which keep them outside of the kernel's memory.
 //!
-//! What only a device's own tables or a hypervisor's lead to looks lost in the kernel's memory, live or dumped.
+//! An object that only a device's or a hypervisor's tables refer to looks lost: neither live memory nor a dump shows
+//! these tables.
 //!
 //! Names are those of 5.10 to 7.3, without suffixes.
 
-/// Who keeps addresses where no search of memory sees them.
+/// Who keeps addresses in memory that cannot be searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outside {
     /// A device.

@@ -3,8 +3,8 @@
 //! Units begin with the kernel's static variables; behind these come the chunk for
 //! modules' static variables and then the first chunk.
 //!
-//! **Invariant:** a unit counts only when every CPU's copy agrees, or when it ends exactly where the first chunk
-//! begins: with a wrong one no per-CPU pointer would lead to what it points to.
+//! **Invariant:** the first unit is accepted only if `this_cpu_off` in every CPU's copy agrees, or if it ends exactly
+//! where the first chunk begins. With a wrong unit, per-CPU pointers would be resolved to wrong addresses.
 
 use sysak_base::{PAGE_SHIFT, Pfn, Va};
 

@@ -163,7 +163,7 @@ fn both_chunks_are_found_without_symbols() {
     assert_eq!(coverage.skipped, []);
 }
 
-/// An image whose first chunk the symbols alone lead to, and these symbols.
+/// An image whose first chunk can only be found by symbols, and these symbols.
 fn with_symbols() -> (Image, &'static str) {
     let symbols = "ffff888000004000 D pcpu_first_chunk\nffff888000004008 D pcpu_base_addr\n\
                    ffff888000004010 D pcpu_unit_offsets\n";

@@ -24,8 +24,8 @@ pub(super) struct Kept {
     pub free: Vec<Va>,
     /// The sheaves, empty ones too.
     pub sheaves: Vec<Va>,
-    /// Where a CPU's chain of free objects begins that does not end as one. A running kernel changes them while they
-    /// are read; in a dump, what is behind is free, and nobody knows it.
+    /// The first objects of CPU freelists that do not end with a null pointer, in a dump. The free objects behind the
+    /// break are unknown. On a running kernel freelists change while they are read, so none are noted.
     pub broken: Vec<Va>,
 }
 
