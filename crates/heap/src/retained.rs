@@ -1,8 +1,7 @@
 //! Retained size: the memory that only one holder keeps, and that nothing would lead to without it.
 //!
-//! Marking is made once with the words of all holders left out. Then, for each holder, it goes on from those of all
-//! other holders: objects that are reached from all together, and not without this one, are retained by it. What two
-//! holders lead to is retained by neither.
+//! Marking is made once with the words of all holders left out. Then, for each holder, it goes on from its words alone:
+//! objects that are reached from one holder only are retained by it. What two holders lead to is retained by neither.
 //!
 //! **Invariant:** every object is left in the state that it was found in.
 
@@ -10,8 +9,8 @@ use sysak_base::{Cancel, Memory, Quiet, Ranges};
 
 use crate::marking::{Context, Roots, mark};
 use crate::reverse::WithRoots;
-use crate::states::States;
-use crate::{Heap, Object};
+use crate::states::{States, for_each_bit};
+use crate::{Bits, Heap, Object};
 
 /// The retained size of each holder in bytes; `None` when cancelled.
 ///
@@ -35,33 +34,68 @@ pub fn retained(
         interrupted |= mark(heap, roots, context).interrupted;
     });
     let without = heap.states();
-    let mut add = |heap: &mut Heap, holders: Ranges| {
-        let ranges = Box::new(holders.iter());
-        let roots = Roots { ranges, left_out: &never_counted, ..Roots::none() };
+    let mut only = OnlyHolders::new(heap, holders.len());
+    for (number, holder) in (1..).zip(holders) {
+        let roots =
+            Roots { ranges: Box::new(holder.iter()), left_out: &never_counted, ..Roots::none() };
         interrupted |= mark(heap, roots, context).interrupted;
-    };
-    add(heap, all);
-    let with = heap.states();
-    let bytes = (0..holders.len()).map(|left_out| {
+        only.add(heap, &without, number);
         heap.put_back(&without);
-        let others = holders.iter().enumerate().filter(|(index, _)| *index != left_out);
-        add(heap, others.flat_map(|(_, holder)| holder.iter()).collect());
-        white_since(heap, &with)
-    });
-    let bytes: Vec<u64> = bytes.collect();
+    }
     heap.put_back(&found);
-    (!interrupted).then_some(bytes)
+    (!interrupted).then(|| (1..=holders.len()).map(|number| only.bytes(heap, number)).collect())
 }
 
-/// Bytes of the objects that are white now and were not in these states.
-fn white_since(heap: &Heap, states: &States) -> u64 {
-    let mut bytes = 0;
-    for slab in 0..heap.slabs.len() as u32 {
-        heap.for_each_white_since(states, slab, |index| {
-            bytes += heap.object_bytes(Object { slab, index });
-        });
+/// The number of the only holder that leads to each object: 0 where none does, all bits set where several do. Each of
+/// its binary digits is kept in a row of bits, by the object's own bit.
+struct OnlyHolders(Vec<Bits>);
+
+impl OnlyHolders {
+    /// Numbers up to so many.
+    fn new(heap: &Heap, most: usize) -> OnlyHolders {
+        let mut row = Bits::default();
+        row.grow(heap.objects(), false);
+        // One number more, for several.
+        OnlyHolders(vec![row; (most + 1).ilog2() as usize + 1])
     }
-    bytes
+
+    /// Adds the objects that were white in these states and are reached now, from one holder alone.
+    fn add(&mut self, heap: &Heap, without: &States, number: usize) {
+        for slab in &heap.slabs {
+            for at in (0..slab.objects).step_by(64) {
+                let reached = heap.reached_word(Some(without), slab, at);
+                if reached == 0 {
+                    continue;
+                }
+                let (from, many) =
+                    (slab.first + u64::from(at), u64::from(slab.objects - at).min(64));
+                let known = self.0.iter().fold(0, |known, row| known | row.word(from, many));
+                for (digit, row) in self.0.iter_mut().enumerate() {
+                    let is_set = if number >> digit & 1 != 0 { u64::MAX } else { known };
+                    row.set_word(from, reached & is_set);
+                }
+            }
+        }
+    }
+
+    /// Bytes of the objects that this holder alone leads to.
+    fn bytes(&self, heap: &Heap, number: usize) -> u64 {
+        let mut bytes = 0;
+        for (index, slab) in (0..).zip(&heap.slabs) {
+            let word = |at: u16| {
+                let (from, many) =
+                    (slab.first + u64::from(at), u64::from(slab.objects - at).min(64));
+                (0..).zip(&self.0).fold(u64::MAX, |same, (digit, row)| {
+                    let is_set = if number >> digit & 1 != 0 { 0 } else { u64::MAX };
+                    same & (row.word(from, many) ^ is_set)
+                }) & (u64::MAX >> (64 - many))
+            };
+            for_each_bit(slab, word, |object| {
+                bytes += heap.object_bytes(Object { slab: index, index: object });
+            });
+        }
+        bytes
+    }
 }
 
 #[cfg(test)]

@@ -95,21 +95,9 @@ impl Heap {
         self.low.clone_from(&states.low);
     }
 
-    /// Calls `each` with the index of every object of a slab that is white and was none when the
-    /// states were taken.
-    pub(crate) fn for_each_white_since(&self, states: &States, slab: u32, each: impl FnMut(u16)) {
-        let slab = &self.slabs[slab as usize];
-        let word = |at: u16| {
-            let many = u64::from(slab.objects - at).min(64);
-            let from = slab.first + u64::from(at);
-            self.white_word(slab, at) & !states.white(from, many)
-        };
-        for_each_bit(slab, word, each);
-    }
-
     /// The reachable objects of a slab, up to 64 from `at` on; where states are given, only those that were white in
     /// them.
-    fn reached_word(&self, since: Option<&States>, slab: &Slab, at: u16) -> u64 {
+    pub(crate) fn reached_word(&self, since: Option<&States>, slab: &Slab, at: u16) -> u64 {
         let many = u64::from(slab.objects - at).min(64);
         let from = slab.first + u64::from(at);
         self.high.word(from, many) & since.map_or(u64::MAX, |states| states.white(from, many))
@@ -200,7 +188,8 @@ impl States {
     }
 }
 
-fn for_each_bit(slab: &Slab, word: impl Fn(u16) -> u64, mut each: impl FnMut(u16)) {
+/// Calls `each` with the index of every set bit, where `word` gives those of up to 64 objects.
+pub(crate) fn for_each_bit(slab: &Slab, word: impl Fn(u16) -> u64, mut each: impl FnMut(u16)) {
     for at in (0..slab.objects).step_by(64) {
         let mut bits = word(at);
         while bits != 0 {
