@@ -8,9 +8,11 @@ pub mod numbers;
 mod page_state;
 mod progress;
 mod ranges;
+mod readers;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, Pa, Pfn, PfnRange, Va};
 pub use memory::{Anchors, Fault, Memory, OwnProcess, Why};
 pub use page_state::{PageCounts, PageState, PageStates};
 pub use progress::{Budget, Cancel, Clock, Progress, Quiet};
 pub use ranges::{Ranges, VaRange};
+pub use readers::{Readers, SharedMemory};

@@ -11,7 +11,7 @@
 //! **Invariant:** nothing is marked or cleared here. References in free memory, in lost objects and in memory that is
 //! left out are ignored.
 
-use sysak_base::{Cancel, Memory, Ranges, VaRange};
+use sysak_base::{Cancel, Ranges, Readers, VaRange};
 
 use crate::marking::Roots;
 use crate::states::States;
@@ -41,13 +41,12 @@ pub const MIN_PRECISION_PERCENT: u64 = 80;
 const TIMES_CHANCE: u64 = 10;
 
 /// What is asked.
+#[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// Everything that was allocated, marked.
     pub heap: &'a Heap,
-    /// Where it is read.
-    pub memory: &'a dyn Memory,
-    /// The same memory, where several threads may read it.
-    pub shared: Option<&'a (dyn Memory + Send + Sync)>,
+    /// Where it is read, and by how many threads.
+    pub readers: Readers<'a>,
     /// The caches whose unreached objects are accused.
     pub caches: &'a [u16],
     /// Ends it early.

@@ -27,6 +27,7 @@ mod object;
 mod object_set;
 mod page_index;
 mod page_set;
+mod parts;
 #[cfg(test)]
 mod properties;
 mod records;

@@ -7,14 +7,17 @@
 //! memory that is left out, and not in objects that are never followed. Objects that were cleared of suspicion after
 //! marking count as reachable. Memory that was allocated while a live kernel was looked at is not searched.
 
-use sysak_base::{Cancel, Memory, PAGE_SIZE, Ranges, Va, VaRange};
+use sysak_base::{Cancel, Memory, PAGE_SIZE, Ranges, Readers, Va, VaRange};
 
+use crate::parts::{Part, parts};
 use crate::{Class, Heap, Object, ObjectSet, never_followed};
 
 pub use crate::marking::Roots;
 
 /// Bytes of an address.
 const WORD: u64 = 8;
+/// Bytes that one thread searches in a row: the references in them wait to be looked at.
+const PART: u64 = 512 << 10;
 
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,8 +55,8 @@ pub trait RootObjects {
 pub struct SearchSpace<'a> {
     /// Everything that was allocated.
     pub heap: &'a Heap,
-    /// Where it is read.
-    pub memory: &'a dyn Memory,
+    /// Where it is read, and by how many threads.
+    pub readers: Readers<'a>,
     /// Knows the objects among the roots.
     pub root_objects: &'a dyn RootObjects,
 }
@@ -68,40 +71,65 @@ pub fn find(
     cancel: &Cancel,
     each: &mut dyn FnMut(Reference),
 ) -> bool {
-    let heap = space.heap;
+    let SearchSpace { heap, readers, root_objects } = space;
     let left_out = roots.left_out;
-    let mut search =
-        Search { space, wanted, left_out, counts_whole: false, each, scratch: Vec::new(), cancel };
-    for word in roots.words {
-        search.word(From::Register, Va(0), *word, *word);
-    }
-    for range in roots.memory(heap.page_offset()) {
-        search.range(From::Root, range);
-    }
-    for slab in 0..heap.slabs.len() as u32 {
-        if slab.is_multiple_of(64) && cancel.is_set() {
-            return false;
+    let mut give = |found: Vec<Reference>| {
+        for one in found {
+            let part = match one.from {
+                From::Root => root_objects.object_at(one.at).map(From::Object),
+                From::Object(_) | From::Register => None,
+            };
+            each(Reference { from: part.unwrap_or(one.from), ..one });
         }
-        search.slab(slab, lost);
-    }
+    };
+    let words = roots.words;
+    let parts = parts(heap, roots.memory(heap.page_offset()), PART);
+    let search = |memory: &dyn Memory, scratch: &mut Vec<u8>, part: Part| {
+        let mut search = Search::new(heap, memory, wanted, left_out, cancel, scratch);
+        match part {
+            Part::Roots(ranges) => {
+                ranges.into_iter().for_each(|range| search.range(From::Root, range));
+            }
+            Part::Slabs(slabs) => slabs.for_each(|slab| search.slab(slab, lost)),
+        }
+        search.found
+    };
+    let mut scratch = Vec::new();
+    let mut registers = Search::new(heap, readers.memory(), wanted, left_out, cancel, &mut scratch);
+    words.iter().for_each(|word| registers.word(From::Register, Va(0), *word, *word));
+    give(registers.found);
+    readers.in_order(parts.take_while(|_| !cancel.is_set()), search, give);
     !cancel.is_set()
 }
 
 struct Search<'a> {
-    space: SearchSpace<'a>,
+    heap: &'a Heap,
+    memory: &'a dyn Memory,
     wanted: &'a ObjectSet,
     left_out: &'a Ranges,
     /// Whether `left_out` does not overlap the range that is being read.
     counts_whole: bool,
-    each: &'a mut dyn FnMut(Reference),
-    scratch: Vec<u8>,
+    found: Vec<Reference>,
+    scratch: &'a mut Vec<u8>,
     cancel: &'a Cancel,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(
+        heap: &'a Heap,
+        memory: &'a dyn Memory,
+        wanted: &'a ObjectSet,
+        left_out: &'a Ranges,
+        cancel: &'a Cancel,
+        scratch: &'a mut Vec<u8>,
+    ) -> Search<'a> {
+        let found = Vec::new();
+        Search { heap, memory, wanted, left_out, counts_whole: false, found, scratch, cancel }
+    }
+
     /// Memory that belongs together; page by page where it cannot be read in one go.
     fn range(&mut self, from: From, range: VaRange) {
-        let most = (self.space.memory.best_read_bytes() as u64).max(PAGE_SIZE);
+        let most = (self.memory.best_read_bytes() as u64).max(PAGE_SIZE);
         // The roots of a large machine are ranges of gigabytes.
         for piece in range.pieces(most).take_while(|_| !self.cancel.is_set()) {
             if !self.piece(from, piece) && piece.bytes() > PAGE_SIZE {
@@ -111,23 +139,23 @@ impl Search<'_> {
     }
 
     fn piece(&mut self, from: From, piece: VaRange) -> bool {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = std::mem::take(self.scratch);
         let (at, bytes) = (piece.start(), piece.bytes() as usize);
         self.counts_whole = !self.left_out.overlaps(piece);
-        let read = match self.space.memory.view(at, bytes, &mut scratch) {
+        let read = match self.memory.view(at, bytes, &mut scratch) {
             Ok(raw) => {
                 self.words(from, at, raw);
                 true
             }
             Err(_) => false,
         };
-        self.scratch = scratch;
+        *self.scratch = scratch;
         read
     }
 
     /// The objects of a slab, a block or an area; per-CPU memory is among the roots.
     fn slab(&mut self, slab: u32, lost: bool) {
-        let SearchSpace { heap, memory, .. } = self.space;
+        let Search { heap, memory, .. } = *self;
         let place = heap.slabs[slab as usize];
         let cache = &heap.caches[usize::from(place.cache)];
         let passed_over = heap.never_followed.of_slab(slab);
@@ -150,7 +178,7 @@ impl Search<'_> {
                 let size = (cache.object_size as usize).min(stride - pad);
                 let start = heap.slab_va(&place);
                 self.counts_whole = !self.left_out.overlaps(VaRange::new(start, place.bytes()));
-                let mut scratch = std::mem::take(&mut self.scratch);
+                let mut scratch = std::mem::take(self.scratch);
                 if let Ok(raw) = memory.view(start, place.bytes() as usize, &mut scratch) {
                     heap.for_each_live(slab, |index| {
                         if counts(index) {
@@ -160,7 +188,7 @@ impl Search<'_> {
                         }
                     });
                 }
-                self.scratch = scratch;
+                *self.scratch = scratch;
             }
         }
     }
@@ -169,9 +197,9 @@ impl Search<'_> {
         let to_a_word = at.0.wrapping_neg() % WORD;
         let Some(raw) = raw.get(to_a_word as usize..) else { return };
         let at = at.at(to_a_word);
-        let filter = *self.space.heap.address_filter();
+        let filter = *self.heap.address_filter();
         filter.for_each_within(raw, |offset, word| {
-            let heap = self.space.heap;
+            let heap = self.heap;
             self.word(from, at.at(offset as u64), word, word);
             if heap.record_starts().contains(Va(word))
                 && let Some(address) = heap.record(raw, offset)
@@ -184,17 +212,13 @@ impl Search<'_> {
     /// A word, and the address that it means.
     #[inline]
     fn word(&mut self, from: From, at: Va, word: u64, address: u64) {
-        if let Some(to) = self.wanted.find(self.space.heap, address)
+        if let Some(to) = self.wanted.find(self.heap, address)
             && from != From::Object(to)
             && (self.counts_whole
                 || from == From::Register
                 || !self.left_out.overlaps(VaRange::new(at, WORD)))
         {
-            let part = match from {
-                From::Root => self.space.root_objects.object_at(at).map(From::Object),
-                From::Object(_) | From::Register => None,
-            };
-            (self.each)(Reference { from: part.unwrap_or(from), at, word, to });
+            self.found.push(Reference { from, at, word, to });
         }
     }
 }
@@ -223,7 +247,7 @@ pub(crate) mod tests {
         (target, lost): (Object, bool),
         (part, left_out): (Part, &Ranges),
     ) -> Vec<Reference> {
-        let space = SearchSpace { heap, memory: ram, root_objects: &part };
+        let space = SearchSpace { heap, readers: Readers::one(ram), root_objects: &part };
         let wanted = ObjectSet::new(heap, [target]);
         let pages = page_set(&[0]);
         let roots = Roots { left_out, ..Roots::of_pages(&pages) };

@@ -294,7 +294,7 @@ pub(crate) mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    use sysak_base::Budget;
+    use sysak_base::{Budget, Readers};
 
     use super::*;
     use crate::references::tests::Part;
@@ -345,7 +345,7 @@ pub(crate) mod tests {
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
         let limits = Limits { depth: 5 };
         let none = Part(None);
-        let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
+        let space = SearchSpace { heap: &heap, readers: Readers::one(&ram), root_objects: &none };
         let found = search(space, &mut with, &[target], &ownership, limits, &cancel);
         let owned = |one: &Reference| match one.from {
             From::Object(object) if ends(object) => Some(0),
@@ -396,7 +396,7 @@ pub(crate) mod tests {
         let heap = ram.mark(heap, &roots);
         let pages = page_set(&roots);
         let none = Part(None);
-        let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
+        let space = SearchSpace { heap: &heap, readers: Readers::one(&ram), root_objects: &none };
         for owner in roots {
             let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
             let (limits, cancel) = (Limits { depth: 5 }, Cancel::default());
@@ -419,7 +419,7 @@ pub(crate) mod tests {
         let heap = ram.mark(heap, &[0]);
         let pages = page_set(&[0]);
         let none = Part(None);
-        let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &none };
+        let space = SearchSpace { heap: &heap, readers: Readers::one(&ram), root_objects: &none };
         // A clock on which asking for the time takes a second.
         let steps = |seconds: u64| {
             let asked = AtomicU64::new(0);

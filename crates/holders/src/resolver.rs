@@ -93,8 +93,8 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
 
     /// Where references are searched.
     pub fn space(&self) -> SearchSpace<'_> {
-        let (heap, memory) = (&self.snapshot.heap, self.kernel.memory);
-        SearchSpace { heap, memory, root_objects: self }
+        let (heap, readers) = (&self.snapshot.heap, self.kernel.readers);
+        SearchSpace { heap, readers, root_objects: self }
     }
 
     /// What references of one kind have in common: the variable, or the cache and the offset of

@@ -1,7 +1,8 @@
 //! One kernel, ready for the walks: its memory, its layout, the fixed points of its address space.
 
 use sysak_base::{
-    Anchors, Fault, Memory, OwnProcess, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Ranges, Va, VaRange,
+    Anchors, Fault, Memory, OwnProcess, PAGE_SHIFT, PAGE_SIZE, Pfn, PfnRange, Ranges, Readers,
+    SharedMemory, Va, VaRange,
 };
 use sysak_symbols::{Kallsyms, TypeInfo};
 
@@ -31,8 +32,8 @@ pub enum KernelError {
 pub struct Kernel<'a> {
     /// Its memory.
     pub memory: &'a dyn Memory,
-    /// The same, where several threads may read it.
-    pub shared_memory: Option<&'a (dyn Memory + Send + Sync)>,
+    /// The same, and how many threads read it where it is read as a whole.
+    pub readers: Readers<'a>,
     /// Its symbols; a live kernel without KALLSYMS_ALL lists only functions.
     pub symbols: &'a Kallsyms,
     /// Its types.
@@ -93,7 +94,7 @@ impl<'a> Kernel<'a> {
             dangling: dangling.collect(),
             constant: constant.collect(),
             memory,
-            shared_memory: None,
+            readers: Readers::one(memory),
             symbols,
             types,
             shape: Shape::resolve(types)?,
@@ -112,9 +113,9 @@ impl<'a> Kernel<'a> {
         })
     }
 
-    /// The same kernel, whose memory several threads may read.
-    pub fn with_shared_memory(self, shared: Option<&'a (dyn Memory + Send + Sync)>) -> Kernel<'a> {
-        Kernel { shared_memory: shared, ..self }
+    /// The same kernel, whose memory so many threads read.
+    pub fn read_by(self, shared: SharedMemory<'a>, threads: usize) -> Kernel<'a> {
+        Kernel { readers: Readers::several(shared, threads), ..self }
     }
 
     /// The frames of our own process's memory at this moment; none where the target is not the kernel that we run on.

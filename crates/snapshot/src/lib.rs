@@ -143,8 +143,7 @@ impl Snapshot {
         caches: &'a [u16],
         cancel: &'a Cancel,
     ) -> hidden::Question<'a> {
-        let Kernel { memory, shared_memory: shared, .. } = *kernel;
-        hidden::Question { heap: &self.heap, memory, shared, caches, cancel }
+        hidden::Question { heap: &self.heap, readers: kernel.readers, caches, cancel }
     }
 
     /// Marks objects that turned out to be in use, and all that they lead to.
@@ -221,9 +220,11 @@ fn roots<'a>(
 fn struct_pages<'a>(
     kernel: &'a Kernel<'_>,
     pages: &'a PageSet,
-) -> impl Iterator<Item = VaRange> + 'a {
-    let size = kernel.shape.page.size;
-    pages.runs().map(move |(pfn, pages)| VaRange::new(kernel.struct_page(pfn), pages * size))
+) -> impl Iterator<Item = VaRange> + Send + 'a {
+    let (first, size) = (kernel.struct_page(Pfn(0)), kernel.shape.page.size);
+    pages
+        .runs()
+        .map(move |(pfn, pages)| VaRange::new(first.at(pfn.0.wrapping_mul(size)), pages * size))
 }
 
 /// Fewer unreached objects of a cache than this accuse nobody, watched or not.

@@ -27,7 +27,8 @@ impl<'a> Reader<'a> {
             Some(area) => self.area(area.slab, range),
             None => {
                 let bytes = range.bytes() as usize;
-                let read = self.question.memory.view(range.start(), bytes, &mut self.scratch);
+                let read =
+                    self.question.readers.memory().view(range.start(), bytes, &mut self.scratch);
                 read.unwrap_or_default()
             }
         }
@@ -44,7 +45,7 @@ impl<'a> Reader<'a> {
             let end = self.scratch.len() + bytes;
             if let Some(frame) = frames.get(index as usize) {
                 let at = heap.page_offset().at(frame.pa().0).at(from as u64);
-                if let Ok(raw) = self.question.memory.view(at, bytes, &mut self.page) {
+                if let Ok(raw) = self.question.readers.memory().view(at, bytes, &mut self.page) {
                     self.scratch.extend_from_slice(raw);
                 }
             }

@@ -17,8 +17,9 @@ use super::wanted::Wanted;
 use crate::states::States;
 use crate::{Class, Object, never_followed};
 
-/// More places of one width than this are not kept, by all threads together: 24 MiB.
-pub(super) const MOST_HITS: usize = 1 << 20;
+/// More places of one width than this are not kept: 24 MiB. Of one part of memory as many as it has words.
+const MOST_HITS: usize = 1 << 20;
+const MOST_HITS_OF_PART: usize = 1 << 17;
 /// Of numbers of 32 bits many are an address by chance: so many on a page are needed, and such a share of all on it.
 const DENSE: usize = 16;
 const DENSE_SHARE: usize = 8;
@@ -44,10 +45,14 @@ pub(super) struct Scanned {
 }
 
 impl Scanned {
-    /// Adds what another thread found.
+    /// Adds what was found elsewhere.
     pub(super) fn add(&mut self, more: Scanned) {
-        self.wide.extend(more.wide);
-        self.narrow.extend(more.narrow);
+        let add = |hits: &mut Vec<Hit>, more: Vec<Hit>| {
+            let room = MOST_HITS - hits.len();
+            hits.extend(more.into_iter().take(room));
+        };
+        add(&mut self.wide, more.wide);
+        add(&mut self.narrow, more.narrow);
         self.bytes += more.bytes;
         self.interrupted |= more.interrupted;
     }
@@ -77,10 +82,9 @@ impl Blocks {
 pub(super) struct Scanner<'a> {
     question: &'a Question<'a>,
     wanted: &'a Wanted,
-    filter: Filter<'a>,
+    filter: &'a Filter<'a>,
     space: Space,
     left_out: &'a Ranges,
-    most_hits: usize,
     pending: Vec<Hit>,
     done: &'a mut Scanned,
 }
@@ -89,17 +93,16 @@ impl<'a> Scanner<'a> {
     pub(super) fn new(
         question: &'a Question<'a>,
         wanted: &'a Wanted,
+        filter: &'a Filter<'a>,
         left_out: &'a Ranges,
-        most_hits: usize,
         done: &'a mut Scanned,
     ) -> Scanner<'a> {
         Scanner {
             question,
             wanted,
-            filter: Filter::new(question.heap, wanted.pages(), wanted.linear, wanted.areas),
+            filter,
             space: Space::of(question.heap),
             left_out,
-            most_hits,
             pending: Vec::new(),
             done,
         }
@@ -117,13 +120,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Some roots.
-    pub(super) fn roots<'r>(&mut self, ranges: impl Iterator<Item = &'r VaRange>) {
+    pub(super) fn roots(&mut self, ranges: &[VaRange]) {
         let mut reader = Reader::new(self.question);
-        ranges.for_each(|range| self.region(*range, &mut reader));
+        ranges.iter().for_each(|range| self.region(*range, &mut reader));
     }
 
     fn region(&mut self, range: VaRange, reader: &mut Reader<'_>) {
-        let most = (self.question.memory.best_read_bytes() as u64).max(PAGE_SIZE);
+        let most = (self.question.readers.memory().best_read_bytes() as u64).max(PAGE_SIZE);
         for piece in range.pieces(most) {
             if self.question.cancel.is_set() {
                 self.done.interrupted = true;
@@ -299,7 +302,7 @@ impl<'a> Scanner<'a> {
                     Encoding::Narrow(_) => &mut self.pending,
                     _ => &mut self.done.wide,
                 };
-                if hits.len() < self.most_hits {
+                if hits.len() < MOST_HITS_OF_PART {
                     hits.push(Hit { at: at.at(place as u64), encoding, to });
                 }
             }
@@ -314,7 +317,7 @@ impl<'a> Scanner<'a> {
                 let hits = self.pending.iter().filter(|hit| hit.encoding == shift);
                 let many = hits.clone().count();
                 if many >= DENSE && many * DENSE_SHARE >= used {
-                    let room = self.most_hits - self.done.narrow.len();
+                    let room = MOST_HITS_OF_PART - self.done.narrow.len();
                     self.done.narrow.extend(hits.take(room));
                 }
             }

@@ -1,6 +1,6 @@
 //! Rings, logs and counters: what clears and what does not.
 
-use sysak_base::{Cancel, Pfn, VaRange};
+use sysak_base::{Cancel, Pfn, Readers, VaRange};
 
 use super::*;
 use crate::testing::{BASE, MEMMAP, Ram, page_set};
@@ -26,7 +26,7 @@ fn question<'a>(
     caches: &'a [u16],
     cancel: &'a Cancel,
 ) -> Question<'a> {
-    Question { heap, memory: ram, shared: Some(ram), caches, cancel }
+    Question { heap, readers: Readers::several(ram, 3), caches, cancel }
 }
 
 fn ask(ram: &Ram, heap: &Heap, roots: &[u64], width: Width) -> Found {
@@ -216,7 +216,10 @@ fn several_threads_find_what_one_finds() {
         found.holders.iter().map(|one| (one.place, one.hits)).collect()
     };
     assert_eq!(places(&asked).len(), rings.len());
-    assert_eq!(places(&asked), places(&Question { shared: None, ..asked }));
+    assert_eq!(
+        places(&asked),
+        places(&Question { readers: Readers::one(asked.readers.memory()), ..asked })
+    );
 }
 
 #[test]

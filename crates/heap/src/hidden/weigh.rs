@@ -154,7 +154,7 @@ fn common_word(question: &Question<'_>, objects: &[Object], own: usize) -> Optio
     let contents: Vec<Vec<u8>> = asked
         .filter_map(|object| {
             let mut raw = vec![0; size];
-            question.memory.read(heap.object_va(*object), &mut raw).ok().map(|()| raw)
+            question.readers.memory().read(heap.object_va(*object), &mut raw).ok().map(|()| raw)
         })
         .collect();
     let common = |at: usize| {

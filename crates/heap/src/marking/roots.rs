@@ -9,7 +9,7 @@ pub struct Roots<'a> {
     /// Pages of the direct map.
     pub pages: &'a PageSet,
     /// Other memory.
-    pub ranges: Box<dyn Iterator<Item = VaRange> + 'a>,
+    pub ranges: Box<dyn Iterator<Item = VaRange> + Send + 'a>,
     /// Words that stand nowhere in memory: registers.
     pub words: &'a [u64],
     /// Whether every slab object is in use whatever leads to it: where it is not known which are free.
@@ -35,7 +35,7 @@ impl<'a> Roots<'a> {
     }
 
     /// All of the memory, pages first.
-    pub(crate) fn memory(self, page_offset: Va) -> impl Iterator<Item = VaRange> + 'a {
+    pub(crate) fn memory(self, page_offset: Va) -> impl Iterator<Item = VaRange> + Send + 'a {
         let pages = self.pages.runs().map(move |(pfn, pages)| {
             VaRange::new(page_offset.at(pfn.0 << PAGE_SHIFT), pages << PAGE_SHIFT)
         });

@@ -5,7 +5,7 @@ use crate::references::tests::Part;
 use crate::references::{self, Reference, SearchSpace};
 use crate::testing::{BASE, MEMMAP, Ram, page_set};
 use crate::{AreaPages, Block, NonSlab, Object, ObjectSet, UnmarkedHeap};
-use sysak_base::{Pfn, Quiet};
+use sysak_base::{Pfn, Quiet, Readers};
 
 /// Marks from page 0, from 16 bytes of page 1 and from registers.
 fn mark_all(ram: &Ram, heap: UnmarkedHeap, registers: &[u64]) -> (Heap, Marked) {
@@ -181,7 +181,7 @@ fn a_record_of_page_offset_and_length_marks_the_object_there_and_is_found_again(
     let reached: Vec<Object> = reached.filter(|object| !heap.is_white(*object)).collect();
     assert_eq!(reached, held);
     let wanted = ObjectSet::new(&heap, held);
-    let space = SearchSpace { heap: &heap, memory: &ram, root_objects: &Part(None) };
+    let space = SearchSpace { heap: &heap, readers: Readers::one(&ram), root_objects: &Part(None) };
     let (pages, mut found) = (page_set(&[0]), Vec::new());
     let mut each = |one: Reference| found.push((one.at, one.to));
     references::find(space, Roots::of_pages(&pages), &wanted, false, &Cancel::default(), &mut each);

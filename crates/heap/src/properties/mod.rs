@@ -5,7 +5,7 @@ mod model;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use sysak_base::{Cancel, Quiet, Ranges, VaRange};
+use sysak_base::{Cancel, Quiet, Ranges, Readers, VaRange};
 
 use crate::marking::{Context, Marking, Roots};
 use crate::references::tests::Part;
@@ -47,7 +47,8 @@ fn not_white(heap: &Heap) -> BTreeSet<Object> {
 
 fn found(model: &Model, heap: &Heap, wanted: Object, lost: bool) -> Vec<Reference> {
     let (pages, left_out) = (page_set(&[0]), model.left_out());
-    let space = SearchSpace { heap, memory: &model.ram, root_objects: &Part(None) };
+    let space =
+        SearchSpace { heap, readers: Readers::several(&model.ram, 3), root_objects: &Part(None) };
     let wanted = ObjectSet::new(heap, [wanted]);
     let mut found = Vec::new();
     let roots = roots(model, &pages, &left_out);
@@ -120,7 +121,7 @@ proptest! {
         let model = Model::new(&seed);
         let (heap, _) = marked(&model);
         let (pages, left_out, cancel) = (page_set(&[0]), model.left_out(), Cancel::default());
-        let space = SearchSpace { heap: &heap, memory: &model.ram, root_objects: &Part(None) };
+        let space = SearchSpace { heap: &heap, readers: Readers::several(&model.ram, 3), root_objects: &Part(None) };
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(roots(&model, &pages, &left_out));
         let targets: Vec<Object> = model.objects.iter().copied().step_by(4).collect();
         let limits = Limits { depth: 12 };

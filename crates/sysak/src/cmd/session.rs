@@ -50,7 +50,10 @@ impl<'a> Session<'a> {
     pub fn kernel(&self) -> Result<Kernel<'_>> {
         let Target { memory, anchors, types, symbols, .. } = &self.target;
         let kernel = Kernel::new(memory.as_memory(), anchors, types, symbols)?;
-        Ok(kernel.with_shared_memory(memory.shared()))
+        Ok(match memory.shared() {
+            Some(shared) => kernel.read_by(shared, 2),
+            None => kernel,
+        })
     }
 
     /// Where progress goes.
