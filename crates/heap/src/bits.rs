@@ -1,10 +1,74 @@
 //! A growing row of bits, read up to 64 at a time from any place.
+//!
+//! Several threads may change it at once ([`Change`]): each bit is what one of them made it last.
+
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 /// A growing row of bits.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Bits {
-    words: Vec<u64>,
+    words: Vec<AtomicU64>,
     len: u64,
+}
+
+/// How bits are changed through a shared reference.
+pub(crate) trait Change {
+    /// Sets some bits of a word, and gives what the word was before.
+    fn set(word: &AtomicU64, bits: u64) -> u64;
+
+    /// Clears some bits of a word, and gives what the word was before.
+    fn clear(word: &AtomicU64, bits: u64) -> u64;
+}
+
+/// By one thread, while no other one changes the row. A change that another thread makes meanwhile may be lost.
+pub(crate) struct Alone;
+
+/// By several threads. Who sees a bit that was set so sees what that thread had changed before, too.
+pub(crate) struct Together;
+
+impl Change for Alone {
+    #[inline(always)]
+    fn set(word: &AtomicU64, bits: u64) -> u64 {
+        let before = word.load(Relaxed);
+        word.store(before | bits, Relaxed);
+        before
+    }
+
+    #[inline(always)]
+    fn clear(word: &AtomicU64, bits: u64) -> u64 {
+        let before = word.load(Relaxed);
+        word.store(before & !bits, Relaxed);
+        before
+    }
+}
+
+impl Change for Together {
+    #[inline(always)]
+    fn set(word: &AtomicU64, bits: u64) -> u64 {
+        word.fetch_or(bits, AcqRel)
+    }
+
+    #[inline(always)]
+    fn clear(word: &AtomicU64, bits: u64) -> u64 {
+        word.fetch_and(!bits, AcqRel)
+    }
+}
+
+impl Clone for Bits {
+    fn clone(&self) -> Bits {
+        let words = self.words.iter().map(|word| AtomicU64::new(word.load(Relaxed))).collect();
+        Bits { words, len: self.len }
+    }
+
+    fn clone_from(&mut self, other: &Bits) {
+        self.len = other.len;
+        self.words.resize_with(other.words.len(), AtomicU64::default);
+        for (word, theirs) in self.words.iter_mut().zip(&other.words) {
+            *word.get_mut() = theirs.load(Relaxed);
+        }
+    }
 }
 
 impl Bits {
@@ -27,12 +91,12 @@ impl Bits {
     pub fn grow(&mut self, many: u64, value: bool) {
         let start = self.len;
         self.len += many;
-        self.words.resize(self.len.div_ceil(64) as usize, 0);
+        self.words.resize_with(self.len.div_ceil(64) as usize, AtomicU64::default);
         if value {
             let mut at = start;
             while at < self.len {
                 let take = (64 - at % 64).min(self.len - at);
-                self.words[(at / 64) as usize] |= mask(take) << (at % 64);
+                *self.words[(at / 64) as usize].get_mut() |= mask(take) << (at % 64);
                 at += take;
             }
         }
@@ -40,34 +104,60 @@ impl Bits {
 
     /// How many bits are set.
     pub fn count(&self) -> u64 {
-        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+        self.words.iter().map(|word| u64::from(word.load(Relaxed).count_ones())).sum()
     }
 
     /// The bit's value.
     #[inline]
     pub fn test(&self, bit: u64) -> bool {
-        self.words[(bit / 64) as usize] >> (bit % 64) & 1 != 0
+        self.words[(bit / 64) as usize].load(Relaxed) >> (bit % 64) & 1 != 0
     }
 
     /// Sets a bit.
     #[inline]
     pub fn set(&mut self, bit: u64) {
-        self.words[(bit / 64) as usize] |= 1 << (bit % 64);
+        *self.words[(bit / 64) as usize].get_mut() |= 1 << (bit % 64);
     }
 
     /// Clears a bit.
     #[inline]
     pub fn clear(&mut self, bit: u64) {
-        self.words[(bit / 64) as usize] &= !(1 << (bit % 64));
+        *self.words[(bit / 64) as usize].get_mut() &= !(1 << (bit % 64));
+    }
+
+    /// Sets a bit, as several threads may; true where it was not set before.
+    #[inline(always)]
+    pub(crate) fn set_as<C: Change>(&self, bit: u64) -> bool {
+        let mask = 1 << (bit % 64);
+        C::set(&self.words[(bit / 64) as usize], mask) & mask == 0
+    }
+
+    /// Clears a bit in the same way; true where it was set before.
+    #[inline(always)]
+    pub(crate) fn clear_as<C: Change>(&self, bit: u64) -> bool {
+        let mask = 1 << (bit % 64);
+        C::clear(&self.words[(bit / 64) as usize], mask) & mask != 0
+    }
+
+    /// Sets those of the 64 bits from `from` on that `word` has set, in the same way; gives those that were not set
+    /// before.
+    #[inline(always)]
+    pub(crate) fn set_word_as<C: Change>(&self, from: u64, word: u64) -> u64 {
+        let (index, shift) = ((from / 64) as usize, from % 64);
+        let mut before = C::set(&self.words[index], word << shift) >> shift;
+        if shift > 0 && word >> (64 - shift) != 0 {
+            before |= C::set(&self.words[index + 1], word >> (64 - shift)) << (64 - shift);
+        }
+        word & !before
     }
 
     /// Bits `from..from + many` (at most 64), the first in the lowest place.
     #[inline]
     pub fn word(&self, from: u64, many: u64) -> u64 {
         let (index, shift) = ((from / 64) as usize, from % 64);
-        let mut word = self.words[index] >> shift;
+        let mut word = self.words[index].load(Relaxed) >> shift;
         if shift + many > 64 {
-            word |= self.words[index + 1] << (64 - shift);
+            word |= self.words[index + 1].load(Relaxed) << (64 - shift);
         }
         word & mask(many)
     }
@@ -75,34 +165,41 @@ impl Bits {
     /// Sets those of the 64 bits from `from` on that `word` has set.
     #[inline]
     pub fn set_word(&mut self, from: u64, word: u64) {
-        let (index, shift) = ((from / 64) as usize, from % 64);
-        self.words[index] |= word << shift;
-        if shift > 0 && word >> (64 - shift) != 0 {
-            self.words[index + 1] |= word >> (64 - shift);
-        }
+        self.set_word_as::<Alone>(from, word);
     }
 
     /// The first set bit at or after `from`.
     pub fn next_set(&self, from: u64) -> Option<u64> {
-        let mut index = (from / 64) as usize;
-        let mut word = self.words.get(index)? & (u64::MAX << (from % 64));
+        self.next_set_in(from..self.len)
+    }
+
+    /// The first set bit among some.
+    #[inline]
+    pub(crate) fn next_set_in(&self, bits: Range<u64>) -> Option<u64> {
+        let mut index = (bits.start / 64) as usize;
+        let mut word = self.words.get(index)?.load(Relaxed) & (u64::MAX << (bits.start % 64));
         while word == 0 {
             index += 1;
-            word = *self.words.get(index)?;
+            if index as u64 * 64 >= bits.end {
+                return None;
+            }
+            word = self.words.get(index)?.load(Relaxed);
         }
-        Some(index as u64 * 64 + u64::from(word.trailing_zeros()))
+        let next = index as u64 * 64 + u64::from(word.trailing_zeros());
+        (next < bits.end).then_some(next)
     }
 
     /// Sets every bit that `other`, of the same length, has set.
     pub fn union_with(&mut self, other: &Bits) {
         for (word, more) in self.words.iter_mut().zip(&other.words) {
-            *word |= more;
+            *word.get_mut() |= more.load(Relaxed);
         }
     }
 
     /// Takes over what `other`, of the same length, has set and this has not.
     pub fn take_exclusive(&mut self, other: &mut Bits) {
         for (word, theirs) in self.words.iter_mut().zip(&mut other.words) {
+            let (word, theirs) = (word.get_mut(), theirs.get_mut());
             let moved = *theirs & !*word;
             *word |= moved;
             *theirs &= !moved;
@@ -111,7 +208,7 @@ impl Bits {
 
     /// Clears every bit.
     pub fn clear_all(&mut self) {
-        self.words.fill(0);
+        self.words.iter_mut().for_each(|word| *word.get_mut() = 0);
     }
 }
 

@@ -10,6 +10,7 @@
 use sysak_base::{PAGE_SHIFT, Pfn};
 
 use crate::Heap;
+use crate::bits::{Alone, Change};
 
 /// Words that go through the tables together: their interim results stay in the nearest cache.
 const AT_ONCE: usize = 256;
@@ -61,8 +62,14 @@ impl Hits {
 
 impl Heap {
     /// Marks every white object that one of the words leads to, and forgets the words. Calls `each` with
-    /// the object's slab, more than once where several words lead to it.
-    pub fn mark_all(&mut self, hits: &mut Hits, mut each: impl FnMut(u32)) {
+    /// the object's slab.
+    pub fn mark_all(&mut self, hits: &mut Hits, each: impl FnMut(u32)) {
+        self.mark_all_as::<Alone>(hits, each);
+    }
+
+    /// The same, as several threads may. Of an object that several of them find at once, `each` is called by one.
+    #[inline(always)]
+    pub(crate) fn mark_all_as<C: Change>(&self, hits: &mut Hits, mut each: impl FnMut(u32)) {
         let Hits { words, many, elsewhere, linear, slabs, whites } = hits;
         let (mut others, mut inside) = (0, 0);
         for word in &words[..std::mem::take(many)] {
@@ -89,7 +96,7 @@ impl Heap {
         }
         for word in &elsewhere[..left] {
             if let Some(object) = self.non_slab_at(*word)
-                && self.mark(object)
+                && self.mark_as::<C>(self.bit(object))
             {
                 each(object.slab);
             }
@@ -103,12 +110,12 @@ impl Heap {
             let object = at.min(u64::from(slab.objects) - 1);
             let bit = slab.first + object;
             whites[found] = White { bit, slab: *index };
-            found += usize::from((at == object) & self.low.test(bit) & !self.high.test(bit));
+            found += usize::from((at == object) & self.is_white_bit(bit));
         }
         for White { bit, slab } in &whites[..found] {
-            self.high.set(*bit);
-            self.low.clear(*bit);
-            each(*slab);
+            if self.mark_as::<C>(*bit) {
+                each(*slab);
+            }
         }
     }
 }

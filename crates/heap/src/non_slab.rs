@@ -259,7 +259,7 @@ pub(crate) mod tests {
         let block = heap.find_object(BASE.0 + (40 << 12)).unwrap();
         assert!(heap.is_white(block) && heap.mark(block) && !heap.mark(block));
         let mut grey = Vec::new();
-        heap.take_grey(block.slab, |run| grey.extend(run));
+        heap.take_grey::<crate::bits::Alone>(block.slab, |run| grey.extend(run));
         assert_eq!(grey, [0]);
     }
 }

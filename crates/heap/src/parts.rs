@@ -26,8 +26,19 @@ pub(crate) fn parts(
     roots: impl Iterator<Item = VaRange> + Send,
     bytes: u64,
 ) -> impl Iterator<Item = Part> + Send {
+    let (all, some) = (heap.slabs.len() as u32, (bytes / BYTES_OF_SLAB).max(1) as u32);
+    let slabs = (0..all).step_by(some as usize);
+    let slabs = slabs.map(move |first| Part::Slabs(first..all.min(first.saturating_add(some))));
+    parts_of_roots(roots, bytes).map(Part::Roots).chain(slabs)
+}
+
+/// Parts of so many bytes at most; small pieces of the roots go together.
+pub(crate) fn parts_of_roots(
+    roots: impl Iterator<Item = VaRange> + Send,
+    bytes: u64,
+) -> impl Iterator<Item = Vec<VaRange>> + Send {
     let mut pieces = roots.flat_map(move |range| range.pieces(bytes)).peekable();
-    let roots = std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         let first = pieces.next()?;
         let mut sum = first.bytes();
         let mut part = vec![first];
@@ -35,11 +46,8 @@ pub(crate) fn parts(
             sum += piece.bytes() + COST_OF_PIECE;
             part.push(piece);
         }
-        Some(Part::Roots(part))
-    });
-    let (all, some) = (heap.slabs.len() as u32, (bytes / BYTES_OF_SLAB).max(1) as u32);
-    let slabs = (0..all).step_by(some as usize);
-    roots.chain(slabs.map(move |first| Part::Slabs(first..all.min(first.saturating_add(some)))))
+        Some(part)
+    })
 }
 
 #[cfg(test)]

@@ -279,7 +279,7 @@ pub(crate) mod tests {
         }
         let pages = page_set(&[0]);
         let cancel = Cancel::default();
-        let context = Context { memory: &ram, progress: &Quiet, cancel: &cancel };
+        let context = Context { readers: Readers::one(&ram), progress: &Quiet, cancel: &cancel };
         let marking = Marking::start(heap, vec![array, note], context);
         let excused = marking.from_roots(Roots::of_pages(&pages)).excuse(vec![spare, neighbour]);
         let heap = excused.finish().0;

@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** every object is left in the state that it was found in.
 
-use sysak_base::{Cancel, Memory, Quiet, Ranges};
+use sysak_base::{Cancel, Quiet, Ranges, Readers};
 
 use crate::marking::{Context, Roots, mark};
 use crate::reverse::WithRoots;
@@ -17,12 +17,12 @@ use crate::{Bits, Heap, Object};
 /// A holder is the memory that its references lie in, by addresses of the direct map.
 pub fn retained(
     heap: &mut Heap,
-    memory: &dyn Memory,
+    readers: Readers<'_>,
     with_roots: &mut WithRoots<'_>,
     holders: &[Ranges],
     cancel: &Cancel,
 ) -> Option<Vec<u64>> {
-    let context = Context { memory, progress: &Quiet, cancel };
+    let context = Context { readers, progress: &Quiet, cancel };
     let found = heap.states();
     heap.whiten();
     let all = holders.iter().flat_map(Ranges::iter).collect::<Ranges>();
@@ -126,7 +126,7 @@ mod tests {
         let holders = [(BASE.at(0x10), 16), (BASE.at(0x40), 8), (Va(d), 64), (BASE.at(0x48), 8)];
         let holder = |(at, bytes)| [VaRange::new(at, bytes)].into_iter().collect();
         let holders: [Ranges; 4] = holders.map(holder);
-        let found = retained(&mut heap, &ram, &mut with, &holders, &cancel);
+        let found = retained(&mut heap, Readers::one(&ram), &mut with, &holders, &cancel);
         assert_eq!(found, Some(vec![64 + 128, 0, 128, 0]));
         assert_eq!(tally(&heap), before);
     }

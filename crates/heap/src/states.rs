@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::bits::{Alone, Change};
 use crate::{Bits, Heap, Object, Slab};
 
 impl Heap {
@@ -16,31 +17,40 @@ impl Heap {
 
     /// Whether the object is allocated and nothing led to it so far.
     pub fn is_white(&self, object: Object) -> bool {
-        let bit = self.bit(object);
-        self.low.test(bit) && !self.high.test(bit)
+        self.is_white_bit(self.bit(object))
     }
 
     /// White becomes grey; true when it was white.
     #[inline]
     pub(crate) fn mark(&mut self, object: Object) -> bool {
-        let bit = self.bit(object);
-        let white = self.low.test(bit) && !self.high.test(bit);
-        if white {
-            self.high.set(bit);
-            self.low.clear(bit);
+        self.mark_as::<Alone>(self.bit(object))
+    }
+
+    /// The same of the object with this bit, as several threads may: only one of them is told that it was white.
+    #[inline(always)]
+    pub(crate) fn mark_as<C: Change>(&self, bit: u64) -> bool {
+        // Between the two an object looks black. Nobody follows it then, before its slab waits for that.
+        let is_first = self.is_white_bit(bit) && self.high.set_as::<C>(bit);
+        if is_first {
+            self.low.clear_as::<C>(bit);
         }
-        white
+        is_first
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_white_bit(&self, bit: u64) -> bool {
+        self.low.test(bit) & !self.high.test(bit)
     }
 
     /// Grey objects of a slab become black; runs of neighbours are given to `each` in ascending
-    /// order.
-    pub(crate) fn take_grey(&mut self, slab: u32, mut each: impl FnMut(Range<u16>)) {
+    /// order. Where several threads do so at once, each object is given to one of them.
+    pub(crate) fn take_grey<C: Change>(&self, slab: u32, mut each: impl FnMut(Range<u16>)) {
         let Slab { first, objects, .. } = self.slabs[slab as usize];
         for at in (0..objects).step_by(64) {
             let from = first + u64::from(at);
             let many = u64::from(objects - at).min(64);
-            let mut grey = self.high.word(from, many) & !self.low.word(from, many);
-            self.low.set_word(from, grey);
+            let grey = self.high.word(from, many) & !self.low.word(from, many);
+            let mut grey = self.low.set_word_as::<C>(from, grey);
             while grey != 0 {
                 let start = grey.trailing_zeros() as u16;
                 let len = (grey >> start).trailing_ones() as u16;
@@ -225,9 +235,9 @@ mod tests {
         assert!(!heap.mark(object), "grey already");
         let mut seen = Vec::new();
         assert!(heap.mark(Object { slab: 2, index: 41 }));
-        heap.take_grey(2, |run| seen.push((run.start, run.end)));
+        heap.take_grey::<Alone>(2, |run| seen.push((run.start, run.end)));
         assert_eq!(seen, [(40, 42)]);
-        heap.take_grey(2, |_| panic!("black is not scanned again"));
+        heap.take_grey::<Alone>(2, |_| panic!("black is not scanned again"));
         assert!(heap.is_live(object) && !heap.is_white(object));
         heap.whiten();
         assert!(heap.is_white(object));

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)] // Only tests call it.
 
-use sysak_base::{Cancel, Fault, Memory, Pfn, Quiet, Va, Why};
+use sysak_base::{Cancel, Fault, Memory, Pfn, Quiet, Readers, Va, Why};
 
 use crate::marking::{Context, Marking, Roots};
 use crate::{Cache, Heap, HeapBuilder, Object, PageSet, UnmarkedHeap};
@@ -62,7 +62,7 @@ impl Ram {
     pub fn mark(&self, heap: UnmarkedHeap, pages: &[u64]) -> Heap {
         let pages = page_set(pages);
         let (progress, cancel) = (Quiet, Cancel::default());
-        let context = Context { memory: self, progress: &progress, cancel: &cancel };
+        let context = Context { readers: Readers::one(self), progress: &progress, cancel: &cancel };
         let marking = Marking::start(heap, Vec::new(), context);
         marking.from_roots(Roots::of_pages(&pages)).excuse(Vec::new()).finish().0
     }

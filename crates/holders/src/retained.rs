@@ -84,7 +84,7 @@ pub fn measure_retained(
     each.sort_unstable();
     each.dedup();
     let Some(bytes) = snapshot.with_heap_and_roots(kernel, |heap: &mut Heap, with| {
-        retained(heap, kernel.memory, with, &each, cancel)
+        retained(heap, kernel.readers, with, &each, cancel)
     }) else {
         return;
     };

@@ -66,7 +66,7 @@ impl Snapshot {
         let bookkeeping = Bookkeeping::find(kernel, &heap, &areas, &sheaves);
         let start = Instant::now();
         let progress = InStage(stages, Stage::Reach);
-        let context = Context { memory: kernel.memory, progress: &progress, cancel };
+        let context = Context { readers: kernel.readers, progress: &progress, cancel };
         let marking = Marking::start(heap, bookkeeping.never_followed, context);
         let (heap, marked) = if inventory.interrupted.is_some() {
             marking.skip()
@@ -149,7 +149,7 @@ impl Snapshot {
     /// Marks objects that turned out to be in use, and all that they lead to.
     pub fn go_on(&mut self, kernel: &Kernel<'_>, from: &[Object], cancel: &Cancel) -> Marked {
         let left_out = left_out(kernel, &self.stacks);
-        let context = Context { memory: kernel.memory, progress: &Quiet, cancel };
+        let context = Context { readers: kernel.readers, progress: &Quiet, cancel };
         go_on(&mut self.heap, from, &left_out, context)
     }
 

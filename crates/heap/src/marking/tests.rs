@@ -14,7 +14,7 @@ fn mark_all(ram: &Ram, heap: UnmarkedHeap, registers: &[u64]) -> (Heap, Marked) 
     let ranges = Box::new([range].into_iter());
     let roots = Roots { ranges, words: registers, ..Roots::of_pages(&pages) };
     let cancel = Cancel::default();
-    let context = Context { memory: ram, progress: &Quiet, cancel: &cancel };
+    let context = Context { readers: Readers::several(ram, 3), progress: &Quiet, cancel: &cancel };
     Marking::start(heap, Vec::new(), context).from_roots(roots).excuse(Vec::new()).finish()
 }
 
@@ -79,7 +79,7 @@ fn where_free_objects_are_not_known_every_slab_object_is_a_root_and_free_ones_le
     let before_va = heap.object_va(before).0;
     ram.put_va(heap.object_va(free).0, before_va);
     let cancel = Cancel::default();
-    let context = Context { memory: &ram, progress: &Quiet, cancel: &cancel };
+    let context = Context { readers: Readers::one(&ram), progress: &Quiet, cancel: &cancel };
     let roots = Roots { slab_objects: true, ..Roots::none() };
     let marking = Marking::start(heap, Vec::new(), context).from_roots(roots);
     let (heap, done) = marking.excuse(Vec::new()).finish();

@@ -25,7 +25,8 @@ fn roots<'a>(model: &'a Model, pages: &'a PageSet, left_out: &'a Ranges) -> Root
 /// Marks from the roots, and gives the heap and what is never followed in the end.
 fn marked(model: &Model) -> (Heap, BTreeSet<Object>) {
     let (pages, left_out, cancel) = (page_set(&[0]), model.left_out(), Cancel::default());
-    let context = Context { memory: &model.ram, progress: &Quiet, cancel: &cancel };
+    let context =
+        Context { readers: Readers::several(&model.ram, 3), progress: &Quiet, cancel: &cancel };
     let marking = Marking::start(model.heap(), model.never_followed.clone(), context);
     let marking = marking.from_roots(roots(model, &pages, &left_out));
     let heap = marking.excuse(model.bookkeeping.clone()).finish().0;
@@ -81,7 +82,7 @@ proptest! {
     fn marking_reaches_what_following_word_by_word_reaches(seed in seeds()) {
         let model = Model::new(&seed);
         let (pages, left_out, cancel) = (page_set(&[0]), model.left_out(), Cancel::default());
-        let context = Context { memory: &model.ram, progress: &Quiet, cancel: &cancel };
+        let context = Context { readers: Readers::several(&model.ram, 3), progress: &Quiet, cancel: &cancel };
         let marking = Marking::start(model.heap(), model.never_followed.clone(), context);
         let mut reached = model.reached();
         let marking = marking.from_roots(roots(&model, &pages, &left_out));
@@ -182,7 +183,7 @@ proptest! {
         let holders: Vec<Ranges> = parts.map(|part| [part].into_iter().collect()).collect();
         let (pages, left_out) = (page_set(&[0]), model.left_out());
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(roots(&model, &pages, &left_out));
-        let bytes = retained(&mut heap, &model.ram, &mut with, &holders, &Cancel::default());
+        let bytes = retained(&mut heap, Readers::several(&model.ram, 3), &mut with, &holders, &Cancel::default());
         prop_assert_eq!(not_white(&heap), before);
         let all: Ranges = holders.iter().flat_map(Ranges::iter).collect();
         let reached = |holders: &Ranges| {
