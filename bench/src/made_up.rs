@@ -80,6 +80,8 @@ impl MadeUp {
         Anchors {
             page_offset: Some(Va(DIRECT_MAP)),
             vmemmap: Some(Va(VMEMMAP)),
+            // One CPU, whose memory begins with the empty page: it keeps no free object.
+            per_cpu_offsets: vec![DIRECT_MAP],
             ram: vec![PfnRange::within_bytes(Pa(0), end)],
             ..Anchors::default()
         }
@@ -133,7 +135,10 @@ impl MadeUp {
             };
             object[..8].copy_from_slice(&next.to_le_bytes());
             object[8..16].copy_from_slice(&OPS.to_le_bytes());
-            object[16..24].copy_from_slice(&(slab * OBJECTS_PER_SLAB + index + 1).to_le_bytes());
+            // Numbers without an order: ascending ones look like handles that lead to the lost objects.
+            let number = (slab * OBJECTS_PER_SLAB + index) as u32;
+            let number = u64::from(number.wrapping_mul(0x9e37_79b1) | 1);
+            object[16..24].copy_from_slice(&number.to_le_bytes());
         }
     }
 
@@ -149,6 +154,17 @@ impl MadeUp {
         put(shape.list, at + shape.list, 8);
         put(shape.size, OBJECT_SIZE, 4);
         put(shape.object_size, OBJECT_SIZE, 4);
+        // The same in other words, by which a damaged size is told.
+        if let Some(used_bytes) = shape.used_bytes {
+            put(used_bytes, OBJECT_SIZE, 4);
+        }
+        if let Some(slab_objects) = shape.slab_objects {
+            put(slab_objects, OBJECTS_PER_SLAB, 4);
+        }
+        if let Some([multiplier, shift]) = shape.reciprocal {
+            put(multiplier, 1, 4);
+            put(shift, u64::from(OBJECT_SIZE.ilog2()) - 1, 1);
+        }
         out[name as usize..name as usize + 10].copy_from_slice(b"kmalloc-32");
     }
 

@@ -24,6 +24,8 @@ fn main() -> Result<()> {
     let mut packed = Vec::new();
     let mut sysak = PathBuf::from("target/dist/sysak");
     let mut objects = OBJECTS;
+    let mut threads = 2;
+    let mut only_scale = false;
     let mut args = std::env::args_os().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{} needs a value", arg.display()));
@@ -31,6 +33,11 @@ fn main() -> Result<()> {
             Some("--vmcore") => vmcore = Some(PathBuf::from(value()?)),
             Some("--many-objects-vmcore") => million = Some(PathBuf::from(value()?)),
             Some("--packed-vmcore") => packed.push(PathBuf::from(value()?)),
+            Some("--threads") => {
+                threads =
+                    value()?.to_str().and_then(|text| text.parse().ok()).context("--threads")?;
+            }
+            Some("--only-scale") => only_scale = true,
             Some("--only-scan") => return speed::measure(&PathBuf::from(value()?)),
             Some("--only-tracing") => return tracing::measure(),
             Some(load::FLAG) => return load::run(),
@@ -42,6 +49,9 @@ fn main() -> Result<()> {
             _ => anyhow::bail!("unknown argument {}", arg.display()),
         }
     }
+    if only_scale {
+        return scale::measure(objects, threads, million.as_deref());
+    }
     if let Some(vmcore) = &vmcore {
         speed::measure(vmcore)?;
         peers::measure(&sysak, vmcore)?;
@@ -51,6 +61,6 @@ fn main() -> Result<()> {
     } else {
         println!("(no --vmcore FILE: the comparison on a real image is left out)");
     }
-    scale::measure(objects, million.as_deref())?;
+    scale::measure(objects, threads, million.as_deref())?;
     tracing::measure()
 }

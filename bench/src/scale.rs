@@ -19,16 +19,19 @@ use crate::made_up::MadeUp;
 const PAGES_PER_OBJECT: (u64, u64) = (1, 8);
 
 /// Prints time and memory of the made-up target at growing sizes, and of a real image.
-pub fn measure(objects: u64, real: Option<&Path>) -> Result<()> {
-    println!("one cache of many objects of 32 bytes: census, walk, reach, alike");
+pub fn measure(objects: u64, threads: usize, real: Option<&Path>) -> Result<()> {
+    println!("one cache of many objects of 32 bytes: time of each step");
     for part in [16, 4, 1] {
-        row("made up", &made_up(objects / part)?);
+        row("made up", &made_up(objects / part, 1)?);
+        if threads > 1 {
+            row(&format!("  {threads} threads"), &made_up(objects / part, threads)?);
+        }
     }
     match real {
         Some(vmcore) => {
             let cost = of_vmcore(vmcore)?;
             row("real image", &cost);
-            row("made up, as many", &made_up(cost.objects)?);
+            row("made up, as many", &made_up(cost.objects, 1)?);
         }
         None => println!("  (no --many-objects-vmcore FILE: no real image beside it)"),
     }
@@ -41,15 +44,17 @@ struct Scaled {
     expected: Option<u64>,
     time: Duration,
     anonymous_bytes: u64,
-    stages: [Duration; 4],
+    stages: [Duration; 6],
 }
 
 fn row(what: &str, cost: &Scaled) {
     let per_object = cost.time.as_nanos() as f64 / cost.objects.max(1) as f64;
-    let [census, walk, reach, alike] = cost.stages.map(|stage| stage.as_secs_f64());
+    let [census, walk, reach, hidden, alike, explain] =
+        cost.stages.map(|stage| stage.as_secs_f64());
     println!(
         "  {what:17} {:>11} objects  {:7.2} s  {per_object:5.1} ns each  memory {:4} MiB  \
-         (census {census:.2}, walk {walk:.2}, reach {reach:.2}, alike {alike:.2})  lost {}{}",
+         (census {census:.2}, walk {walk:.2}, reach {reach:.2}, hidden {hidden:.2}, alike {alike:.2}, \
+         explain {explain:.2})  lost {}{}",
         cost.objects,
         cost.time.as_secs_f64(),
         cost.anonymous_bytes >> 20,
@@ -58,7 +63,7 @@ fn row(what: &str, cost: &Scaled) {
     );
 }
 
-fn made_up(objects: u64) -> Result<Scaled> {
+fn made_up(objects: u64, threads: usize) -> Result<Scaled> {
     let btf = std::fs::read("/sys/kernel/btf/vmlinux")
         .context("the made-up target borrows the layout of this machine's kernel")?;
     let types = TypeInfo::parse(&btf)?;
@@ -67,7 +72,8 @@ fn made_up(objects: u64) -> Result<Scaled> {
     )?;
     let pages = objects * PAGES_PER_OBJECT.0 / PAGES_PER_OBJECT.1;
     let target = MadeUp::new(Shape::resolve(&types)?, objects, pages);
-    let mut kernel = Kernel::new(&target, &target.anchors(), &types, &symbols)?;
+    let kernel = Kernel::new(&target, &target.anchors(), &types, &symbols)?;
+    let mut kernel = kernel.read_by(&target, threads);
     let mut scaled = run(&mut kernel)?;
     scaled.expected = Some(target.lost());
     anyhow::ensure!(scaled.objects == target.objects(), "not every made-up object was found");
@@ -110,7 +116,14 @@ fn run(kernel: &mut Kernel<'_>) -> Result<Scaled> {
         time,
         // The peak, less what was there before and the pages of files that were mapped.
         anonymous_bytes: Resident::now()?.peak_without_files().saturating_sub(before.anonymous),
-        stages: [times.census, times.walk, times.reach, times.similarity],
+        stages: [
+            times.census,
+            times.walk,
+            times.reach,
+            times.hidden,
+            times.similarity,
+            times.explain,
+        ],
     })
 }
 
@@ -141,5 +154,18 @@ impl Resident {
 
     fn peak_without_files(&self) -> u64 {
         self.peak.saturating_sub(self.files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_made_up_object_is_found_and_those_that_nothing_leads_to_are_lost() {
+        for threads in [1, 3] {
+            let found = made_up(1 << 17, threads).unwrap();
+            assert_eq!(Some(found.lost), found.expected);
+        }
     }
 }
