@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
-use sysak_heap::{Class, Heap};
+use sysak_heap::{Heap, ObjectPlace};
 
 /// The kernel's half of the address space on x86-64 ends with image and modules.
 pub const IMAGE_FROM: u64 = 0xffff_ffff_8000_0000;
@@ -24,51 +24,113 @@ enum Word {
     Fill(u8),
     Poison,
     Named(u64),
-    Object { cache: u16, offset: u64 },
+    Object(ObjectPlace),
     Address,
     Other,
 }
 
+/// What a word is, where that can be told without looking up whether it leads to an object.
+#[inline]
+fn plain(word: u64) -> Option<Word> {
+    // Whether all bytes are the same.
+    let is_fill = word == word.rotate_left(8);
+    Some(match () {
+        () if word == 0 => Word::Zero,
+        () if is_fill => Word::Fill(word as u8),
+        () if word <= u64::from(u32::MAX) || word >= ERRORS_FROM => Word::Small,
+        () if word >= IMAGE_FROM => Word::Named(word),
+        () if word & 0xffff_0000_0000_0000 == POISON_BASE => Word::Poison,
+        () => return None,
+    })
+}
+
+/// What a word is that leads there, or to no object.
+#[inline]
+fn looked_up(heap: &Heap, word: u64, place: Option<ObjectPlace>) -> Word {
+    match place {
+        Some(place) => Word::Object(place),
+        None if word >= heap.page_offset().0 => Word::Address,
+        None => Word::Other,
+    }
+}
+
 fn classify(heap: &Heap, word: u64) -> Word {
-    let bytes = word.to_le_bytes();
-    if word == 0 {
-        return Word::Zero;
+    plain(word).unwrap_or_else(|| looked_up(heap, word, heap.place_of(word)))
+}
+
+/// The words of an object; the last one may be part of one.
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    bytes.chunks(8).map(|part| {
+        let mut word = [0; 8];
+        word[..part.len()].copy_from_slice(part);
+        u64::from_le_bytes(word)
+    })
+}
+
+/// What all objects of one fingerprint have in common: what each of their words is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Vec<Word>);
+
+impl Pattern {
+    /// The pattern of an object with these bytes.
+    pub fn of(heap: &Heap, bytes: &[u8]) -> Pattern {
+        Pattern(words(bytes).map(|word| classify(heap, word)).collect())
     }
-    if bytes.iter().all(|byte| *byte == bytes[0]) {
-        return Word::Fill(bytes[0]);
+
+    /// Whether an object has this pattern, as far as can be told without looking up addresses. These are added to
+    /// `pointers`, all or none.
+    #[inline]
+    pub fn may_match(&self, bytes: &[u8], pointers: &mut Vec<u64>) -> bool {
+        let before = pointers.len();
+        for (expected, word) in self.0.iter().zip(words(bytes)) {
+            let is_like = match (expected, plain(word)) {
+                (Word::Object(_) | Word::Address | Word::Other, None) => {
+                    pointers.push(word);
+                    true
+                }
+                (expected, Some(found)) => *expected == found,
+                (_, None) => false,
+            };
+            if !is_like {
+                pointers.truncate(before);
+                return false;
+            }
+        }
+        true
     }
-    if word <= u64::from(u32::MAX) || word >= ERRORS_FROM {
-        return Word::Small;
+
+    /// Whether it has, by where those addresses lead; takes as many off `pointers` and `places`.
+    #[inline]
+    pub fn matches(
+        &self,
+        heap: &Heap,
+        pointers: &mut impl Iterator<Item = (u64, Option<ObjectPlace>)>,
+    ) -> bool {
+        let mut is_like = true;
+        for expected in &self.0 {
+            if matches!(expected, Word::Object(_) | Word::Address | Word::Other)
+                && let Some((word, place)) = pointers.next()
+            {
+                is_like &= looked_up(heap, word, place) == *expected;
+            }
+        }
+        is_like
     }
-    if word >= IMAGE_FROM {
-        return Word::Named(word);
-    }
-    if word & 0xffff_0000_0000_0000 == POISON_BASE {
-        return Word::Poison;
-    }
-    if let Some(object) = heap.find_object(word) {
-        let cache = heap.slabs[object.slab as usize].cache;
-        // Pages and areas have all sizes: the offset in them says nothing.
-        let is_slab = heap.cache_of(object).class == Class::Slab;
-        let offset = if is_slab { word.wrapping_sub(heap.object_va(object).0) } else { 0 };
-        return Word::Object { cache, offset };
-    }
-    if word >= heap.page_offset().0 { Word::Address } else { Word::Other }
 }
 
 /// The fingerprint of an object's bytes; never 0.
 pub fn of(heap: &Heap, bytes: &[u8]) -> u64 {
     let mut hash = Hash(0x9e37_79b9_7f4a_7c15);
-    for part in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..part.len()].copy_from_slice(part);
-        match classify(heap, u64::from_le_bytes(word)) {
+    for word in words(bytes) {
+        match classify(heap, word) {
             Word::Zero => hash.add(1, 0),
             Word::Small => hash.add(2, 0),
             Word::Fill(byte) => hash.add(3, u64::from(byte)),
             Word::Poison => hash.add(4, 0),
             Word::Named(address) => hash.add(5, address),
-            Word::Object { cache, offset } => hash.add(6, u64::from(cache) << 32 | offset),
+            Word::Object(ObjectPlace { cache, offset }) => {
+                hash.add(6, u64::from(cache) << 32 | offset);
+            }
             Word::Address => hash.add(7, 0),
             Word::Other => hash.add(8, 0),
         }

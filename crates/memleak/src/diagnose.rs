@@ -119,7 +119,7 @@ pub fn diagnose<'a>(
         cases = judge(kernel, &mut observed, plan, scope, stages, cancel);
         observed.snapshot.times.similarity += start.elapsed();
     }
-    let elsewhere = leaks_elsewhere(kernel, &mut observed, plan, scope, cancel);
+    let elsewhere = leaks_elsewhere(kernel, &mut observed, scope, cancel);
     if is_judged && observed.interrupted.is_none() {
         let start = Instant::now();
         let limit = budget(observed.snapshot.times.look(), plan.explain_limit);
@@ -135,7 +135,6 @@ pub fn diagnose<'a>(
 fn leaks_elsewhere(
     kernel: &Kernel<'_>,
     observed: &mut Observed<'_>,
-    plan: &Plan,
     scope: Scope,
     cancel: &Cancel,
 ) -> Vec<u16> {
@@ -144,7 +143,7 @@ fn leaks_elsewhere(
         return Vec::new();
     }
     let leaking = |snapshot: &Snapshot, tallies: &[Tally]| -> Vec<u16> {
-        let found = leaking_caches(snapshot, tallies, kernel, plan, Scope::All, cancel);
+        let found = leaking_caches(snapshot, tallies, kernel, Scope::All, cancel);
         found.into_iter().filter(|cache| !scope.has(&snapshot.heap, *cache)).collect()
     };
     let mut found = leaking(snapshot, tallies);
@@ -184,20 +183,15 @@ fn observe<'a>(
     let Some(settle) = plan.settle.filter(|_| snapshot.interrupted.is_none()) else {
         let interrupted = snapshot.interrupted;
         let opinion = match interrupted {
-            None => suspects::second_opinion(
-                &mut snapshot,
-                &mut tallies,
-                kernel,
-                plan,
-                scope,
-                run.cancel,
-            ),
+            None => {
+                suspects::second_opinion(&mut snapshot, &mut tallies, kernel, scope, run.cancel)
+            }
             Some(_) => None,
         };
         let observed = Observed::of(snapshot, tallies, 1, interrupted);
         return Ok(Observed { opinion, ..observed });
     };
-    let suspects = find_suspects(&mut snapshot, &mut tallies, kernel, plan, scope, run.cancel);
+    let suspects = find_suspects(&mut snapshot, &mut tallies, kernel, scope, run.cancel);
     let first = First { snapshot, tallies, suspects, scope };
     let facts = first.facts(plan);
     let (next, refused) = match (facts.next(), &plan.watch) {
@@ -259,8 +253,7 @@ fn confirm<'a>(
     let alive = suspects.all.map(|all| suspects::confirm(&all, &mut snapshot, kernel, run.cancel));
     let alive = alive.unwrap_or_default();
     let (mut tallies, interrupted) = (tally(&snapshot.heap), snapshot.interrupted);
-    let opinion =
-        suspects::second_opinion(&mut snapshot, &mut tallies, kernel, run.plan, scope, run.cancel);
+    let opinion = suspects::second_opinion(&mut snapshot, &mut tallies, kernel, scope, run.cancel);
     Ok(Observed { opinion, alive, ..Observed::of(snapshot, tallies, 2, interrupted) })
 }
 
@@ -334,7 +327,6 @@ fn watched<'a>(
     };
     let start = Start {
         kernel,
-        plan: run.plan,
         limit,
         scope: first.scope,
         first: first.snapshot,

@@ -18,7 +18,7 @@ use crate::observed::Observed;
 use crate::plan::{Plan, Scope};
 use crate::rank::{self, Ranked};
 use crate::second_opinion::Hidden;
-use crate::similarity::{self, Chosen, Similarity};
+use crate::similarity::{self, Chosen, Similarity, Template};
 use crate::suspects::suspects;
 use crate::verdict;
 use crate::watch::{FunctionId, Growth};
@@ -108,16 +108,9 @@ pub(crate) fn judge(
     let judge = Judge { kernel, observed, plan, scope, unread_words, outermost, cancel };
     let chosen = judge.choose();
     let depths: Vec<_> = chosen.iter().map(|cache| judge.depth(*cache)).collect();
-    let heap = &judge.observed.snapshot.heap;
-    let percent = plan.similarity_percent;
-    let mut groups = similarity::group(
-        heap,
-        kernel.memory,
-        &depths,
-        percent,
-        &InStage(stages, Stage::Similarity),
-        cancel,
-    );
+    let (heap, progress) = (&judge.observed.snapshot.heap, &InStage(stages, Stage::Similarity));
+    let context = similarity::Context { heap, readers: kernel.readers, progress, cancel };
+    let mut groups = similarity::group(context, &depths, plan.similarity_percent);
     let mut functions = judge.functions(&groups);
     let case = |cache: &u16| {
         let similarity = groups.remove(cache).unwrap_or_default();
@@ -218,20 +211,18 @@ impl Judge<'_, '_> {
             let mut bytes = vec![0; heap.cache_of(object).object_size as usize];
             self.kernel.memory.read(heap.content_va(object)?, &mut bytes).ok().map(|()| bytes)
         };
-        let templates: HashMap<u16, Vec<u8>> = groups
+        let templates: HashMap<u16, Template> = groups
             .iter()
             .filter_map(|(cache, similarity)| {
                 let sample = heap.find_object(similarity.groups.first()?.sample.0)?;
-                Some((*cache, read(sample)?))
+                Some((*cache, Template::new(read(sample)?, self.plan.similarity_percent)))
             })
             .collect();
         let outstanding = watched.proofs.iter().map(|proof| {
             let traced = &proof.traced;
             let template = templates.get(&traced.cache);
             let marked = template.is_some_and(|template| {
-                read(traced.object).is_some_and(|bytes| {
-                    similarity::is_similar(template, &bytes, self.plan.similarity_percent)
-                })
+                read(traced.object).is_some_and(|bytes| template.is_like(&bytes))
             });
             rank::Outstanding {
                 key: traced.function,

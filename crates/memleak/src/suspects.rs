@@ -10,9 +10,9 @@ use sysak_report::Stage;
 use sysak_snapshot::{Snapshot, Stages};
 
 use crate::confirm::{Suspects, in_use};
-use crate::plan::{Plan, Scope};
+use crate::plan::Scope;
 use crate::second_opinion::{self, Opinion};
-use crate::similarity::{self, Chosen, Similarity};
+use crate::similarity::{self, Context, Similarity};
 use crate::turnover::CacheTurnover;
 use crate::verdict;
 
@@ -36,7 +36,6 @@ pub fn find_suspects(
     seen: &mut Snapshot,
     tallies: &mut Vec<Tally>,
     kernel: &Kernel<'_>,
-    plan: &Plan,
     scope: Scope,
     cancel: &Cancel,
 ) -> FirstSuspects {
@@ -45,11 +44,10 @@ pub fn find_suspects(
     }
     let all = Some(clear_written(seen, kernel));
     *tallies = tally(&seen.heap);
-    let opinion = second_opinion(seen, tallies, kernel, plan, scope, cancel);
+    let opinion = second_opinion(seen, tallies, kernel, scope, cancel);
     // Where it cleared nothing, the caches that it was asked about are suspect as before.
     let is_suspect = opinion.as_ref().is_some_and(|opinion| {
-        !opinion.has_cleared()
-            || !leaking_caches(seen, tallies, kernel, plan, scope, cancel).is_empty()
+        !opinion.has_cleared() || !leaking_caches(seen, tallies, kernel, scope, cancel).is_empty()
     });
     FirstSuspects { all, is_suspect, opinion }
 }
@@ -59,12 +57,11 @@ pub fn second_opinion(
     seen: &mut Snapshot,
     tallies: &mut Vec<Tally>,
     kernel: &Kernel<'_>,
-    plan: &Plan,
     scope: Scope,
     cancel: &Cancel,
 ) -> Option<Opinion> {
     suspects(seen, tallies, scope).next()?;
-    let accused = leaking_caches(seen, tallies, kernel, plan, scope, cancel);
+    let accused = leaking_caches(seen, tallies, kernel, scope, cancel);
     let accused: Vec<u16> = accused.into_iter().collect();
     let is_accused = !accused.is_empty();
     is_accused.then(|| second_opinion::ask(kernel, seen, tallies, &accused, cancel))
@@ -98,14 +95,12 @@ pub fn leaking_caches(
     seen: &Snapshot,
     tallies: &[Tally],
     kernel: &Kernel<'_>,
-    plan: &Plan,
     scope: Scope,
     cancel: &Cancel,
 ) -> HashSet<u16> {
-    let chosen: Vec<_> =
-        suspects(seen, tallies, scope).map(|cache| Chosen { cache, every: 1 }).collect();
-    let percent = plan.similarity_percent;
-    let groups = similarity::group(&seen.heap, kernel.memory, &chosen, percent, &Quiet, cancel);
+    let suspects: Vec<u16> = suspects(seen, tallies, scope).collect();
+    let context = Context { heap: &seen.heap, readers: kernel.readers, progress: &Quiet, cancel };
+    let groups = similarity::group_lost(context, &suspects);
     let is_leak = |(cache, similarity): (u16, Similarity)| {
         let info = &seen.heap.caches[usize::from(cache)];
         verdict::is_leak(&tallies[usize::from(cache)], &similarity, info).then_some(cache)

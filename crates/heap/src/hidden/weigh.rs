@@ -29,6 +29,10 @@ const BESIDE: u64 = 3;
 const WINDOW: u64 = 64 << 10;
 /// By how many pages the suspects are moved, to see what leads to them by chance.
 const MOVED_PAGES: [u64; 4] = [0x1003, 0x2851, 0x5009, 0x9031];
+/// A field of more slabs is tried in so many of them first, from all over the cache. Where less than half of what it takes
+/// leads to suspects there, in so many slots, it is not weighed: by chance a few do in every field of a huge cache.
+const TRIED_SLABS: usize = 1 << 10;
+const TRIED_SLOTS: u64 = 1 << 12;
 /// Objects that are asked what they have in common, and of a hundred so many must have it.
 const ASKED: usize = 64;
 const COMMON_PERCENT: usize = 90;
@@ -186,6 +190,9 @@ struct Weight {
 impl Scale<'_> {
     /// The place as a holder, if it is one.
     fn weigh(&mut self, encoding: Encoding, slots: Slots, suspects: &mut Bits) -> Option<Holder> {
+        if self.is_hopeless(encoding, slots) {
+            return None;
+        }
         let mut weight = Weight::default();
         self.each_slot(encoding, slots.with_beside(), |scale, raw| {
             scale.add(&mut weight, encoding, raw)
@@ -223,6 +230,21 @@ impl Scale<'_> {
         let Weight { slots: used, hits, .. } = weight;
         let (shape, place) = (encoding.shape(), slots.place());
         (!found.is_empty()).then_some(Holder { shape, place, slots: used, hits, by_chance, found })
+    }
+
+    /// Whether a field of a cache is no holder, by some of its slabs.
+    fn is_hopeless(&mut self, encoding: Encoding, slots: Slots) -> bool {
+        let Slots::Field { cache, offset, common, .. } = slots else { return false };
+        let slabs = self.question.heap.slabs.iter().filter(|slab| slab.cache == cache).count();
+        let mut weight = Weight::default();
+        let every = slabs / TRIED_SLABS;
+        if every > 1 {
+            self.each_field(cache, offset, common, every, |scale, raw| {
+                scale.add(&mut weight, encoding, raw);
+            });
+        }
+        let half = weight.slots * MIN_PRECISION_PERCENT / 2;
+        weight.slots >= TRIED_SLOTS && weight.hits * 100 < half
     }
 
     /// Takes one slot into account.
@@ -288,22 +310,25 @@ impl Scale<'_> {
                 }
             }
             Slots::Field { cache, offset, common, .. } => {
-                self.each_field(cache, offset, common, each)
+                self.each_field(cache, offset, common, 1, each);
             }
         }
     }
 
+    /// The slots of a field, in one of so many slabs.
     fn each_field(
         &mut self,
         cache: u16,
         offset: u32,
         common: Option<(usize, u64)>,
+        every: usize,
         mut each: impl FnMut(&Self, &[u8]),
     ) {
         let heap = self.question.heap;
         let info = &heap.caches[usize::from(cache)];
         let size = info.object_size.min(info.stride - info.left_pad) as usize;
-        for (slab, place) in (0..).zip(&heap.slabs).filter(|(_, place)| place.cache == cache) {
+        let slabs = (0..).zip(&heap.slabs).filter(|(_, place)| place.cache == cache);
+        for (slab, place) in slabs.step_by(every) {
             let raw = self.reader.read(VaRange::new(heap.slab_va(place), place.bytes())).to_vec();
             let passed_over = heap.never_followed.of_slab(slab);
             heap.for_each_live(slab, |index| {

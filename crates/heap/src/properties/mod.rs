@@ -156,7 +156,7 @@ proptest! {
         let mut alone = model.heap().never_marked();
         let mut hits = Hits::default();
         let (mut touched, mut expected) = (BTreeSet::new(), BTreeSet::new());
-        for word in words {
+        for word in words.iter().copied() {
             prop_assert_eq!(alone.find_object(word), model.find(word), "{:#x}", word);
             if let Some(object) = alone.find_object(word)
                 && alone.mark(object)
@@ -170,6 +170,9 @@ proptest! {
         together.mark_all(&mut hits, |slab| _ = touched.insert(slab));
         prop_assert_eq!(touched, expected);
         prop_assert_eq!(not_white(&together), not_white(&alone));
+        let mut places = Vec::new();
+        alone.places_of(&words, &mut places);
+        prop_assert_eq!(places, words.iter().map(|word| alone.place_of(*word)).collect::<Vec<_>>());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use sysak_snapshot::{Snapshot, Stages};
 use super::{Counted, FunctionId, Traced, Watch};
 use crate::confirm::Suspects;
 use crate::decision::{AfterRound, End, RoundFacts, Rounds as Decisions, Until};
-use crate::plan::{Plan, Scope};
+use crate::plan::Scope;
 use crate::rank::PROVED_OBJECTS;
 use crate::second_opinion::{self, Opinion};
 use crate::suspects::{self, clear_written, leaking_caches};
@@ -79,8 +79,6 @@ pub struct Watched<'a> {
 pub struct Start<'a, 'k> {
     /// The kernel.
     pub kernel: &'k Kernel<'a>,
-    /// How to diagnose.
-    pub plan: &'k Plan,
     /// No longer than this.
     pub limit: Duration,
     /// What is judged.
@@ -106,7 +104,7 @@ pub fn run<'a>(
     stages: &dyn Stages,
     cancel: &Cancel,
 ) -> Result<Rounds<'a>, KernelError> {
-    let Start { kernel, plan, limit, scope, first, mut suspects, mut followed, .. } = start;
+    let Start { kernel, limit, scope, first, mut suspects, mut followed, .. } = start;
     let is_suspect = start.is_suspect;
     let areas_before = area_bytes(&first);
     let unread = |snapshot: &Snapshot| user_memory::unread_bytes(kernel, &snapshot.heap, cancel);
@@ -139,7 +137,7 @@ pub fn run<'a>(
             &mut watch,
             &mut seen,
             |seen| suspects::confirm(&suspects, seen, kernel, cancel),
-            |seen, tallies| leaking_caches(seen, tallies, kernel, plan, scope, cancel),
+            |seen, tallies| leaking_caches(seen, tallies, kernel, scope, cancel),
             |seen, tallies, caches| second_opinion::ask(kernel, seen, tallies, caches, cancel),
         );
         let (end, wait_more) = match machine.next(judged.facts(&watch, limit)) {
