@@ -199,7 +199,7 @@ mod tests {
     use std::collections::HashSet;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::{Fault, Va};
@@ -226,9 +226,13 @@ mod tests {
             let readers = Readers::several(&Numbers, threads);
             let work = |memory: &dyn Memory, count: &mut u64, part: u64| {
                 *count += 1;
-                // The others come to it as well.
-                thread::sleep(Duration::from_micros(part % 3 * 100));
                 workers.lock().unwrap().insert(thread::current().id());
+                // Until another thread has come to work as well.
+                let is_alone = || threads > 1 && workers.lock().unwrap().len() == 1;
+                let patience = Instant::now();
+                while part == 0 && is_alone() && patience.elapsed() < Duration::from_secs(60) {
+                    thread::yield_now();
+                }
                 byte(memory, part)
             };
             readers.in_order(0..200, work, |byte| taken.push(byte));

@@ -267,7 +267,9 @@ impl Counted {
         counts: &mut Counts,
     ) {
         let Kept { scratch, candidates, pointers, places } = kept;
-        (candidates.clear(), pointers.clear(), places.clear());
+        candidates.clear();
+        pointers.clear();
+        places.clear();
         for_each(heap, memory, slab, which, scratch, |object, bytes| {
             for (group, pattern) in self.patterns.iter().enumerate() {
                 if pattern.may_match(bytes, pointers) {

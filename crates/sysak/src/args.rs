@@ -213,6 +213,11 @@ pub struct Source {
     /// Symbols of the kernel (a copy of its /proc/kallsyms), where the target has none
     #[arg(long, global = true, value_name = "FILE")]
     pub kallsyms: Option<PathBuf>,
+
+    /// Threads that read memory, the report is the same [default: as many as CPUs are idle, of a live machine a
+    /// quarter of them; 8 at most]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: Option<u16>,
 }
 
 /// How to print it.

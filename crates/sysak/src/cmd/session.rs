@@ -9,7 +9,7 @@ use sysak_report as report;
 use sysak_report::document::Detail;
 use sysak_report::{Present, Speech, Stage};
 use sysak_snapshot::{InStage, Stages};
-use sysak_target::{Choice, Identity, Options, Target};
+use sysak_target::{Choice, Identity, Options, Target, threads};
 
 use super::output;
 use crate::args::{Output, Reader, Source};
@@ -26,6 +26,7 @@ pub struct Session<'a> {
     speech: Speech,
     line: Line,
     start: Instant,
+    threads: Option<u16>,
 }
 
 impl<'a> Session<'a> {
@@ -43,7 +44,7 @@ impl<'a> Session<'a> {
         let mut target =
             sysak_target::open(&options(source), &cancel, &InStage(&line, Stage::Unpack))?;
         complete_symbols(&mut target);
-        Ok(Session { target, cancel, output, speech, line, start })
+        Ok(Session { target, cancel, output, speech, line, start, threads: source.threads })
     }
 
     /// The kernel, ready to be walked.
@@ -51,7 +52,7 @@ impl<'a> Session<'a> {
         let Target { memory, anchors, types, symbols, .. } = &self.target;
         let kernel = Kernel::new(memory.as_memory(), anchors, types, symbols)?;
         Ok(match memory.shared() {
-            Some(shared) => kernel.read_by(shared, 2),
+            Some(shared) => kernel.read_by(shared, threads(self.threads, self.is_live())),
             None => kernel,
         })
     }
