@@ -1,8 +1,8 @@
 //! Similarity: the groups of objects of one cache with like content, biggest first.
 //!
-//! The groups are chosen from a sample: the most frequent fingerprints of a bounded number of objects, from all over the
-//! cache. Then one pass over all objects counts each group exactly, and what is similar by bytes to the first object of
-//! the biggest one, the template. A group that the sample may miss is smaller than one that is worth a word.
+//! The groups are chosen from a sample: the most frequent fingerprints of a bounded number of objects, from all over
+//! the cache. Then one pass over all objects counts each group exactly, and what is similar by bytes to the first object
+//! of the biggest one, the template. A group that the sample may miss is smaller than one that is worth a word.
 //!
 //! **Invariant:** the counts do not depend on how many threads read.
 
@@ -22,8 +22,8 @@ pub use template::Template;
 pub const DEFAULT_SIMILARITY_PERCENT: u32 = 65;
 /// Groups reported per cache.
 const GROUPS: usize = 5;
-/// Objects of a cache, and lost ones of it, that the groups are chosen from. Of a group that is one in 256 of them, 4,096
-/// are expected, and half of that is never seen.
+/// Objects of a cache, and lost ones of it, that the groups are chosen from. Of a group that is one in 256 of them,
+/// 4,096 are expected, and half of that is never seen.
 const SAMPLE: u64 = 1 << 20;
 /// Slabs that one thread reads in a row.
 const SLABS: u32 = 256;

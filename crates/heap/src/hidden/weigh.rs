@@ -29,8 +29,9 @@ const BESIDE: u64 = 3;
 const WINDOW: u64 = 64 << 10;
 /// By how many pages the suspects are moved, to see what leads to them by chance.
 const MOVED_PAGES: [u64; 4] = [0x1003, 0x2851, 0x5009, 0x9031];
-/// A field of more slabs is tried in so many of them first, from all over the cache. Where less than half of what it takes
-/// leads to suspects there, in so many slots, it is not weighed: by chance a few do in every field of a huge cache.
+/// A field of more slabs is tried in so many of them first, from all over the cache. Where less than half of what it
+/// takes leads to suspects there, in so many slots, it is not weighed: by chance a few do in every field of a huge
+/// cache.
 const TRIED_SLABS: usize = 1 << 10;
 const TRIED_SLOTS: u64 = 1 << 12;
 /// Objects that are asked what they have in common, and of a hundred so many must have it.
