@@ -1,8 +1,8 @@
 //! Similarity: the groups of objects of one cache with like content, biggest first.
 //!
 //! The groups are chosen from a sample: the most frequent fingerprints of a bounded number of objects, from all over
-//! the cache. Then one pass over all objects counts each group exactly, and what is similar by bytes to the first object
-//! of the biggest one, the template. A group that the sample may miss is smaller than one that is worth a word.
+//! the cache. Then one pass over all objects counts each group exactly, and what is similar by bytes to the first
+//! object of the biggest one, the template. A group that the sample may miss is too small to be worth a word.
 //!
 //! **Invariant:** the counts do not depend on how many threads read.
 
