@@ -13,6 +13,10 @@ use crate::physical::PhysicalPages;
 /// Entries of the resource tree; a large server has some thousands.
 const MOST_RESOURCES: usize = 1 << 16;
 
+/// The crash kernel's memory, and its memory below 4 GiB where the first lies above (`crashkernel=…,high`). Variables
+/// of the kernel, so that they are found without the tree, too.
+const CRASH_KERNEL: [&str; 2] = ["crashk_res", "crashk_low_res"];
+
 /// The end of the memory that real-mode code can reach.
 const FIRST_MIB_END: Pfn = Pfn((1 << 20) / PAGE_SIZE);
 
@@ -128,35 +132,51 @@ fn walk_resources(
     let field = |path| types.find_field("resource", path).map(|field| field.offset_bytes);
     let members =
         [field("name")?, field("start")?, field("end")?, field("sibling")?, field("child")?];
-    walk_tree(memory, symbols.find("iomem_resource")?, members, found)
+    walk_tree(memory, symbols, members, found)
 }
 
-/// The same from the tree's root on; `members` are the places of a resource's name, start, end, sibling and child.
+/// The same; `members` are the places of a resource's name, start, end, sibling and child.
 fn walk_tree(
     memory: &dyn Memory,
-    root: Va,
+    symbols: &Kallsyms,
     members: [u64; 5],
     found: &mut Resources,
 ) -> Option<()> {
-    let mut todo = vec![root];
+    // A whole tree adds them once more, which does not matter.
+    for variable in CRASH_KERNEL.into_iter().filter_map(|name| symbols.find(name)) {
+        add_resource(memory, variable, members, found);
+    }
+    let mut todo = vec![symbols.find("iomem_resource")?];
     let mut is_whole = true;
     for _ in 0..MOST_RESOURCES {
         let Some(at) = todo.pop() else { break };
-        let mut words = [0; 5];
-        for (word, member) in words.iter_mut().zip(members) {
-            match memory.read_u64(at.at(member)) {
-                Ok(read) => *word = read,
-                Err(_) => is_whole = false,
-            }
-        }
-        let [name, start, end, sibling, child] = words;
-        match read_text(memory, Va(name), 32) {
-            Some(text) => found.add(&text, start, end),
-            None => is_whole &= name == 0,
-        }
-        todo.extend([sibling, child].into_iter().filter(|at| *at != 0).map(Va));
+        let (next, is_read) = add_resource(memory, at, members, found);
+        is_whole &= is_read;
+        todo.extend(next.into_iter().filter(|at| *at != 0).map(Va));
     }
     (is_whole && todo.is_empty()).then_some(())
+}
+
+/// Adds one resource; returns its sibling and its child, and whether all of it could be read.
+fn add_resource(
+    memory: &dyn Memory,
+    at: Va,
+    members: [u64; 5],
+    found: &mut Resources,
+) -> ([u64; 2], bool) {
+    let (mut words, mut is_whole) = ([0; 5], true);
+    for (word, member) in words.iter_mut().zip(members) {
+        match memory.read_u64(at.at(member)) {
+            Ok(read) => *word = read,
+            Err(_) => is_whole = false,
+        }
+    }
+    let [name, start, end, sibling, child] = words;
+    match read_text(memory, Va(name), 32) {
+        Some(text) => found.add(&text, start, end),
+        None => is_whole &= name == 0,
+    }
+    ([sibling, child], is_whole)
 }
 
 #[cfg(test)]
@@ -173,8 +193,8 @@ mod tests {
         assert_eq!(ram, [run(1, 8), run(9, 16)]);
     }
 
-    /// A tree of a root and two children, of which the second can be read or not.
-    fn tree(second_is_there: bool) -> (Option<()>, Vec<PfnRange>) {
+    /// A tree of a root and two children. The second can be read or not; the crash kernel's memory is its child.
+    fn tree(second_is_there: bool) -> (Option<()>, Resources) {
         struct Tree {
             words: BTreeMap<u64, u64>,
             missing: Option<u64>,
@@ -192,28 +212,45 @@ mod tests {
             }
         }
         const MEMBERS: [u64; 5] = [0, 8, 16, 24, 32];
-        let (root, first, second, text) = (Va(0x9000), Va(0x1000), Va(0x2000), 0x3000);
+        const SYMBOLS: &[u8] = b"9000 D iomem_resource\n9100 D crashk_res\n";
+        let (root, crash_kernel) = (Va(0x9000), Va(0x9100));
+        let (first, second, text) = (Va(0x1000), Va(0x2000), 0x3000);
         let mut words = BTreeMap::from([
             (root.at(32).0, first.0),
             (root.0, text + 32),
             (first.at(24).0, second.0),
             (text, u64::from_le_bytes(*b"System R")),
             (text + 8, u64::from_le_bytes(*b"AM\0\0\0\0\0\0")),
+            (second.at(32).0, crash_kernel.0),
+            (crash_kernel.0, text + 64),
+            (crash_kernel.at(8).0, 0x10_4000),
+            (crash_kernel.at(16).0, 0x10_7fff),
+            (text + 64, u64::from_le_bytes(*b"Crash ke")),
+            (text + 72, u64::from_le_bytes(*b"rnel\0\0\0\0")),
         ]);
         for (at, start) in [(first, 0x1000u64), (second, 0x10_0000)] {
             words.extend([(at.0, text), (at.at(8).0, start), (at.at(16).0, start + 0xffff)]);
         }
         let missing = (!second_is_there).then_some(second.0 >> 12);
         let mut found = Resources::default();
-        let walked = walk_tree(&Tree { words, missing }, root, MEMBERS, &mut found);
-        (walked, found.ram)
+        let symbols = Kallsyms::parse_proc(SYMBOLS).unwrap();
+        let walked = walk_tree(&Tree { words, missing }, &symbols, MEMBERS, &mut found);
+        (walked, found)
     }
 
     #[test]
     fn a_resource_tree_that_cannot_be_read_to_its_end_is_not_the_whole_ram() {
         let run = |start, end| PfnRange { start: Pfn(start), end: Pfn(end) };
-        assert_eq!(tree(true), (Some(()), vec![run(1, 17), run(0x100, 0x110)]));
-        assert_eq!(tree(false), (None, vec![run(1, 17)]));
+        let ram = |(walked, found): (Option<()>, Resources)| (walked, found.ram);
+        assert_eq!(ram(tree(true)), (Some(()), vec![run(1, 17), run(0x100, 0x110)]));
+        assert_eq!(ram(tree(false)), (None, vec![run(1, 17)]));
+    }
+
+    #[test]
+    fn the_crash_kernel_is_found_where_its_place_in_the_resource_tree_is_not() {
+        let run = PfnRange { start: Pfn(0x104), end: Pfn(0x108) };
+        assert_eq!(tree(true).1.crash_kernel, [run, run]);
+        assert_eq!(tree(false).1.crash_kernel, [run]);
     }
 
     /// What is left of RAM where the dump lacks some runs of pages; pages 0x200 to 0x2ff are the crash kernel's.
