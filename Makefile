@@ -37,7 +37,7 @@ test:
 	@tools/test.sh
 
 vmtest:
-	@tools/setup.sh test
+	@tools/setup.sh $(if $(filter kdump all,$(ONLY)),crash,test)
 	@tools/build.sh
 	tools/with-libelf.sh cargo run --quiet -p vmtest -- --sysak target/dist/sysak \
 		$(foreach kernel,$(KERNEL),--kernel $(kernel)) $(foreach part,$(ONLY),--only $(part)) $(ARGS)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs and the machine lacks: setup.sh build|test
+# Installs what a make target needs and the machine lacks: setup.sh build|test|crash
 #
 # Debian and Ubuntu as root through apt-get. The Fedora family through dnf: written, not
 # tested. Asks for nothing, and is done in no time where everything is there.
@@ -13,6 +13,8 @@ fedora_build=(ca-certificates gcc glibc-devel glibc-static make pkgconf-pkg-conf
 # Programs that boot guests and build their test modules.
 debian_test=(qemu-system-x86 busybox-static dwarves makedumpfile cpio kmod binutils xz-utils zstd python3-venv)
 fedora_test=(qemu-system-x86-core busybox dwarves makedumpfile cpio kmod binutils xz zstd python3 dpkg apt)
+# What loads a crash kernel, besides: the same package everywhere.
+crash_test=(kexec-tools)
 # The compiler that [workspace.package] in Cargo.toml asks for.
 rust_minor=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' "$(dirname "$0")/../Cargo.toml")
 
@@ -42,6 +44,7 @@ install_packages() {
     if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
         local wanted=("${debian_build[@]}")
         [ "$1" = build ] || wanted+=("${debian_test[@]}")
+        [ "$1" != crash ] || wanted+=("${crash_test[@]}")
         for package in "${wanted[@]}"; do
             debian_has "$package" || missing+=("$package")
         done
@@ -49,6 +52,7 @@ install_packages() {
     elif command -v dnf >/dev/null; then
         local wanted=("${fedora_build[@]}")
         [ "$1" = build ] || wanted+=("${fedora_test[@]}")
+        [ "$1" != crash ] || wanted+=("${crash_test[@]}")
         for package in "${wanted[@]}"; do
             rpm -q --quiet --whatprovides "$package" || missing+=("$package")
         done
@@ -98,6 +102,6 @@ install_rust() {
     fi
 }
 
-[ $# = 1 ] || die "usage: setup.sh build|test"
+[ $# = 1 ] || die "usage: setup.sh build|test|crash"
 install_packages "$1"
 install_rust

@@ -68,6 +68,7 @@ const GOING: &str = "going-on";
 const ON_REQUEST: [&str; 5] = [GOING, "all-holders", "dumps", "kdump", "busy"];
 
 /// What to do.
+#[derive(Clone)]
 pub enum Mode {
     Help,
     Fetch,
@@ -75,6 +76,7 @@ pub enum Mode {
     Test,
 }
 
+#[derive(Clone)]
 pub struct Args {
     pub mode: Mode,
     pub kernels: Vec<String>,

@@ -1,5 +1,6 @@
 //! A guest crashes, and its crash kernel looks at what is left: in place, through /proc/vmcore, and by the dump that
-//! makedumpfile writes of it. Both must tell what the memory of the same guest told just before.
+//! makedumpfile writes of it. Both must tell what the memory of the same guest told just before, however the crash
+//! kernel was loaded and wherever its memory is.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{LOSING, Stage, vmcore};
+use super::{LOSING, Stage, file_name, vmcore};
 use crate::cache;
 use crate::qemu::DISK;
 use crate::sysak::{Report, UNHURRIED};
@@ -15,7 +16,7 @@ use crate::truth::Truth;
 
 /// What distributions let makedumpfile leave out.
 const USUAL_LEVEL: &str = "31";
-/// What the crash kernel has left of its 256 MiB is some 120 MiB.
+/// What the crash kernel has left of its 256 MiB is some 160 MiB.
 const MOST_PEAK_KIB: u64 = 100 << 10;
 const HOLDING: &str = "hash";
 
@@ -25,10 +26,12 @@ pub fn run(stage: &mut Stage) -> Result<()> {
     let lost = lost.into_iter().collect::<Result<Vec<_>>>()?;
     let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
     let truths = stage.guest.truths()?;
-    let before = stage.guest.capture(&folder, &format!("{}-before", stage.kernel.name), &truths)?;
-    let lists = [folder.join("before-objects.txt"), folder.join("before-lost.txt")];
+    let scenario = format!("{}: before", stage.part);
+    let name = format!("{}.{}", stage.kernel.name, file_name(&scenario));
+    let before = stage.guest.capture(&folder, &name, &truths)?;
+    let lists = ["objects", "lost"].map(|list| folder.join(format!("{name}-{list}.txt")));
     if let Some((code, report)) = vmcore::diagnose(stage, &before, &lists[0], &lists[1])? {
-        expect_leaks(stage, "kdump: before", code, &report, &lost);
+        expect_leaks(stage, &scenario, code, &report, &lost);
     }
     stage.guest.crash(stage.kernel)?;
     in_place(stage, &lost)?;
@@ -44,7 +47,7 @@ pub fn run(stage: &mut Stage) -> Result<()> {
 
 /// The diagnosis in the crash kernel's memory.
 fn in_place(stage: &mut Stage, lost: &[Truth]) -> Result<()> {
-    let scenario = "kdump: /proc/vmcore";
+    let scenario = &format!("{}: /proc/vmcore", stage.part);
     let command = format!(
         "sysak memleak --format json {UNHURRIED} --vmcore /proc/vmcore & \
          while grep VmHWM /proc/$!/status >/tmp/.next; do mv /tmp/.next /tmp/peak; sleep 0.1; done; wait $!"
@@ -52,7 +55,7 @@ fn in_place(stage: &mut Stage, lost: &[Truth]) -> Result<()> {
     let patience = Duration::from_secs(stage.args.timeout_s);
     let free = stage.guest.text("grep -E 'MemTotal|MemAvailable' /proc/meminfo | tr '\\n' ' '")?;
     let output = stage.guest.run(&command, patience)?;
-    stage.keep("kdump.in-place.json", &output.stdout)?;
+    stage.keep(&format!("{}.in-place.json", file_name(stage.part)), &output.stdout)?;
     let errors = output.errors();
     let peak = stage.guest.text("cat /tmp/peak")?;
     let peak = peak.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
@@ -62,6 +65,7 @@ fn in_place(stage: &mut Stage, lost: &[Truth]) -> Result<()> {
     stage.check(scenario, "peak memory", &format!("at most {MOST_PEAK_KIB} KiB"), &got, ok);
     let parsed = stage.judge_report(scenario, output.code, &output.stdout, &errors);
     let Some((code, report)) = parsed else { return Ok(()) };
+    expect_all_memory(stage, scenario, &report);
     expect_leaks(stage, scenario, code, &report, lost);
     Ok(())
 }
@@ -70,12 +74,13 @@ fn in_place(stage: &mut Stage, lost: &[Truth]) -> Result<()> {
 fn told(stage: &mut Stage) -> Result<()> {
     let patience = Duration::from_secs(stage.args.timeout_s);
     let output = stage.guest.run("sysak inspect dump --vmcore /proc/vmcore", patience)?;
-    stage.keep("kdump.inspect.txt", &output.stdout)?;
+    stage.keep(&format!("{}.inspect.txt", file_name(stage.part)), &output.stdout)?;
     let text = output.text();
     let wanted = "Kernel panic - not syncing: sysrq triggered crash";
     let errors = output.errors();
     let got = text.lines().find(|line| line.contains("panic")).unwrap_or(&errors);
-    stage.check("kdump: inspect dump", "the panic", wanted, got, text.contains(wanted));
+    let scenario = format!("{}: inspect dump", stage.part);
+    stage.check(&scenario, "the panic", wanted, got, text.contains(wanted));
     Ok(())
 }
 
@@ -88,15 +93,16 @@ fn by_makedumpfile(
     lost: &[Truth],
     level: &str,
 ) -> Result<()> {
-    let scenario = format!("kdump: -d {level}");
+    let scenario = format!("{}: -d {level}", stage.part);
     let command = format!("makedumpfile -f -l -d {level} /proc/vmcore /dev/vda && sync");
     let output = stage.guest.run(&command, Duration::from_secs(stage.args.timeout_s))?;
     let said = output.errors();
     anyhow::ensure!(output.code == 0, "makedumpfile ended with {}: {said}", output.code);
-    let kdump = folder.join(format!("{}.kdump-{level}", stage.kernel.name));
+    let name = format!("{}.{}-{level}", stage.kernel.name, file_name(stage.part));
+    let kdump = folder.join(&name);
     let disk = stage.guest.folder.0.join(DISK);
     cache::run(Command::new("cp").arg("--sparse=always").arg(disk).arg(&kdump))?;
-    let lists = ["objects", "lost"].map(|list| folder.join(format!("kdump-{level}-{list}.txt")));
+    let lists = ["objects", "lost"].map(|list| folder.join(format!("{name}-{list}.txt")));
     let Some((code, report)) = vmcore::diagnose(stage, &kdump, &lists[0], &lists[1])? else {
         return Ok(());
     };
@@ -105,6 +111,9 @@ fn by_makedumpfile(
     if level == USUAL_LEVEL && holes > 0 && report.verdict == "undetermined" {
         stage.note(&scenario, "no verdict: this makedumpfile is older than the kernel");
         return Ok(());
+    }
+    if level != USUAL_LEVEL {
+        expect_all_memory(stage, &scenario, &report);
     }
     expect_leaks(stage, &scenario, code, &report, lost);
     let truths: Vec<&Truth> = lost.iter().chain([held]).collect();
@@ -117,4 +126,11 @@ fn expect_leaks(stage: &mut Stage, scenario: &str, code: i32, report: &Report, l
         stage.expect_leak(&format!("{scenario}: {}", truth.name), code, report, truth);
     }
     stage.expect_few_accused(scenario, report, lost);
+}
+
+/// None of the kernel's memory is missing: the crash kernel's own is none of it.
+fn expect_all_memory(stage: &mut Stage, scenario: &str, report: &Report) {
+    let holes = report.coverage.pages.as_ref().map(|pages| pages.holes_bytes);
+    let got = holes.map_or("not told".to_owned(), |bytes| format!("{bytes} bytes"));
+    stage.check(scenario, "the kernel's memory that is missing", "0 bytes", &got, holes == Some(0));
 }

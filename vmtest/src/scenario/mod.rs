@@ -46,6 +46,8 @@ pub struct Part {
     /// Whether it was asked for.
     wanted: fn(&Args) -> bool,
     guest: Boot,
+    /// Whether it runs on one of the kernels only.
+    is_variant: bool,
     scenarios: fn(&mut Stage) -> Result<()>,
 }
 
@@ -53,8 +55,8 @@ pub struct Part {
 enum Boot {
     /// As any, its CPUs emulated so.
     Usual(Threads),
-    /// With memory set aside for a crash kernel.
-    WithCrashKernel,
+    /// With a crash kernel.
+    WithCrashKernel(crash::Way),
 }
 
 const fn part(
@@ -63,14 +65,19 @@ const fn part(
     threads: Threads,
     scenarios: fn(&mut Stage) -> Result<()>,
 ) -> Part {
-    Part { name, wanted, guest: Boot::Usual(threads), scenarios }
+    Part { name, wanted, guest: Boot::Usual(threads), is_variant: false, scenarios }
+}
+
+const fn crash_part(name: &'static str, way: crash::Way, is_variant: bool) -> Part {
+    let wanted: fn(&Args) -> bool = |args| args.wants("kdump");
+    Part { name, wanted, guest: Boot::WithCrashKernel(way), is_variant, scenarios: kdump::run }
 }
 
 /// What runs on all kernels even where they take turns.
 const ON_ALL: &str = "static";
 
 /// The longest first, so that none of them is waited for at the end.
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 16] = [
     part("static", |args| args.wants("static"), Threads::Two, by_looks),
     part("classes", |args| args.wants("classes"), Threads::Two, classes::run),
     part("trace", trace::wants_leaks, Threads::One, trace::leaks),
@@ -92,12 +99,9 @@ const PARTS: [Part; 14] = [
     ),
     part("dumps", |args| args.wants("some-dumps") || args.wants("dumps"), Threads::Two, dumps::run),
     part("going-on", going_on::wanted, Threads::One, going_on::run),
-    Part {
-        name: "kdump",
-        wanted: |args| args.wants("kdump"),
-        guest: Boot::WithCrashKernel,
-        scenarios: kdump::run,
-    },
+    crash_part("kdump high", crash::HIGH, true),
+    crash_part("kdump kexec-tools", crash::LOADED_BY_KEXEC_TOOLS, true),
+    crash_part("kdump", crash::LOADED_BY_KERNEL, false),
     part("busy looks", |args| args.wants("busy"), Threads::Two, busy::looks),
     part("busy watches", |args| args.wants("busy"), Threads::One, busy::watches),
 ];
@@ -107,7 +111,7 @@ pub fn chosen<'k, K>(args: &Args, kernels: &'k [K]) -> Vec<(&'static Part, &'k K
     let mut turn = kernels.iter().cycle();
     let mut chosen = Vec::new();
     for part in PARTS.iter().filter(|part| (part.wanted)(args)) {
-        match args.in_turns && part.name != ON_ALL {
+        match (args.in_turns || part.is_variant) && part.name != ON_ALL {
             true => chosen.extend(turn.next().map(|kernel| (part, kernel))),
             false => chosen.extend(kernels.iter().map(|kernel| (part, kernel))),
         }
@@ -120,12 +124,18 @@ impl Part {
     pub fn run(&self, kernel: &Kernel, args: &Args, checks: &Checks) -> Result<()> {
         let place = format!("{} {}", kernel.name, self.name);
         let start = Instant::now();
-        let mut guest = match self.guest {
-            Boot::Usual(threads) => Guest::boot(kernel, args, threads)?,
-            Boot::WithCrashKernel => crash::boot(kernel, args)?,
+        let mut guest = match &self.guest {
+            Boot::Usual(threads) => Guest::boot(kernel, args, *threads)?,
+            Boot::WithCrashKernel(way) => crash::boot(kernel, args, way)?,
         };
         checks.note(&place, &format!("{} booted in {:.1} s", kernel.release, guest.boot_s));
-        let result = (self.scenarios)(&mut Stage { kernel, args, checks, guest: &mut guest });
+        let result = (self.scenarios)(&mut Stage {
+            part: self.name,
+            kernel,
+            args,
+            checks,
+            guest: &mut guest,
+        });
         checks.note(&place, &format!("took {} s", start.elapsed().as_secs()));
         result
     }
@@ -152,6 +162,8 @@ fn file_name(scenario: &str) -> String {
 
 /// What every scenario works with.
 struct Stage<'a> {
+    /// The name of the part that runs.
+    part: &'static str,
     kernel: &'a Kernel,
     args: &'a Args,
     checks: &'a Checks,
@@ -325,5 +337,7 @@ mod tests {
         let on_the_first = some.iter().filter(|(_, kernel)| *kernel == 1).count();
         assert!(on_the_first.abs_diff(some.len() - on_the_first) <= 1);
         assert_eq!(chosen_of(&["--only", "hidden"]), [("hidden", 1), ("hidden", 2)]);
+        let variants = [("kdump high", 1), ("kdump kexec-tools", 2), ("kdump", 1), ("kdump", 2)];
+        assert_eq!(chosen_of(&["--only", "kdump"]), variants);
     }
 }
