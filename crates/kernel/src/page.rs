@@ -54,7 +54,8 @@ pub enum Owner {
     PerCpu,
     /// Any other memory of the kernel.
     Kernel,
-    /// Logically offline or poisoned: must not be read.
+    /// Logically offline or poisoned: must not be read. Besides, compressed memory that a dump lacks: zram and zswap
+    /// refer to all that it refers to (`zs_handle`).
     Untouchable,
     /// Part of our own BPF maps.
     Own,

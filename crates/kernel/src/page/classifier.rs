@@ -176,12 +176,13 @@ impl<'a, 'k> Classifier<'a, 'k> {
                 self.census.parts[Part::Balloon as usize] += compound;
                 return (Owner::Untouchable, compound);
             }
-            PageKind::Compressed | PageKind::PagePool => {
-                let part = match kind {
-                    PageKind::Compressed => Part::Compressed,
-                    _ => Part::PagePool,
-                };
-                self.census.parts[part as usize] += compound;
+            PageKind::Compressed => {
+                self.census.parts[Part::Compressed as usize] += compound;
+                let is_missing = self.census.dumped.as_ref().is_some_and(|dumped| !dumped.has(pfn));
+                return (if is_missing { Owner::Untouchable } else { Owner::Kernel }, compound);
+            }
+            PageKind::PagePool => {
+                self.census.parts[Part::PagePool as usize] += compound;
                 return (Owner::Kernel, compound);
             }
             PageKind::Unaccepted => return (Owner::Free, 1),

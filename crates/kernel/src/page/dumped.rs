@@ -92,7 +92,7 @@ mod tests {
     use sysak_base::{Anchors, Cancel, Fault, Memory, PageStates, Quiet, Va, Why};
     use sysak_symbols::{Kallsyms, TypeInfo};
 
-    use crate::page::Census;
+    use crate::page::{Census, Part};
     use crate::{Coverage, FreePages};
 
     const DIRECT: Va = Va(0xffff_8880_0000_0000);
@@ -102,9 +102,9 @@ mod tests {
     const MISSING: [u64; 3] = [5, 7, 520];
     const FREE: u64 = MISSING[1];
 
-    /// A dump full of zeroes, but for what its bytes say of one free page.
+    /// A dump full of zeroes, but for the type of one page.
     struct Dump {
-        free: Va,
+        typed: (Va, u32),
         /// `struct page`s that it has not.
         unknown: Range<u64>,
         struct_page: u64,
@@ -120,9 +120,9 @@ mod tests {
             if start < self.unknown.end && end > self.unknown.start {
                 return Err(Fault { at, why: Why::Absent });
             }
-            let place = self.free.0.wrapping_sub(at.0) as usize;
+            let place = self.typed.0.0.wrapping_sub(at.0) as usize;
             if let Some(word) = buf.get_mut(place..).and_then(|rest| rest.get_mut(..4)) {
-                word.copy_from_slice(&(!0x80u32).to_le_bytes());
+                word.copy_from_slice(&self.typed.1.to_le_bytes());
             }
             Ok(())
         }
@@ -142,7 +142,12 @@ mod tests {
 
     /// Takes the census of the dump without some `struct page`s; says how many bytes were read, too.
     fn census(unknown: Range<u64>) -> (Census, Coverage, u64) {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
+        census_of("6.1", (FREE, !0x80), unknown)
+    }
+
+    /// The same for some kernel, with a page and its type.
+    fn census_of(version: &str, typed: (u64, u32), unknown: Range<u64>) -> (Census, Coverage, u64) {
+        let path = format!("{}/../../fixtures/btf-{version}", env!("CARGO_MANIFEST_DIR"));
         let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
         let page = crate::shape::Shape::resolve(&types).unwrap().page;
         let symbols = Kallsyms::default();
@@ -152,8 +157,8 @@ mod tests {
             ram: vec![PfnRange { start: Pfn(0), end: Pfn(RAM_PAGES) }],
             ..Anchors::default()
         };
-        let free = MEMMAP.at(FREE * page.size + page.page_type);
-        let dump = Dump { free, unknown, struct_page: page.size, bytes_read: Cell::new(0) };
+        let typed = (MEMMAP.at(typed.0 * page.size + page.page_type), typed.1);
+        let dump = Dump { typed, unknown, struct_page: page.size, bytes_read: Cell::new(0) };
         let kernel = Kernel::new(&dump, &anchors, &types, &symbols).unwrap();
         let mut coverage = Coverage::default();
         let free = FreePages::find(&kernel, &mut coverage);
@@ -172,6 +177,18 @@ mod tests {
         assert!(census.claim(Pfn(MISSING[0]), Owner::Vmalloc));
         let dumped = census.dumped.as_ref().unwrap();
         assert_eq!((dumped.holes_of(Owner::Kernel), dumped.holes_of(Owner::Vmalloc)), (1, 1));
+    }
+
+    #[test]
+    fn compressed_memory_that_is_missing_is_no_hole_and_no_root() {
+        const COMPRESSED: u32 = 0xf600_0000;
+        let (census, _, _) = census_of("6.12", (MISSING[0], COMPRESSED), 0..0);
+        assert_eq!(census.dumped.as_ref().unwrap().holes(), 2);
+        assert!(!census.roots.contains(Pfn(MISSING[0])));
+        assert_eq!(census.part(Part::Compressed), 1);
+        let (census, _, _) = census_of("6.12", (MISSING[0] + 1, COMPRESSED), 0..0);
+        assert_eq!(census.dumped.as_ref().unwrap().holes(), 3);
+        assert!(census.roots.contains(Pfn(MISSING[0] + 1)), "a dump that has it is searched");
     }
 
     #[test]
