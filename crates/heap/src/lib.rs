@@ -28,6 +28,7 @@ mod object;
 mod object_set;
 mod page_index;
 mod page_set;
+mod page_targets;
 mod parts;
 #[cfg(test)]
 mod properties;
@@ -53,6 +54,7 @@ pub use non_slab_index::{AreaPages, Block, NonSlab, PerCpuObject};
 pub use object::Object;
 pub use object_set::ObjectSet;
 pub use page_set::PageSet;
+pub use page_targets::PageTargets;
 pub use slabs::{Heap, Slab};
 pub use states::Count;
 pub use tally::{Tally, tally};

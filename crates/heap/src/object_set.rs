@@ -7,6 +7,7 @@
 
 use sysak_base::{PAGE_SHIFT, Pfn};
 
+use crate::page_targets::CacheBits;
 use crate::{Bits, Class, Heap, Object, PageSet};
 
 /// A set of objects of one heap.
@@ -15,6 +16,8 @@ pub struct ObjectSet {
     objects: Bits,
     /// Pages of the direct map that any of them lies on.
     pages: PageSet,
+    /// The caches of all of them.
+    caches: CacheBits,
     /// Whether any of them has addresses outside of the direct map, too.
     elsewhere: bool,
 }
@@ -25,6 +28,7 @@ impl ObjectSet {
         let mut set = ObjectSet {
             objects: Bits::default(),
             pages: PageSet::new(heap.span >> PAGE_SHIFT),
+            caches: CacheBits::default(),
             elsewhere: false,
         };
         set.objects.grow(heap.objects(), false);
@@ -54,9 +58,20 @@ impl ObjectSet {
         &self.pages
     }
 
+    /// The caches of all of them.
+    pub(crate) fn caches(&self) -> CacheBits {
+        self.caches
+    }
+
+    /// Whether an object is among them.
+    pub(crate) fn has(&self, heap: &Heap, object: Object) -> bool {
+        self.objects.test(heap.bit(object))
+    }
+
     fn add_pages(&mut self, heap: &Heap, slab: u32) {
         let place = &heap.slabs[slab as usize];
         (place.pfn.0..place.end().0).for_each(|page| self.pages.insert(Pfn(page)));
+        self.caches.add(place.cache);
         self.elsewhere |= heap.caches[usize::from(place.cache)].class != Class::Slab;
     }
 
@@ -71,7 +86,7 @@ impl ObjectSet {
         if !may_be {
             return None;
         }
-        heap.find_object(address).filter(|object| self.objects.test(heap.bit(*object)))
+        heap.find_object(address).filter(|object| self.has(heap, *object))
     }
 }
 

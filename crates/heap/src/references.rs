@@ -9,8 +9,9 @@
 
 use sysak_base::{Cancel, Memory, PAGE_SIZE, Ranges, Readers, Va, VaRange};
 
+use crate::page_targets::{Known, Noted};
 use crate::parts::{Part, parts};
-use crate::{Class, Heap, Object, ObjectSet, never_followed};
+use crate::{Class, Heap, Object, ObjectSet, PageTargets, never_followed};
 
 pub use crate::marking::Roots;
 
@@ -59,6 +60,8 @@ pub struct SearchSpace<'a> {
     pub readers: Readers<'a>,
     /// Knows the objects among the roots.
     pub root_objects: &'a dyn RootObjects,
+    /// Where several searches go through the same roots, and memory does not change: what the first one notes.
+    pub targets: Option<&'a PageTargets>,
 }
 
 /// Gives `each` every reference to a wanted object that lies in roots or in objects that are
@@ -71,9 +74,15 @@ pub fn find(
     cancel: &Cancel,
     each: &mut dyn FnMut(Reference),
 ) -> bool {
-    let SearchSpace { heap, readers, root_objects } = space;
-    let left_out = roots.left_out;
-    let mut give = |found: Vec<Reference>| {
+    let SearchSpace { heap, readers, root_objects, .. } = space;
+    // Lost objects were not read by those who looked for other references.
+    let targets = space.targets.filter(|_| !lost);
+    let known = targets.and_then(PageTargets::known);
+    let notes = targets.is_some() && known.is_none();
+    let place = Places { heap, wanted, left_out: roots.left_out, known, notes, cancel };
+    let mut learned = Known::default();
+    let mut give = |(found, noted): (Vec<Reference>, Noted)| {
+        learned.add(noted);
         for one in found {
             let part = match one.from {
                 From::Root => root_objects.object_at(one.at).map(From::Object),
@@ -85,53 +94,74 @@ pub fn find(
     let words = roots.words;
     let parts = parts(heap, roots.memory(heap.page_offset()), PART);
     let search = |memory: &dyn Memory, scratch: &mut Vec<u8>, part: Part| {
-        let mut search = Search::new(heap, memory, wanted, left_out, cancel, scratch);
+        let mut search = Search::new(place, memory, scratch);
         match part {
             Part::Roots(ranges) => {
                 ranges.into_iter().for_each(|range| search.range(From::Root, range));
             }
             Part::Slabs(slabs) => slabs.for_each(|slab| search.slab(slab, lost)),
         }
-        search.found
+        (search.found, search.noted)
     };
     let mut scratch = Vec::new();
-    let mut registers = Search::new(heap, readers.memory(), wanted, left_out, cancel, &mut scratch);
+    let mut registers = Search::new(place, readers.memory(), &mut scratch);
     words.iter().for_each(|word| registers.word(From::Register, Va(0), *word, *word));
-    give(registers.found);
+    give((registers.found, Noted::default()));
     readers.in_order(parts.take_while(|_| !cancel.is_set()), search, give);
-    !cancel.is_set()
+    let is_whole = !cancel.is_set();
+    if let Some(targets) = targets.filter(|_| notes && is_whole) {
+        targets.learn(learned);
+    }
+    is_whole
 }
 
-struct Search<'a> {
+/// What is searched for, and where.
+#[derive(Clone, Copy)]
+struct Places<'a> {
     heap: &'a Heap,
-    memory: &'a dyn Memory,
     wanted: &'a ObjectSet,
     left_out: &'a Ranges,
-    /// Whether `left_out` does not overlap the range that is being read.
-    counts_whole: bool,
-    found: Vec<Reference>,
-    scratch: &'a mut Vec<u8>,
+    /// What an earlier search noted.
+    known: Option<&'a Known>,
+    /// Whether this one does.
+    notes: bool,
     cancel: &'a Cancel,
 }
 
+struct Search<'a> {
+    place: Places<'a>,
+    heap: &'a Heap,
+    memory: &'a dyn Memory,
+    /// Whether `left_out` does not overlap the range that is being read.
+    counts_whole: bool,
+    found: Vec<Reference>,
+    noted: Noted,
+    scratch: &'a mut Vec<u8>,
+}
+
 impl<'a> Search<'a> {
-    fn new(
-        heap: &'a Heap,
-        memory: &'a dyn Memory,
-        wanted: &'a ObjectSet,
-        left_out: &'a Ranges,
-        cancel: &'a Cancel,
-        scratch: &'a mut Vec<u8>,
-    ) -> Search<'a> {
-        let found = Vec::new();
-        Search { heap, memory, wanted, left_out, counts_whole: false, found, scratch, cancel }
+    fn new(place: Places<'a>, memory: &'a dyn Memory, scratch: &'a mut Vec<u8>) -> Search<'a> {
+        let (found, noted) = (Vec::new(), Noted::default());
+        Search { place, heap: place.heap, memory, counts_whole: false, found, noted, scratch }
     }
 
-    /// Memory that belongs together; page by page where it cannot be read in one go.
+    /// Memory that belongs together, as far as it may lead to what is wanted.
     fn range(&mut self, from: From, range: VaRange) {
+        let Places { known, wanted, .. } = self.place;
+        match known {
+            Some(known) => {
+                let parts = known.leading_to(range, wanted.caches());
+                parts.for_each(|part| self.pieces(from, part));
+            }
+            None => self.pieces(from, range),
+        }
+    }
+
+    /// The same; page by page where it cannot be read in one go.
+    fn pieces(&mut self, from: From, range: VaRange) {
         let most = (self.memory.best_read_bytes() as u64).max(PAGE_SIZE);
         // The roots of a large machine are ranges of gigabytes.
-        for piece in range.pieces(most).take_while(|_| !self.cancel.is_set()) {
+        for piece in range.pieces(most).take_while(|_| !self.place.cancel.is_set()) {
             if !self.piece(from, piece) && piece.bytes() > PAGE_SIZE {
                 piece.pages().for_each(|page| _ = self.piece(from, page));
             }
@@ -141,7 +171,7 @@ impl<'a> Search<'a> {
     fn piece(&mut self, from: From, piece: VaRange) -> bool {
         let mut scratch = std::mem::take(self.scratch);
         let (at, bytes) = (piece.start(), piece.bytes() as usize);
-        self.counts_whole = !self.left_out.overlaps(piece);
+        self.counts_whole = !self.place.left_out.overlaps(piece);
         let read = match self.memory.view(at, bytes, &mut scratch) {
             Ok(raw) => {
                 self.words(from, at, raw);
@@ -177,7 +207,14 @@ impl<'a> Search<'a> {
                 let (stride, pad) = (cache.stride as usize, cache.left_pad as usize);
                 let size = (cache.object_size as usize).min(stride - pad);
                 let start = heap.slab_va(&place);
-                self.counts_whole = !self.left_out.overlaps(VaRange::new(start, place.bytes()));
+                let range = VaRange::new(start, place.bytes());
+                let Places { known, wanted, left_out, .. } = self.place;
+                let leads =
+                    |known: &Known| known.leading_to(range, wanted.caches()).next().is_some();
+                if !known.is_none_or(leads) {
+                    return;
+                }
+                self.counts_whole = !left_out.overlaps(range);
                 let mut scratch = std::mem::take(self.scratch);
                 if let Ok(raw) = memory.view(start, place.bytes() as usize, &mut scratch) {
                     heap.for_each_live(slab, |index| {
@@ -212,11 +249,19 @@ impl<'a> Search<'a> {
     /// A word, and the address that it means.
     #[inline]
     fn word(&mut self, from: From, at: Va, word: u64, address: u64) {
-        if let Some(to) = self.wanted.find(self.heap, address)
+        let Places { heap, wanted, .. } = self.place;
+        let to = match self.place.notes {
+            true => heap.find_object(address).filter(|to| {
+                self.noted.note(at, heap.slabs[to.slab as usize].cache);
+                wanted.has(heap, *to)
+            }),
+            false => wanted.find(heap, address),
+        };
+        if let Some(to) = to
             && from != From::Object(to)
             && (self.counts_whole
                 || from == From::Register
-                || !self.left_out.overlaps(VaRange::new(at, WORD)))
+                || !self.place.left_out.overlaps(VaRange::new(at, WORD)))
         {
             self.found.push(Reference { from, at, word, to });
         }
@@ -247,7 +292,8 @@ pub(crate) mod tests {
         (target, lost): (Object, bool),
         (part, left_out): (Part, &Ranges),
     ) -> Vec<Reference> {
-        let space = SearchSpace { heap, readers: Readers::one(ram), root_objects: &part };
+        let space =
+            SearchSpace { heap, readers: Readers::one(ram), root_objects: &part, targets: None };
         let wanted = ObjectSet::new(heap, [target]);
         let pages = page_set(&[0]);
         let roots = Roots { left_out, ..Roots::of_pages(&pages) };

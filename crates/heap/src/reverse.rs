@@ -345,7 +345,12 @@ pub(crate) mod tests {
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
         let limits = Limits { depth: 5 };
         let none = Part(None);
-        let space = SearchSpace { heap: &heap, readers: Readers::one(&ram), root_objects: &none };
+        let space = SearchSpace {
+            heap: &heap,
+            readers: Readers::one(&ram),
+            root_objects: &none,
+            targets: None,
+        };
         let found = search(space, &mut with, &[target], &ownership, limits, &cancel);
         let owned = |one: &Reference| match one.from {
             From::Object(object) if ends(object) => Some(0),
@@ -396,7 +401,12 @@ pub(crate) mod tests {
         let heap = ram.mark(heap, &roots);
         let pages = page_set(&roots);
         let none = Part(None);
-        let space = SearchSpace { heap: &heap, readers: Readers::one(&ram), root_objects: &none };
+        let space = SearchSpace {
+            heap: &heap,
+            readers: Readers::one(&ram),
+            root_objects: &none,
+            targets: None,
+        };
         for owner in roots {
             let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(Roots::of_pages(&pages));
             let (limits, cancel) = (Limits { depth: 5 }, Cancel::default());
@@ -419,7 +429,12 @@ pub(crate) mod tests {
         let heap = ram.mark(heap, &[0]);
         let pages = page_set(&[0]);
         let none = Part(None);
-        let space = SearchSpace { heap: &heap, readers: Readers::one(&ram), root_objects: &none };
+        let space = SearchSpace {
+            heap: &heap,
+            readers: Readers::one(&ram),
+            root_objects: &none,
+            targets: None,
+        };
         // A clock on which asking for the time takes a second.
         let steps = |seconds: u64| {
             let asked = AtomicU64::new(0);

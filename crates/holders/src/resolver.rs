@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use sysak_base::{Cancel, Va};
 use sysak_heap::references::{From, Reference, RootObjects, SearchSpace};
 use sysak_heap::reverse::Path;
-use sysak_heap::{Class, Object};
+use sysak_heap::{Class, Object, PageTargets};
 use sysak_kernel::Kernel;
 use sysak_kernel::timers::Timers;
 use sysak_kernel::user_memory::{Cgroups, ProcessIndex};
@@ -26,6 +26,9 @@ use crate::place::{Place, Places};
 use crate::reference_kind::RootNames;
 use crate::retention_path::{PathObject, RetentionPath};
 use crate::{HolderKind, ReferenceKind, Step, SymbolName};
+
+/// Of more memory in use it is not noted where its pages lead: that takes 16 bytes a page.
+const MOST_NOTED_BYTES: u64 = 2 << 30;
 
 pub(crate) use owner::Owner;
 
@@ -42,6 +45,7 @@ pub struct HolderResolver<'a, 'k> {
     pub(crate) named: Named<'a, 'k>,
     pub(crate) rules: OwnershipRules,
     root_names: RootNames,
+    targets: Option<PageTargets>,
 }
 
 impl<'a, 'k> HolderResolver<'a, 'k> {
@@ -62,6 +66,9 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         let rules = OwnershipRules::find(kernel, &snapshot.heap, &named.system_at, &processes.ours)
             .with_modules(kernel, &places);
         let root_names = RootNames::default();
+        let is_noted =
+            !kernel.memory.is_live() && snapshot.marked.bytes_scanned <= MOST_NOTED_BYTES;
+        let targets = is_noted.then(PageTargets::default);
         HolderResolver {
             kernel,
             snapshot,
@@ -73,6 +80,7 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
             named,
             rules,
             root_names,
+            targets,
         }
     }
 
@@ -94,7 +102,7 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
     /// Where references are searched.
     pub fn space(&self) -> SearchSpace<'_> {
         let (heap, readers) = (&self.snapshot.heap, self.kernel.readers);
-        SearchSpace { heap, readers, root_objects: self }
+        SearchSpace { heap, readers, root_objects: self, targets: self.targets.as_ref() }
     }
 
     /// What references of one kind have in common: the variable, or the cache and the offset of

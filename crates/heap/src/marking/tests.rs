@@ -181,7 +181,12 @@ fn a_record_of_page_offset_and_length_marks_the_object_there_and_is_found_again(
     let reached: Vec<Object> = reached.filter(|object| !heap.is_white(*object)).collect();
     assert_eq!(reached, held);
     let wanted = ObjectSet::new(&heap, held);
-    let space = SearchSpace { heap: &heap, readers: Readers::one(&ram), root_objects: &Part(None) };
+    let space = SearchSpace {
+        heap: &heap,
+        readers: Readers::one(&ram),
+        root_objects: &Part(None),
+        targets: None,
+    };
     let (pages, mut found) = (page_set(&[0]), Vec::new());
     let mut each = |one: Reference| found.push((one.at, one.to));
     references::find(space, Roots::of_pages(&pages), &wanted, false, &Cancel::default(), &mut each);

@@ -14,7 +14,7 @@ use crate::retained::retained;
 use crate::reverse::tests::All;
 use crate::reverse::{Limits, STEP, search};
 use crate::testing::{BASE, page_set};
-use crate::{Heap, Hits, Object, ObjectSet, PageSet};
+use crate::{Heap, Hits, Object, ObjectSet, PageSet, PageTargets};
 use model::{LATER, Model, seeds};
 
 fn roots<'a>(model: &'a Model, pages: &'a PageSet, left_out: &'a Ranges) -> Roots<'a> {
@@ -46,13 +46,26 @@ fn not_white(heap: &Heap) -> BTreeSet<Object> {
     every_object(heap).filter(|one| heap.is_live(*one) && !heap.is_white(*one)).collect()
 }
 
-fn found(model: &Model, heap: &Heap, wanted: Object, lost: bool) -> Vec<Reference> {
+fn space<'a>(
+    model: &'a Model,
+    heap: &'a Heap,
+    targets: Option<&'a PageTargets>,
+) -> SearchSpace<'a> {
+    let readers = Readers::several(&model.ram, 3);
+    SearchSpace { heap, readers, root_objects: &Part(None), targets }
+}
+
+fn found(
+    model: &Model,
+    heap: &Heap,
+    wanted: Object,
+    lost: bool,
+    targets: Option<&PageTargets>,
+) -> Vec<Reference> {
     let (pages, left_out) = (page_set(&[0]), model.left_out());
-    let space =
-        SearchSpace { heap, readers: Readers::several(&model.ram, 3), root_objects: &Part(None) };
     let wanted = ObjectSet::new(heap, [wanted]);
     let mut found = Vec::new();
-    let roots = roots(model, &pages, &left_out);
+    let (space, roots) = (space(model, heap, targets), roots(model, &pages, &left_out));
     references::find(space, roots, &wanted, lost, &Cancel::default(), &mut |one| found.push(one));
     found
 }
@@ -106,11 +119,14 @@ proptest! {
             let sources = live.iter().filter(|one| lost || !heap.is_white(**one));
             sources.filter(|one| !never.contains(one)).copied().collect()
         };
+        // What the first search notes, the others go by.
+        let targets = PageTargets::default();
         for lost in [false, true] {
             let all = model.references(&followed(lost));
             for wanted in model.objects.iter().copied().step_by(3) {
-                let expected: Vec<_> = all.iter().copied().filter(|one| one.to == wanted).collect();
-                let found = found(&model, &heap, wanted, lost);
+                let expected = all.iter().copied().filter(|one| one.to == wanted);
+                let expected: Vec<_> = expected.collect();
+                let found = found(&model, &heap, wanted, lost, Some(&targets));
                 prop_assert!(found.iter().all(|one| expected.contains(one)), "{:?}", found);
                 prop_assert_eq!(sorted(found), sorted(expected));
             }
@@ -122,13 +138,13 @@ proptest! {
         let model = Model::new(&seed);
         let (heap, _) = marked(&model);
         let (pages, left_out, cancel) = (page_set(&[0]), model.left_out(), Cancel::default());
-        let space = SearchSpace { heap: &heap, readers: Readers::several(&model.ram, 3), root_objects: &Part(None) };
+        let space = space(&model, &heap, None);
         let mut with = |each: &mut dyn FnMut(Roots<'_>)| each(roots(&model, &pages, &left_out));
         let targets: Vec<Object> = model.objects.iter().copied().step_by(4).collect();
         let limits = Limits { depth: 12 };
         let paths = search(space, &mut with, &targets, &All(is_end), limits, &cancel).best_paths(&rank);
         for target in targets {
-            let direct = found(&model, &heap, target, false);
+            let direct = found(&model, &heap, target, false, None);
             let Some(path) = paths.path(target) else {
                 prop_assert!(direct.iter().all(|one| rank(one).is_none()), "{:?}", target);
                 continue;
@@ -142,7 +158,7 @@ proptest! {
             let all: BTreeSet<Object> = path.iter().map(|one| one.to).collect();
             prop_assert_eq!(all.len(), path.len(), "no object twice");
             for one in &path {
-                prop_assert!(found(&model, &heap, one.to, false).contains(one));
+                prop_assert!(found(&model, &heap, one.to, false, None).contains(one));
             }
         }
     }
