@@ -135,9 +135,8 @@ impl MadeUp {
             };
             object[..8].copy_from_slice(&next.to_le_bytes());
             object[8..16].copy_from_slice(&OPS.to_le_bytes());
-            // Numbers without an order: ascending ones look like handles that lead to the lost objects.
-            let number = (slab * OBJECTS_PER_SLAB + index) as u32;
-            let number = u64::from(number.wrapping_mul(0x9e37_79b1) | 1);
+            // Small: all 32-bit numbers would lead somewhere here, and look like handles of what is lost.
+            let number = (slab * OBJECTS_PER_SLAB + index) % 997 + 1;
             object[16..24].copy_from_slice(&number.to_le_bytes());
         }
     }

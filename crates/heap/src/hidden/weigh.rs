@@ -29,11 +29,12 @@ const BESIDE: u64 = 3;
 const WINDOW: u64 = 64 << 10;
 /// By how many pages the suspects are moved, to see what leads to them by chance.
 const MOVED_PAGES: [u64; 4] = [0x1003, 0x2851, 0x5009, 0x9031];
-/// A field of more slabs is tried in so many of them first, from all over the cache. Where less than half of what it
-/// takes leads to suspects there, in so many slots, it is not weighed: by chance a few do in every field of a huge
-/// cache.
-const TRIED_SLABS: usize = 1 << 10;
-const TRIED_SLOTS: u64 = 1 << 12;
+/// A field of more slabs is tried in some of them first, from all over the cache: so many, and more where that tells
+/// nothing. In every field of a huge cache some words lead to suspects by chance, and all of it takes minutes.
+const TRIED_SLABS: [usize; 3] = [1 << 10, 1 << 13, 1 << 16];
+/// So many slots, or words that lead to suspects by chance, tell something.
+const TELLING_SLOTS: u64 = 1 << 12;
+const TELLING_CHANCE: u64 = 16;
 /// Objects that are asked what they have in common, and of a hundred so many must have it.
 const ASKED: usize = 64;
 const COMMON_PERCENT: usize = 90;
@@ -188,6 +189,12 @@ struct Weight {
     suspects: HashMap<(u16, u64), u64>,
 }
 
+impl Weight {
+    fn by_chance(&self) -> u64 {
+        self.by_chance.into_iter().max().unwrap_or(0)
+    }
+}
+
 impl Scale<'_> {
     /// The place as a holder, if it is one.
     fn weigh(&mut self, encoding: Encoding, slots: Slots, suspects: &mut Bits) -> Option<Holder> {
@@ -201,7 +208,7 @@ impl Scale<'_> {
         let ((cache, offset), many) =
             weight.suspects.iter().max_by_key(|(key, many)| (**many, **key))?;
         let (best, many) = ((*cache, *offset), *many);
-        let by_chance = weight.by_chance.into_iter().max().unwrap_or(0) * self.wanted.every;
+        let by_chance = weight.by_chance() * self.wanted.every;
         let is_precise = weight.hits * 100 >= weight.slots * MIN_PRECISION_PERCENT;
         if !is_precise || many < MIN_FOUND as u64 || many < by_chance * TIMES_CHANCE {
             return None;
@@ -233,19 +240,21 @@ impl Scale<'_> {
         (!found.is_empty()).then_some(Holder { shape, place, slots: used, hits, by_chance, found })
     }
 
-    /// Whether a field of a cache is no holder, by some of its slabs.
+    /// Whether a field of a cache is no holder, by some of its slabs: it is not half as good as it must be.
     fn is_hopeless(&mut self, encoding: Encoding, slots: Slots) -> bool {
         let Slots::Field { cache, offset, common, .. } = slots else { return false };
         let slabs = self.question.heap.slabs.iter().filter(|slab| slab.cache == cache).count();
-        let mut weight = Weight::default();
-        let every = slabs / TRIED_SLABS;
-        if every > 1 {
-            self.each_field(cache, offset, common, every, |scale, raw| {
+        TRIED_SLABS.into_iter().take_while(|tried| slabs >= 2 * tried).any(|tried| {
+            let mut weight = Weight::default();
+            self.each_field(cache, offset, common, slabs / tried, |scale, raw| {
                 scale.add(&mut weight, encoding, raw);
             });
-        }
-        let half = weight.slots * MIN_PRECISION_PERCENT / 2;
-        weight.slots >= TRIED_SLOTS && weight.hits * 100 < half
+            let most = weight.suspects.values().max().copied().unwrap_or(0);
+            let by_chance = weight.by_chance() * self.wanted.every;
+            let is_imprecise = weight.hits * 100 * 2 < weight.slots * MIN_PRECISION_PERCENT;
+            weight.slots >= TELLING_SLOTS && is_imprecise
+                || by_chance >= TELLING_CHANCE && most * 2 < by_chance * TIMES_CHANCE
+        })
     }
 
     /// Takes one slot into account.
