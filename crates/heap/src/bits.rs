@@ -139,18 +139,6 @@ impl Bits {
         C::clear(&self.words[(bit / 64) as usize], mask) & mask != 0
     }
 
-    /// Sets those of the 64 bits from `from` on that `word` has set, in the same way; gives those that were not set
-    /// before.
-    #[inline(always)]
-    pub(crate) fn set_word_as<C: Change>(&self, from: u64, word: u64) -> u64 {
-        let (index, shift) = ((from / 64) as usize, from % 64);
-        let mut before = C::set(&self.words[index], word << shift) >> shift;
-        if shift > 0 && word >> (64 - shift) != 0 {
-            before |= C::set(&self.words[index + 1], word >> (64 - shift)) << (64 - shift);
-        }
-        word & !before
-    }
-
     /// Bits `from..from + many` (at most 64), the first in the lowest place.
     #[inline]
     pub fn word(&self, from: u64, many: u64) -> u64 {
@@ -165,7 +153,11 @@ impl Bits {
     /// Sets those of the 64 bits from `from` on that `word` has set.
     #[inline]
     pub fn set_word(&mut self, from: u64, word: u64) {
-        self.set_word_as::<Alone>(from, word);
+        let (index, shift) = ((from / 64) as usize, from % 64);
+        *self.words[index].get_mut() |= word << shift;
+        if shift > 0 && word >> (64 - shift) != 0 {
+            *self.words[index + 1].get_mut() |= word >> (64 - shift);
+        }
     }
 
     /// The first set bit at or after `from`.
@@ -187,28 +179,6 @@ impl Bits {
         }
         let next = index as u64 * 64 + u64::from(word.trailing_zeros());
         (next < bits.end).then_some(next)
-    }
-
-    /// Sets every bit that `other`, of the same length, has set.
-    pub fn union_with(&mut self, other: &Bits) {
-        for (word, more) in self.words.iter_mut().zip(&other.words) {
-            *word.get_mut() |= more.load(Relaxed);
-        }
-    }
-
-    /// Takes over what `other`, of the same length, has set and this has not.
-    pub fn take_exclusive(&mut self, other: &mut Bits) {
-        for (word, theirs) in self.words.iter_mut().zip(&mut other.words) {
-            let (word, theirs) = (word.get_mut(), theirs.get_mut());
-            let moved = *theirs & !*word;
-            *word |= moved;
-            *theirs &= !moved;
-        }
-    }
-
-    /// Clears every bit.
-    pub fn clear_all(&mut self) {
-        self.words.iter_mut().for_each(|word| *word.get_mut() = 0);
     }
 }
 
@@ -286,26 +256,6 @@ mod tests {
                 let next = (at..len).find(|bit| list[*bit]).map(|bit| bit as u64);
                 prop_assert_eq!(bits.next_set(at as u64), next);
             }
-        }
-
-        #[test]
-        fn two_rows_are_joined_and_parted_bit_by_bit(pairs in vec(any::<(bool, bool)>(), 1..200)) {
-            let row = |of: &dyn Fn(&(bool, bool)) -> bool| {
-                let mut bits = Bits::default();
-                pairs.iter().for_each(|pair| bits.grow(1, of(pair)));
-                bits
-            };
-            let (mut low, mut high) = (row(&|pair| pair.0), row(&|pair| pair.1));
-            let mut both = low.clone();
-            both.union_with(&high);
-            low.take_exclusive(&mut high);
-            for (at, (was_low, was_high)) in (0..).zip(&pairs) {
-                prop_assert_eq!(both.test(at), *was_low || *was_high);
-                let is_both = *was_low && *was_high;
-                prop_assert_eq!((low.test(at), high.test(at)), (*was_low || *was_high, is_both));
-            }
-            both.clear_all();
-            prop_assert_eq!((both.next_set(0), both.len()), (None, pairs.len() as u64));
         }
     }
 }

@@ -7,10 +7,10 @@ use std::ops::Deref;
 
 use sysak_base::{PAGE_SHIFT, Pfn, PfnRange, Va};
 
-use crate::bits::Bits;
 use crate::never_followed::NeverFollowed;
 use crate::non_slab_index::Lookup;
 use crate::page_index::PageIndex;
+use crate::state_bits::StateBits;
 use crate::{Cache, Heap, NonSlab, Object, Slab};
 
 /// A slab that does not lie behind the one before, or one too many: the walk is damaged.
@@ -34,8 +34,7 @@ impl HeapBuilder {
             page_offset,
             span: pages << PAGE_SHIFT,
             pages: PageIndex::new(pages),
-            high: Bits::default(),
-            low: Bits::default(),
+            states: StateBits::default(),
             non_slab: Lookup::of_slabs(page_offset, pages),
             never_followed: NeverFollowed::default(),
         };
@@ -116,16 +115,13 @@ impl Deref for UnmarkedHeap {
 
 impl Heap {
     pub(crate) fn add(&mut self, pfn: Pfn, pages: u32, cache: u16, objects: u16) {
-        let first = self.low.len();
+        let first = self.states.len();
         self.slabs.push(Slab { pfn, first, pages, cache, objects });
-        self.low.grow(u64::from(objects), true);
-        self.high.grow(u64::from(objects), false);
+        self.states.grow(u64::from(objects));
     }
 
     fn set_free(&mut self, object: Object) {
-        let bit = self.bit(object);
-        self.low.clear(bit);
-        self.high.clear(bit);
+        self.states.set(self.bit(object), false, false);
     }
 }
 

@@ -96,7 +96,7 @@ impl Heap {
         }
         for word in &elsewhere[..left] {
             if let Some(object) = self.non_slab_at(*word)
-                && self.mark_as::<C>(self.bit(object))
+                && self.states.mark::<C>(self.bit(object))
             {
                 each(object.slab);
             }
@@ -110,10 +110,10 @@ impl Heap {
             let object = at.min(u64::from(slab.objects) - 1);
             let bit = slab.first + object;
             whites[found] = White { bit, slab: *index };
-            found += usize::from((at == object) & self.is_white_bit(bit));
+            found += usize::from((at == object) & self.states.is_white(bit));
         }
         for White { bit, slab } in &whites[..found] {
-            if self.mark_as::<C>(*bit) {
+            if self.states.mark::<C>(*bit) {
                 each(*slab);
             }
         }

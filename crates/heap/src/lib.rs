@@ -38,6 +38,7 @@ pub mod retained;
 pub mod reverse;
 mod slabs;
 mod sparse;
+mod state_bits;
 mod states;
 pub mod tally;
 #[cfg(any(test, feature = "testing"))]

@@ -5,12 +5,12 @@
 use sysak_base::{PAGE_SHIFT, Pfn, Va};
 
 use crate::address_filter::AddressFilter;
-use crate::bits::Bits;
 use crate::cache::Cache;
 use crate::never_followed::NeverFollowed;
 use crate::non_slab_index::Lookup;
 use crate::object::Object;
 use crate::page_index::PageIndex;
+use crate::state_bits::StateBits;
 
 /// One slab: a run of pages cut into objects of one cache.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +55,7 @@ pub struct Heap {
     pub(crate) page_offset: Va,
     pub(crate) span: u64,
     pub(crate) pages: PageIndex,
-    pub(crate) high: Bits,
-    pub(crate) low: Bits,
+    pub(crate) states: StateBits,
     pub(crate) non_slab: Lookup,
     pub(crate) never_followed: NeverFollowed,
 }
@@ -127,13 +126,12 @@ impl Heap {
 
     /// How many objects there are, free ones included.
     pub fn objects(&self) -> u64 {
-        self.low.len()
+        self.states.len()
     }
 
     /// Bytes that this structure occupies.
     pub fn footprint_bytes(&self) -> u64 {
-        self.low.bytes()
-            + self.high.bytes()
+        self.states.bytes()
             + self.pages.bytes()
             + (self.slabs.capacity() * size_of::<Slab>()) as u64
             + self.non_slab.footprint_bytes()

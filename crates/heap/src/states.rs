@@ -6,40 +6,24 @@
 use std::ops::Range;
 
 use crate::bits::{Alone, Change};
-use crate::{Bits, Heap, Object, Slab};
+use crate::state_bits::{Some64, StateBits};
+use crate::{Heap, Object, Slab};
 
 impl Heap {
     /// Whether the object is allocated, reached or not.
     pub fn is_live(&self, object: Object) -> bool {
-        let bit = self.bit(object);
-        self.low.test(bit) || self.high.test(bit)
+        self.states.get(self.bit(object), 1).live() != 0
     }
 
     /// Whether the object is allocated and nothing led to it so far.
     pub fn is_white(&self, object: Object) -> bool {
-        self.is_white_bit(self.bit(object))
+        self.states.is_white(self.bit(object))
     }
 
     /// White becomes grey; true when it was white.
     #[inline]
     pub(crate) fn mark(&mut self, object: Object) -> bool {
-        self.mark_as::<Alone>(self.bit(object))
-    }
-
-    /// The same of the object with this bit, as several threads may: only one of them is told that it was white.
-    #[inline(always)]
-    pub(crate) fn mark_as<C: Change>(&self, bit: u64) -> bool {
-        // Between the two an object looks black. Nobody follows it then, before its slab waits for that.
-        let is_first = self.is_white_bit(bit) && self.high.set_as::<C>(bit);
-        if is_first {
-            self.low.clear_as::<C>(bit);
-        }
-        is_first
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_white_bit(&self, bit: u64) -> bool {
-        self.low.test(bit) & !self.high.test(bit)
+        self.states.mark::<Alone>(self.bit(object))
     }
 
     /// Grey objects of a slab become black; runs of neighbours are given to `each` in ascending
@@ -49,8 +33,7 @@ impl Heap {
         for at in (0..objects).step_by(64) {
             let from = first + u64::from(at);
             let many = u64::from(objects - at).min(64);
-            let grey = self.high.word(from, many) & !self.low.word(from, many);
-            let mut grey = self.low.set_word_as::<C>(from, grey);
+            let mut grey = self.states.take_grey::<C>(from, many);
             while grey != 0 {
                 let start = grey.trailing_zeros() as u16;
                 let len = (grey >> start).trailing_ones() as u16;
@@ -68,9 +51,7 @@ impl Heap {
     }
 
     fn blacken(&mut self, object: Object) {
-        let bit = self.bit(object);
-        self.low.set(bit);
-        self.high.set(bit);
+        self.states.set(self.bit(object), true, true);
     }
 
     /// Objects count as reachable whatever leads to them, and their contents are never followed. Free
@@ -89,20 +70,18 @@ impl Heap {
 
     /// Every live object becomes white again, but for those that are never followed.
     pub(crate) fn whiten(&mut self) {
-        self.low.union_with(&self.high);
-        self.high.clear_all();
+        self.states.whiten();
         self.blacken_never_followed();
     }
 
     /// The state of every object, to be put back.
     pub(crate) fn states(&self) -> States {
-        States { high: self.high.clone(), low: self.low.clone() }
+        States(self.states.clone())
     }
 
     /// Puts back the states that the same objects had before.
     pub(crate) fn put_back(&mut self, states: &States) {
-        self.high.clone_from(&states.high);
-        self.low.clone_from(&states.low);
+        self.states.clone_from(&states.0);
     }
 
     /// The reachable objects of a slab, up to 64 from `at` on; where states are given, only those that were white in
@@ -110,7 +89,7 @@ impl Heap {
     pub(crate) fn reached_word(&self, since: Option<&States>, slab: &Slab, at: u16) -> u64 {
         let many = u64::from(slab.objects - at).min(64);
         let from = slab.first + u64::from(at);
-        self.high.word(from, many) & since.map_or(u64::MAX, |states| states.white(from, many))
+        self.states.get(from, many).high & since.map_or(u64::MAX, |states| states.white(from, many))
     }
 
     /// Whether any object of a slab is reachable, and was white in the states, if they are given.
@@ -132,7 +111,7 @@ impl Heap {
 
     /// Every grey object becomes white again.
     pub(crate) fn forget_grey(&mut self) {
-        self.low.take_exclusive(&mut self.high);
+        self.states.forget_grey();
     }
 
     /// Calls `each` with the index of every object of a slab that is white or grey.
@@ -141,7 +120,8 @@ impl Heap {
         let word = |at: u16| {
             let many = u64::from(slab.objects - at).min(64);
             let from = slab.first + u64::from(at);
-            self.low.word(from, many) ^ self.high.word(from, many)
+            let Some64 { high, low } = self.states.get(from, many);
+            high ^ low
         };
         for_each_bit(slab, word, each);
     }
@@ -150,14 +130,14 @@ impl Heap {
     pub fn live_word(&self, slab: &Slab, at: u16) -> u64 {
         let many = u64::from(slab.objects - at).min(64);
         let from = slab.first + u64::from(at);
-        self.low.word(from, many) | self.high.word(from, many)
+        self.states.get(from, many).live()
     }
 
     /// The live objects of a slab that were not reached, up to 64 from `at` on.
     pub fn white_word(&self, slab: &Slab, at: u16) -> u64 {
         let many = u64::from(slab.objects - at).min(64);
         let from = slab.first + u64::from(at);
-        self.low.word(from, many) & !self.high.word(from, many)
+        self.states.get(from, many).white()
     }
 
     /// Calls `each` with the index of every live object of a slab.
@@ -177,8 +157,10 @@ impl Heap {
         let slab = &self.slabs[slab as usize];
         let mut count = Count::default();
         for at in (0..slab.objects).step_by(64) {
-            count.live += u64::from(self.live_word(slab, at).count_ones());
-            count.white += u64::from(self.white_word(slab, at).count_ones());
+            let many = u64::from(slab.objects - at).min(64);
+            let states = self.states.get(slab.first + u64::from(at), many);
+            count.live += u64::from(states.live().count_ones());
+            count.white += u64::from(states.white().count_ones());
         }
         count
     }
@@ -186,15 +168,12 @@ impl Heap {
 
 /// The state of every object at one time.
 #[derive(Clone, Debug)]
-pub(crate) struct States {
-    high: Bits,
-    low: Bits,
-}
+pub(crate) struct States(StateBits);
 
 impl States {
     /// Which of some objects were white: up to 64, by their bits from `from` on.
     fn white(&self, from: u64, many: u64) -> u64 {
-        self.low.word(from, many) & !self.high.word(from, many)
+        self.0.get(from, many).white()
     }
 }
 
