@@ -10,12 +10,12 @@ mod dumped;
 mod single;
 mod user;
 
-use sysak_base::{Cancel, Pfn, PfnRange, Progress, Va};
+use sysak_base::{Cancel, Memory, Pfn, PfnRange, Progress, Va};
 use sysak_heap::{Block, PageSet};
 
 use crate::{Book, Coverage, FreePages, Kernel, Omitted, Reason};
 
-use classifier::Classifier;
+use classifier::{Classifier, Window};
 
 pub use dumped::{Dumped, PageState};
 pub use single::owner_of;
@@ -338,19 +338,19 @@ impl Census {
         let mut classifier = Classifier::new(kernel, free, census);
         let total: u64 = kernel.ram.iter().map(PfnRange::pages).sum();
         let mut done = 0;
-        for run in &kernel.ram {
-            let mut at = run.start;
-            while at < run.end {
-                if cancel.is_set() {
-                    classifier.census.interrupted = true;
-                    break;
-                }
-                let next = classifier.window(at, run.end);
-                done += next.0 - at.0;
-                at = next;
-                progress.tell(done, total);
-            }
-        }
+        let (array, size) = (kernel.struct_page(Pfn(0)), kernel.shape.page.size);
+        // One thread alone need not copy them.
+        let is_read_ahead = kernel.readers.threads() > 1;
+        let read = |memory: &dyn Memory, (): &mut (), window: Window| match is_read_ahead {
+            true => window.read(memory, array, size),
+            false => window,
+        };
+        let windows = Window::all(&kernel.ram).take_while(|_| !cancel.is_set());
+        kernel.readers.in_order(windows, read, |window| {
+            done += classifier.window(&window);
+            progress.tell(done, total);
+        });
+        classifier.census.interrupted |= cancel.is_set();
         classifier.census.user.flush();
         if let Some(place) = kernel.shape.page.charged_group {
             let group_of = |at: Va| kernel.memory.read_u64(at.at(place)).ok().map(Va);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sysak_base::numbers::{half, word};
-use sysak_base::{Pfn, Va};
+use sysak_base::{Memory, Pfn, PfnRange, Va};
 
 use super::{Census, Owner, Part};
 use crate::shape::{PageKind, UserPageShape, count_poisoned};
@@ -24,6 +24,44 @@ pub(super) struct Classifier<'a, 'k> {
     has_poisoned: bool,
     /// How many `struct page`s to read in one piece now: halved after a failed read, doubled after a good one.
     window_pages: u64,
+    /// The end of the last block.
+    next: Pfn,
+}
+
+/// Pages whose `struct page`s are read in one piece.
+pub(super) struct Window {
+    pages: PfnRange,
+    /// The end of the run of RAM that they are part of.
+    end: Pfn,
+    /// The `struct page`s of these pages and of the next one, where another thread could read them.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Window {
+    /// All windows of some RAM, not read yet.
+    pub(super) fn all(ram: &[PfnRange]) -> impl Iterator<Item = Window> + Send {
+        let windows = |run: &PfnRange| {
+            let (start, end) = (run.start, run.end);
+            (start.0..end.0).step_by(WINDOW_PAGES as usize).map(move |first| {
+                let pages = PfnRange { start: Pfn(first), end: end.min(Pfn(first + WINDOW_PAGES)) };
+                Window { pages, end, bytes: None }
+            })
+        };
+        ram.iter().flat_map(windows)
+    }
+
+    /// The same window read, where the array of `struct page` begins at `array`.
+    pub(super) fn read(self, memory: &dyn Memory, array: Va, size: u64) -> Window {
+        let pages = struct_pages(self.pages, self.end);
+        let mut bytes = vec![0; (pages * size) as usize];
+        let at = array.at(self.pages.start.0.wrapping_mul(size));
+        Window { bytes: memory.read(at, &mut bytes).is_ok().then_some(bytes), ..self }
+    }
+}
+
+/// How many `struct page`s are read for some pages: one more, for the second page of a block that begins with the last.
+fn struct_pages(pages: PfnRange, end: Pfn) -> u64 {
+    (pages.pages() + 1).min(end.0 - pages.start.0)
 }
 
 impl<'a, 'k> Classifier<'a, 'k> {
@@ -46,39 +84,58 @@ impl<'a, 'k> Classifier<'a, 'k> {
             unreadable: 0,
             has_poisoned,
             window_pages: WINDOW_PAGES,
+            next: Pfn(0),
         }
     }
 
-    /// Classifies one window of pages; returns where the next one starts. A window that cannot be read whole is read in
-    /// ever smaller ones.
-    pub(super) fn window(&mut self, start: Pfn, end: Pfn) -> Pfn {
-        let stop = Pfn(end.0.min(start.0 + self.window_pages));
-        match self.readable(start, stop, end) {
-            Some(next) => {
+    /// Classifies the pages of a window, to the end of its last block; returns how many.
+    pub(super) fn window(&mut self, window: &Window) -> u64 {
+        let Window { pages, end, bytes } = window;
+        let start = self.next.max(pages.start);
+        let mut at = start;
+        while at < pages.end {
+            let rest = PfnRange { start: at, end: pages.end };
+            at = match bytes {
+                Some(bytes) => {
+                    let before = (at.0 - pages.start.0) * self.kernel.shape.page.size;
+                    self.classify_all(rest, *end, &bytes[before as usize..])
+                }
+                None => self.read_and_classify(rest, *end),
+            };
+        }
+        self.next = at;
+        at.0 - start.0
+    }
+
+    /// Classifies some pages from the first on; returns where to go on. What cannot be read whole is read in ever
+    /// smaller windows.
+    fn read_and_classify(&mut self, pages: PfnRange, end: Pfn) -> Pfn {
+        let stop = pages.end.min(Pfn(pages.start.0 + self.window_pages));
+        let pages = PfnRange { start: pages.start, end: stop };
+        let mut scratch = Vec::new();
+        let bytes = (struct_pages(pages, end) * self.kernel.shape.page.size) as usize;
+        let at = self.kernel.struct_page(pages.start);
+        match self.kernel.memory.view(at, bytes, &mut scratch) {
+            Ok(bytes) => {
                 self.window_pages = (2 * self.window_pages).min(WINDOW_PAGES);
-                next
+                self.classify_all(pages, end, bytes)
             }
-            None if self.window_pages > 1 => {
+            Err(_) if self.window_pages > 1 => {
                 self.window_pages /= 2;
-                start
+                pages.start
             }
-            None => {
+            Err(_) => {
                 self.unreadable += 1;
-                self.census.assign_unknown(start);
+                self.census.assign_unknown(pages.start);
                 stop
             }
         }
     }
 
-    /// Classifies the pages of one window, and returns the end of its last block; `None` if it cannot be read.
-    fn readable(&mut self, start: Pfn, stop: Pfn, end: Pfn) -> Option<Pfn> {
+    /// Classifies pages by their `struct page`s; returns the end of the last block.
+    fn classify_all(&mut self, pages: PfnRange, end: Pfn, bytes: &[u8]) -> Pfn {
+        let PfnRange { start, end: stop } = pages;
         let size = self.kernel.shape.page.size;
-        // One more, for the second page of a block that begins with the last.
-        let pages = (stop.0 - start.0 + 1).min(end.0 - start.0);
-        let mut scratch = Vec::new();
-        let bytes = (pages * size) as usize;
-        let at = self.kernel.struct_page(start);
-        let bytes = self.kernel.memory.view(at, bytes, &mut scratch).ok()?;
         let mut pfn = start;
         while pfn < stop {
             let at = ((pfn.0 - start.0) * size) as usize;
@@ -94,7 +151,7 @@ impl<'a, 'k> Classifier<'a, 'k> {
             }
             pfn = Pfn(pfn.0 + pages);
         }
-        Some(pfn)
+        pfn
     }
 
     /// How many of a block's pages look like its pages. What a block's first `struct page` says of its length, those

@@ -12,12 +12,8 @@ mod map;
 mod parts;
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use sysak_arch::x86_64::MOST_PHYSICAL_BYTES;
 use sysak_base::{PAGE_SIZE, Pa, PageState, PageStates, Pfn};
@@ -37,11 +33,6 @@ use parts::{Descriptor, Part};
 const KEPT_PAGES: u64 = 23 << 10;
 /// How files of this format begin.
 const SIGNATURES: [&[u8]; 2] = [b"KDUMP   ", b"DISKDUMP"];
-/// From so many bytes on, several threads read: they unpack some pages in turn.
-const READ_TOGETHER: usize = 32 * PAGE_SIZE as usize;
-const READ_IN_TURN: usize = 8 * PAGE_SIZE as usize;
-/// More threads would take CPUs from those who need them.
-const MOST_THREADS: usize = 4;
 
 /// Whether a file is in this format.
 pub(super) fn is_kdump(file: &[u8]) -> bool {
@@ -59,8 +50,6 @@ pub(super) struct KdumpPages {
     lost_pages: u64,
     /// Unpacked pages.
     cache: Cache<Unpacker>,
-    /// Threads that read at once.
-    threads: usize,
     /// By page: words that are read instead of the file's.
     replaced: BTreeMap<Pfn, Vec<(usize, u64)>>,
 }
@@ -90,9 +79,8 @@ impl KdumpPages {
             part.number(number, start..end, map.total());
         }
         let lost_pages = parts.iter().map(Part::lost_pages).sum();
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
         let (cache, replaced) = (Cache::of(KEPT_PAGES), BTreeMap::new());
-        let pages = KdumpPages { parts, header, map, lost_pages, cache, threads, replaced };
+        let pages = KdumpPages { parts, header, map, lost_pages, cache, replaced };
         if lost_pages > 0 && lost_pages == pages.map.total() {
             let path = pages.parts[0].path.clone();
             return Err(OpenError::Truncated { path, missing: pages.lost_bytes() });
@@ -172,18 +160,6 @@ impl KdumpPages {
         });
         read.unwrap_or(0)
     }
-
-    /// Reads page by page, up to the first that is missing.
-    fn read_in_turn(&self, at: Pa, buf: &mut [u8]) -> usize {
-        let mut done = 0;
-        while done < buf.len() {
-            match self.copy(Pa(at.0.wrapping_add(done as u64)), &mut buf[done..]) {
-                0 => break,
-                len => done += len,
-            }
-        }
-        done
-    }
 }
 
 impl PageStates for KdumpPages {
@@ -208,33 +184,6 @@ impl PageStates for KdumpPages {
 impl PhysicalPages for KdumpPages {
     fn read_piece(&self, at: Pa, buf: &mut [u8]) -> usize {
         self.copy(at, buf)
-    }
-
-    fn read(&self, at: Pa, buf: &mut [u8]) -> usize {
-        if buf.len() < READ_TOGETHER {
-            return self.read_in_turn(at, buf);
-        }
-        let end = AtomicUsize::new(buf.len());
-        let pieces = Mutex::new((0..).step_by(READ_IN_TURN).zip(buf.chunks_mut(READ_IN_TURN)));
-        let read_some = || loop {
-            let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((start, piece)) = next else { break };
-            if start > end.load(Ordering::Relaxed) {
-                break;
-            }
-            let read = self.read_in_turn(Pa(at.0.wrapping_add(start as u64)), piece);
-            if read < piece.len() {
-                end.fetch_min(start + read, Ordering::Relaxed);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..self.threads {
-                // Where no thread can be started, the others read more.
-                let _ = thread::Builder::new().spawn_scoped(scope, read_some);
-            }
-            read_some();
-        });
-        end.into_inner()
     }
 
     fn borrow(&self, at: Pa) -> Option<&[u8]> {
