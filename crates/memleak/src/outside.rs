@@ -6,7 +6,7 @@
 //! **Danger:** drivers that are built into the kernel have no module and are not found. For those the report has only
 //! the general sentence about other encodings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use sysak_base::{Cancel, Va};
 use sysak_callsites::{Matching, ModuleCall, find_module_calls};
@@ -48,13 +48,14 @@ pub(crate) fn given_away(
     let content = case.content_symbols.iter().map(|held| held.address);
     let at = linked.chain(content).filter_map(|at: Va| kernel.symbols.symbolize(at));
     let modules: BTreeSet<&str> = returns.chain(at).filter_map(|symbol| symbol.module).collect();
+    let given = |to: Outside| to.given_by().iter().map(move |name| (*name, to));
+    let given: HashMap<&'static str, Outside> = Outside::ALL.into_iter().flat_map(given).collect();
+    let names: Vec<&'static str> = given.keys().copied().collect();
     let of = |module: &str| {
-        Outside::ALL.into_iter().find_map(|to| {
-            let is_wanted = |other: &str| other == module;
-            let names = to.given_by();
-            let calls = find_module_calls(kernel.memory, kernel.symbols, names, &is_wanted, cancel);
-            calls.into_iter().next().map(|call| GivenAway { to, call })
-        })
+        let is_wanted = |other: &str| other == module;
+        let calls = find_module_calls(kernel.memory, kernel.symbols, &names, &is_wanted, cancel);
+        let calls = calls.into_iter().map(|call| GivenAway { to: given[call.calls], call });
+        calls.min_by_key(|given| given.to)
     };
     modules.into_iter().filter_map(of).collect()
 }
