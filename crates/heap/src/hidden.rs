@@ -13,9 +13,10 @@
 
 use sysak_base::{Cancel, Ranges, Readers, VaRange};
 
+use crate::bit_set::BitSet;
 use crate::marking::Roots;
 use crate::states::States;
-use crate::{Bits, Heap, Object};
+use crate::{Heap, Object};
 
 mod filter;
 mod reader;
@@ -88,13 +89,13 @@ pub struct Found {
     pub bytes_scanned: u64,
     /// Whether it was ended early.
     pub interrupted: bool,
-    suspects: Bits,
+    suspects: BitSet,
 }
 
 impl Found {
     /// Whether any holder leads to a suspect.
     pub fn has(&self, heap: &Heap, suspect: Object) -> bool {
-        !self.suspects.is_empty() && self.suspects.test(heap.bit(suspect))
+        self.suspects.has(heap.bit(suspect))
     }
 }
 
@@ -102,15 +103,14 @@ impl Found {
 pub struct Search {
     wanted: Wanted,
     scanned: Scanned,
-    /// What was in use when it was last looked through.
-    states: States,
+    /// What was in use when it was last looked through, where more may be since.
+    states: Option<States>,
 }
 
 impl Search {
     /// A search for hidden references to the unreached objects of the caches. Nothing was looked through yet.
     pub fn new(question: &Question<'_>) -> Search {
-        let (wanted, states) = (Wanted::new(question), question.heap.states());
-        Search { wanted, scanned: Scanned::default(), states }
+        Search { wanted: Wanted::new(question), scanned: Scanned::default(), states: None }
     }
 
     /// Looks through the roots and all reachable objects.
@@ -121,13 +121,16 @@ impl Search {
         self
     }
 
-    /// Goes on with objects that have become reachable since: their memory is in use now.
+    /// Objects are about to become reachable.
+    pub fn remember(&mut self, heap: &Heap) {
+        self.states.get_or_insert_with(|| heap.states());
+    }
+
+    /// Goes on with those that have become reachable since: their memory is in use now.
     pub fn go_on(&mut self, question: &Question<'_>, left_out: &Ranges) {
-        if !self.wanted.is_empty() {
-            let more = threads::scan_reached_since(question, &self.wanted, left_out, &self.states);
-            self.scanned.add(more);
-        }
-        self.states = question.heap.states();
+        let Some(states) = self.states.take().filter(|_| !self.wanted.is_empty()) else { return };
+        let more = threads::scan_reached_since(question, &self.wanted, left_out, &states);
+        self.scanned.add(more);
     }
 
     /// Who holds those of the suspects that are unreached still, by references of one width.
@@ -146,7 +149,7 @@ impl Search {
         let (bytes_scanned, interrupted) = (*bytes, *interrupted);
         let mut found = Found { bytes_scanned, interrupted, ..Found::default() };
         if !interrupted && !hits.is_empty() {
-            found.suspects.grow(heap.objects(), false);
+            found.suspects = BitSet::new(heap.objects());
             found.holders = weigh::holders(question, &self.wanted, hits, &mut found.suspects);
         }
         found

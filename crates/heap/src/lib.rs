@@ -14,6 +14,7 @@
 
 mod address_filter;
 pub mod allocated_since;
+mod bit_set;
 mod bits;
 mod builder;
 mod cache;

@@ -7,13 +7,14 @@
 
 use sysak_base::{PAGE_SHIFT, Pfn};
 
+use crate::bit_set::BitSet;
 use crate::page_targets::CacheBits;
-use crate::{Bits, Class, Heap, Object, PageSet};
+use crate::{Class, Heap, Object, PageSet};
 
 /// A set of objects of one heap.
 #[derive(Debug)]
 pub struct ObjectSet {
-    objects: Bits,
+    objects: BitSet,
     /// Pages of the direct map that any of them lies on.
     pages: PageSet,
     /// The caches of all of them.
@@ -26,19 +27,18 @@ impl ObjectSet {
     /// The objects given.
     pub fn new(heap: &Heap, objects: impl IntoIterator<Item = Object>) -> ObjectSet {
         let mut set = ObjectSet {
-            objects: Bits::default(),
+            objects: BitSet::new(heap.objects()),
             pages: PageSet::new(heap.span >> PAGE_SHIFT),
             caches: CacheBits::default(),
             elsewhere: false,
         };
-        set.objects.grow(heap.objects(), false);
         objects.into_iter().for_each(|object| set.insert(heap, object));
         set
     }
 
     /// Adds an object.
     pub(crate) fn insert(&mut self, heap: &Heap, object: Object) {
-        self.objects.set(heap.bit(object));
+        self.objects.add(heap.bit(object));
         self.add_pages(heap, object.slab);
     }
 
@@ -47,7 +47,7 @@ impl ObjectSet {
         let mut set = ObjectSet::new(heap, []);
         for slab in slabs {
             let all = 0..heap.slabs[slab as usize].objects;
-            all.for_each(|index| set.objects.set(heap.bit(Object { slab, index })));
+            all.for_each(|index| set.objects.add(heap.bit(Object { slab, index })));
             set.add_pages(heap, slab);
         }
         set
@@ -65,7 +65,7 @@ impl ObjectSet {
 
     /// Whether an object is among them.
     pub(crate) fn has(&self, heap: &Heap, object: Object) -> bool {
-        self.objects.test(heap.bit(object))
+        self.objects.has(heap.bit(object))
     }
 
     fn add_pages(&mut self, heap: &Heap, slab: u32) {

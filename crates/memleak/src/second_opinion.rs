@@ -90,6 +90,7 @@ pub fn ask(
             continue;
         }
         let before = tallies.clone();
+        search.remember(&snapshot.heap);
         clear(kernel, snapshot, &found, &cleared, cancel);
         *tallies = tally(&snapshot.heap);
         for (cache, hidden) in &mut opinion.caches {

@@ -245,6 +245,7 @@ fn a_search_goes_on_with_what_has_become_reachable() {
         0,
         "not asked about"
     );
+    search.remember(&heap);
     (0..32).for_each(|index| heap.reach(Object { slab: 3, index }));
     let narrow = |search: &Search| {
         found(&search.found(&question(&ram, &heap, &[0, 1], &cancel), Width::Narrow))

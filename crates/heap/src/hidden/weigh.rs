@@ -12,7 +12,8 @@ use super::scan::Hit;
 use super::shapes::{Encoding, Space, long};
 use super::wanted::Wanted;
 use super::{Holder, MIN_FOUND, MIN_PRECISION_PERCENT, Place, Question, TIMES_CHANCE};
-use crate::{Bits, Class, Object, never_followed};
+use crate::bit_set::BitSet;
+use crate::{Class, Object, never_followed};
 
 /// Hits further apart are of two tables.
 const FAR: u64 = 4096;
@@ -53,7 +54,7 @@ pub(super) fn holders<'a>(
     question: &'a Question<'a>,
     wanted: &'a Wanted,
     mut hits: Vec<Hit>,
-    suspects: &mut Bits,
+    suspects: &mut BitSet,
 ) -> Vec<Holder> {
     hits.sort_unstable_by_key(|hit| (hit.encoding, hit.at));
     // Damaged slabs overlap, and what lies in both was seen twice.
@@ -197,7 +198,7 @@ impl Weight {
 
 impl Scale<'_> {
     /// The place as a holder, if it is one.
-    fn weigh(&mut self, encoding: Encoding, slots: Slots, suspects: &mut Bits) -> Option<Holder> {
+    fn weigh(&mut self, encoding: Encoding, slots: Slots, suspects: &mut BitSet) -> Option<Holder> {
         if self.is_hopeless(encoding, slots) {
             return None;
         }
@@ -228,8 +229,8 @@ impl Scale<'_> {
             // Other caches' objects are held from the same place in another offset.
             let Some((object, key)) = scale.suspect(encoding, raw) else { return };
             let bit = scale.question.heap.bit(object);
-            if weight.suspects[&key] >= MIN_FOUND as u64 && !suspects.test(bit) {
-                suspects.set(bit);
+            if weight.suspects[&key] >= MIN_FOUND as u64 && !suspects.has(bit) {
+                suspects.add(bit);
                 *found.entry(key.0).or_default() += 1;
             }
         });
