@@ -10,6 +10,8 @@ pub const USAGE: &str = "\
 usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
        vmtest --quick-guest NAME --run COMMAND [options]    run one command in a guest
        vmtest --fetch [--kernel NAME]...                    download and build only
+       vmtest --peers NAME                                  download what `make bench` measures beside
+                                                            sysak, and print where it is (1 GB)
 
   --kernel NAME      5.10, 6.1, 6.12, 7.2, 7.3, or the newest of trixie, backports (trixie's) or
                      sid (default: 6.1 and 6.12)
@@ -72,6 +74,7 @@ const ON_REQUEST: [&str; 5] = [GOING, "all-holders", "dumps", "kdump", "busy"];
 pub enum Mode {
     Help,
     Fetch,
+    Peers { kernel: String },
     QuickGuest { kernel: String, command: String },
     Test,
 }
@@ -134,6 +137,7 @@ impl Args {
                 "--drgn" => args.drgn = true,
                 "--quick-guest" => quick = Some(value()?),
                 "--run" => command = Some(value()?),
+                "--peers" => args.mode = Mode::Peers { kernel: value()? },
                 "--fetch" => args.mode = Mode::Fetch,
                 "--help" | "-h" => args.mode = Mode::Help,
                 _ => bail!("unknown option {word} (see --help)"),

@@ -1,7 +1,7 @@
 //! drgn as an independent judge of the slab walk and of the test modules: fetches what it needs, and runs it on a
 //! vmcore.
 //!
-//! It needs the kernel's DWARF, about 1 GB to download for each kernel, so only `--drgn` asks for it.
+//! It needs the kernel's DWARF, about 1 GB to download for each kernel, so only `--drgn` and `--peers` ask for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub fn drgn_memory(kernel: &Kernel, vmcore: &Path, truth: &Path) -> Result<Strin
 }
 
 /// A Python that has drgn, in an environment of its own.
-fn python() -> Result<PathBuf> {
+pub fn python() -> Result<PathBuf> {
     let venv = cache::root()?.join("venv");
     let python = venv.join("bin/python3");
     if !python.exists() {
@@ -44,7 +44,7 @@ fn python() -> Result<PathBuf> {
 }
 
 /// The kernel with its debug information, out of the distribution's `-dbg` package.
-fn vmlinux(kernel: &Kernel) -> Result<PathBuf> {
+pub fn vmlinux(kernel: &Kernel) -> Result<PathBuf> {
     let folder = cache::root()?.join("debug").join(&kernel.release);
     cache::folder(&folder, |scratch| {
         eprintln!("vmtest: downloading debug information, about 1 GB");

@@ -20,6 +20,7 @@ mod judge;
 mod makedumpfile;
 mod memgraph;
 mod meminfo;
+mod peers;
 mod qemu;
 mod qemu_elf;
 mod scenario;
@@ -28,6 +29,7 @@ mod sysak;
 mod text;
 mod toolchain;
 mod truth;
+mod unpacked;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -59,6 +61,10 @@ fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Mode::Fetch => fetch(&args),
+        Mode::Peers { kernel } => {
+            peers::print(&distro::kernel(kernel)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Mode::QuickGuest { kernel, command } => quick_guest(&args, kernel, command),
         Mode::Test => test(&args),
     }

@@ -6,27 +6,18 @@
 //! The cache appears there at its own place, so that no path changes.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
-use crate::cache;
 use crate::distro::{self, Kernel};
+use crate::{cache, unpacked};
 
 /// What a build of modules runs beside the compiler.
 const PROGRAMS: [&str; 9] =
     ["make", "dwarves", "dash", "coreutils", "sed", "grep", "mawk", "findutils", "diffutils"];
-/// What Debian's packages leave to base-files and to alternatives.
-const LINKS: [(&str, &str); 5] = [
-    ("bin", "usr/bin"),
-    ("sbin", "usr/sbin"),
-    ("lib", "usr/lib"),
-    ("lib64", "usr/lib64"),
-    ("usr/bin/awk", "mawk"),
-];
-
 /// How modules are built for a kernel.
 pub enum Toolchain {
     /// With this machine's compiler.
@@ -92,38 +83,8 @@ fn own_compiler() -> Option<u32> {
 
 fn download(kernel: &Kernel, compiler: &str, scratch: &Path) -> Result<()> {
     eprintln!("vmtest: downloading {compiler} for kernel {}", kernel.name);
-    let packages = scratch.join("packages");
-    fs::create_dir_all(packages.join("partial"))?;
-    let nothing_installed = packages.join("status");
-    fs::write(&nothing_installed, "")?;
-    let apt = distro::apt(&kernel.name)?;
-    let mut get = apt.command("apt-get");
-    get.args(["-q", "-y", "--download-only", "--no-install-recommends"])
-        .args(["-o", &format!("Dir::State::status={}", nothing_installed.display())])
-        .args(["-o", &format!("Dir::Cache::archives={}", packages.display())])
-        .args(["-o", "Debug::NoLocking=1", "install", compiler])
-        .args(PROGRAMS);
-    cache::run(&mut get)?;
-    for (link, target) in LINKS {
-        if let Some(folder) = scratch.join(link).parent() {
-            fs::create_dir_all(folder)?;
-        }
-        symlink(target, scratch.join(link))?;
-    }
-    for folder in ["usr/lib", "usr/lib64", "usr/bin", "usr/sbin", "dev", "proc", "tmp"] {
-        fs::create_dir_all(scratch.join(folder))?;
-    }
-    for package in cache::find(&packages, &|file| file.ends_with(".deb")) {
-        let content = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&package).output()?;
-        let tar = scratch.join("content.tar");
-        fs::write(&tar, &content.stdout)?;
-        // A package with files in /lib or /bin must follow the links.
-        let mut unpack = Command::new("tar");
-        unpack.args(["--keep-directory-symlink", "-xf"]).arg(&tar).arg("-C").arg(scratch);
-        cache::run(&mut unpack)?;
-        fs::remove_file(tar)?;
-    }
-    Ok(fs::remove_dir_all(&packages)?)
+    let wanted: Vec<_> = std::iter::once(compiler).chain(PROGRAMS).collect();
+    unpacked::unpack(&distro::apt(&kernel.name)?, &wanted, scratch)
 }
 
 /// A command that runs what follows with `root` as its root and the cache at its place.
