@@ -20,7 +20,8 @@ help:
 	@echo 'make fuzz          one parser, with cargo-fuzz and nightly Rust: TARGET=btf SECONDS=600'
 	@echo 'make miri          unit tests of base and symbols under Miri; nightly Rust'
 	@echo 'make mutants       do the tests notice changes in verdict, rank and confirm?'
-	@echo 'make bench         side-by-side measurements; MANY=1 adds 20 million real objects'
+	@echo 'make bench         side-by-side measurements; MANY=1 adds 20 million real objects;'
+	@echo '                   PEERS=no leaves out other tools, 1 GB to download (docs/performance.md)'
 	@echo 'make lint          format, clippy, rules of the project, licences'
 	@echo 'make clean         removes target/'
 
@@ -66,7 +67,7 @@ man:
 	tools/with-libelf.sh cargo run --quiet -p sysak --example man -- target/man
 
 bench:
-	@tools/setup.sh test
+	@tools/setup.sh bench
 	@tools/build.sh
 	@tools/bench.sh $(ARGS)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs and the machine lacks: setup.sh build|test|crash
+# Installs what a make target needs and the machine lacks: setup.sh build|test|crash|bench
 #
 # Debian and Ubuntu as root through apt-get. The Fedora family through dnf: written, not
 # tested. Asks for nothing, and is done in no time where everything is there.
@@ -15,6 +15,8 @@ debian_test=(qemu-system-x86 busybox-static dwarves makedumpfile cpio kmod binut
 fedora_test=(qemu-system-x86-core busybox dwarves makedumpfile cpio kmod binutils xz zstd python3 dpkg apt)
 # What loads a crash kernel, besides: the same package everywhere.
 crash_test=(kexec-tools)
+# What accounts for a program that is measured, besides.
+bench_test=(time)
 # The compiler that [workspace.package] in Cargo.toml asks for.
 rust_minor=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' "$(dirname "$0")/../Cargo.toml")
 
@@ -45,6 +47,7 @@ install_packages() {
         local wanted=("${debian_build[@]}")
         [ "$1" = build ] || wanted+=("${debian_test[@]}")
         [ "$1" != crash ] || wanted+=("${crash_test[@]}")
+        [ "$1" != bench ] || wanted+=("${bench_test[@]}")
         for package in "${wanted[@]}"; do
             debian_has "$package" || missing+=("$package")
         done
@@ -53,6 +56,7 @@ install_packages() {
         local wanted=("${fedora_build[@]}")
         [ "$1" = build ] || wanted+=("${fedora_test[@]}")
         [ "$1" != crash ] || wanted+=("${crash_test[@]}")
+        [ "$1" != bench ] || wanted+=("${bench_test[@]}")
         for package in "${wanted[@]}"; do
             rpm -q --quiet --whatprovides "$package" || missing+=("$package")
         done
@@ -102,6 +106,6 @@ install_rust() {
     fi
 }
 
-[ $# = 1 ] || die "usage: setup.sh build|test|crash"
+[ $# = 1 ] || die "usage: setup.sh build|test|crash|bench"
 install_packages "$1"
 install_rust

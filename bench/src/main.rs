@@ -2,7 +2,9 @@
 //!
 //! Absolute times on a shared machine mean little; compare the ratios inside one run.
 
+mod args;
 mod child;
+mod figures;
 mod load;
 mod made_up;
 mod packed;
@@ -11,56 +13,56 @@ mod scale;
 mod speed;
 mod tracing;
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-/// Objects of the largest case that the design is made for.
-const OBJECTS: u64 = 419_440_512;
+use crate::args::Args;
+use crate::figures::Figures;
+use crate::peers::Peers;
 
 fn main() -> Result<()> {
-    let mut vmcore = None;
-    let mut million = None;
-    let mut packed = Vec::new();
-    let mut sysak = PathBuf::from("target/dist/sysak");
-    let mut objects = OBJECTS;
-    let mut threads = 2;
-    let mut only_scale = false;
-    let mut args = std::env::args_os().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().with_context(|| format!("{} needs a value", arg.display()));
-        match arg.to_str() {
-            Some("--vmcore") => vmcore = Some(PathBuf::from(value()?)),
-            Some("--many-objects-vmcore") => million = Some(PathBuf::from(value()?)),
-            Some("--packed-vmcore") => packed.push(PathBuf::from(value()?)),
-            Some("--threads") => {
-                threads =
-                    value()?.to_str().and_then(|text| text.parse().ok()).context("--threads")?;
-            }
-            Some("--only-scale") => only_scale = true,
-            Some("--only-scan") => return speed::measure(&PathBuf::from(value()?)),
-            Some("--only-tracing") => return tracing::measure(),
-            Some(load::FLAG) => return load::run(),
-            Some("--sysak") => sysak = PathBuf::from(value()?),
-            Some("--objects") => {
-                objects =
-                    value()?.to_str().and_then(|text| text.parse().ok()).context("--objects")?;
-            }
-            _ => anyhow::bail!("unknown argument {}", arg.display()),
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    match words.as_slice() {
+        [load] if load == load::FLAG => return load::run(),
+        [compare, first, second] if compare == "--compare" => {
+            let (first, second) =
+                (Figures::read(Path::new(first))?, Figures::read(Path::new(second))?);
+            print!("{}", first.beside_those_of(&second));
+            return Ok(());
         }
+        _ => {}
     }
-    if only_scale {
-        return scale::measure(objects, threads, million.as_deref());
+    let args = Args::parse(words.into_iter())?;
+    let mut figures = Figures::new(args.commit.clone(), args.date.clone())?;
+    measure(&args, &mut figures)?;
+    match &args.json {
+        Some(path) => figures.write(path),
+        None => Ok(()),
     }
-    if let Some(vmcore) = &vmcore {
-        speed::measure(vmcore)?;
-        peers::measure(&sysak, vmcore)?;
-        if !packed.is_empty() {
-            packed::measure(&sysak, vmcore, &packed)?;
+}
+
+fn measure(args: &Args, figures: &mut Figures) -> Result<()> {
+    let peers = Peers::read(args.peers.as_deref())?;
+    match &args.vmcore {
+        Some(vmcore) => {
+            if args.wants("scan") {
+                speed::measure(vmcore, figures)?;
+            }
+            if args.wants("peers") {
+                peers::measure(&args.sysak, vmcore, &peers, figures)?;
+            }
+            if args.wants("packed") && !args.packed.is_empty() {
+                packed::measure(&args.sysak, vmcore, &args.packed, figures)?;
+            }
         }
-    } else {
-        println!("(no --vmcore FILE: the comparison on a real image is left out)");
+        None => println!("(no --vmcore FILE: the comparison on a real image is left out)"),
     }
-    scale::measure(objects, threads, million.as_deref())?;
-    tracing::measure()
+    if args.wants("scale") {
+        scale::measure(args.objects, args.threads, args.many.as_deref(), figures)?;
+    }
+    if args.wants("tracing") {
+        tracing::measure(&peers, figures)?;
+    }
+    Ok(())
 }

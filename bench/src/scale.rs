@@ -13,31 +13,49 @@ use sysak_memleak::plan::Plan;
 use sysak_symbols::{Kallsyms, TypeInfo};
 use sysak_target::Options;
 
+use crate::figures::Figures;
 use crate::made_up::MadeUp;
+use crate::speed;
 
 /// Pages of a 200 GB machine for the full number of objects, and in proportion below.
 const PAGES_PER_OBJECT: (u64, u64) = (1, 8);
 
+const ROUNDS: usize = 3;
+const STAGES: [&str; 6] = ["census", "walk", "reach", "hidden", "alike", "explain"];
+
 /// Prints time and memory of the made-up target at growing sizes, and of a real image.
-pub fn measure(objects: u64, threads: usize, real: Option<&Path>) -> Result<()> {
-    println!("one cache of many objects of 32 bytes: time of each step");
+pub fn measure(
+    objects: u64,
+    threads: usize,
+    real: Option<&Path>,
+    figures: &mut Figures,
+) -> Result<()> {
+    println!(
+        "one cache of many objects of 32 bytes: time of each step; medians of {ROUNDS} runs, in turn"
+    );
     for part in [16, 4, 1] {
-        row("made up", &made_up(objects / part, 1)?);
-        if threads > 1 {
-            row(&format!("  {threads} threads"), &made_up(objects / part, threads)?);
-        }
+        let objects = objects / part;
+        let one = || made_up(objects, 1);
+        let several = || made_up(objects, threads);
+        let ways: [(_, &dyn Fn() -> Result<Scaled>); 2] =
+            [("made up, 1 thread".into(), &one), (format!("made up, {threads} threads"), &several)];
+        in_turn(if threads > 1 { &ways } else { &ways[..1] }, figures)?;
     }
     match real {
         Some(vmcore) => {
-            let cost = of_vmcore(vmcore)?;
-            row("real image", &cost);
-            row("made up, as many", &made_up(cost.objects, 1)?);
+            let objects = of_vmcore(vmcore)?.objects;
+            let read = || of_vmcore(vmcore);
+            let as_many = || made_up(objects, 1);
+            in_turn(&[("real image".into(), &read), ("made up, as many".into(), &as_many)], figures)
         }
-        None => println!("  (no --many-objects-vmcore FILE: no real image beside it)"),
+        None => {
+            println!("  (no --many-objects-vmcore FILE: no real image beside it)");
+            Ok(())
+        }
     }
-    Ok(())
 }
 
+#[derive(Clone)]
 struct Scaled {
     objects: u64,
     lost: u64,
@@ -47,20 +65,43 @@ struct Scaled {
     stages: [Duration; 6],
 }
 
-fn row(what: &str, cost: &Scaled) {
-    let per_object = cost.time.as_nanos() as f64 / cost.objects.max(1) as f64;
-    let [census, walk, reach, hidden, alike, explain] =
-        cost.stages.map(|stage| stage.as_secs_f64());
+/// Measures some targets in turn and prints the medians of each.
+fn in_turn(ways: &[(String, &dyn Fn() -> Result<Scaled>)], figures: &mut Figures) -> Result<()> {
+    let (mut runs, mut copies) = (vec![Vec::new(); ways.len()], Vec::new());
+    for _ in 0..ROUNDS {
+        for ((_, run), runs) in ways.iter().zip(&mut runs) {
+            runs.push(run()?);
+        }
+        copies.push(speed::memcpy());
+    }
+    for ((what, _), runs) in ways.iter().zip(&runs) {
+        row(what, runs, figures)?;
+    }
+    println!("  {}", figures.beside(copies));
+    Ok(())
+}
+
+fn row(what: &str, runs: &[Scaled], figures: &mut Figures) -> Result<()> {
+    let Some(Scaled { objects, lost, expected, .. }) = runs.last() else { return Ok(()) };
+    let name = format!("{what}, {objects} objects");
+    let mut add = |of: &str, unit, figure: &dyn Fn(&Scaled) -> f64| {
+        figures.add(format!("{name}: {of}"), unit, runs.iter().map(figure).collect())
+    };
+    let time = add("all", "s", &|run| run.time.as_secs_f64())?;
+    let memory = add("memory", "bytes", &|run| run.anonymous_bytes as f64)?;
+    let mut stages = Vec::new();
+    for (at, stage) in STAGES.iter().enumerate() {
+        let median = add(stage, "s", &|run| run.stages[at].as_secs_f64())?;
+        stages.push(format!("{stage} {median:.2}"));
+    }
     println!(
-        "  {what:17} {:>11} objects  {:7.2} s  {per_object:5.1} ns each  memory {:4} MiB  \
-         (census {census:.2}, walk {walk:.2}, reach {reach:.2}, hidden {hidden:.2}, alike {alike:.2}, \
-         explain {explain:.2})  lost {}{}",
-        cost.objects,
-        cost.time.as_secs_f64(),
-        cost.anonymous_bytes >> 20,
-        cost.lost,
-        cost.expected.map_or(String::new(), |expected| format!(" of {expected}")),
+        "  {what:18} {objects:>11} objects  {time:7.2} s  {:5.1} ns each  memory {:4.0} MiB  ({})  lost {lost}{}",
+        time * 1e9 / (*objects).max(1) as f64,
+        memory / f64::from(1 << 20),
+        stages.join(", "),
+        expected.map_or(String::new(), |expected| format!(" of {expected}")),
     );
+    Ok(())
 }
 
 fn made_up(objects: u64, threads: usize) -> Result<Scaled> {

@@ -12,7 +12,10 @@ use sysak_kernel::shape::EventShape;
 use sysak_snapshot::Snapshot;
 use sysak_target::Options;
 
+use crate::figures::Figures;
 use crate::load::Load;
+use crate::peers::Peers;
+use crate::speed;
 
 const LEN: usize = include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")).len();
 static EMPTY: Aligned<LEN> = Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o")));
@@ -24,20 +27,19 @@ const TURNS: u64 = 100_000;
 const USED: &str = "filp";
 /// A cache that the load leaves alone.
 const UNUSED: &str = "task_struct";
-/// memleak of libbpf-tools, by Debian's name; `SYSAK_BENCH_MEMLEAK` gives another. As it is by
-/// default, it takes a stack for each allocation; it prints once an hour.
-const PEER: &str = "memleak-libbpf";
+/// memleak of libbpf-tools, as it is by default, takes a stack for each allocation. It prints once an hour.
 const PEER_ARGS: [&str; 1] = ["3600"];
 
 /// Prints what each way to watch adds.
-pub fn measure() -> Result<()> {
+pub fn measure(peers: &Peers, figures: &mut Figures) -> Result<()> {
     println!(
         "watching allocations on this machine; each turn of the load opens and closes an eventfd"
     );
     match Machine::open() {
-        Ok(machine) => machine.measure(),
+        Ok(machine) => machine.measure(peers.path("memleak"), figures),
         Err(error) => {
             println!("  left out: {error:#}");
+            figures.leave_out("tracing", &format!("{error:#}"));
             Ok(())
         }
     }
@@ -54,7 +56,7 @@ enum Way {
     Nothing,
     Empty,
     Tracer(Follow, u32),
-    Peer,
+    Peer(Result<String, String>),
 }
 
 /// What keeps a way watching.
@@ -104,7 +106,7 @@ impl Machine {
         })
     }
 
-    fn measure(&self) -> Result<()> {
+    fn measure(&self, memleak: Result<String, String>, figures: &mut Figures) -> Result<()> {
         let mut load = Load::start()?;
         let pairs = self.pairs_a_turn(&mut load)?;
         let one = |followed| Follow::Caches(vec![followed]);
@@ -115,32 +117,48 @@ impl Machine {
             ("sysak, the load's cache", Way::Tracer(one(self.used), 0)),
             ("  with a stack each", Way::Tracer(one(self.used), u32::MAX)),
             ("sysak, every cache", Way::Tracer(Follow::All, 0)),
-            ("libbpf-tools memleak", Way::Peer),
+            ("libbpf-tools memleak", Way::Peer(memleak)),
         ];
-        // What each way adds to the first one in the same round: the machine's moods cancel out.
-        let (mut turns, mut added) = (vec![Vec::new(); ways.len()], vec![Vec::new(); ways.len()]);
+        let (mut turns, mut copies) = (vec![Vec::new(); ways.len()], Vec::new());
+        let mut failures = vec![None; ways.len()];
         for _ in 0..ROUNDS {
-            let mut plain = None;
             for (at, (_, way)) in ways.iter().enumerate() {
-                let Ok(_held) = self.begin(way) else { continue };
-                load.turn_ns(TURNS / 10)?;
-                let turn = load.turn_ns(TURNS)?;
-                turns[at].push(turn);
-                added[at].push((turn - *plain.get_or_insert(turn)) / pairs);
+                if failures[at].is_some() {
+                    continue;
+                }
+                match self.begin(way) {
+                    Ok(_held) => {
+                        load.turn_ns(TURNS / 10)?;
+                        turns[at].push(load.turn_ns(TURNS)?);
+                    }
+                    Err(error) => failures[at] = Some(format!("{error:#}")),
+                }
             }
+            copies.push(speed::memcpy());
         }
-        let floor = median(&mut added[1]);
         println!("  {pairs:.2} allocate-and-free pairs a turn; medians of {ROUNDS} rounds in turn");
-        for (at, (name, _)) in ways.iter().enumerate() {
-            match (median(&mut turns[at]), median(&mut added[at]), floor) {
-                (Some(turn), Some(added), Some(floor)) => println!(
-                    "  {name:26} {turn:8.0} ns a turn   adds {added:7.1} ns a pair   {:6.2} times the floor",
-                    added / floor
-                ),
-                _ => println!("  {name:26} left out: cannot run it (is it installed?)"),
+        let mut floor = None;
+        for (at, (name, way)) in ways.iter().enumerate() {
+            let figure = format!("tracing, {}", name.trim());
+            if let Some(reason) = &failures[at] {
+                println!("  {name:26} left out: {reason}");
+                figures.leave_out(&figure, reason);
+                continue;
             }
+            // What it adds to the first way in the same round: the machine's moods cancel out.
+            let added = turns[at].iter().zip(&turns[0]).map(|(turn, plain)| (turn - plain) / pairs);
+            let added = figures.add(format!("{figure}: added"), "ns a pair", added.collect())?;
+            let turn = figures.add(format!("{figure}: turn"), "ns", turns[at].clone())?;
+            if matches!(way, Way::Empty) {
+                floor = Some(added);
+            }
+            let times = floor.map_or(0.0, |floor| added / floor);
+            figures.add(format!("{figure}: times the floor"), "ratio", vec![times])?;
+            println!(
+                "  {name:26} {turn:8.0} ns a turn   adds {added:7.1} ns a pair   {times:6.2} times the floor"
+            );
         }
-        println!("      {} {}", peer(), PEER_ARGS.join(" "));
+        println!("  {}", figures.beside(copies));
         Ok(())
     }
 
@@ -168,8 +186,9 @@ impl Machine {
                 tracer.set_mode(Mode::Record);
                 Held::Tracer(Box::new(tracer))
             }
-            Way::Peer => {
-                let child = Command::new(peer())
+            Way::Peer(memleak) => {
+                let memleak = memleak.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))?;
+                let child = Command::new(memleak)
                     .args(PEER_ARGS)
                     .stdin(Stdio::null())
                     .stdout(Stdio::null())
@@ -178,18 +197,9 @@ impl Machine {
                 let mut peer = Peer(child);
                 // It attaches within a second.
                 std::thread::sleep(Duration::from_secs(3));
-                anyhow::ensure!(peer.0.try_wait()?.is_none(), "it ended");
+                anyhow::ensure!(peer.0.try_wait()?.is_none(), "it ended at once");
                 Held::Peer(peer)
             }
         })
     }
-}
-
-fn peer() -> String {
-    std::env::var("SYSAK_BENCH_MEMLEAK").unwrap_or_else(|_| PEER.to_owned())
-}
-
-fn median(times: &mut [f64]) -> Option<f64> {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied()
 }
