@@ -57,10 +57,10 @@ pub fn live(stage: &mut Stage) -> Result<Made> {
 }
 
 /// The same in the vmcore's report. It is about many caches and looks at a sample of each: too few for the
-/// removed groups, and one of the others may have none of its files in it.
+/// removed groups, and some of the others may have none of their files in it.
 pub fn vmcore(stage: &mut Stage, made: &Made, report: &Report) {
     let holders = report.finding(NODES).map_or(&[][..], |found| &found.holders);
-    let seen = (GROUPS - GROUPS / 100..=GROUPS).rev().map(groups);
+    let seen = (GROUPS - GROUPS / 30..=GROUPS).rev().map(groups);
     let path = seen.map(|name| [name]).find(|path| holders.iter().any(|one| one.path == *path));
     let path = path.unwrap_or_else(|| [groups(GROUPS)]);
     expect(stage, "vmcore: groups", NODES_HELD, holders, &path, made.nodes);
