@@ -3,8 +3,8 @@
 //! The work is cut into parts. Whichever thread is free takes the next one, and the results are taken in the order of
 //! the parts, by the thread that asked. So what comes of it does not depend on how many threads there are.
 //!
-//! **Invariant:** a few parts at most are ahead of the one whose result is taken next: results that wait take little
-//! memory, however much is read.
+//! **Invariant:** the number of results that are kept until their turn comes is bounded, so they take little memory
+//! however much is read.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -115,16 +115,18 @@ enum Step<P, T> {
     End,
 }
 
+impl<I, T> Queue<I, T> {
+    fn lock(&self) -> MutexGuard<'_, State<I, T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<I: Iterator, T> Queue<I, T> {
     fn new(parts: I, ahead: usize) -> Queue<I, T> {
         let results = BTreeMap::new();
         let state =
             State { parts, begun: 0, taken: 0, results, has_ended: false, is_broken: false };
         Queue { state: Mutex::new(state), changed: Condvar::new(), ahead }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<I, T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait<'q>(&self, state: MutexGuard<'q, State<I, T>>) -> MutexGuard<'q, State<I, T>> {
@@ -187,7 +189,7 @@ struct EndsAll<'q, I, T>(&'q Queue<I, T>);
 impl<I, T> Drop for EndsAll<'_, I, T> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.0.lock();
             (state.is_broken, state.has_ended) = (true, true);
             self.0.changed.notify_all();
         }

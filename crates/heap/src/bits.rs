@@ -182,7 +182,8 @@ impl Bits {
     }
 }
 
-fn mask(many: u64) -> u64 {
+/// The lowest `many` bits.
+pub(crate) fn mask(many: u64) -> u64 {
     if many >= 64 { u64::MAX } else { (1 << many) - 1 }
 }
 

@@ -1,7 +1,7 @@
 //! Looks up the objects of many addresses at once.
 //!
-//! A core that waits for the table of one address can ask for those of others meanwhile, if nothing depends on what it
-//! waits for. So a table is asked for all addresses before the next one is.
+//! A look-up goes through several tables, and most of them are not in the CPU's caches. Independent loads can be under
+//! way at the same time, so each table is read for all addresses before the next one is (as in [`crate::Hits`]).
 //!
 //! **Invariant:** finds the same objects as looking up each address alone.
 

@@ -1,7 +1,7 @@
-//! Which caches the words of each page lead to: what a search for references need not read.
+//! For each page, the caches of the objects that its words point to.
 //!
-//! The first search notes it, of every page that it reads. Later ones read only pages that lead to caches of what is
-//! wanted. Only for memory that does not change.
+//! The first search for references notes this for every page that it reads. Later searches skip pages without a pointer
+//! to the caches of the wanted objects. Used for crash dumps only: their memory does not change between two searches.
 //!
 //! **Invariant:** no page is passed over that leads to an object of the caches.
 

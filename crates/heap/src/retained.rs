@@ -7,6 +7,7 @@
 
 use sysak_base::{Cancel, Quiet, Ranges, Readers};
 
+use crate::bits::mask;
 use crate::marking::{Context, Roots, mark};
 use crate::reverse::WithRoots;
 use crate::states::{States, for_each_bit};
@@ -88,7 +89,7 @@ impl OnlyHolders {
                 (0..).zip(&self.0).fold(u64::MAX, |same, (digit, row)| {
                     let is_set = if number >> digit & 1 != 0 { 0 } else { u64::MAX };
                     same & (row.word(from, many) ^ is_set)
-                }) & (u64::MAX >> (64 - many))
+                }) & mask(many)
             };
             for_each_bit(slab, word, |object| {
                 bytes += heap.object_bytes(Object { slab: index, index: object });

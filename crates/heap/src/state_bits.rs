@@ -11,7 +11,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::bits::Change;
+use crate::bits::{Change, mask};
 
 /// The states of 64 objects.
 #[derive(Debug, Default)]
@@ -91,7 +91,7 @@ impl StateBits {
         let mut at = start;
         while at < self.len {
             let take = (64 - at % 64).min(self.len - at);
-            *self.words[(at / 64) as usize].low.get_mut() |= (u64::MAX >> (64 - take)) << (at % 64);
+            *self.words[(at / 64) as usize].low.get_mut() |= mask(take) << (at % 64);
             at += take;
         }
     }
@@ -113,8 +113,7 @@ impl StateBits {
             found.high |= more.high << (64 - shift);
             found.low |= more.low << (64 - shift);
         }
-        let mask = if many >= 64 { u64::MAX } else { (1 << many) - 1 };
-        Some64 { high: found.high & mask, low: found.low & mask }
+        Some64 { high: found.high & mask(many), low: found.low & mask(many) }
     }
 
     /// White becomes grey, as several threads may do it: only one of them is told that it was white.

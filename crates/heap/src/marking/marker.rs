@@ -1,4 +1,4 @@
-//! Marks, and scans what is marked: what one thread does.
+//! The work of one marking thread: it marks objects, and scans the contents of marked ones for pointers.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use sysak_base::{Cancel, Memory, PAGE_SHIFT, PAGE_SIZE, Ranges, Va, VaRange};
 use super::queue::Queue;
 use super::{Done, Marked};
 use crate::bits::Change;
-use crate::{AddressFilter, Bits, Class, Heap, Hits};
+use crate::{AddressFilter, Bits, Class, Heap, Hits, Object};
 
 /// Slabs closer than this are read together: a gap of so many pages costs less to copy
 /// than another read costs to begin.
@@ -81,7 +81,7 @@ impl<'a, C: Change> Marker<'a, C> {
         for slab in 0..heap.slabs.len() as u32 {
             if self.class(slab) == Class::Slab {
                 heap.for_each_live(slab, |index| {
-                    self.take(heap.object_va(crate::Object { slab, index }).0);
+                    self.take(heap.object_va(Object { slab, index }).0);
                 });
             }
         }
