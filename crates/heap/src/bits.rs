@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// A growing row of bits.
 #[derive(Debug, Default)]
@@ -15,6 +15,9 @@ pub struct Bits {
 
 /// How bits are changed through a shared reference.
 pub(crate) trait Change {
+    /// A word, to decide by it what to change.
+    fn load(word: &AtomicU64) -> u64;
+
     /// Sets some bits of a word, and gives what the word was before.
     fn set(word: &AtomicU64, bits: u64) -> u64;
 
@@ -25,10 +28,16 @@ pub(crate) trait Change {
 /// By one thread, while no other one changes the row. A change that another thread makes meanwhile may be lost.
 pub(crate) struct Alone;
 
-/// By several threads. Who sees a bit that was set so sees what that thread had changed before, too.
+/// By several threads. All of them see these changes in one order: of two threads that each change one word and then
+/// load the other's, one at least sees the other's change.
 pub(crate) struct Together;
 
 impl Change for Alone {
+    #[inline(always)]
+    fn load(word: &AtomicU64) -> u64 {
+        word.load(Relaxed)
+    }
+
     #[inline(always)]
     fn set(word: &AtomicU64, bits: u64) -> u64 {
         let before = word.load(Relaxed);
@@ -46,13 +55,18 @@ impl Change for Alone {
 
 impl Change for Together {
     #[inline(always)]
+    fn load(word: &AtomicU64) -> u64 {
+        word.load(SeqCst)
+    }
+
+    #[inline(always)]
     fn set(word: &AtomicU64, bits: u64) -> u64 {
-        word.fetch_or(bits, AcqRel)
+        word.fetch_or(bits, SeqCst)
     }
 
     #[inline(always)]
     fn clear(word: &AtomicU64, bits: u64) -> u64 {
-        word.fetch_and(!bits, AcqRel)
+        word.fetch_and(!bits, SeqCst)
     }
 }
 
@@ -123,6 +137,12 @@ impl Bits {
     #[inline]
     pub fn clear(&mut self, bit: u64) {
         *self.words[(bit / 64) as usize].get_mut() &= !(1 << (bit % 64));
+    }
+
+    /// The bit's value, as several threads may ask for it.
+    #[inline(always)]
+    pub(crate) fn test_as<C: Change>(&self, bit: u64) -> bool {
+        C::load(&self.words[(bit / 64) as usize]) >> (bit % 64) & 1 != 0
     }
 
     /// Sets a bit, as several threads may; true where it was not set before.

@@ -13,11 +13,13 @@ impl Queue {
         Queue(super::no_slabs(heap))
     }
 
-    /// Adds a slab; 1 where it did not wait yet.
+    /// Adds a slab, once an object of it is grey; 1 where it did not wait yet.
+    ///
+    /// Where it waits already, whoever takes it off will see that object: it looks for grey ones after that.
     #[inline(always)]
     pub(super) fn add<C: Change>(&self, slab: u32) -> i64 {
         let slab = u64::from(slab);
-        i64::from(!self.0.test(slab) && self.0.set_as::<C>(slab))
+        i64::from(!self.0.test_as::<C>(slab) && self.0.set_as::<C>(slab))
     }
 
     /// The first of some slabs that waits.
