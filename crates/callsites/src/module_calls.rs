@@ -34,8 +34,9 @@ pub fn find_module_calls(
         let found = symbols.find(name).or_else(|| symbols.find(&format!("{name}_noprof")))?;
         Some((found.0, name))
     };
+    // Where two have one address, the first one's name counts.
     let called: HashMap<u64, &'static str> =
-        names.iter().filter_map(|name| address(name)).collect();
+        names.iter().rev().filter_map(|name| address(name)).collect();
     let mut found_calls = BTreeSet::new();
     let mut add = |at: u64, target: u64| {
         if let Some(calls) = called.get(&target)

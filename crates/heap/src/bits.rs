@@ -15,9 +15,6 @@ pub struct Bits {
 
 /// How bits are changed through a shared reference.
 pub(crate) trait Change {
-    /// A word, to decide by it what to change.
-    fn load(word: &AtomicU64) -> u64;
-
     /// Sets some bits of a word, and gives what the word was before.
     fn set(word: &AtomicU64, bits: u64) -> u64;
 
@@ -29,15 +26,10 @@ pub(crate) trait Change {
 pub(crate) struct Alone;
 
 /// By several threads. All of them see these changes in one order: of two threads that each change one word and then
-/// load the other's, one at least sees the other's change.
+/// ask for the other's ([`Bits::test_now`]), one at least sees the other's change.
 pub(crate) struct Together;
 
 impl Change for Alone {
-    #[inline(always)]
-    fn load(word: &AtomicU64) -> u64 {
-        word.load(Relaxed)
-    }
-
     #[inline(always)]
     fn set(word: &AtomicU64, bits: u64) -> u64 {
         let before = word.load(Relaxed);
@@ -54,11 +46,6 @@ impl Change for Alone {
 }
 
 impl Change for Together {
-    #[inline(always)]
-    fn load(word: &AtomicU64) -> u64 {
-        word.load(SeqCst)
-    }
-
     #[inline(always)]
     fn set(word: &AtomicU64, bits: u64) -> u64 {
         word.fetch_or(bits, SeqCst)
@@ -139,10 +126,10 @@ impl Bits {
         *self.words[(bit / 64) as usize].get_mut() &= !(1 << (bit % 64));
     }
 
-    /// The bit's value, as several threads may ask for it.
+    /// The bit's value while several threads change it, in the order of their changes.
     #[inline(always)]
-    pub(crate) fn test_as<C: Change>(&self, bit: u64) -> bool {
-        C::load(&self.words[(bit / 64) as usize]) >> (bit % 64) & 1 != 0
+    pub(crate) fn test_now(&self, bit: u64) -> bool {
+        self.words[(bit / 64) as usize].load(SeqCst) >> (bit % 64) & 1 != 0
     }
 
     /// Sets a bit, as several threads may; true where it was not set before.

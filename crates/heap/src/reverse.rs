@@ -242,7 +242,9 @@ impl ReverseSearch {
         let mut paths = BestPaths::default();
         while let Some((length, mut references)) = steps.pop_first() {
             // Among paths of equal length the choice does not depend on the order of a hash table.
-            references.sort_unstable_by_key(|(_, one)| (one.at, one.word));
+            references.sort_unstable_by_key(|(ends, one)| {
+                (one.at, one.word, one.to.slab, one.to.index, !ends)
+            });
             for (ends, reference) in references {
                 if paths.best.contains_key(&reference.to) {
                     continue;

@@ -9,8 +9,9 @@
 //! | black: done | 1 | 1 |
 
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 
-use crate::bits::{Alone, Change, mask};
+use crate::bits::{Change, mask};
 
 /// The states of 64 objects.
 #[derive(Debug, Default)]
@@ -48,15 +49,18 @@ impl Some64 {
 }
 
 impl Word {
+    /// The lower bits first: white becomes grey by setting the higher bit before the lower one is cleared, so no live
+    /// object ever looks free while another thread marks it.
     #[inline(always)]
-    fn load<C: Change>(&self) -> Some64 {
-        Some64 { high: C::load(&self.high), low: C::load(&self.low) }
+    fn load(&self) -> Some64 {
+        let low = self.low.load(SeqCst);
+        Some64 { high: self.high.load(SeqCst), low }
     }
 }
 
 impl Clone for Word {
     fn clone(&self) -> Word {
-        let Some64 { high, low } = self.load::<Alone>();
+        let Some64 { high, low } = self.load();
         Word { high: high.into(), low: low.into() }
     }
 }
@@ -99,23 +103,17 @@ impl StateBits {
     /// Whether an object is white.
     #[inline(always)]
     pub(crate) fn is_white(&self, bit: u64) -> bool {
-        self.words[(bit / 64) as usize].load::<Alone>().white() >> (bit % 64) & 1 != 0
+        self.words[(bit / 64) as usize].load().white() >> (bit % 64) & 1 != 0
     }
 
     /// The states of up to 64 objects from one on, the first in the lowest place.
     #[inline]
     pub(crate) fn get(&self, from: u64, many: u64) -> Some64 {
-        self.get_as::<Alone>(from, many)
-    }
-
-    /// The same, as several threads may ask for it.
-    #[inline(always)]
-    fn get_as<C: Change>(&self, from: u64, many: u64) -> Some64 {
         let (index, shift) = ((from / 64) as usize, from % 64);
-        let mut found = self.words[index].load::<C>();
+        let mut found = self.words[index].load();
         (found.high, found.low) = (found.high >> shift, found.low >> shift);
         if shift + many > 64 {
-            let more = self.words[index + 1].load::<C>();
+            let more = self.words[index + 1].load();
             found.high |= more.high << (64 - shift);
             found.low |= more.low << (64 - shift);
         }
@@ -127,7 +125,7 @@ impl StateBits {
     pub(crate) fn mark<C: Change>(&self, bit: u64) -> bool {
         let (word, mask) = (&self.words[(bit / 64) as usize], 1 << (bit % 64));
         // Between the two an object looks black. Nobody follows it then, before its slab waits for that.
-        let is_first = word.load::<C>().white() & mask != 0 && C::set(&word.high, mask) & mask == 0;
+        let is_first = word.load().white() & mask != 0 && C::set(&word.high, mask) & mask == 0;
         if is_first {
             C::clear(&word.low, mask);
         }
@@ -137,7 +135,7 @@ impl StateBits {
     /// Grey ones of up to 64 objects become black, in the same way; gives those that did.
     #[inline]
     pub(crate) fn take_grey<C: Change>(&self, from: u64, many: u64) -> u64 {
-        let grey = self.get_as::<C>(from, many).grey();
+        let grey = self.get(from, many).grey();
         if grey == 0 {
             return 0;
         }
@@ -167,7 +165,7 @@ impl StateBits {
     /// Every grey object becomes white.
     pub(crate) fn forget_grey(&mut self) {
         for word in &mut self.words {
-            let grey = word.load::<Alone>().grey();
+            let grey = word.load().grey();
             *word.low.get_mut() |= grey;
             *word.high.get_mut() &= !grey;
         }

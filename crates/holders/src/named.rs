@@ -1,7 +1,7 @@
 //! Objects that user space knows by a name, and file systems by their inodes and entries.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sysak_base::Va;
 use sysak_base::numbers::word;
@@ -30,7 +30,8 @@ impl<'a, 'k> Named<'a, 'k> {
     pub(crate) fn find(kernel: &'a Kernel<'k>, heap: &Heap) -> Named<'a, 'k> {
         let names = NamedObjects::find(kernel, heap);
         let object = |at: &Va| Some((heap.find_object(at.0)?, *at));
-        let objects = names.objects.keys().filter_map(object).collect();
+        let addresses = BTreeSet::from_iter(names.objects.keys());
+        let objects = addresses.into_iter().filter_map(object).collect();
         let is_wanted = |name: &str| is_inode_cache(name) || name == ENTRY_CACHE;
         let caches = (0..).zip(&heap.caches);
         let caches = caches.filter(|(_, one)| one.class == Class::Slab && is_wanted(&one.name));

@@ -7,7 +7,7 @@
 
 mod owner;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sysak_base::{Cancel, Va};
 use sysak_heap::references::{From, Reference, RootObjects, SearchSpace};
@@ -60,7 +60,8 @@ impl<'a, 'k> HolderResolver<'a, 'k> {
         let processes = ProcessIndex::find(kernel, &snapshot.heap);
         let cgroups = Cgroups::find(kernel, &snapshot.heap);
         let object = |(at, index): (&Va, &usize)| Some((snapshot.heap.find_object(at.0)?, *index));
-        let cgroup_states = cgroups.states.iter().filter_map(object).collect();
+        let states = BTreeMap::from_iter(&cgroups.states);
+        let cgroup_states = states.into_iter().filter_map(object).collect();
         let timers = Timers::find(kernel);
         let named = Named::find(kernel, &snapshot.heap);
         let rules = OwnershipRules::find(kernel, &snapshot.heap, &named.system_at, &processes.ours)

@@ -3,7 +3,7 @@
 //! The kernel itself forgets under which names a merged cache was asked for;
 //! only `/sys/kernel/slab` still lists them, so its tree is read from memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sysak_base::Va;
 use sysak_base::numbers::{half, word};
@@ -28,8 +28,14 @@ pub(crate) fn add(kernel: &Kernel<'_>, caches: &mut [Cache]) {
         .enumerate()
         .filter_map(|(index, cache)| Some((directory(cache).filter(|d| *d != 0)?, index)))
         .collect();
-    let parent = owners.keys().find_map(|d| kernel.memory.read_u64(Va(*d).at(shape.parent)).ok());
-    let Some(parent) = parent.filter(|parent| *parent != 0) else { return };
+    let mut parents = BTreeMap::<u64, usize>::new();
+    for directory in owners.keys() {
+        if let Ok(parent @ 1..) = kernel.memory.read_u64(Va(*directory).at(shape.parent)) {
+            *parents.entry(parent).or_default() += 1;
+        }
+    }
+    // All have one; a damaged directory has another.
+    let Some((parent, _)) = parents.into_iter().max_by_key(|(_, many)| *many) else { return };
     let Ok(root) = kernel.memory.read_u64(Va(parent).at(shape.children)) else { return };
     // The tree's links point at the node inside each entry.
     let walk = walk_tree(kernel.memory, Va(root), shape.sides, MOST_ENTRIES);

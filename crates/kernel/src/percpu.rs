@@ -164,7 +164,7 @@ impl Chunks<'_, '_> {
             }
         }
         let mut chunks: Vec<_> = known.into_values().flatten().collect();
-        chunks.sort_unstable_by_key(|chunk| chunk.base);
+        chunks.sort_unstable_by_key(|chunk| (chunk.base, chunk.at));
         chunks
     }
 

@@ -303,23 +303,28 @@ impl Search<'_, '_> {
             let is_in_memory =
                 names.system(system).is_some_and(|(kind, _)| IN_MEMORY.contains(&&*kind));
             match names.mount_point(system) {
-                Some(mount) if is_in_memory => systems.push(MemoryFileSystem {
-                    mount,
-                    bytes: pages.saturating_mul(PAGE_SIZE),
-                    limit_bytes: names
-                        .most_pages(system)
-                        .map(|pages| pages.saturating_mul(PAGE_SIZE)),
-                    biggest_user: most(&system),
-                }),
+                Some(mount) if is_in_memory => {
+                    let limit = names.most_pages(system);
+                    let found = MemoryFileSystem {
+                        mount,
+                        bytes: pages.saturating_mul(PAGE_SIZE),
+                        limit_bytes: limit.map(|pages| pages.saturating_mul(PAGE_SIZE)),
+                        biggest_user: most(&system),
+                    };
+                    systems.push((system, found));
+                }
                 Some(_) => {}
                 None => {
                     hidden.insert(system);
                 }
             }
         }
-        systems.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.mount.cmp(&b.mount)));
+        // Two name spaces may have file systems of one size at one path.
+        systems.sort_by(|(a_at, a), (b_at, b)| {
+            b.bytes.cmp(&a.bytes).then_with(|| (&a.mount, a_at).cmp(&(&b.mount, b_at)))
+        });
         systems.truncate(self.top);
-        (systems, hidden)
+        (systems.into_iter().map(|(_, system)| system).collect(), hidden)
     }
 
     /// Deleted files, by their names. A file that was never in a directory is not among them.

@@ -48,9 +48,11 @@ pub(crate) fn given_away(
     let content = case.content_symbols.iter().map(|held| held.address);
     let at = linked.chain(content).filter_map(|at: Va| kernel.symbols.symbolize(at));
     let modules: BTreeSet<&str> = returns.chain(at).filter_map(|symbol| symbol.module).collect();
-    let given = |to: Outside| to.given_by().iter().map(move |name| (*name, to));
-    let given: HashMap<&'static str, Outside> = Outside::ALL.into_iter().flat_map(given).collect();
-    let names: Vec<&'static str> = given.keys().copied().collect();
+    let names = || {
+        Outside::ALL.into_iter().flat_map(|to| to.given_by().iter().map(move |name| (*name, to)))
+    };
+    let given: HashMap<&'static str, Outside> = names().collect();
+    let names: Vec<&'static str> = names().map(|(name, _)| name).collect();
     let of = |module: &str| {
         let is_wanted = |other: &str| other == module;
         let calls = find_module_calls(kernel.memory, kernel.symbols, &names, &is_wanted, cancel);

@@ -256,11 +256,11 @@ impl<'a, C: Change> Marker<'a, C> {
         let start = heap.slab_va(&place);
         let counts_whole = !partly_left_out.test(u64::from(slab));
         let mut scan = |from: usize, to: usize| match counts_whole {
-            true => self.scan(&bytes[from..to]),
+            true => self.scan(&bytes[from..to], size),
             false => self.scan_at(start.at(from as u64), &bytes[from..to]),
         };
         for run in grey.iter().map(|run| usize::from(run.start)..usize::from(run.end)) {
-            match size == stride {
+            match size == stride && counts_whole {
                 true => scan(run.start * stride, run.end * stride),
                 false => run.map(|index| index * stride + pad).for_each(|at| scan(at, at + size)),
             }
@@ -275,21 +275,23 @@ impl<'a, C: Change> Marker<'a, C> {
         for gap in left_out.gaps(VaRange::new(at, bytes.len() as u64)) {
             let (from, to) = ((gap.start().0 - at.0) as usize, (gap.end().0 - at.0) as usize);
             let to_a_word = gap.start().0.wrapping_neg() % WORD;
-            self.scan(&bytes[(from + to_a_word as usize).min(to)..to]);
+            let bytes = &bytes[(from + to_a_word as usize).min(to)..to];
+            self.scan(bytes, bytes.len());
         }
     }
 
     /// Collects every aligned word that may be the address of an object, and what records of page, offset and length
-    /// lead to.
+    /// lead to. A record lies in one object; they are so many bytes long.
     #[inline]
-    fn scan(&mut self, bytes: &[u8]) {
+    fn scan(&mut self, bytes: &[u8], object_bytes: usize) {
         self.done.bytes_scanned += bytes.len() as u64;
         let Marker { filter, graph, hits, waiting, .. } = self;
         let record_starts = graph.heap.record_starts();
         filter.for_each_within(bytes, |at, word| {
             take::<C>(word, hits, *graph, waiting);
             if record_starts.contains(Va(word))
-                && let Some(address) = graph.heap.record(bytes, at)
+                && let Some(address) =
+                    graph.heap.record(&bytes[..at - at % object_bytes + object_bytes], at)
             {
                 take::<C>(address, hits, *graph, waiting);
             }

@@ -19,7 +19,7 @@ impl Queue {
     #[inline(always)]
     pub(super) fn add<C: Change>(&self, slab: u32) -> i64 {
         let slab = u64::from(slab);
-        i64::from(!self.0.test_as::<C>(slab) && self.0.set_as::<C>(slab))
+        i64::from(!self.0.test_now(slab) && self.0.set_as::<C>(slab))
     }
 
     /// The first of some slabs that waits.

@@ -192,3 +192,23 @@ fn a_record_of_page_offset_and_length_marks_the_object_there_and_is_found_again(
     references::find(space, Roots::of_pages(&pages), &wanted, false, &Cancel::default(), &mut each);
     assert_eq!(found, [(BASE.at(0x40), held[0]), (BASE.at(0x80), held[1])]);
 }
+
+#[test]
+fn a_record_lies_in_one_object() {
+    let mut ram = Ram::new(16);
+    let heap = ram.builder(&[(4, 0), (8, 1)]).seal();
+    let heap = heap.adopt(NonSlab { memmap: MEMMAP, struct_page_bytes: 64, ..NonSlab::default() });
+    let (page, place) = (MEMMAP.0 + 8 * 64, |index: u64| 128 | (128 * index) << 32);
+    // Neighbours that are reached together: a record at the end of one, and half a record before the next.
+    for index in 8..11 {
+        let object = heap.object_va(ram_object(0, index)).0;
+        ram.put(8 * usize::from(index), object);
+        ram.put_va(object, place(3));
+        ram.put_va(object + 40, page);
+        ram.put_va(object + 48, place(5));
+        ram.put_va(object + 56, page);
+    }
+    let (heap, _) = mark_all(&ram, heap, &[]);
+    let reached = (0..32).filter(|index| !heap.is_white(ram_object(1, *index)));
+    assert_eq!(reached.collect::<Vec<_>>(), [5]);
+}

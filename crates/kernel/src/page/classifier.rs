@@ -92,6 +92,8 @@ impl<'a, 'k> Classifier<'a, 'k> {
     pub(super) fn window(&mut self, window: &Window) -> u64 {
         let Window { pages, end, bytes } = window;
         let start = self.next.max(pages.start);
+        // Each is tried whole first, whoever read those before.
+        self.window_pages = WINDOW_PAGES;
         let mut at = start;
         while at < pages.end {
             let rest = PfnRange { start: at, end: pages.end };

@@ -156,7 +156,9 @@ impl UserPages {
         self.groups = groups;
         for ((mapping, at), (in_memory, pages)) in std::mem::take(&mut self.files) {
             let group = resolved.get(&at).copied().unwrap_or(0);
-            self.files.entry((mapping, group)).or_insert((in_memory, 0)).1 += pages;
+            let sum = self.files.entry((mapping, group)).or_default();
+            sum.0 |= in_memory;
+            sum.1 += pages;
         }
     }
 

@@ -41,7 +41,9 @@ pub(super) fn find(
             in_memory: file.in_memory,
             pages: 0,
         };
-        sums.entry(file.mapping).or_insert(one).pages += file.pages;
+        let sum = sums.entry(file.mapping).or_insert(one);
+        sum.pages += file.pages;
+        sum.in_memory |= file.in_memory;
     }
     let mut files: Vec<_> = sums.into_values().collect();
     resolve(kernel, &mut files, user.forgot() && only.is_none());
