@@ -7,7 +7,8 @@
 //! **Invariant:** two objects are in one component only if references join them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::rc::Rc;
 
 use sysak_heap::references::{From, Reference};
@@ -185,21 +186,37 @@ impl<'h> Components<'h> {
             }
             From::Root | From::Register => None,
         };
-        let more = match from {
-            Some(from) => {
-                let from = self.representative(from);
-                if from == to {
-                    return;
-                }
-                self.parent[to as usize] += self.size(from);
-                self.parent[from as usize] = to;
-                self.external.remove(&from).unwrap_or_default()
-            }
-            None => vec![ExternalReferences { kind: kind(&one), count: 1, example: one }],
+        let Some(from) = from else {
+            let one = ExternalReferences { kind: kind(&one), count: 1, example: one };
+            return self.add_external(to, |all| count(all, one));
         };
-        let is_full = self.external.len() >= MOST_COMPONENTS && !self.external.contains_key(&to);
-        if !more.is_empty() && !is_full {
-            merge(self.external.entry(to).or_default(), more);
+        let from = self.representative(from);
+        if from == to {
+            return;
+        }
+        self.parent[to as usize] += self.size(from);
+        self.parent[from as usize] = to;
+        if let Some(more) = self.external.remove(&from) {
+            self.add_external(to, |all| more.into_iter().for_each(|one| count(all, one)));
+        }
+    }
+
+    /// Adds to the external references of a component, if there is room for those of one more.
+    fn add_external(
+        &mut self,
+        representative: u32,
+        add: impl FnOnce(&mut Vec<ExternalReferences>),
+    ) {
+        let has_room = self.external.len() < MOST_COMPONENTS;
+        let all = match self.external.entry(representative) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) if has_room => place.insert(Vec::new()),
+            Entry::Vacant(_) => return,
+        };
+        add(all);
+        if all.len() > 2 * MOST_KINDS {
+            all.sort_by_key(|one| Reverse(one.count));
+            all.truncate(MOST_KINDS);
         }
     }
 
@@ -278,21 +295,15 @@ fn main_kind(external: &[ExternalReferences]) -> Option<ReferenceKind> {
     external.iter().find(|one| one.count == most).map(|one| one.kind)
 }
 
-/// Counts references of the same kinds together.
-fn merge(all: &mut Vec<ExternalReferences>, more: Vec<ExternalReferences>) {
-    for other in more {
-        match all.iter_mut().find(|one| one.kind == other.kind) {
-            Some(one) => one.count = one.count.saturating_add(other.count),
-            None => {
-                // Most objects have one: room is made for one more, not for four.
-                all.reserve_exact(1);
-                all.push(other);
-            }
+/// Counts references of the same kind together.
+fn count(all: &mut Vec<ExternalReferences>, more: ExternalReferences) {
+    match all.iter_mut().find(|one| one.kind == more.kind) {
+        Some(one) => one.count = one.count.saturating_add(more.count),
+        None => {
+            // Most objects have one: room is made for one more, not for four.
+            all.reserve_exact(1);
+            all.push(more);
         }
-    }
-    if all.len() > 2 * MOST_KINDS {
-        all.sort_by_key(|one| Reverse(one.count));
-        all.truncate(MOST_KINDS);
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** every walk is bounded.
 
+use sysak_base::numbers::word;
 use sysak_base::{Memory, Va};
 
 /// What a word is, among the links that it may be part of.
@@ -50,7 +51,7 @@ pub fn link(memory: &dyn Memory, at: Va, word: u64) -> Option<Link> {
 fn words(memory: &dyn Memory, at: u64) -> Option<[u64; 3]> {
     let mut raw = [0; 24];
     memory.read(Va(at), &mut raw).ok()?;
-    Some([0, 8, 16].map(|offset| sysak_base::numbers::word(&raw, offset)))
+    Some([0, 8, 16].map(|offset| word(&raw, offset)))
 }
 
 /// Whether three words are a black node of a tree: the root, or the child of its parent.
@@ -87,22 +88,36 @@ pub fn head_of(
     is_member: &dyn Fn(Va) -> bool,
     pass: &mut dyn FnMut(Va) -> Option<Va>,
 ) -> Option<Va> {
-    let mut at = link;
+    let (mut at, mut before) = (link, back_link(memory, link));
     for _ in 0..limit {
         if let Some(known) = pass(at) {
             return Some(known);
         }
-        let before = Va(memory.read_u64(at.at(8)).ok()?);
-        let leads_here = memory.read_u64(before).ok()? & !TAGS == at.0;
-        if !leads_here || before == link {
+        let there = before.filter(|before| *before != link)?;
+        let (next, further) = both_links(memory, there)?;
+        if next & !TAGS != at.0 {
             return None;
         }
-        if !is_member(before) {
-            return Some(before);
+        if !is_member(there) {
+            return Some(there);
         }
-        at = before;
+        (at, before) = (there, further);
     }
     None
+}
+
+fn back_link(memory: &dyn Memory, at: Va) -> Option<Va> {
+    memory.read_u64(at.at(8)).ok().map(Va)
+}
+
+/// The link at an address that leads on, and the one behind it that leads back, with one read: the head of a chain has
+/// no such one, and may lie at the end of memory.
+fn both_links(memory: &dyn Memory, at: Va) -> Option<(u64, Option<Va>)> {
+    let mut raw = [0; 16];
+    match memory.read(at, &mut raw) {
+        Ok(()) => Some((word(&raw, 0), Some(Va(word(&raw, 8))))),
+        Err(_) => Some((memory.read_u64(at).ok()?, None)),
+    }
 }
 
 /// Whether the chain of links before `link` comes back to it, and all on the way are members.
@@ -112,15 +127,20 @@ pub fn comes_back(
     limit: usize,
     is_member: &dyn Fn(Va) -> bool,
 ) -> bool {
-    let mut at = link;
+    let (mut at, mut before) = (link, back_link(memory, link));
     for _ in 0..limit {
-        let before = memory.read_u64(at.at(8)).ok().map(Va);
-        let leads_here = |before: &Va| memory.read_u64(*before) == Ok(at.0);
-        match before.filter(leads_here) {
-            Some(before) if before == link => return true,
-            Some(before) if is_member(before) => at = before,
+        let Some(there) = before else { return false };
+        match both_links(memory, there) {
+            Some((next, further)) if next == at.0 => before = further,
             _ => return false,
         }
+        if there == link {
+            return true;
+        }
+        if !is_member(there) {
+            return false;
+        }
+        at = there;
     }
     false
 }
