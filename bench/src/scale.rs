@@ -125,7 +125,7 @@ fn of_vmcore(vmcore: &Path) -> Result<Scaled> {
     let options = Options { vmcore: vec![vmcore.to_owned()], ..Options::default() };
     let target = sysak_target::open(&options, &Cancel::default(), &Quiet)?;
     let mut kernel =
-        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     run(&mut kernel)
 }
 

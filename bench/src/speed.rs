@@ -19,7 +19,7 @@ pub fn measure(vmcore: &Path, figures: &mut Figures) -> Result<()> {
     let cancel = Cancel::default();
     let target = sysak_target::open(&options, &cancel, &Quiet)?;
     let kernel =
-        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let (mut copies, mut scans) = (Vec::new(), Vec::new());
     for run in 0..=RUNS {
         let copy = memcpy();

@@ -81,12 +81,8 @@ impl Machine {
     fn open() -> Result<Machine> {
         let options = Options::default();
         let target = sysak_target::open(&options, &Cancel::default(), &Quiet)?;
-        let kernel = Kernel::new(
-            target.memory.as_memory(),
-            &target.anchors,
-            &target.types,
-            &target.symbols,
-        )?;
+        let kernel =
+            Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
         let heap = Snapshot::take(&kernel, &Quiet, &Cancel::default())?.heap;
         let shape = EventShape::find(&target.types).context("no allocation events")?;
         let followed = |name: &str| {

@@ -109,8 +109,8 @@ fn with_kernel(
     look: impl FnOnce(&Kernel<'_>) -> Result<()>,
 ) -> Result<()> {
     let mut target = sysak_target::open_changed(dump, changes)?;
-    modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
-    let memory = target.memory.as_memory();
+    modules::read_modules(target.memory.as_ref(), &target.types, &mut target.symbols);
+    let memory = target.memory.as_ref();
     look(&Kernel::new(memory, &target.anchors, &target.types, &target.symbols)?)
 }
 

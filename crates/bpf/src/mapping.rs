@@ -32,6 +32,9 @@ pub struct Mapping {
     len: usize,
 }
 
+// SAFETY: the memory is mapped for the whole process, and whoever has the `Mapping` is the only one to touch it.
+unsafe impl Send for Mapping {}
+
 impl Mapping {
     /// Maps the first `len` bytes of a map that was made with BPF_F_MMAPABLE. The name of a section
     /// (`.bss`) stands for the map that libbpf made of it.

@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let out = words.next().context("where does the cut one go?")?;
     let target = dump::open(&vmcore)?;
     let kernel =
-        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let mut dump = std::fs::read(&vmcore).context("cannot read the dump")?;
     let segments = elf::parse(&dump)?.segments;
     let mut cut = Cut { dump: &mut dump, segments, zeroed_bytes: 0 };
@@ -101,7 +101,7 @@ fn text(target: &Target, kernel: &Kernel<'_>, cut: &mut Cut<'_>) -> Result<()> {
 fn index_of_names(target: &Target, cut: &mut Cut<'_>) -> Result<()> {
     const INDEX_BYTES: u64 = 3;
     let index = physical(target, symbol(target, "kallsyms_seqs_of_names")?)?;
-    let many = target.memory.as_memory().read_u32(symbol(target, "kallsyms_num_syms")?)?;
+    let many = target.memory.as_ref().read_u32(symbol(target, "kallsyms_num_syms")?)?;
     cut.zero(index, u64::from(many) * INDEX_BYTES);
     Ok(())
 }

@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     let seen = std::fs::read_to_string(seen).context("cannot read what was seen")?;
     let target = dump::open(Path::new(&vmcore))?;
     let kernel =
-        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let types = kernel_types(&kernel);
     let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &Cancel::default());
     let heap = without_lost(&kernel)?;

@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     let seen = words.next();
     let target = dump::open(Path::new(&vmcore))?;
     let kernel =
-        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let start = Instant::now();
     let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &Cancel::default());
     let took = start.elapsed();

@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let vmcore = std::env::args_os().nth(1).context("which crash dump?")?;
     let target = dump::open(Path::new(&vmcore))?;
     let kernel =
-        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let seen = Snapshot::take(&kernel, &Quiet, &Cancel::default())?;
     let types = kernel_types(&kernel);
     let view = KernelView {

@@ -68,16 +68,16 @@ impl Meter<'_> {
 impl Memory for Meter<'_> {
     fn read(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
         self.add(buf.len());
-        self.target.memory.as_memory().read(at, buf)
+        self.target.memory.as_ref().read(at, buf)
     }
 
     fn view<'a>(&'a self, at: Va, len: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8], Fault> {
         self.add(len);
-        self.target.memory.as_memory().view(at, len, scratch)
+        self.target.memory.as_ref().view(at, len, scratch)
     }
 
     fn page_states(&self) -> Option<&dyn PageStates> {
-        self.target.memory.as_memory().page_states()
+        self.target.memory.as_ref().page_states()
     }
 }
 

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let types = TypeInfo::parse(&std::fs::read("/sys/kernel/btf/vmlinux")?)?;
     let symbols = Kallsyms::parse_proc(&std::fs::read("/proc/kallsyms")?)?;
     let start = Instant::now();
-    let (reader, anchors) = BpfReader::open(&ram, &types, &symbols, &Cancel::default())?;
+    let (reader, anchors) = BpfReader::open(&ram, &types, &symbols, 1, &Cancel::default())?;
     println!("opened in {:?}", start.elapsed());
     println!(
         "page_offset {:?} vmemmap {:?} page_table {:?} image {:?} own pages {}",

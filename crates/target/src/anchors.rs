@@ -81,7 +81,7 @@ pub(crate) fn memmap(target: &Target) -> Vec<PfnRange> {
     else {
         return Vec::new();
     };
-    let memory = target.memory.as_memory();
+    let memory = target.memory.as_ref();
     let mask = target.symbols.find("sme_me_mask").and_then(|at| memory.read_u64(at).ok());
     let tables = Tables { memory, top, page_offset, encryption: mask.unwrap_or(0) };
     let at = |pfn: Pfn| vmemmap.at(pfn.0.saturating_mul(size));

@@ -15,28 +15,27 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use sysak_arch::x86_64::{DIRECT_MAP_ALIGNMENT, IMAGE_MAP};
 use sysak_base::{Anchors, Fault, Memory, Va, Why};
 use sysak_symbols::{Kallsyms, Vmcoreinfo};
 
 use crate::elf::{self, Core, Segment};
-use crate::{OpenError, anchors, live};
+use crate::in_turns::InTurns;
+use crate::{OpenError, TargetMemory, anchors, live};
 
 const PATH: &str = "/proc/kcore";
-/// So many threads can read at the same time.
-const OPEN_FILES: usize = 4;
 /// Headers and notes lie before the first page of memory.
 const MOST_HEADER_BYTES: u64 = 1 << 20;
 
-/// Opens the running kernel; `given` is the file that the symbols come from, where it is not the
+/// Opens the running kernel for so many threads; `given` is the file that the symbols come from, where it is not the
 /// kernel's own.
 pub fn open(
     symbols: &Kallsyms,
     given: Option<&Path>,
-) -> Result<(Box<dyn Memory + Send + Sync>, Anchors), OpenError> {
-    let (kcore, core) = Kcore::open()?;
+    threads: usize,
+) -> Result<(TargetMemory, Anchors), OpenError> {
+    let (kcore, core) = Kcore::open(threads)?;
     // Since Linux commit 23c85094fe18 ("proc/kcore: add vmcoreinfo note to /proc/kcore") (v4.19).
     let info = core.vmcoreinfo.and_then(|note| Vmcoreinfo::parse(&note).ok());
     if let (Some(info), Some(path)) = (&info, given)
@@ -64,8 +63,8 @@ pub struct Kcore {
 }
 
 impl Kcore {
-    /// Opens the file and reads its headers.
-    pub fn open() -> Result<(Kcore, Core), OpenError> {
+    /// Opens the file for so many threads, and reads its headers.
+    pub fn open(threads: usize) -> Result<(Kcore, Core), OpenError> {
         let refused = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::NotFound => OpenError::NoKcore,
             std::io::ErrorKind::PermissionDenied => {
@@ -90,7 +89,7 @@ impl Kcore {
             elf::parse(&head).map_err(|why| OpenError::NotACore { path: PATH.into(), why })?;
         let mut segments = core.segments.clone();
         segments.sort_by_key(|segment| segment.vaddr);
-        let others = (1..OPEN_FILES).map_while(|_| File::open(PATH).ok());
+        let others = (1..threads).map_while(|_| File::open(PATH).ok());
         let files = InTurns::new(std::iter::once(file).chain(others));
         Ok((Kcore { files, segments }, core))
     }
@@ -121,22 +120,6 @@ impl Kcore {
         let inside = va - segment.vaddr;
         let rest = segment.bytes.checked_sub(inside).filter(|rest| *rest > 0)?;
         Some((segment.offset.checked_add(inside)?, rest))
-    }
-}
-
-/// Things of one kind, each of which one thread at a time may use.
-struct InTurns<T>(Vec<Mutex<T>>);
-
-impl<T> InTurns<T> {
-    fn new(all: impl Iterator<Item = T>) -> InTurns<T> {
-        InTurns(all.map(Mutex::new).collect())
-    }
-
-    /// Uses one that nobody uses now; where there is none, waits for the first.
-    fn with<R>(&self, each: impl FnOnce(&T) -> R) -> R {
-        let idle = self.0.iter().find_map(|one| one.try_lock().ok());
-        let one = idle.unwrap_or_else(|| self.0[0].lock().unwrap_or_else(PoisonError::into_inner));
-        each(&one)
     }
 }
 
@@ -182,7 +165,6 @@ impl Memory for Kcore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     fn kcore(segments: &[(u64, u64, u64, u64)]) -> Kcore {
         let segment = |&(vaddr, paddr, offset, bytes): &(u64, u64, u64, u64)| Segment {
@@ -195,23 +177,6 @@ mod tests {
         let file = File::open("/dev/zero").unwrap();
         let files = InTurns::new(std::iter::once(file));
         Kcore { files, segments: segments.iter().map(segment).collect() }
-    }
-
-    #[test]
-    fn several_threads_never_use_the_same_file_at_the_same_time() {
-        let many = if cfg!(miri) { 10 } else { 5000 };
-        let files = InTurns::new((0..2).map(|_| AtomicBool::new(false)));
-        let is_ours = |in_use: &AtomicBool| {
-            let was_in_use = in_use.swap(true, Relaxed);
-            std::thread::yield_now();
-            in_use.store(false, Relaxed);
-            !was_in_use
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| (0..many).for_each(|_| assert!(files.with(is_ours))));
-            }
-        });
     }
 
     const NONE: u64 = u64::MAX;

@@ -13,6 +13,7 @@ pub mod elf;
 mod error;
 mod files;
 mod foreign;
+mod in_turns;
 mod kcore;
 mod live;
 mod memory;
@@ -45,6 +46,8 @@ pub use wipe::Wiping;
 pub struct Target {
     /// Its memory.
     pub memory: TargetMemory,
+    /// How many threads are to read it.
+    pub threads: usize,
     /// The fixed points of its address space.
     pub anchors: Anchors,
     /// Its types.
@@ -114,6 +117,8 @@ pub struct Options {
     pub ram_map: Option<RamMap>,
     /// The folder where a packed dump is unpacked.
     pub scratch: Option<PathBuf>,
+    /// How many threads are to read it; `None` chooses ([`threads`]).
+    pub threads: Option<u16>,
     /// Types from a file.
     pub btf: Option<PathBuf>,
     /// Symbols from a file.
@@ -155,14 +160,9 @@ fn open_live(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
     let types = live::types(options.btf.as_deref())?;
     let symbols = live::symbols(options.kallsyms.as_deref())?;
     let resources = live::resources()?;
-    let by_bpf = || {
-        let (memory, anchors) = bpf::open(&resources.ram, &types, &symbols, cancel)?;
-        Ok((TargetMemory::SingleThreaded(memory), anchors))
-    };
-    let by_kcore = || {
-        let (memory, anchors) = kcore::open(&symbols, options.kallsyms.as_deref())?;
-        Ok((TargetMemory::Shared(memory), anchors))
-    };
+    let threads = threads(options.threads, true);
+    let by_bpf = || bpf::open(&resources.ram, &types, &symbols, threads, cancel);
+    let by_kcore = || kcore::open(&symbols, options.kallsyms.as_deref(), threads);
     let (reader, (memory, mut anchors)) = match options.reader {
         Choice::Kcore => (Reader::Kcore, by_kcore()?),
         Choice::Bpf => (Reader::Bpf, by_bpf()?),
@@ -181,5 +181,5 @@ fn open_live(options: &Options, cancel: &Cancel) -> Result<Target, OpenError> {
     anchors.image = resources.image;
     anchors.image_virtual = symbols.find("_text").zip(symbols.find("_end"));
     let identity = live::identity(reader);
-    Ok(Target { memory, anchors, types, symbols, identity })
+    Ok(Target { memory, threads, anchors, types, symbols, identity })
 }

@@ -65,7 +65,7 @@ impl Args {
 fn main() -> Result<()> {
     let args = Args::parse()?;
     let target = dump::open(&args.vmcore)?;
-    let memory = target.memory.as_memory();
+    let memory = target.memory.as_ref();
     let kernel = Kernel::new(memory, &target.anchors, &target.types, &target.symbols)?;
     ensure!(kernel.end_pfn() <= args.further.start, "the guest has memory there");
     let further = Further::new(&kernel, args.further)?;

@@ -109,9 +109,9 @@ impl Drop for Copy {
 /// Diagnoses a dump as it would be with some changes.
 pub fn diagnose(dump: &Path, changes: Changes<'_>) -> Result<Truth> {
     let mut target = sysak_target::open_changed(dump, changes)?;
-    modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
+    modules::read_modules(target.memory.as_ref(), &target.types, &mut target.symbols);
     let mut kernel =
-        Kernel::new(target.memory.as_memory(), &target.anchors, &target.types, &target.symbols)?;
+        Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     // Explanations change no verdict.
     let plan = Plan { explain_limit: Some(Duration::ZERO), ..Plan::default() };
     let found = diagnose::diagnose(&mut kernel, &plan, &Quiet, &Cancel::default())?;

@@ -43,7 +43,7 @@ impl Places {
     /// Finds the words in a dump as it is.
     pub fn of(dump: &Path) -> Result<Places> {
         let target = sysak_target::open_changed(dump, Changes::default())?;
-        let memory = target.memory.as_memory();
+        let memory = target.memory.as_ref();
         let kernel = Kernel::new(memory, &target.anchors, &target.types, &target.symbols)?;
         let seen = Snapshot::take(&kernel, &Quiet, &Cancel::default())?;
         for left_out in &seen.coverage.skipped {

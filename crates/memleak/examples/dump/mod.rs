@@ -11,6 +11,6 @@ use sysak_target::{Options, Target};
 pub fn open(vmcore: &Path) -> Result<Target> {
     let options = Options { vmcore: vec![vmcore.to_owned()], ..Options::default() };
     let mut target = sysak_target::open(&options, &Cancel::default(), &Quiet)?;
-    modules::read_modules(target.memory.as_memory(), &target.types, &mut target.symbols);
+    modules::read_modules(target.memory.as_ref(), &target.types, &mut target.symbols);
     Ok(target)
 }

@@ -85,7 +85,7 @@ fn main() -> Result<()> {
 /// The kernel's pages in a dump: its slabs, its other memory, and the array of `struct page`.
 fn kernel_pages(dump: &Path, with_image: bool) -> Result<Vec<Pfn>> {
     let target = sysak_target::open_changed(dump, Changes::default())?;
-    let memory = target.memory.as_memory();
+    let memory = target.memory.as_ref();
     let kernel = Kernel::new(memory, &target.anchors, &target.types, &target.symbols)?;
     let (mut coverage, cancel) = (Coverage::default(), Cancel::default());
     let free = FreePages::find(&kernel, &mut coverage);

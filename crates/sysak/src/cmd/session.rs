@@ -9,7 +9,7 @@ use sysak_report as report;
 use sysak_report::document::Detail;
 use sysak_report::{Present, Speech, Stage};
 use sysak_snapshot::{InStage, Stages};
-use sysak_target::{Choice, Identity, Options, Target, threads};
+use sysak_target::{Choice, Identity, Options, Target};
 
 use super::output;
 use crate::args::{Output, Reader, Source};
@@ -26,7 +26,6 @@ pub struct Session<'a> {
     speech: Speech,
     line: Line,
     start: Instant,
-    threads: Option<u16>,
 }
 
 impl<'a> Session<'a> {
@@ -44,17 +43,14 @@ impl<'a> Session<'a> {
         let mut target =
             sysak_target::open(&options(source), &cancel, &InStage(&line, Stage::Unpack))?;
         complete_symbols(&mut target);
-        Ok(Session { target, cancel, output, speech, line, start, threads: source.threads })
+        Ok(Session { target, cancel, output, speech, line, start })
     }
 
     /// The kernel, ready to be walked.
     pub fn kernel(&self) -> Result<Kernel<'_>> {
-        let Target { memory, anchors, types, symbols, .. } = &self.target;
-        let kernel = Kernel::new(memory.as_memory(), anchors, types, symbols)?;
-        Ok(match memory.shared() {
-            Some(shared) => kernel.read_by(shared, threads(self.threads, self.is_live())),
-            None => kernel,
-        })
+        let Target { memory, threads, anchors, types, symbols, .. } = &self.target;
+        let kernel = Kernel::new(memory.as_ref(), anchors, types, symbols)?;
+        Ok(kernel.read_by(memory.as_ref(), *threads))
     }
 
     /// Where progress goes.
@@ -100,6 +96,7 @@ pub fn options(args: &Source) -> Options {
         vmcore: args.vmcore.clone(),
         ram_map: args.ram_map.clone(),
         scratch: std::env::var_os("TMPDIR").map(Into::into),
+        threads: args.threads,
         btf: args.btf.clone(),
         kallsyms: args.kallsyms.clone(),
     }
@@ -141,7 +138,7 @@ fn keep_small_pages() {
 /// Reads the symbols of a dump's modules; a running kernel lists them in /proc/kallsyms.
 fn complete_symbols(target: &mut Target) {
     if !target.identity.live {
-        let memory = target.memory.as_memory();
+        let memory = target.memory.as_ref();
         sysak_kernel::modules::read_modules(memory, &target.types, &mut target.symbols);
     }
 }

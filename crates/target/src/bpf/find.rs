@@ -32,12 +32,13 @@ pub fn anchors(
     if pagemap.find_frame(page.address()).is_none() {
         return Err(LoadError::NeedsPrivilege("CAP_SYS_ADMIN").into());
     }
-    let current =
-        reader.window.current_task().map_err(|_| BpfError::NotFound("the current task"))?;
+    let current = reader
+        .windows
+        .with(Window::current_task)
+        .map_err(|_| BpfError::NotFound("the current task"))?;
 
     reader.space.image = image(symbols);
-    let direct =
-        DirectMap { window: &reader.window, space: &reader.space, page: &page, pagemap: &pagemap };
+    let direct = DirectMap { reader, space: &reader.space, page: &page, pagemap: &pagemap };
     let page_offset = direct.find(symbols, current, cancel)?;
     reader.space.page_offset = Some(page_offset);
 
@@ -54,7 +55,7 @@ pub fn anchors(
     let per_cpu_offsets = percpu::find_offsets(reader, types, symbols, current, cpus)
         .ok_or(BpfError::NotFound("per-CPU memory"))?;
 
-    let mapped = reader.window.mapped();
+    let mapped = reader.windows.each(Window::mapped);
     Ok(Anchors {
         page_offset: Some(page_offset),
         vmemmap: Some(vmemmap),
@@ -62,7 +63,11 @@ pub fn anchors(
         page_table: reader.space.page_table,
         ram: reader.space.ram.clone(),
         image_virtual: reader.space.image,
-        own_pages: mapped.iter().flat_map(|&(start, len)| pagemap.frames(start, len)).collect(),
+        own_pages: mapped
+            .iter()
+            .flatten()
+            .flat_map(|&(start, len)| pagemap.frames(start, len))
+            .collect(),
         ..Anchors::default()
     })
 }
@@ -93,7 +98,7 @@ fn follow(
 
 /// Looks for the start of the direct map.
 struct DirectMap<'a> {
-    window: &'a Window,
+    reader: &'a BpfReader,
     space: &'a Space,
     page: &'a MagicPage,
     pagemap: &'a Pagemap,
@@ -106,7 +111,7 @@ impl DirectMap<'_> {
         let in_image = |at: &Va| (IMAGE_MAP..IMAGE_MAP_END).contains(&at.0);
         let named = symbols.find("page_offset_base").filter(in_image).and_then(|at| {
             let mut word = [0; 8];
-            self.window.copy(at, &mut word).ok()?;
+            self.reader.copy(at, &mut word).ok()?;
             Some(u64::from_le_bytes(word))
         });
         let highest = current.0 / DIRECT_MAP_ALIGNMENT * DIRECT_MAP_ALIGNMENT;
@@ -134,7 +139,7 @@ impl DirectMap<'_> {
         }
         let Some(frame) = self.pagemap.find_frame(self.page.address()) else { return false };
         let mut bytes = [0; 8 * MAGIC_WORDS];
-        let read = self.window.copy(start.at(frame.pa().0), &mut bytes);
+        let read = self.reader.copy(start.at(frame.pa().0), &mut bytes);
         let expected = self.page.words().map(u64::to_le_bytes);
         read.is_ok() && bytes.as_slice() == expected.as_flattened()
     }

@@ -19,41 +19,46 @@ pub use sysak_bpf::LoadError;
 use sysak_base::{Anchors, Cancel, Fault, Memory, PAGE_SIZE, Pa, PfnRange, Va, Why};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
+use crate::TargetMemory;
+use crate::in_turns::InTurns;
 use space::{Reach, Space, Tables};
 use window::{Errno, GATHER_MAX_BYTES, Window};
 
 /// Large enough that the call costs nothing, small enough to stay in the second-level cache.
 const BEST_READ_BYTES: usize = 256 << 10;
 
-/// Opens the running kernel; `ram` is "System RAM" of the resource tree.
+/// Opens the running kernel for so many threads; `ram` is "System RAM" of the resource tree.
 pub fn open(
     ram: &[PfnRange],
     types: &TypeInfo,
     symbols: &Kallsyms,
+    threads: usize,
     cancel: &Cancel,
-) -> Result<(Box<dyn Memory>, Anchors), BpfError> {
-    let (reader, anchors) = BpfReader::open(ram, types, symbols, cancel)?;
+) -> Result<(TargetMemory, Anchors), BpfError> {
+    let (reader, anchors) = BpfReader::open(ram, types, symbols, threads, cancel)?;
     Ok((Box::new(reader), anchors))
 }
 
-/// The running kernel's memory, by way of a BPF map. One thread at a time may read it, for there
-/// is one map: so it is neither `Send` nor `Sync`.
+/// The running kernel's memory, by way of BPF maps. One thread at a time may use a map, so each has its own.
 pub struct BpfReader {
-    window: Window,
+    windows: InTurns<Window>,
     space: Space,
 }
 
 impl BpfReader {
-    /// Loads the programs and finds the fixed points of the address space.
+    /// Loads the programs for so many threads and finds the fixed points of the address space.
     pub fn open(
         ram: &[PfnRange],
         types: &TypeInfo,
         symbols: &Kallsyms,
+        threads: usize,
         cancel: &Cancel,
     ) -> Result<(BpfReader, Anchors), BpfError> {
         sysak_bpf::preflight()?;
+        // Where there is no room for more windows, threads wait for each other.
+        let others = (1..threads).map_while(|_| Window::open().ok());
         let mut reader = BpfReader {
-            window: Window::open()?,
+            windows: InTurns::new(std::iter::once(Window::open()?).chain(others)),
             space: Space { ram: ram.to_vec(), ..Space::default() },
         };
         let anchors = find::anchors(&mut reader, types, symbols, cancel)?;
@@ -83,23 +88,29 @@ impl BpfReader {
                 *at = Va(0);
             }
         }
-        let gathered = self.window.gather(&checked, len, out, |piece| {
-            if checked[piece] != Va(0) {
-                unreadable(piece);
-            }
+        let gathered = self.windows.with(|window| {
+            window.gather(&checked, len, out, |piece| {
+                if checked[piece] != Va(0) {
+                    unreadable(piece);
+                }
+            })
         });
         gathered.map_err(|_| Fault { at: first, why: Why::Refused })
     }
 
+    fn copy(&self, at: Va, buf: &mut [u8]) -> Result<(), Errno> {
+        self.windows.with(|window| window.copy(at, buf))
+    }
+
     fn read_straight(&self, at: Va, buf: &mut [u8]) -> Result<(), Fault> {
-        self.window.copy(at, buf).map_err(|error| fault(at, error))
+        self.copy(at, buf).map_err(|error| fault(at, error))
     }
 
     /// Translates by the page tables: physical address, and for how many bytes that holds.
     fn translation(&self) -> impl Fn(Va) -> Option<(Pa, u64)> {
         let tables = Tables::new(|at: Pa, buf: &mut [u8]| {
             let direct = self.space.direct(at).filter(|_| self.space.is_ram(at, PAGE_SIZE))?;
-            self.window.copy(direct, buf).ok()
+            self.copy(direct, buf).ok()
         });
         let table = self.space.table();
         move |at| table.as_ref()?.translate(at, |at| tables.entry(at.0))
@@ -132,7 +143,7 @@ impl BpfReader {
                 return Err(Fault { at, why: Why::Refused });
             }
             let direct = self.space.direct(start).ok_or(unmapped)?;
-            self.window.copy(direct, &mut buf[done..done + len]).map_err(|e| fault(at, e))?;
+            self.copy(direct, &mut buf[done..done + len]).map_err(|e| fault(at, e))?;
             done += len;
         }
         Ok(())

@@ -169,8 +169,7 @@ mod tests {
 
     #[test]
     fn two_threads_read_one_dump() {
-        let memory = crate::TargetMemory::Shared(Box::new(vmcore(true)));
-        let shared = memory.shared().unwrap();
+        let shared: crate::TargetMemory = Box::new(vmcore(true));
         let read = |at: Va, expected: u8| {
             for _ in 0..2_000 {
                 let mut page = [0; PAGE_SIZE as usize];

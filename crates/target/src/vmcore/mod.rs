@@ -14,7 +14,7 @@ use sysak_symbols::{Kallsyms, KallsymsPlaces, TypeInfo, Vmcoreinfo};
 
 use crate::physical::{Changes, Dump};
 use crate::unpack::Opening;
-use crate::{Identity, OpenError, Options, Reader, Target, TargetMemory, anchors, files, physical};
+use crate::{Identity, OpenError, Options, Reader, Target, anchors, files, physical};
 
 pub(crate) use kernel::find as find_kernel;
 pub(crate) use memory::Vmcore;
@@ -71,7 +71,8 @@ fn read(dump: Dump, path: &Path, options: &Options) -> Result<Target, OpenError>
     };
     let identity = identity::read(&vmcore, dump.reader, &types, &symbols, &info);
     let identity = Identity { torn: anchors.torn, ..identity };
-    Ok(Target { memory: TargetMemory::Shared(Box::new(vmcore)), anchors, types, symbols, identity })
+    let threads = crate::threads(options.threads, false);
+    Ok(Target { memory: Box::new(vmcore), threads, anchors, types, symbols, identity })
 }
 
 fn symbols(
