@@ -11,10 +11,10 @@
 //! stale.
 //!
 //! **Invariant:** a part of a stack is dead only if it lies below the stack pointer of a task that
-//! does not run, or if the task is our own. The stack of any other task that runs, and a stack
-//! without a known task, is live as a whole, except for stale words.
+//! does not run, if the task is our own, or if a CPU keeps the stack for a thread to come. The stack of any other task
+//! that runs, and any other stack without a known task, is live as a whole, except for stale words.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sysak_base::numbers::{half, word};
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, Ranges, Va, VaRange};
@@ -23,7 +23,7 @@ use sysak_heap::{Heap, Object};
 use crate::Kernel;
 use crate::page::Census;
 use crate::read::text;
-use crate::shape::TASK_CACHE;
+use crate::shape::{TASK_CACHE, find_cached_stacks};
 use crate::vmalloc::{Area, AreaKind, area_at};
 
 /// Far more than the stack of any kernel has (`THREAD_SIZE`): a larger area is no stack.
@@ -41,22 +41,28 @@ pub struct Stacks {
 /// Finds the live parts of all stacks. Pages with a dead part are taken out of the roots; their live
 /// part, if any, is returned.
 pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Census) -> Stacks {
-    let pointers = pointers(kernel, heap);
+    // A thread that takes one of them meanwhile is known when its task is found.
+    let cached = cached(kernel);
+    let used = used_parts(kernel, heap);
     let (mut live, mut stale) = (Vec::new(), Vec::new());
     let mut raw = Vec::new();
     let is_stack = |area: &&Area| area.kind == AreaKind::Stack && area.pages <= MOST_PAGES;
     for area in areas.iter().filter(is_stack) {
         let bytes = area.pages << PAGE_SHIFT;
-        let dead = match pointers.get(&area.address) {
-            Some(Some(pointer)) => pointer.0.wrapping_sub(area.address.0),
-            Some(None) => bytes.saturating_sub(8),
+        let dead = match used.get(&area.address) {
+            // A pointer to elsewhere makes no sense.
+            Some(Used::From(pointer)) => Some(pointer.0.wrapping_sub(area.address.0))
+                .filter(|dead| *dead < bytes)
+                .unwrap_or(0),
+            Some(Used::Nothing) => bytes,
+            Some(Used::All) => 0,
+            None if cached.contains(&area.note) => bytes,
             None => 0,
         };
-        let dead = if dead < bytes { dead } else { 0 };
         let Some(frames) = frames(kernel, area) else { continue };
         for (frame, start) in frames.into_iter().zip((0..).step_by(PAGE_SIZE as usize)) {
             let inside = dead.saturating_sub(start).min(PAGE_SIZE);
-            let used = VaRange::new(kernel.page_va(frame).at(inside), PAGE_SIZE - inside);
+            let part = VaRange::new(kernel.page_va(frame).at(inside), PAGE_SIZE - inside);
             if inside > 0 {
                 census.exclude(frame);
             }
@@ -64,9 +70,9 @@ pub fn stacks(kernel: &Kernel<'_>, heap: &Heap, areas: &[Area], census: &mut Cen
                 continue;
             }
             if inside > 0 {
-                live.push(used);
+                live.push(part);
             }
-            find_stale(kernel, areas, used, &mut raw, &mut stale);
+            find_stale(kernel, areas, part, &mut raw, &mut stale);
         }
     }
     Stacks { live: live.into_iter().collect(), stale: stale.into_iter().collect() }
@@ -98,9 +104,26 @@ fn find_stale(
     }
 }
 
-/// The stack pointer of every task that does not run, by the address of its stack; `None` for our
-/// own tasks, whose stacks have no live part.
-fn pointers(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Option<Va>> {
+/// The areas of stacks that belong to no thread, and hold what the last one left there.
+fn cached(kernel: &Kernel<'_>) -> HashSet<Va> {
+    let Some((pointer, many)) = find_cached_stacks(kernel.symbols) else { return HashSet::new() };
+    let of_cpu = |start: Va| (0..many).map(move |index| start.at(8 * index));
+    let places = kernel.per_cpu(pointer.0).flat_map(of_cpu);
+    places.filter_map(|at| kernel.memory.read_u64(at).ok()).map(Va).collect()
+}
+
+/// What of a task's stack is in use.
+enum Used {
+    /// From the stack pointer on: it does not run.
+    From(Va),
+    /// What it is, nobody can tell: it runs.
+    All,
+    /// It is one of our own.
+    Nothing,
+}
+
+/// What of the stack of every task is in use, by the address of the stack.
+fn used_parts(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Used> {
     let Some(shape) = &kernel.shape.task else { return HashMap::new() };
     let mut found = HashMap::new();
     let mut own = Vec::new();
@@ -119,11 +142,14 @@ fn pointers(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Option<Va>> {
                 return;
             }
             if half(task, shape.on_cpu) == 0 {
-                found.insert(Va(stack), Some(Va(pointer)));
-            } else if let Some(ours) = &kernel.own_process
+                found.insert(Va(stack), Used::From(Va(pointer)));
+                return;
+            }
+            found.insert(Va(stack), Used::All);
+            if let Some(ours) = &kernel.own_process
                 && half(task, shape.process) == ours.pid
             {
-                own.push((Va(stack), None));
+                own.push((Va(stack), Used::Nothing));
                 is_ours |= text(task, shape.name.at, shape.name.bytes) == ours.name;
             }
         });
@@ -146,6 +172,7 @@ mod tests {
     const DIRECT: Va = Va(0xffff_8880_0000_0000);
     const MEMMAP: Va = Va(0xffff_ea00_0000_0000);
     const STACK: Va = Va(0xffff_c900_0000_4000);
+    const NOTE: Va = Va(0xffff_8880_0000_5000);
     const OTHER: Va = Va(0xffff_c900_0001_0000);
     const TASK: TaskShape = TaskShape {
         stack: 8,
@@ -169,9 +196,21 @@ mod tests {
     /// One task with a stack of four pages, frames 8 to 11, on which the address of an area stands
     /// and two that lie deeper in it; which of these are roots afterwards, and what counts else.
     fn roots(pointer: u64, on_cpu: u32, ours: Option<OwnProcess>) -> (Vec<u64>, Stacks) {
+        roots_with(STACK, pointer, on_cpu, ours, Va(0))
+    }
+
+    /// The same for a task with another stack, and where a CPU keeps a stack for a thread to come.
+    fn roots_with(
+        stack: Va,
+        pointer: u64,
+        on_cpu: u32,
+        ours: Option<OwnProcess>,
+        cached: Va,
+    ) -> (Vec<u64>, Stacks) {
         let mut ram = Ram(vec![0; 16 << 12]);
         let mut put = |at: usize, word: u64| ram.0[at..at + 8].copy_from_slice(&word.to_le_bytes());
-        put(0x1008, STACK.0);
+        put(0x3008, cached.0);
+        put(0x1008, stack.0);
         put(0x1010, STACK.0.wrapping_add(pointer));
         put(0x1018, u64::from(on_cpu) | 700 << 32);
         put(0x1020, u64::from_le_bytes(*b"sysak\0\0\0"));
@@ -182,10 +221,12 @@ mod tests {
         put(0xbff8, OTHER.0 + 3 * PAGE_SIZE);
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/btf-6.1");
         let types = TypeInfo::parse(&std::fs::read(path).unwrap()).unwrap();
-        let symbols = Kallsyms::parse_proc(b"ffffffff81000000 T _stext\n").unwrap();
+        let symbols = b"ffff888000003000 d cached_stacks\nffffffff81000000 T _stext\n";
+        let symbols = Kallsyms::parse_proc(symbols).unwrap();
         let anchors = Anchors {
             page_offset: Some(DIRECT),
             vmemmap: Some(MEMMAP),
+            per_cpu_offsets: vec![0],
             ram: vec![PfnRange { start: Pfn(0), end: Pfn(16) }],
             ..Anchors::default()
         };
@@ -198,7 +239,7 @@ mod tests {
         let heap = heap.seal();
         let area = Area {
             address: STACK,
-            note: Va(0),
+            note: NOTE,
             bytes: 4 * PAGE_SIZE,
             pages: 4,
             array: DIRECT.at(0x2000),
@@ -239,11 +280,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stack_that_is_kept_for_a_thread_to_come_holds_nothing_until_one_has_it() {
+        let whole = (vec![8, 9, 10, 11], Ranges::new());
+        let kept = |stack, note, left: (Vec<u64>, Ranges)| {
+            let (pages, found) = roots_with(stack, 0, 1, None, note);
+            assert_eq!((pages, found.live), left, "{stack} {note}");
+        };
+        kept(OTHER, NOTE, (vec![], Ranges::new()));
+        kept(OTHER, NOTE.at(64), whole.clone());
+        kept(STACK, NOTE, whole);
+    }
+
+    #[test]
     fn nothing_on_our_own_stack_is_a_root_but_a_number_alone_does_not_make_it_ours() {
         let ours =
             |pid, name: &[u8]| Some(OwnProcess { pid, name: name.to_vec(), frames: Vec::new });
         let (left, found) = roots(0x2e18, 1, ours(700, b"sysak"));
-        assert_eq!((left, found.live, found.stale), (vec![], words([0xbff8]), Ranges::new()));
+        assert_eq!((left, found.live, found.stale), (vec![], Ranges::new(), Ranges::new()));
         for other in [ours(700, b"kthreadd"), ours(701, b"sysak")] {
             let (left, found) = roots(0x2e18, 1, other);
             assert_eq!((left, found.live), (vec![8, 9, 10, 11], Ranges::new()));

@@ -58,7 +58,7 @@ pub use slab::{
     find_caches, find_kfence_pool,
 };
 pub use tables::{SPACE_CACHE, find_firmware_tables, find_program_tables};
-pub use task::{TASK_CACHE, TaskShape};
+pub use task::{TASK_CACHE, TaskShape, find_cached_stacks};
 pub use timer::{DelayedShape, PreciseShape, TimerShape, WHEELS, find_delayed, find_wheels};
 pub use user_memory::UserMemoryShape;
 pub use vmalloc::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape, VmapNode};

@@ -1,5 +1,8 @@
 //! `struct task_struct`: its stack, and how much of it is in use.
 
+use sysak_base::Va;
+use sysak_symbols::Kallsyms;
+
 use super::{FieldPlace, Names};
 
 /// The cache whose objects the tasks are.
@@ -34,4 +37,10 @@ impl TaskShape {
             name: FieldPlace { at: task("comm")?, bytes: NAME_BYTES },
         })
     }
+}
+
+/// Where each CPU keeps the `struct vm_struct` of stacks for threads to come, and how many (kernel/fork.c,
+/// `NR_CACHED_STACKS`); listed where KALLSYMS_ALL is set.
+pub fn find_cached_stacks(symbols: &Kallsyms) -> Option<(Va, u64)> {
+    Some((symbols.find("cached_stacks")?, 2))
 }
