@@ -77,28 +77,28 @@ fn lost_in_a_look(
     stage.look(scenario, "")
 }
 
-/// The same diagnosis through both readers.
+/// The same diagnosis through both readers, by one thread and by several.
 pub fn readers_agree(stage: &mut Stage, truths: &[Truth]) -> Result<()> {
-    let kcore = stage.look("reader kcore", "--reader kcore")?;
-    let bpf = stage.look("reader bpf", "--reader bpf")?;
-    let (Some((kcore_code, kcore)), Some((bpf_code, bpf))) = (kcore, bpf) else { return Ok(()) };
-    let say = |code: i32, verdict: &str| format!("{verdict} (exit {code})");
-    let (expected, got) = (say(kcore_code, &kcore.verdict), say(bpf_code, &bpf.verdict));
-    let readers = format!("{} and {}", kcore.target.reader, bpf.target.reader);
-    stage.check(
-        "readers",
-        "are the ones asked for",
-        "kcore and bpf",
-        &readers,
-        readers == "kcore and bpf",
-    );
-    stage.check("readers", "the same verdict", &expected, &got, expected == got);
-    for truth in truths.iter().filter(|truth| truth.role == "lost") {
-        let (one, other) = (kcore.unreachable(&truth.cache), bpf.unreachable(&truth.cache));
-        // Objects in flight may differ between two looks; the lost ones may not.
-        let ok = one.abs_diff(other) <= 10 && other > 0;
-        let what = format!("unreachable in {}", truth.cache);
-        stage.check("readers", &what, &format!("{one} ± 10"), &other.to_string(), ok);
+    let mut first: Option<(String, Report)> = None;
+    for (reader, threads) in [("kcore", 1), ("bpf", 1), ("kcore", 4), ("bpf", 4)] {
+        let scenario = format!("reader {reader}, threads {threads}");
+        let options = format!("--reader {reader} --threads {threads}");
+        let Some((code, report)) = stage.look(&scenario, &options)? else { return Ok(()) };
+        let got = &report.target.reader;
+        stage.check(&scenario, "is the one asked for", reader, got, got == reader);
+        let verdict = format!("{} (exit {code})", report.verdict);
+        let Some((expected, one)) = &first else {
+            first = Some((verdict, report));
+            continue;
+        };
+        stage.check(&scenario, "the same verdict", expected, &verdict, *expected == verdict);
+        for truth in truths.iter().filter(|truth| truth.role == "lost") {
+            let (one, other) = (one.unreachable(&truth.cache), report.unreachable(&truth.cache));
+            // Objects in flight may differ between two looks; the lost ones may not.
+            let ok = one.abs_diff(other) <= 10 && other > 0;
+            let what = format!("unreachable in {}", truth.cache);
+            stage.check(&scenario, &what, &format!("{one} ± 10"), &other.to_string(), ok);
+        }
     }
     Ok(())
 }
