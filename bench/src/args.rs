@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 /// Objects of the largest case that the design is made for.
 const OBJECTS: u64 = 419_440_512;
 /// The measurements, in their order.
-const PARTS: [&str; 5] = ["scan", "peers", "packed", "scale", "tracing"];
+const PARTS: [&str; 6] = ["scan", "peers", "packed", "scale", "terabyte", "tracing"];
 
 pub struct Args {
     pub sysak: PathBuf,

@@ -61,6 +61,9 @@ fn measure(args: &Args, figures: &mut Figures) -> Result<()> {
     if args.wants("scale") {
         scale::measure(args.objects, args.threads, args.many.as_deref(), figures)?;
     }
+    if args.wants("terabyte") {
+        scale::measure_terabyte(args.threads, figures)?;
+    }
     if args.wants("tracing") {
         tracing::measure(&peers, figures)?;
     }

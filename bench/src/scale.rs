@@ -14,7 +14,7 @@ use sysak_symbols::{Kallsyms, TypeInfo};
 use sysak_target::Options;
 
 use crate::figures::Figures;
-use crate::made_up::MadeUp;
+use crate::made_up::{MadeUp, Ram};
 use crate::speed;
 
 /// Pages of a 200 GB machine for the full number of objects, and in proportion below.
@@ -46,13 +46,69 @@ pub fn measure(
             let objects = of_vmcore(vmcore)?.objects;
             let read = || of_vmcore(vmcore);
             let as_many = || made_up(objects, 1);
-            in_turn(&[("real image".into(), &read), ("made up, as many".into(), &as_many)], figures)
+            in_turn(
+                &[("real image".into(), &read), ("made up, as many".into(), &as_many)],
+                figures,
+            )?;
+            Ok(())
         }
         None => {
             println!("  (no --many-objects-vmcore FILE: no real image beside it)");
             Ok(())
         }
     }
+}
+
+/// Pages of each of four nodes, and between two of them where there is no RAM: a terabyte.
+const NODE_PAGES: u64 = 64 << 20;
+const GAP_PAGES: u64 = 16 << 20;
+/// One in so many blocks of pages is the kernel's: 62 GiB.
+const SPREAD: u64 = 16;
+const CACHES: usize = 300;
+const SIZES: [u64; 5] = [128, 256, 512, 1024, 2048];
+/// Slabs of a generation of a cache: 200 million objects in all.
+const GENERATION: u64 = 13_500;
+
+/// Prints time and memory of a made-up machine of a terabyte, and how they grow with its size.
+pub fn measure_terabyte(threads: usize, figures: &mut Figures) -> Result<()> {
+    println!(
+        "made-up machine of 1 TiB, 4 nodes, {CACHES} caches: medians of {ROUNDS} runs, in turn"
+    );
+    let mut sizes = Vec::new();
+    for part in [16, 4, 1] {
+        let one = || terabyte(part, 1);
+        let several = || terabyte(part, threads);
+        let name = |threads| format!("1/{part} of it, {threads} threads");
+        let ways: [(_, &dyn Fn() -> Result<Scaled>); 2] =
+            [(name(1), &one), (name(threads), &several)];
+        sizes.push(in_turn(if threads > 1 { &ways } else { &ways[..1] }, figures)?);
+    }
+    let Some((first, last)) = sizes.first().zip(sizes.last()) else { return Ok(()) };
+    for (first, last) in first.iter().zip(last) {
+        let steps = STAGES.iter().zip(first.stages.iter().zip(last.stages));
+        let grown =
+            steps.filter(|(_, (first, _))| first.as_millis() > 0).map(|(step, (first, last))| {
+                format!("{step} {:.1}", last.as_secs_f64() / first.as_secs_f64())
+            });
+        let (all, more) = (
+            last.time.as_secs_f64() / first.time.as_secs_f64(),
+            last.objects as f64 / first.objects as f64,
+        );
+        println!(
+            "  {more:.1} times as many objects: {all:.1} times as long ({})",
+            grown.collect::<Vec<_>>().join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// One in `part` of that machine.
+fn terabyte(part: u64, threads: usize) -> Result<Scaled> {
+    diagnose_made_up(threads, |shape| {
+        let (node_pages, gap_pages) = (NODE_PAGES / part, GAP_PAGES / part);
+        let ram = Ram { nodes: 4, node_pages, gap_pages, spread: SPREAD };
+        MadeUp::many_caches(shape, ram, CACHES, &SIZES, GENERATION / part)
+    })
 }
 
 #[derive(Clone)]
@@ -65,8 +121,11 @@ struct Scaled {
     stages: [Duration; 6],
 }
 
-/// Measures some targets in turn and prints the medians of each.
-fn in_turn(ways: &[(String, &dyn Fn() -> Result<Scaled>)], figures: &mut Figures) -> Result<()> {
+/// Measures some targets in turn and prints the medians of each; gives the run of each that took the median time.
+fn in_turn(
+    ways: &[(String, &dyn Fn() -> Result<Scaled>)],
+    figures: &mut Figures,
+) -> Result<Vec<Scaled>> {
     let (mut runs, mut copies) = (vec![Vec::new(); ways.len()], Vec::new());
     for _ in 0..ROUNDS {
         for ((_, run), runs) in ways.iter().zip(&mut runs) {
@@ -78,7 +137,11 @@ fn in_turn(ways: &[(String, &dyn Fn() -> Result<Scaled>)], figures: &mut Figures
         row(what, runs, figures)?;
     }
     println!("  {}", figures.beside(copies));
-    Ok(())
+    let middle = |mut runs: Vec<Scaled>| {
+        runs.sort_by_key(|run| run.time);
+        runs.swap_remove(runs.len() / 2)
+    };
+    Ok(runs.into_iter().map(middle).collect())
 }
 
 fn row(what: &str, runs: &[Scaled], figures: &mut Figures) -> Result<()> {
@@ -105,14 +168,18 @@ fn row(what: &str, runs: &[Scaled], figures: &mut Figures) -> Result<()> {
 }
 
 fn made_up(objects: u64, threads: usize) -> Result<Scaled> {
+    let pages = objects * PAGES_PER_OBJECT.0 / PAGES_PER_OBJECT.1;
+    diagnose_made_up(threads, |shape| MadeUp::one_cache(shape, objects, pages))
+}
+
+fn diagnose_made_up(threads: usize, make: impl FnOnce(Shape) -> MadeUp) -> Result<Scaled> {
     let btf = std::fs::read("/sys/kernel/btf/vmlinux")
         .context("the made-up target borrows the layout of this machine's kernel")?;
     let types = TypeInfo::parse(&btf)?;
     let symbols = Kallsyms::parse_proc(
         b"ffffffff81000000 T _text\nffffffff82001040 R made_up_ops\nffffffff82001080 R end\n",
     )?;
-    let pages = objects * PAGES_PER_OBJECT.0 / PAGES_PER_OBJECT.1;
-    let target = MadeUp::new(Shape::resolve(&types)?, objects, pages);
+    let target = make(Shape::resolve(&types)?);
     let kernel = Kernel::new(&target, &target.anchors(), &types, &symbols)?;
     let mut kernel = kernel.read_by(&target, threads);
     let mut scaled = run(&mut kernel)?;
@@ -205,8 +272,10 @@ mod tests {
     #[test]
     fn every_made_up_object_is_found_and_those_that_nothing_leads_to_are_lost() {
         for threads in [1, 3] {
-            let found = made_up(1 << 17, threads).unwrap();
-            assert_eq!(Some(found.lost), found.expected);
+            for found in [made_up(1 << 17, threads), terabyte(13_500, threads)] {
+                let found = found.unwrap();
+                assert_eq!(Some(found.lost), found.expected);
+            }
         }
     }
 }
