@@ -23,9 +23,9 @@ mod reader;
 mod scan;
 mod shapes;
 mod span;
+mod sweep;
 #[cfg(test)]
 mod tests;
-mod threads;
 mod wanted;
 mod weigh;
 
@@ -116,7 +116,7 @@ impl Search {
     /// Looks through the roots and all reachable objects.
     pub fn scan(mut self, question: &Question<'_>, roots: Roots<'_>) -> Search {
         if !self.wanted.is_empty() {
-            self.scanned = threads::scan_all(question, &self.wanted, roots);
+            self.scanned = sweep::scan_all(question, &self.wanted, roots);
         }
         self
     }
@@ -129,7 +129,7 @@ impl Search {
     /// Goes on with those that have become reachable since: their memory is in use now.
     pub fn go_on(&mut self, question: &Question<'_>, left_out: &Ranges) {
         let Some(states) = self.states.take().filter(|_| !self.wanted.is_empty()) else { return };
-        let more = threads::scan_reached_since(question, &self.wanted, left_out, &states);
+        let more = sweep::scan_reached_since(question, &self.wanted, left_out, &states);
         self.scanned.add(more);
     }
 

@@ -130,7 +130,6 @@ struct Places<'a> {
 
 struct Search<'a> {
     place: Places<'a>,
-    heap: &'a Heap,
     memory: &'a dyn Memory,
     /// Whether `left_out` does not overlap the range that is being read.
     counts_whole: bool,
@@ -142,7 +141,7 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(place: Places<'a>, memory: &'a dyn Memory, scratch: &'a mut Vec<u8>) -> Search<'a> {
         let (found, noted) = (Vec::new(), Noted::default());
-        Search { place, heap: place.heap, memory, counts_whole: false, found, noted, scratch }
+        Search { place, memory, counts_whole: false, found, noted, scratch }
     }
 
     /// Memory that belongs together, as far as it may lead to what is wanted.
@@ -185,7 +184,7 @@ impl<'a> Search<'a> {
 
     /// The objects of a slab, a block or an area; per-CPU memory is among the roots.
     fn slab(&mut self, slab: u32, lost: bool) {
-        let Search { heap, memory, .. } = *self;
+        let Search { place: Places { heap, .. }, memory, .. } = *self;
         let place = heap.slabs[slab as usize];
         let cache = &heap.caches[usize::from(place.cache)];
         let passed_over = heap.never_followed.of_slab(slab);
@@ -234,9 +233,9 @@ impl<'a> Search<'a> {
         let to_a_word = at.0.wrapping_neg() % WORD;
         let Some(raw) = raw.get(to_a_word as usize..) else { return };
         let at = at.at(to_a_word);
-        let filter = *self.heap.address_filter();
+        let heap = self.place.heap;
+        let filter = *heap.address_filter();
         filter.for_each_within(raw, |offset, word| {
-            let heap = self.heap;
             self.word(from, at.at(offset as u64), word, word);
             if heap.record_starts().contains(Va(word))
                 && let Some(address) = heap.record(raw, offset)

@@ -1,4 +1,4 @@
-//! Scans memory with several threads, where several may read it.
+//! Sweeps through memory part by part, by as many threads as read it.
 //!
 //! **Invariant:** the result does not depend on how many threads there are.
 
