@@ -100,7 +100,7 @@ pub fn diagnose<'a>(
     stages: &dyn Stages,
     cancel: &Cancel,
 ) -> Result<Diagnosis<'a>, DiagnoseError> {
-    let run = Run { plan, stages, cancel };
+    let (run, begun) = (Run { plan, stages, cancel }, Instant::now());
     let snapshot = Snapshot::take(kernel, stages, cancel)?;
     let scope = match (&plan.only_cache, plan.only_class) {
         (Some(name), _) => Scope::Cache(find_cache(&snapshot, name)?),
@@ -122,7 +122,7 @@ pub fn diagnose<'a>(
     let elsewhere = leaks_elsewhere(kernel, &mut observed, scope, cancel);
     if is_judged && observed.interrupted.is_none() {
         let start = Instant::now();
-        let limit = budget(observed.snapshot.times.look(), plan.explain_limit);
+        let limit = budget(observed.snapshot.times.look(), begun.elapsed(), plan.explain_limit);
         let cancel = cancel.within(Budget::new(limit, Box::new(move || start.elapsed())));
         explanations = explain(kernel, &mut observed, &cases, scope, &cancel);
         observed.snapshot.times.explain += start.elapsed();

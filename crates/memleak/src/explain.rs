@@ -36,6 +36,8 @@ const BIG_BYTES: u64 = 32 << 20;
 const BIG_SHARE: u64 = 100;
 /// Explaining may take so long, however short the look was.
 const LEAST_BUDGET: Duration = Duration::from_secs(3);
+/// Who waited for a watch waits as long again for its explanation, but no longer than this.
+const MOST_WAITED: Duration = Duration::from_secs(10);
 
 /// What could be explained of a case.
 #[derive(Default)]
@@ -54,9 +56,9 @@ pub struct Explanation {
     pub hidden: Option<Vec<HeldBy>>,
 }
 
-/// How long explaining may take after a look that took so long.
-pub(crate) fn budget(look: Duration, limit: Option<Duration>) -> Duration {
-    limit.unwrap_or(look.max(LEAST_BUDGET))
+/// How long explaining may take after a look and a whole diagnosis that took so long.
+pub(crate) fn budget(look: Duration, so_far: Duration, limit: Option<Duration>) -> Duration {
+    limit.unwrap_or(look.max(so_far.min(MOST_WAITED)).max(LEAST_BUDGET))
 }
 
 /// From how many bytes on a cache needs an explanation, on a machine with so much memory. The middle
@@ -282,9 +284,11 @@ mod tests {
     #[test]
     fn explaining_takes_as_long_as_the_look_and_at_least_three_seconds() {
         let seconds = Duration::from_secs;
-        assert_eq!(budget(seconds(0), None), seconds(3));
-        assert_eq!(budget(seconds(9), None), seconds(9));
-        assert_eq!(budget(seconds(9), Some(seconds(1))), seconds(1));
+        assert_eq!(budget(seconds(0), seconds(1), None), seconds(3));
+        assert_eq!(budget(seconds(19), seconds(20), None), seconds(19));
+        assert_eq!(budget(seconds(1), seconds(6), None), seconds(6));
+        assert_eq!(budget(seconds(1), seconds(60), None), seconds(10));
+        assert_eq!(budget(seconds(9), seconds(9), Some(seconds(1))), seconds(1));
     }
 
     #[test]

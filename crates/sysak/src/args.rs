@@ -80,7 +80,8 @@ pub struct Memleak {
     #[command(flatten)]
     pub output: Output,
 
-    /// Seconds that explanations may take [default: as long as the look took, at least 3]
+    /// Seconds that explanations may take [default: as long as the look took, or up to 10 where the whole run took as
+    /// long; at least 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86400))]
     pub explain_limit: Option<u64>,
 
