@@ -7,7 +7,7 @@
 //! **Invariant:** no reference to a suspect is dismissed.
 
 use sysak_base::{PAGE_SHIFT, PAGE_SIZE, Pfn, VaRange};
-use wide::{i8x16, i16x8, i16x16, i32x4, i32x8, u64x2};
+use wide::{i8x16, i16x8, i16x16, i32x4, i32x8, u8x16, u64x2};
 
 use super::shapes::{self, Encoding, SHIFTS, short};
 use super::span::Span;
@@ -315,38 +315,40 @@ fn mask(lines: [i32x4; 4]) -> u32 {
     i8x16::from_i16x16_saturate(halves).to_bitmask()
 }
 
-/// Two neighbouring bytes that all pointers into a range have in the same place.
+/// Two neighbouring bytes that all pointers into a range have in the same place. In the lower one they may differ: a
+/// range of terabytes has several.
 #[derive(Clone, Copy)]
 struct Pair {
-    bytes: [u8; 2],
-    /// The offset of the first of them in an aligned pointer.
-    place: usize,
-    /// Whether pointers differ in them.
+    /// The least lower byte, and how many more there are.
+    low: u8,
+    more: u8,
+    high: u8,
+    /// Whether the ranges' ends differ in the higher byte, too.
     is_open: bool,
 }
 
+/// The offset of the lower one in an aligned pointer. Higher ones are those of numbers below zero, too.
+const PLACE: usize = 5;
+
 impl Pair {
-    /// The lowest pair that is the same in all: the higher ones are those of numbers below zero, too.
     fn of(range: VaRange) -> Pair {
-        let (first, last) = ends(range);
-        let is_same = |place: &usize| first >> (8 * place) == last >> (8 * place);
-        let place = [5, 6].into_iter().find(is_same);
-        let at = place.unwrap_or(6);
-        let bytes = first.to_le_bytes();
-        Pair { bytes: [bytes[at], bytes[at + 1]], place: at, is_open: place.is_none() }
+        let [first, last] = [ends(range).0, ends(range).1].map(u64::to_le_bytes);
+        let is_open = first[PLACE + 1..] != last[PLACE + 1..];
+        let (low, more) = (first[PLACE], last[PLACE].wrapping_sub(first[PLACE]));
+        Pair { low, more, high: first[PLACE + 1], is_open }
     }
 
     /// Whether a pointer off its alignment may begin in a block.
     #[inline(always)]
     fn is_in(&self, block: &Block) -> bool {
-        let one = i8x16::splat(self.bytes[0].cast_signed());
-        let next = i8x16::splat(self.bytes[1].cast_signed());
+        let [low, more, high] = [self.low, self.more, self.high].map(u8x16::splat);
         let pairs = |at: usize| -> i8x16 {
-            let here: i8x16 = bytemuck::cast(line(block, at));
-            let behind: i8x16 = bytemuck::cast(line(block, at + 1));
-            here.simd_eq(one) & behind.simd_eq(next)
+            let here: u8x16 = bytemuck::cast(line(block, at));
+            let behind: u8x16 = bytemuck::cast(line(block, at + 1));
+            let is_low = (here - low).saturating_sub(more).simd_eq(u8x16::ZERO);
+            bytemuck::cast(is_low & behind.simd_eq(high))
         };
-        let aligned = 0x0101 << self.place;
+        let aligned = 0x0101 << PLACE;
         let inside = pairs(0) | pairs(16) | pairs(32) | pairs(48);
         // Of those behind the block all bytes that a reference has there.
         let behind = pairs(BLOCK - 1).to_bitmask() & !(aligned << 1);
@@ -396,6 +398,21 @@ mod tests {
         aligned[8..16].copy_from_slice(&LINEAR.start().0.to_le_bytes());
         assert!(!may(LINEAR, &aligned).wide, "marking saw it");
         assert!(!may(LINEAR, &block(16, u64::MAX)).wide);
+    }
+
+    #[test]
+    fn in_terabytes_pointers_off_their_alignment_pass_and_those_to_the_image_do_not() {
+        let range = VaRange::new(Va(DIRECT + (3 << 38)), 5 << 39);
+        let pair = Pair::of(range);
+        let addresses = [range.start().0, range.start().0 + (1 << 40), range.end().0 - 1];
+        for at in (0..BLOCK).filter(|at| at % 8 != 0) {
+            for inside in addresses {
+                assert!(pair.is_in(&block(at, inside)), "{inside:#x} at {at}");
+            }
+            for outside in [DIRECT + (1 << 38), range.end().0 + (1 << 40), 0xffff_ffff_8200_1040] {
+                assert!(!pair.is_in(&block(at, outside)), "{outside:#x} at {at}");
+            }
+        }
     }
 
     #[test]
