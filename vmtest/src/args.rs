@@ -44,6 +44,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
   --one-thread       with --quick-guest: emulate the guest's CPUs in turns; needed by whatever
                      switches tracepoints on
   --keep FOLDER      keep the vmcore, its truth, the guest's /proc files and the traced reports there
+  --read-by N        sysak reads memory by N threads; it chooses where nobody says
   --drgn             compare the vmcore's live objects with drgn's (downloads 1 GB a kernel)
   --timeout SECONDS  for one command in the guest (default 300)
 
@@ -96,7 +97,12 @@ pub struct Args {
     pub keep: Option<PathBuf>,
     pub drgn: bool,
     pub timeout_s: u64,
+    /// How many threads of sysak's read memory; it chooses where nobody says.
+    read_by: Option<u16>,
 }
+
+/// An option for emulated CPUs: what is told must not depend on how busy the machine below them is.
+const UNHURRIED: &str = "--explain-limit 300";
 
 impl Args {
     pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
@@ -116,6 +122,7 @@ impl Args {
             keep: None,
             drgn: false,
             timeout_s: 300,
+            read_by: None,
         };
         let (mut quick, mut command) = (None, None);
         while let Some(word) = words.next() {
@@ -135,6 +142,7 @@ impl Args {
                 "--keep" => args.keep = Some(value()?.into()),
                 "--timeout" => args.timeout_s = value()?.parse().context("--timeout")?,
                 "--drgn" => args.drgn = true,
+                "--read-by" => args.read_by = Some(value()?.parse().context("--read-by")?),
                 "--quick-guest" => quick = Some(value()?),
                 "--run" => command = Some(value()?),
                 "--peers" => args.mode = Mode::Peers { kernel: value()? },
@@ -154,6 +162,14 @@ impl Args {
             bail!("--sysak FILE is missing (see --help)");
         }
         Ok(args)
+    }
+
+    /// What each run of sysak gets besides `options` of its own.
+    pub fn with_usual(&self, options: &str) -> String {
+        match self.read_by.filter(|_| !options.contains("--threads")) {
+            Some(threads) => format!("{UNHURRIED} --threads {threads} {options}"),
+            None => format!("{UNHURRIED} {options}"),
+        }
     }
 
     /// Whether this part of the tests is to run: one of [`DEFAULT`] or [`ON_REQUEST`], or one of

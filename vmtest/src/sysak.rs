@@ -5,9 +5,6 @@ use serde_json::Value;
 
 use crate::truth::Truth;
 
-/// An option for emulated CPUs: what is told must not depend on how busy the machine below them is.
-pub const UNHURRIED: &str = "--explain-limit 300";
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Report {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::Stage;
-use crate::sysak::{Report, UNHURRIED};
+use crate::sysak::Report;
 use crate::{meminfo, slabinfo};
 
 /// Caches that grow and shrink again during one walk are rare, not impossible: a second try decides.
@@ -26,8 +26,8 @@ pub struct Bracket {
 /// runs, too.
 pub fn live(stage: &mut Stage) -> Result<()> {
     let patience = stage.args.timeout_s;
-    let command =
-        format!("timeout {patience} sysak memleak --check --format json --all-caches {UNHURRIED}");
+    let options = stage.args.with_usual("--check --format json --all-caches");
+    let command = format!("timeout {patience} sysak memleak {options}");
     let command = sampled(&command);
     for left in (0..TRIES).rev() {
         let before = slabinfo(stage)?;

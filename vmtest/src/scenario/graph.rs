@@ -10,7 +10,7 @@ use super::loads::{self, Holder, Load};
 use super::{Stage, counts};
 use crate::memgraph::{self, Graph};
 use crate::meminfo;
-use crate::sysak::{Holder as Holding, UNHURRIED};
+use crate::sysak::Holder as Holding;
 
 /// A census may be read a moment after the holders, and the other way round.
 const SLACK_BYTES: u64 = 2 << 20;
@@ -201,8 +201,8 @@ fn tell(stage: &mut Stage, scenario: &str) -> Result<()> {
 /// Nothing of all this is lost, and `memleak` takes the same census.
 fn look(stage: &mut Stage) -> Result<()> {
     let patience = stage.args.timeout_s;
-    let command =
-        format!("timeout {patience} sysak memleak --check --format json --all-caches {UNHURRIED}");
+    let options = stage.args.with_usual("--check --format json --all-caches");
+    let command = format!("timeout {patience} sysak memleak {options}");
     let scenario = "loads: memleak";
     let told = stage.diagnose_by(scenario, &counts::sampled(&command))?;
     let Some((code, report)) = told else { return Ok(()) };

@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::{LOSING, Stage, file_name, vmcore};
 use crate::cache;
 use crate::qemu::DISK;
-use crate::sysak::{Report, UNHURRIED};
+use crate::sysak::Report;
 use crate::truth::Truth;
 
 /// What distributions let makedumpfile leave out.
@@ -48,8 +48,9 @@ pub fn run(stage: &mut Stage) -> Result<()> {
 /// The diagnosis in the crash kernel's memory.
 fn in_place(stage: &mut Stage, lost: &[Truth]) -> Result<()> {
     let scenario = &format!("{}: /proc/vmcore", stage.part);
+    let options = stage.args.with_usual("--vmcore /proc/vmcore");
     let command = format!(
-        "sysak memleak --format json {UNHURRIED} --vmcore /proc/vmcore & \
+        "sysak memleak --format json {options} & \
          while grep VmHWM /proc/$!/status >/tmp/.next; do mv /tmp/.next /tmp/peak; sleep 0.1; done; wait $!"
     );
     let patience = Duration::from_secs(stage.args.timeout_s);

@@ -34,7 +34,7 @@ use crate::crash;
 use crate::distro::Kernel;
 use crate::guest::Guest;
 use crate::qemu::Threads;
-use crate::sysak::{Function, ObjectType, Report, UNHURRIED};
+use crate::sysak::{Function, ObjectType, Report};
 use crate::truth::Truth;
 
 const HOLDING: [&str; 6] = ["hash", "xarray", "rbtree", "percpu", "vmarray", "timer"];
@@ -196,8 +196,8 @@ impl Stage<'_> {
     /// it gives no report.
     fn look(&mut self, scenario: &str, options: &str) -> Result<Option<(i32, Report)>> {
         let patience = self.args.timeout_s;
-        let command =
-            format!("timeout {patience} sysak memleak --check --format json {UNHURRIED} {options}");
+        let options = self.args.with_usual(options);
+        let command = format!("timeout {patience} sysak memleak --check --format json {options}");
         self.diagnose_by(scenario, &command)
     }
 

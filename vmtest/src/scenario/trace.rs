@@ -11,7 +11,7 @@ use super::{Stage, live};
 use crate::agent::Output;
 use crate::args::Args;
 use crate::distro::Kernel;
-use crate::sysak::{Finding, Function, Report, UNHURRIED};
+use crate::sysak::{Finding, Function, Report};
 use crate::text::LANGUAGES;
 
 /// A module that goes on losing objects.
@@ -254,7 +254,7 @@ fn sysak(stage: &mut Stage, scenario: &str, options: &str, file: &str) -> Result
     let patience = stage.args.timeout_s;
     let began = Instant::now();
     let output = stage.guest.run(
-        &format!("timeout {patience} sysak memleak {UNHURRIED} {options}"),
+        &format!("timeout {patience} sysak memleak {}", stage.args.with_usual(options)),
         Duration::from_secs(patience + 30),
     )?;
     let seconds = began.elapsed().as_secs_f64();

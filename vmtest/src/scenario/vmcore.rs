@@ -12,7 +12,7 @@ use super::groups::{self, Made};
 use super::{Stage, counts};
 use crate::judge;
 use crate::qemu::Format;
-use crate::sysak::{Report, UNHURRIED};
+use crate::sysak::Report;
 use crate::truth::Truth;
 
 /// One moment as ELF and in makedumpfile's format.
@@ -129,7 +129,7 @@ pub(super) fn diagnose(
     let (out, err) = (report_file(all), all.with_extension("stderr"));
     let mut child = std::process::Command::new(sysak)
         .args(["memleak", "--format", "json", "--all-caches"])
-        .args(UNHURRIED.split(' '))
+        .args(stage.args.with_usual("").split_whitespace())
         .arg("--vmcore")
         .arg(vmcore)
         .arg("--dump-objects")
