@@ -114,11 +114,11 @@ fn cached(kernel: &Kernel<'_>) -> HashSet<Va> {
 
 /// What of a task's stack is in use.
 enum Used {
-    /// From the stack pointer on: it does not run.
+    /// From the stack pointer on: the task does not run.
     From(Va),
-    /// What it is, nobody can tell: it runs.
+    /// All of it: the task runs, and nobody knows its stack pointer.
     All,
-    /// It is one of our own.
+    /// None of it: the task is one of our own.
     Nothing,
 }
 
