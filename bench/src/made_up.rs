@@ -29,8 +29,9 @@ pub struct Ram {
     pub node_pages: u64,
     /// Pages between two nodes where there is no RAM.
     pub gap_pages: u64,
-    /// One in so many blocks of pages is the kernel's, until it has enough; the others are user memory.
-    pub spread: u64,
+    /// One in two to the power of so many blocks of pages is the kernel's, until it has enough; the others are user
+    /// memory.
+    pub spread: u32,
 }
 
 /// Pages of a block.
@@ -48,21 +49,27 @@ impl Ram {
         self.nodes * (self.node_pages + self.gap_pages) - self.gap_pages
     }
 
-    /// Where the page of a number lies that is the kernel's.
+    /// Where the page of a number lies that is the kernel's. Asked for every pointer: no division.
     fn frame(&self, number: u64) -> u64 {
-        let page = number / BLOCK * self.spread * BLOCK + number % BLOCK;
-        page / self.node_pages * (self.node_pages + self.gap_pages) + page % self.node_pages
+        let (mut page, mut start) = ((number / BLOCK << self.spread) * BLOCK + number % BLOCK, 0);
+        while page >= self.node_pages {
+            page -= self.node_pages;
+            start += self.node_pages + self.gap_pages;
+        }
+        start + page
     }
 
     /// The number of a page, if it may be the kernel's: [`Ram::frame`] the other way round.
     fn number(&self, frame: u64) -> Option<u64> {
-        let (node, inside) = (
-            frame / (self.node_pages + self.gap_pages),
-            frame % (self.node_pages + self.gap_pages),
-        );
-        let page = node * self.node_pages + inside;
-        let is_it = inside < self.node_pages && (page / BLOCK).is_multiple_of(self.spread);
-        is_it.then(|| page / BLOCK / self.spread * BLOCK + page % BLOCK)
+        let (mut inside, mut before) = (frame, 0);
+        while inside >= self.node_pages + self.gap_pages {
+            inside -= self.node_pages + self.gap_pages;
+            before += self.node_pages;
+        }
+        let page = before + inside;
+        let block = page / BLOCK;
+        let is_it = inside < self.node_pages && block >> self.spread << self.spread == block;
+        is_it.then(|| (block >> self.spread) * BLOCK + page % BLOCK)
     }
 }
 
@@ -76,7 +83,8 @@ pub struct MadeUp {
     kinds: u64,
     /// Slabs of one generation of a cache.
     generation: u64,
-    /// Slabs that nothing leads to.
+    /// All slabs, and those that nothing leads to.
+    slabs: u64,
     lost_slabs: u64,
     /// By cache: the number of the first page of its table.
     tables: Vec<u64>,
@@ -90,7 +98,7 @@ impl MadeUp {
     pub fn one_cache(shape: Shape, objects: u64, pages: u64) -> MadeUp {
         let slabs = objects.div_ceil(PAGE_SIZE / 32);
         let generation = (slabs.saturating_sub(LOST_SLABS) / GENERATIONS).max(1);
-        let ram = Ram { nodes: 1, node_pages: pages, gap_pages: 0, spread: 1 };
+        let ram = Ram { nodes: 1, node_pages: pages, gap_pages: 0, spread: 0 };
         MadeUp::new(
             shape,
             ram,
@@ -129,9 +137,9 @@ impl MadeUp {
             next += (generation * (PAGE_SIZE / size) * 8).div_ceil(PAGE_SIZE);
         }
         let slabs = GENERATIONS * generation * caches as u64 + lost_slabs;
-        let least = (next + slabs + 1).div_ceil(BLOCK) * BLOCK * ram.spread;
+        let least = (next + slabs + 1).div_ceil(BLOCK) * BLOCK << ram.spread;
         let node_pages =
-            ram.node_pages.max(least.div_ceil(ram.nodes)).next_multiple_of(BLOCK * ram.spread);
+            ram.node_pages.max(least.div_ceil(ram.nodes)).next_multiple_of(BLOCK << ram.spread);
         // Any number without a common divisor spreads the slabs over their pages.
         let stride = ((slabs / 3) | 1..).find(|n| gcd(*n, slabs) == 1).unwrap_or(1);
         MadeUp {
@@ -140,6 +148,7 @@ impl MadeUp {
             sizes: sizes_of,
             kinds: sizes.len() as u64,
             generation,
+            slabs,
             lost_slabs,
             tables,
             first_slab: next,
@@ -150,10 +159,6 @@ impl MadeUp {
 
     fn caches(&self) -> u64 {
         self.sizes.len() as u64
-    }
-
-    fn slabs(&self) -> u64 {
-        GENERATIONS * self.generation * self.caches() + self.lost_slabs
     }
 
     fn objects_per_slab(&self, cache: u64) -> u64 {
@@ -201,14 +206,14 @@ impl MadeUp {
     /// there are fewer than 2^32, so the product fits.
     fn object(&self, cache: u64, slab: u64, index: u64) -> u64 {
         let slab = cache * GENERATIONS * self.generation + slab;
-        let page = self.first_slab + slab * self.stride % self.slabs();
+        let page = self.first_slab + slab * self.stride % self.slabs;
         self.page(page) + index * self.sizes[cache as usize]
     }
 
     /// The slab on a page: the other way round.
     fn slab_at(&self, page: u64) -> Option<u64> {
-        let place = page.checked_sub(self.first_slab).filter(|place| *place < self.slabs())?;
-        Some(place * self.inverse % self.slabs())
+        let place = page.checked_sub(self.first_slab).filter(|place| *place < self.slabs)?;
+        Some(place * self.inverse % self.slabs)
     }
 
     fn fill_page(&self, frame: u64, out: &mut [u8]) {
@@ -384,7 +389,7 @@ mod tests {
 
     #[test]
     fn every_kernel_page_has_a_frame_of_ram_and_is_found_there() {
-        let ram = Ram { nodes: 3, node_pages: 8 * BLOCK, gap_pages: 100, spread: 4 };
+        let ram = Ram { nodes: 3, node_pages: 8 * BLOCK, gap_pages: 100, spread: 2 };
         let runs = ram.runs();
         for number in 0..6 * BLOCK {
             let frame = ram.frame(number);

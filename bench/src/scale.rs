@@ -62,8 +62,8 @@ pub fn measure(
 /// Pages of each of four nodes, and between two of them where there is no RAM: a terabyte.
 const NODE_PAGES: u64 = 64 << 20;
 const GAP_PAGES: u64 = 16 << 20;
-/// One in so many blocks of pages is the kernel's: 62 GiB.
-const SPREAD: u64 = 16;
+/// One in two to the power of so many blocks of pages is the kernel's: 62 GiB.
+const SPREAD: u32 = 4;
 const CACHES: usize = 300;
 const SIZES: [u64; 5] = [128, 256, 512, 1024, 2048];
 /// Slabs of a generation of a cache: 200 million objects in all.
