@@ -51,7 +51,7 @@ impl Ram {
 
     /// Where the page of a number lies that is the kernel's. Asked for every pointer: no division.
     fn frame(&self, number: u64) -> u64 {
-        let (mut page, mut start) = ((number / BLOCK << self.spread) * BLOCK + number % BLOCK, 0);
+        let (mut page, mut start) = (((number / BLOCK) << self.spread) * BLOCK + number % BLOCK, 0);
         while page >= self.node_pages {
             page -= self.node_pages;
             start += self.node_pages + self.gap_pages;
@@ -137,7 +137,7 @@ impl MadeUp {
             next += (generation * (PAGE_SIZE / size) * 8).div_ceil(PAGE_SIZE);
         }
         let slabs = GENERATIONS * generation * caches as u64 + lost_slabs;
-        let least = (next + slabs + 1).div_ceil(BLOCK) * BLOCK << ram.spread;
+        let least = ((next + slabs + 1).div_ceil(BLOCK) * BLOCK) << ram.spread;
         let node_pages =
             ram.node_pages.max(least.div_ceil(ram.nodes)).next_multiple_of(BLOCK << ram.spread);
         // Any number without a common divisor spreads the slabs over their pages.
