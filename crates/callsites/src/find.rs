@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use sysak_base::{Cancel, Memory, Va};
+use sysak_base::{Cancel, Memory, Readers, Va};
 use sysak_kernel::functions::allocators::ALLOCATORS;
 use sysak_kernel::functions::{is_wrapper, is_wrapper_of};
 use sysak_symbols::Kallsyms;
@@ -25,6 +25,8 @@ const UNKNOWN_END: u64 = 256;
 const MOST_ROUNDS: u32 = 6;
 /// Kinds of objects that one wrapper allocates.
 const MOST_ALLOCATIONS: usize = 8;
+/// Functions that one thread follows in a row.
+const FUNCTIONS: usize = 64;
 
 /// The call sites that were found.
 #[derive(Clone, Debug, Default)]
@@ -38,13 +40,14 @@ pub struct CallSites {
 }
 
 /// Searches the text of the kernel and of its modules.
-pub fn find(memory: &dyn Memory, symbols: &Kallsyms, cancel: &Cancel) -> CallSites {
+pub fn find(readers: Readers<'_>, symbols: &Kallsyms, cancel: &Cancel) -> CallSites {
     let known = ALLOCATORS.iter();
     let allocators: HashMap<u64, Vec<Allocation>> = known
         .filter_map(|one| Some((symbols.find(one.name)?.0, vec![Allocation::of(one)])))
         .collect();
     let mut fresh: HashSet<u64> = allocators.keys().copied().collect();
-    let mut search = Search { memory, symbols, cancel, allocators, sites: BTreeMap::new() };
+    let mut search = Search { symbols, cancel, allocators };
+    let mut sites = BTreeMap::new();
     let mut read = TextRead::default();
     for round in 0..MOST_ROUNDS {
         if fresh.is_empty() || cancel.is_set() {
@@ -52,31 +55,48 @@ pub fn find(memory: &dyn Memory, symbols: &Kallsyms, cancel: &Cancel) -> CallSit
         }
         let mut again = TextRead::default();
         let done = if round == 0 { &mut read } else { &mut again };
-        let callers = search.callers::<X86_64>(&fresh, done);
+        let callers = search.callers::<X86_64>(readers, &fresh, done);
         fresh.clear();
-        for (start, bytes) in callers {
-            match search.follow::<X86_64>(start, bytes) {
-                Some(true) => fresh.extend([start]),
-                Some(false) => {}
-                None => read.unread_bytes += bytes,
+        // What is found out of wrappers counts from the next round on, whoever follows them first.
+        for Followed { start, bytes, found } in search.follow_all::<X86_64>(readers, callers) {
+            let Some(found) = found else {
+                read.unread_bytes += bytes;
+                continue;
+            };
+            sites.insert(start, found.sites);
+            if let Some(makes) = found.makes {
+                search.allocators.insert(start, makes);
+                fresh.insert(start);
             }
         }
     }
     CallSites {
-        list: search.sites.into_values().flatten().collect(),
+        list: sites.into_values().flatten().collect(),
         text_bytes: read.bytes,
         unread_bytes: read.unread_bytes,
     }
 }
 
 struct Search<'s> {
-    memory: &'s dyn Memory,
     symbols: &'s Kallsyms,
     cancel: &'s Cancel,
     /// What a call of these functions allocates: allocators, and wrappers around them.
     allocators: HashMap<u64, Vec<Allocation>>,
-    /// The call sites of each function.
-    sites: BTreeMap<u64, Vec<CallSite>>,
+}
+
+/// A function that was followed.
+struct Followed {
+    start: u64,
+    bytes: u64,
+    /// `None` where it cannot be read.
+    found: Option<Found>,
+}
+
+/// What was found in a function.
+struct Found {
+    sites: Vec<CallSite>,
+    /// Of a wrapper of which more is known than before: what a call of it allocates.
+    makes: Option<Vec<Allocation>>,
 }
 
 impl Search<'_> {
@@ -84,38 +104,61 @@ impl Search<'_> {
     /// followed.
     fn callers<D: Decoder>(
         &self,
+        readers: Readers<'_>,
         called: &HashSet<u64>,
         read: &mut TextRead,
     ) -> BTreeMap<u64, u64> {
         let mut functions: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut add = |at: u64, target: u64| {
-            if called.contains(&target)
-                && let Some(symbol) = self.symbols.symbolize(Va(at))
-            {
+        let mut add = |at: u64| {
+            if let Some(symbol) = self.symbols.symbolize(Va(at)) {
                 let start = at.wrapping_sub(symbol.offset);
                 let bytes = symbol.size.unwrap_or(symbol.offset + UNKNOWN_END);
                 functions.insert(start, bytes.min(LONGEST_FUNCTION));
             }
         };
-        for range in text::of_all(self.symbols) {
-            text::direct_branches::<D>(self.memory, range, read, self.cancel, &mut add);
-        }
+        let search = |memory: &dyn Memory, (): &mut (), part: (u64, u64)| {
+            let (mut read, mut calls) = (TextRead::default(), Vec::new());
+            let mut each = |at, target| calls.extend(called.contains(&target).then_some(at));
+            text::direct_branches::<D>(memory, part, &mut read, self.cancel, &mut each);
+            (read, calls)
+        };
+        let parts = text::parts_of::<D>(text::of_all(self.symbols));
+        readers.in_order(parts, search, |(more, calls)| {
+            read.add(more);
+            calls.into_iter().for_each(&mut add);
+        });
         if self.cancel.is_set() { BTreeMap::new() } else { functions }
     }
 
-    /// Follows one function. Whether it is a wrapper of which more is known than before; `None` where
-    /// it cannot be read.
-    fn follow<D: Decoder>(&mut self, start: u64, bytes: u64) -> Option<bool> {
-        if self.cancel.is_set() {
-            return Some(false);
-        }
+    /// Follows some functions; where it is ended early, not all of them.
+    fn follow_all<D: Decoder>(
+        &self,
+        readers: Readers<'_>,
+        functions: BTreeMap<u64, u64>,
+    ) -> Vec<Followed> {
+        let functions = Vec::from_iter(functions);
+        let follow = |memory: &dyn Memory, (): &mut (), part: &[(u64, u64)]| {
+            let each = |(start, bytes): &(u64, u64)| {
+                let found = self.follow::<D>(memory, *start, *bytes);
+                Followed { start: *start, bytes: *bytes, found }
+            };
+            part.iter().map(each).collect::<Vec<_>>()
+        };
+        let parts = functions.chunks(FUNCTIONS).take_while(|_| !self.cancel.is_set());
+        let mut all = Vec::new();
+        readers.in_order(parts, follow, |followed| all.extend(followed));
+        all
+    }
+
+    /// Follows one function; `None` where it cannot be read.
+    fn follow<D: Decoder>(&self, memory: &dyn Memory, start: u64, bytes: u64) -> Option<Found> {
         let mut code = vec![0; bytes as usize];
-        self.memory.read(Va(start), &mut code).ok()?;
+        memory.read(Va(start), &mut code).ok()?;
         let range = start..start.saturating_add(bytes);
         let is_allocator = |target| self.allocators.contains_key(&target);
         let instructions = D::instructions(&code, start);
         let calls = flow::calls(instructions, range, &D::CONVENTION, &is_allocator);
-        let load = |from| self.memory.read_u64(Va(from)).ok().filter(|value| *value != 0);
+        let load = |from| memory.read_u64(Va(from)).ok().filter(|value| *value != 0);
         let is_wrapper = self.is_wrapper(start);
         let (mut sites, mut made) = (Vec::new(), Vec::new());
         for call in &calls {
@@ -146,16 +189,11 @@ impl Search<'_> {
                 }
             }
         }
-        self.sites.insert(start, sites);
-        let is_allocator = self.is_base(start);
         let is_new = is_wrapper
-            && !is_allocator
+            && !self.is_base(start)
             && !made.is_empty()
             && self.allocators.get(&start) != Some(&made);
-        if is_new {
-            self.allocators.insert(start, made);
-        }
-        Some(is_new)
+        Some(Found { sites, makes: is_new.then_some(made) })
     }
 
     /// Whether a function only allocates for its caller.
@@ -242,7 +280,7 @@ pub(crate) mod tests {
         let core = ["__kmalloc", "usb_alloc_coherent", "usb_alloc_urb"];
         symbols.add_module("usbcore", (0..).zip(core).map(symbol));
         symbols.add_module("driver", [symbol((3, "driver_probe"))].into_iter());
-        let found = find(&Text(code), &symbols, &Cancel::default());
+        let found = find(Readers::one(&Text(code)), &symbols, &Cancel::default());
         let callers: Vec<_> = found.list.iter().filter(|site| !site.is_wrapper).collect();
         assert_eq!(callers.len(), 1);
         assert_eq!((callers[0].function, callers[0].size), (Va(at(3)), Some(48)));

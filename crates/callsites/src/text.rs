@@ -23,6 +23,13 @@ pub(crate) struct TextRead {
     pub(crate) unread_bytes: u64,
 }
 
+impl TextRead {
+    pub(crate) fn add(&mut self, more: TextRead) {
+        self.bytes += more.bytes;
+        self.unread_bytes += more.unread_bytes;
+    }
+}
+
 /// The kernel's text, and the parts of the modules' memory that have symbols.
 pub(crate) fn of_all(symbols: &Kallsyms) -> Vec<(u64, u64)> {
     let kernel = symbols.find("_stext").zip(symbols.find("_etext"));
@@ -62,6 +69,18 @@ fn bounded(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     ranges
 }
 
+/// Cuts ranges of text into parts. They overlap so far that every direct branch lies in exactly one of them.
+pub(crate) fn parts_of<D: Decoder>(
+    ranges: Vec<(u64, u64)>,
+) -> impl Iterator<Item = (u64, u64)> + Send {
+    let step = PIECE_BYTES - (D::BRANCH_BYTES as u64 - 1);
+    let parts = move |(start, end): (u64, u64)| {
+        let cut = move |from: u64| (from, from.saturating_add(PIECE_BYTES).min(end));
+        (start..end).step_by(step as usize).map(cut)
+    };
+    ranges.into_iter().flat_map(parts)
+}
+
 /// Gives `each` every direct call and jump in a range of text: where it stands, and where it
 /// leads to. Stops early when `cancel` is set.
 pub(crate) fn direct_branches<D: Decoder>(
@@ -93,6 +112,39 @@ pub(crate) fn direct_branches<D: Decoder>(
                 done.unread_bytes += sizes[1];
                 at += sizes[1];
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::find::tests::Text;
+    use crate::x86_64::X86_64;
+
+    #[test]
+    fn every_branch_is_in_one_part_wherever_the_text_is_cut() {
+        let start = crate::find::tests::at(0);
+        // A call at every place that a call can begin at near the borders of the parts.
+        for before in 0..6 {
+            let mut code = vec![0x90; (PIECE_BYTES * 5 / 2) as usize];
+            let step = (PIECE_BYTES - 4) as usize;
+            for border in [step, 2 * step, PIECE_BYTES as usize] {
+                code[border - before] = 0xe8;
+            }
+            let (text, end) = (Text(code), start + PIECE_BYTES * 5 / 2);
+            let branches = |parts: &mut dyn Iterator<Item = (u64, u64)>| {
+                let (mut found, mut read) = (Vec::new(), TextRead::default());
+                let mut each = |at, to| found.push((at, to));
+                for part in parts {
+                    let cancel = Cancel::default();
+                    direct_branches::<X86_64>(&text, part, &mut read, &cancel, &mut each);
+                }
+                (found, read.unread_bytes)
+            };
+            let whole = branches(&mut [(start, end)].into_iter());
+            assert!(whole.0.len() >= 3 && whole.1 == 0);
+            assert_eq!(branches(&mut parts_of::<X86_64>(vec![(start, end)])), whole);
         }
     }
 }

@@ -74,7 +74,7 @@ fn pages(kernel: &Kernel<'_>, cut: &mut Cut<'_>) {
 /// Functions of the kernel's image that make no small object; modules keep their text.
 fn text(target: &Target, kernel: &Kernel<'_>, cut: &mut Cut<'_>) -> Result<()> {
     let (start, end) = (symbol(target, "_stext")?, symbol(target, "_etext")?);
-    let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &Cancel::default());
+    let sites = sysak_callsites::find(kernel.readers, kernel.symbols, &Cancel::default());
     let is_small = |size: Option<u64>| size.is_some_and(|size| size <= LARGEST_LOST);
     let mut kept: Vec<(Va, Va)> = sites
         .list

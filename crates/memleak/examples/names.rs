@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let types = kernel_types(&kernel);
-    let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &Cancel::default());
+    let sites = sysak_callsites::find(kernel.readers, kernel.symbols, &Cancel::default());
     let heap = without_lost(&kernel)?;
     let groups = groups(&kernel, &heap, &seen);
     drop(heap);

@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     let kernel =
         Kernel::new(target.memory.as_ref(), &target.anchors, &target.types, &target.symbols)?;
     let start = Instant::now();
-    let sites = sysak_callsites::find(kernel.memory, kernel.symbols, &Cancel::default());
+    let sites = sysak_callsites::find(kernel.readers, kernel.symbols, &Cancel::default());
     let took = start.elapsed();
     match seen {
         Some(seen) => {

@@ -212,7 +212,7 @@ impl Question<'_, '_> {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let sites = sysak_callsites::find(kernel.memory, kernel.symbols, cancel);
+        let sites = sysak_callsites::find(kernel.readers, kernel.symbols, cancel);
         if cancel.is_set() {
             // Of some of the call sites, the one that stands out need not stand out of all.
             return Vec::new();
