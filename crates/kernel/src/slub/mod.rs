@@ -11,6 +11,7 @@ mod caches;
 #[cfg(test)]
 #[path = "tests/damaged.rs"]
 mod damaged_tests;
+mod heads;
 mod percpu;
 mod totals;
 
@@ -18,13 +19,14 @@ pub use caches::Caches;
 pub use totals::object_totals;
 
 use sysak_base::numbers::word;
-use sysak_base::{Cancel, PAGE_SIZE, Pfn, Progress, Va};
+use sysak_base::{Cancel, Memory, PAGE_SIZE, Pfn, Progress, Va};
 use sysak_heap::{Heap, HeapBuilder, Object, PageSet, UnmarkedHeap};
 
 use crate::shape::{PageKind, find_kfence_pool};
 use crate::{Book, Coverage, Kernel, KernelError, Omitted, Reason};
 
 use caches::FreePointer;
+use heads::StructPages;
 use percpu::Kept;
 
 /// Where one in so many slabs of a running kernel is torn, the free objects of the others are in doubt too:
@@ -34,8 +36,6 @@ const MOST_TORN: u64 = 20;
 const FEW_SLABS: u64 = 16;
 /// How often a torn slab is read again.
 const RETRIES: u32 = 4;
-/// Pages whose `struct page`s are read at once.
-const WINDOW_PAGES: u64 = 4096;
 /// KFENCE's pool has two pages an object, and at most 65,535 objects (CONFIG_KFENCE_NUM_OBJECTS).
 const MOST_KFENCE_BYTES: u64 = 512 << 20;
 /// `MAX_OBJS_PER_PAGE`: the count is a field of 15 bits.
@@ -218,22 +218,20 @@ struct Head {
 
 impl Walker<'_, '_> {
     fn all(&mut self, heads: &PageSet, progress: &dyn Progress, cancel: &Cancel) {
-        let (total, mut done) = (heads.len(), 0);
-        let mut memmap = StructPages::default();
-        for (start, pages) in heads.runs() {
-            for pfn in (start.0..start.0 + pages).map(Pfn) {
-                let bytes = memmap.struct_page(self.kernel, pfn);
-                self.slab(pfn, bytes);
-                done += 1;
-                if done & 0x3ff == 0 {
-                    progress.tell(done, total);
-                    if cancel.is_set() {
-                        self.interrupted = true;
-                        return;
-                    }
-                }
+        let (total, mut done, kernel) = (heads.len(), 0, self.kernel);
+        let (array, size) = (kernel.struct_page(Pfn(0)), kernel.shape.page.size);
+        let read = |memory: &dyn Memory, (): &mut (), window| {
+            StructPages::read(memory, array, size, window)
+        };
+        let windows = heads::windows(heads, &kernel.ram).take_while(|_| !cancel.is_set());
+        kernel.readers.in_order(windows, read, |pages| {
+            for (index, pfn) in pages.heads.iter().enumerate() {
+                self.slab(*pfn, pages.of(index));
             }
-        }
+            done += pages.heads.len() as u64;
+            progress.tell(done, total);
+        });
+        self.interrupted = done < total;
     }
 
     fn slab(&mut self, pfn: Pfn, bytes: &[u8]) {
@@ -386,35 +384,6 @@ enum NoSlab {
         /// How long it is.
         pages: u64,
     },
-}
-
-/// The `struct page`s around the one asked for, read in large pieces.
-#[derive(Default)]
-struct StructPages {
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl StructPages {
-    /// The `struct page` of a frame and the one behind it; zeroes where unreadable.
-    fn struct_page(&mut self, kernel: &Kernel<'_>, pfn: Pfn) -> &[u8] {
-        let size = kernel.shape.page.size;
-        let held = self.bytes.len() as u64 / size;
-        if pfn.0 < self.start || pfn.0 + 2 > self.start + held {
-            self.start = pfn.0;
-            // To the end of the RAM run: the array may have a hole behind it.
-            let run = kernel.ram.iter().find(|run| run.contains(pfn));
-            let pages = run.map_or(1, |run| (run.end.0 - pfn.0).min(WINDOW_PAGES));
-            self.bytes.resize((pages * size) as usize, 0);
-            if kernel.memory.read(kernel.struct_page(pfn), &mut self.bytes).is_err() {
-                self.bytes.resize((2 * size) as usize, 0);
-                if kernel.memory.read(kernel.struct_page(pfn), &mut self.bytes).is_err() {
-                    self.bytes.fill(0);
-                }
-            }
-        }
-        &self.bytes[((pfn.0 - self.start) * size) as usize..]
-    }
 }
 
 impl FreePointer {
