@@ -1,6 +1,6 @@
 //! Pages that were read last, where reading one costs more than keeping it.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sysak_base::{PAGE_SIZE, Pfn};
 
@@ -19,10 +19,13 @@ pub(super) struct Cache<T> {
     shelves: OnceLock<Vec<Mutex<Shelf<T>>>>,
 }
 
+/// Room for a page.
+type Slot = Option<(Pfn, Box<Page>)>;
+
 /// Some places, and what fills them.
 #[derive(Default)]
 struct Shelf<T> {
-    slots: Vec<Option<(Pfn, Box<Page>)>>,
+    slots: Vec<Slot>,
     /// How many pages were filled here.
     fills: u64,
     filler: T,
@@ -34,6 +37,14 @@ impl<T: Default> Cache<T> {
         Cache { sets_per_shelf: slots / SHELVES / WAYS, shelves: OnceLock::new() }
     }
 
+    /// Calls `read` with a page, if it is kept.
+    pub(super) fn kept<R>(&self, page: Pfn, read: impl FnOnce(&Page) -> R) -> Option<R> {
+        let mut shelf = self.shelf(page);
+        let set = self.set(&mut shelf.slots, page);
+        let (_, bytes) = set.iter().flatten().find(|one| one.0 == page)?;
+        Some(read(bytes))
+    }
+
     /// Calls `read` with a page; one that is not kept is filled first, in place of any: sweeps over a little more than
     /// fits would find nothing of what was read longest ago.
     pub(super) fn with<R>(
@@ -42,15 +53,10 @@ impl<T: Default> Cache<T> {
         fill: impl FnOnce(&mut T, &mut Page) -> Option<()>,
         read: impl FnOnce(&Page) -> R,
     ) -> Option<R> {
-        let shelves = self.shelves.get_or_init(|| (0..SHELVES).map(|_| Mutex::default()).collect());
-        let shelf = &shelves[(page.0 % SHELVES) as usize];
-        // A panic elsewhere leaves whole pages: they are put here filled.
-        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shelf = self.shelf(page);
         let Shelf { slots, fills, filler } = &mut *shelf;
-        slots.resize_with((self.sets_per_shelf * WAYS) as usize, || None);
-        let first = page.0 / SHELVES % self.sets_per_shelf * WAYS;
-        let set = &mut slots[first as usize..][..WAYS as usize];
-        let has = |slot: &Option<(Pfn, Box<Page>)>| slot.as_ref().is_some_and(|one| one.0 == page);
+        let set = self.set(slots, page);
+        let has = |slot: &Slot| slot.as_ref().is_some_and(|one| one.0 == page);
         let way = match set.iter().position(has) {
             Some(way) => way,
             None => {
@@ -64,6 +70,21 @@ impl<T: Default> Cache<T> {
             }
         };
         set[way].as_ref().map(|(_, bytes)| read(bytes))
+    }
+
+    /// Where a page may be kept.
+    fn shelf(&self, page: Pfn) -> MutexGuard<'_, Shelf<T>> {
+        let shelves = self.shelves.get_or_init(|| (0..SHELVES).map(|_| Mutex::default()).collect());
+        let shelf = &shelves[(page.0 % SHELVES) as usize];
+        // A panic elsewhere leaves whole pages: they are put here filled.
+        shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slots of its shelf that a page may have.
+    fn set<'s>(&self, slots: &'s mut Vec<Slot>, page: Pfn) -> &'s mut [Slot] {
+        slots.resize_with((self.sets_per_shelf * WAYS) as usize, || None);
+        let first = page.0 / SHELVES % self.sets_per_shelf * WAYS;
+        &mut slots[first as usize..][..WAYS as usize]
     }
 }
 

@@ -14,9 +14,10 @@ use std::ops::Range;
 
 use sysak_base::numbers::{half, word};
 
+use super::codec;
 use crate::elf::ElfError;
 use crate::physical::bytes::FileBytes;
-use crate::physical::facts::Uname;
+use crate::physical::facts::{Packing, Uname};
 
 /// Bytes of a page, and of a block on x86-64.
 const BLOCK: u64 = 4096;
@@ -52,6 +53,8 @@ pub(crate) struct Header {
     pub(super) part: Option<Range<u64>>,
     /// Whether the disk was full when it was written.
     pub(super) is_incomplete: bool,
+    /// Whether the dump says that its pages are packed.
+    pub(super) is_packed: bool,
     /// Text of VMCOREINFO, and the CPUs' notes.
     pub(super) vmcoreinfo: Range<u64>,
     pub(super) notes: Range<u64>,
@@ -113,6 +116,7 @@ pub(crate) fn parse(file: &FileBytes) -> Result<Header, ElfError> {
         pages,
         part: is_split.then(part),
         is_incomplete: number(424) & INCOMPLETE != 0,
+        is_packed: codec::packing(number(424)) != Packing::Raw,
         vmcoreinfo: range(WITH_VMCOREINFO, 32),
         notes: range(WITH_NOTES, 48),
         version,

@@ -140,7 +140,11 @@ impl KdumpPages {
     }
 
     /// Calls `read` with a page; `None` where no file has it whole.
-    fn with_page<T>(&self, page: Pfn, read: impl FnOnce(&Page) -> T) -> Option<T> {
+    fn with_page<T>(&self, page: Pfn, mut read: impl FnMut(&Page) -> T) -> Option<T> {
+        // Where it lies need not be known of a page that is kept.
+        if let Some(read) = self.cache.kept(page, &mut read) {
+            return Some(read);
+        }
         let (part, found) = self.find_page(page)?;
         let is_shared = part.is_shared(found) && !self.replaced.contains_key(&page);
         let kept_as = if is_shared { part.shared_as } else { page };
@@ -187,6 +191,10 @@ impl PhysicalPages for KdumpPages {
     }
 
     fn borrow(&self, at: Pa) -> Option<&[u8]> {
+        // Few pages are stored as they are where others are packed: they are copied, too.
+        if self.header.is_packed {
+            return None;
+        }
         let (part, found) = self.find_page(at.pfn())?;
         if !codec::is_raw(found.flags, found.bytes) || self.replaced.contains_key(&at.pfn()) {
             return None;
