@@ -83,8 +83,9 @@ pub struct MadeUp {
     kinds: u64,
     /// Slabs of one generation of a cache.
     generation: u64,
-    /// All slabs, and those that nothing leads to.
+    /// The number of all slabs.
     slabs: u64,
+    /// The number of unreachable slabs.
     lost_slabs: u64,
     /// By cache: the number of the first page of its table.
     tables: Vec<u64>,
@@ -109,7 +110,8 @@ impl MadeUp {
         )
     }
 
-    /// A machine with so many caches, whose objects have some sizes in turn, and so many slabs in a generation of each.
+    /// A machine with several caches. Cache n has objects of `sizes[n % sizes.len()]` bytes, and `generation` slabs in
+    /// each generation.
     pub fn many_caches(
         shape: Shape,
         ram: Ram,

@@ -35,11 +35,7 @@ pub fn measure(
     );
     for part in [16, 4, 1] {
         let objects = objects / part;
-        let one = || made_up(objects, 1);
-        let several = || made_up(objects, threads);
-        let ways: [(_, &dyn Fn() -> Result<Scaled>); 2] =
-            [("made up, 1 thread".into(), &one), (format!("made up, {threads} threads"), &several)];
-        in_turn(if threads > 1 { &ways } else { &ways[..1] }, figures)?;
+        by_threads("made up", threads, &|threads| made_up(objects, threads), figures)?;
     }
     match real {
         Some(vmcore) => {
@@ -76,12 +72,8 @@ pub fn measure_terabyte(threads: usize, figures: &mut Figures) -> Result<()> {
     );
     let mut sizes = Vec::new();
     for part in [16, 4, 1] {
-        let one = || terabyte(part, 1);
-        let several = || terabyte(part, threads);
-        let name = |threads| format!("1/{part} of it, {threads} threads");
-        let ways: [(_, &dyn Fn() -> Result<Scaled>); 2] =
-            [(name(1), &one), (name(threads), &several)];
-        sizes.push(in_turn(if threads > 1 { &ways } else { &ways[..1] }, figures)?);
+        let what = format!("1/{part} of it");
+        sizes.push(by_threads(&what, threads, &|threads| terabyte(part, threads), figures)?);
     }
     let Some((first, last)) = sizes.first().zip(sizes.last()) else { return Ok(()) };
     for (first, last) in first.iter().zip(last) {
@@ -119,6 +111,19 @@ struct Scaled {
     time: Duration,
     anonymous_bytes: u64,
     stages: [Duration; 6],
+}
+
+/// Measures a target with one thread and with several, in turn.
+fn by_threads(
+    what: &str,
+    threads: usize,
+    run: &dyn Fn(usize) -> Result<Scaled>,
+    figures: &mut Figures,
+) -> Result<Vec<Scaled>> {
+    let (one, several) = (|| run(1), || run(threads));
+    let ways: [(_, &dyn Fn() -> Result<Scaled>); 2] =
+        [(format!("{what}, 1 thread"), &one), (format!("{what}, {threads} threads"), &several)];
+    in_turn(if threads > 1 { &ways } else { &ways[..1] }, figures)
 }
 
 /// Measures some targets in turn and prints the medians of each; gives the run of each that took the median time.

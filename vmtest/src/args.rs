@@ -101,7 +101,7 @@ pub struct Args {
     read_by: Option<u16>,
 }
 
-/// An option for emulated CPUs: what is told must not depend on how busy the machine below them is.
+/// Emulated CPUs are slow. With a long time limit the explanations do not depend on the load of the host.
 const UNHURRIED: &str = "--explain-limit 300";
 
 impl Args {

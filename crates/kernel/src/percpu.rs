@@ -24,7 +24,7 @@ use crate::{Coverage, Kernel, Omitted, Reason};
 
 pub use allocations::{Allocation, Allocations, ChunkUse, allocations};
 
-/// Pages whose `struct page`s are read at once.
+/// The largest number of `struct page`s that one read covers.
 const WINDOW_PAGES: u64 = 4096;
 /// A unit of a chunk has some hundred pages, a few thousand where it is a huge page.
 const MOST_UNIT_PAGES: u64 = 1 << 13;

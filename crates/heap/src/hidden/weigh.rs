@@ -30,11 +30,11 @@ const BESIDE: u64 = 3;
 const WINDOW: u64 = 64 << 10;
 /// By how many pages the suspects are moved, to see what leads to them by chance.
 const MOVED_PAGES: [u64; 4] = [0x1003, 0x2851, 0x5009, 0x9031];
-/// A field of a cache with more slabs than that is weighed in a sample of so many slabs first, and in a larger sample
-/// where the first one is not conclusive. Weighing every slab of a huge cache takes minutes, and in most fields the
-/// few words that lead to suspects do so by chance.
+/// Sample sizes, in slabs. A field of a larger cache is weighed in the smallest sample first, and in the next one if
+/// the result is not conclusive. Weighing all slabs of a huge cache takes minutes, and in most fields only random
+/// values happen to match addresses of suspects.
 const TRIED_SLABS: [usize; 3] = [1 << 10, 1 << 13, 1 << 16];
-/// A sample is conclusive from so many slots on, or from so many words that lead to suspects by chance.
+/// A sample is conclusive if it has at least this many slots, or at least this many random matches.
 const TELLING_SLOTS: u64 = 1 << 12;
 const TELLING_CHANCE: u64 = 16;
 /// Objects that are asked what they have in common, and of a hundred so many must have it.

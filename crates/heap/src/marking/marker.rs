@@ -280,8 +280,9 @@ impl<'a, C: Change> Marker<'a, C> {
         }
     }
 
-    /// Collects every aligned word that may be the address of an object, and what records of page, offset and length
-    /// lead to. A record lies in one object; they are so many bytes long.
+    /// Collects every aligned word that may be the address of an object, and the addresses in records of page, offset
+    /// and length. `bytes` are objects of `object_bytes` each, or one piece of other memory: no record extends from one
+    /// into the next.
     #[inline]
     fn scan(&mut self, bytes: &[u8], object_bytes: usize) {
         self.done.bytes_scanned += bytes.len() as u64;

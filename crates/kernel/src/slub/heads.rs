@@ -3,7 +3,7 @@
 use sysak_base::{Memory, Pfn, PfnRange, Va};
 use sysak_heap::PageSet;
 
-/// Pages whose `struct page`s are read at once.
+/// The largest number of `struct page`s that one read covers.
 const WINDOW_PAGES: u64 = 4096;
 
 /// First pages of slabs that lie close together, and the end of the run of RAM that they are part of.

@@ -11,7 +11,7 @@ use sysak_bpf::{LoadError, Pagemap};
 use sysak_symbols::{Kallsyms, TypeInfo};
 
 use super::own::{MAGIC_WORDS, MagicPage};
-use super::space::{Reach, Space};
+use super::space::Reach;
 use super::window::Window;
 use super::{BpfError, BpfReader, percpu};
 
@@ -38,7 +38,7 @@ pub fn anchors(
         .map_err(|_| BpfError::NotFound("the current task"))?;
 
     reader.space.image = image(symbols);
-    let direct = DirectMap { reader, space: &reader.space, page: &page, pagemap: &pagemap };
+    let direct = DirectMap { reader, page: &page, pagemap: &pagemap };
     let page_offset = direct.find(symbols, current, cancel)?;
     reader.space.page_offset = Some(page_offset);
 
@@ -99,7 +99,6 @@ fn follow(
 /// Looks for the start of the direct map.
 struct DirectMap<'a> {
     reader: &'a BpfReader,
-    space: &'a Space,
     page: &'a MagicPage,
     pagemap: &'a Pagemap,
 }
@@ -115,7 +114,7 @@ impl DirectMap<'_> {
             Some(u64::from_le_bytes(word))
         });
         let highest = current.0 / DIRECT_MAP_ALIGNMENT * DIRECT_MAP_ALIGNMENT;
-        let gigabytes = self.space.end_of_ram().pa().0 / DIRECT_MAP_ALIGNMENT;
+        let gigabytes = self.reader.space.end_of_ram().pa().0 / DIRECT_MAP_ALIGNMENT;
         let steps = (0..=gigabytes).map(|step| highest.wrapping_sub(step * DIRECT_MAP_ALIGNMENT));
         for _ in 0..TRIES {
             let candidates = named.into_iter().chain(LOWEST_DIRECT_MAPS).chain(steps.clone());
@@ -134,7 +133,7 @@ impl DirectMap<'_> {
     /// Whether our page shows up where this start puts it, and the current task lies in RAM.
     fn is_start(&self, start: Va, current: Va) -> bool {
         let Some(linear) = current.checked_sub(start) else { return false };
-        if !self.space.is_ram(Pa(linear), 8) {
+        if !self.reader.space.is_ram(Pa(linear), 8) {
             return false;
         }
         let Some(frame) = self.pagemap.find_frame(self.page.address()) else { return false };
