@@ -12,7 +12,8 @@
 //!
 //! **Invariant:** a part of a stack is dead only if it lies below the stack pointer of a task that
 //! does not run, if the task is our own, or if a CPU keeps the stack for a thread to come. The stack of any other task
-//! that runs, and any other stack without a known task, is live as a whole, except for stale words.
+//! that runs, and any other stack without a known task, is live as a whole, except for stale words. Our own tasks need
+//! not run at this moment: the stack pointer of one that sleeps is out of date when its stack is searched.
 
 use std::collections::{HashMap, HashSet};
 
@@ -141,11 +142,8 @@ fn used_parts(kernel: &Kernel<'_>, heap: &Heap) -> HashMap<Va, Used> {
             if !stack.is_multiple_of(PAGE_SIZE) {
                 return;
             }
-            if half(task, shape.on_cpu) == 0 {
-                found.insert(Va(stack), Used::From(Va(pointer)));
-                return;
-            }
-            found.insert(Va(stack), Used::All);
+            let sleeps = half(task, shape.on_cpu) == 0;
+            found.insert(Va(stack), if sleeps { Used::From(Va(pointer)) } else { Used::All });
             if let Some(ours) = &kernel.own_process
                 && half(task, shape.process) == ours.pid
             {
@@ -295,8 +293,10 @@ mod tests {
     fn nothing_on_our_own_stack_is_a_root_but_a_number_alone_does_not_make_it_ours() {
         let ours =
             |pid, name: &[u8]| Some(OwnProcess { pid, name: name.to_vec(), frames: Vec::new });
-        let (left, found) = roots(0x2e18, 1, ours(700, b"sysak"));
-        assert_eq!((left, found.live, found.stale), (vec![], Ranges::new(), Ranges::new()));
+        for on_cpu in [0, 1] {
+            let (left, found) = roots(0x2e18, on_cpu, ours(700, b"sysak"));
+            assert_eq!((left, found.live, found.stale), (vec![], Ranges::new(), Ranges::new()));
+        }
         for other in [ours(700, b"kthreadd"), ours(701, b"sysak")] {
             let (left, found) = roots(0x2e18, 1, other);
             assert_eq!((left, found.live), (vec![8, 9, 10, 11], Ranges::new()));
