@@ -3,13 +3,18 @@
 //! The work is cut into parts. Whichever thread is free takes the next one, and the results are taken in the order of
 //! the parts, by the thread that asked. So what comes of it does not depend on how many threads there are.
 //!
+//! The threads live as long as the program. On a running kernel the stack of a thread that has ended is nobody's for a
+//! while, and would be searched for references: it holds the addresses that the thread has read.
+//!
 //! **Invariant:** the number of results that are kept until their turn comes is bounded, so they take little memory
 //! however much is read.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::Memory;
 
@@ -50,7 +55,7 @@ impl<'a> Readers<'a> {
     }
 
     /// Works on every part, and gives the results to `take` in the order of the parts. `S` is what a thread keeps from
-    /// one part to the next.
+    /// one part to the next. Neither `work` nor `take` may ask for work of several threads: all are busy with this.
     pub fn in_order<P, S: Default, T: Send>(
         &self,
         parts: impl Iterator<Item = P> + Send,
@@ -58,7 +63,8 @@ impl<'a> Readers<'a> {
         mut take: impl FnMut(T),
     ) {
         let mut kept = S::default();
-        let Some((shared, others)) = self.others else {
+        let others = self.others.and_then(|(shared, others)| Some((shared, pool(others)?, others)));
+        let Some((shared, pool, others)) = others else {
             parts.for_each(|part| take(work(self.memory, &mut kept, part)));
             return;
         };
@@ -70,11 +76,8 @@ impl<'a> Readers<'a> {
                 queue.put(number, work(shared, &mut kept, part));
             }
         };
-        thread::scope(|scope| {
-            for _ in 0..others.get() {
-                // Where no thread can be started, this one does more.
-                let _ = thread::Builder::new().spawn_scoped(scope, help);
-            }
+        pool.in_place_scope(|scope| {
+            (0..others.get()).for_each(|_| scope.spawn(|_| help()));
             let _guard = EndsAll(&queue);
             loop {
                 match queue.next_step() {
@@ -87,6 +90,13 @@ impl<'a> Readers<'a> {
             }
         });
     }
+}
+
+/// The threads beside the one that asks, as many as were asked for first; none where they cannot be started.
+fn pool(threads: NonZero<usize>) -> Option<&'static ThreadPool> {
+    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    let start = || ThreadPoolBuilder::new().num_threads(threads.get()).build().ok();
+    POOL.get_or_init(start).as_ref()
 }
 
 /// Parts that nobody has begun, and results that were not taken yet.
