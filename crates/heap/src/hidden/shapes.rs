@@ -120,6 +120,19 @@ impl Encoding {
         }
     }
 
+    /// Bytes between the addresses that a number and the next one mean; `None` where the words are no mere numbers.
+    pub(super) fn step(self) -> Option<u64> {
+        match self {
+            Encoding::Physical | Encoding::Halves => Some(1),
+            Encoding::Narrow(shift) => Some(1 << shift),
+            Encoding::Unaligned
+            | Encoding::Complement
+            | Encoding::Shifted
+            | Encoding::Tagged
+            | Encoding::PageOffset(_) => None,
+        }
+    }
+
     /// Bytes from the start to the end of what is read.
     pub(super) fn reach(self) -> u64 {
         match self {

@@ -165,6 +165,33 @@ fn distances_of_32_bits_are_found_only_where_they_are_asked_for() {
     assert_eq!(found(&ask(&ram, &heap(&[]), &[1], Width::Wide)), 0);
 }
 
+/// What a table of 32-bit numbers at 0x1000, shifted by 8, holds of 40 lost pages from 0x14000 on.
+fn held_by_numbers(numbers: impl Iterator<Item = u32>) -> u64 {
+    let mut ram = Ram::new(64);
+    (0..).zip(numbers).for_each(|(slot, number)| {
+        ram.put_bytes(0x1000 + 4 * slot, &number.to_le_bytes());
+    });
+    let blocks = (20..60).map(|page| Block { pfn: Pfn(page), pages: 1 }).collect();
+    let heap = ram.builder(&[]).seal().adopt(NonSlab { blocks, ..NonSlab::default() });
+    let heap = heap.never_marked();
+    let is_page = |cache: &u16| heap.caches[usize::from(*cache)].class == Class::Page;
+    let caches: Vec<u16> = (0..heap.caches.len() as u16).filter(is_page).collect();
+    let cancel = Cancel::default();
+    let question = question(&ram, &heap, &caches, &cancel);
+    let pages = page_set(&[1]);
+    let search = Search::new(&question).scan(&question, Roots::of_pages(&pages));
+    found(&search.found(&question, Width::Narrow))
+}
+
+#[test]
+fn numbers_that_ascend_or_tell_distances_hold_no_page_but_addresses_of_pages_do() {
+    let page = |number: u32| (20 + number) << 4;
+    assert_eq!(held_by_numbers((0..40).map(page)), 40, "addresses of pages");
+    assert_eq!(held_by_numbers((0..40).map(|number| page(number) + 3)), 40, "of buffers in them");
+    assert_eq!(held_by_numbers((0..600).map(|number| page(0) + number)), 0, "an index");
+    assert_eq!(held_by_numbers((0..50).map(|slot| page(40) - 12 * (slot + 1))), 0, "distances");
+}
+
 #[test]
 fn a_field_of_reachable_objects_holds_and_one_of_lost_objects_does_not() {
     let mut ram = Ram::new(64);

@@ -2,6 +2,10 @@
 //!
 //! Hits that lie close together are a table with slots at equal distances; hits in small slab objects are a field
 //! of their cache. All slots of it are read, those that lead nowhere too.
+//!
+//! Numbers that ascend, such as the entries of an index, lead to most objects of a stretch of memory: where nearly all
+//! of it was lost, each number leads to a suspect, and so does each number between. The addresses of objects are not
+//! like that: the next number leads to another place in the object, or nearly all of them are aligned alike.
 
 use std::collections::{HashMap, HashSet};
 
@@ -37,6 +41,11 @@ const TRIED_SLABS: [usize; 3] = [1 << 10, 1 << 13, 1 << 16];
 /// A sample is conclusive if it has at least this many slots, or at least this many random matches.
 const TELLING_SLOTS: u64 = 1 << 12;
 const TELLING_CHANCE: u64 = 16;
+/// Addresses of buffers are aligned to so many of the steps that they are written in, but for a common distance, or
+/// to a page. Distances from slot to target are not: slots are less far apart.
+const ALIGNED_STEPS: u64 = 64;
+/// Fields of words are read a word apart.
+const WORD: u64 = 8;
 /// Objects that are asked what they have in common, and of a hundred so many must have it.
 const ASKED: usize = 64;
 const COMMON_PERCENT: usize = 90;
@@ -189,11 +198,24 @@ struct Weight {
     by_chance: [u64; MOVED_PAGES.len()],
     /// Suspects, by cache and by where in them the slots lead to.
     suspects: HashMap<(u16, u64), u64>,
+    /// How many of these the number before or behind would lead to as well.
+    beside: HashMap<(u16, u64), u64>,
+    /// How many slots are off the alignment by how many steps.
+    off: HashMap<u64, u64>,
 }
 
 impl Weight {
     fn by_chance(&self) -> u64 {
         self.by_chance.into_iter().max().unwrap_or(0)
+    }
+
+    /// How many slots would lead to such a place if they were just numbers of about this size.
+    fn by_numbers(&self, place: (u16, u64)) -> u64 {
+        let aligned = self.off.values().copied().max().unwrap_or(0);
+        match aligned * 100 >= self.slots * COMMON_PERCENT as u64 {
+            true => 0,
+            false => self.beside.get(&place).copied().unwrap_or(0),
+        }
     }
 }
 
@@ -210,7 +232,7 @@ impl Scale<'_> {
         let ((cache, offset), many) =
             weight.suspects.iter().max_by_key(|(key, many)| (**many, **key))?;
         let (best, many) = ((*cache, *offset), *many);
-        let by_chance = weight.by_chance() * self.wanted.every;
+        let by_chance = (weight.by_chance() * self.wanted.every).max(weight.by_numbers(best));
         let is_precise = weight.hits * 100 >= weight.slots * MIN_PRECISION_PERCENT;
         if !is_precise || many < MIN_FOUND as u64 || many < by_chance * TIMES_CHANCE {
             return None;
@@ -268,6 +290,12 @@ impl Scale<'_> {
         weight.slots += 1;
         let heap = self.question.heap;
         let Some(address) = self.space.decode(encoding, raw) else { return };
+        let step = encoding.step();
+        if let Some(step) = step {
+            let number = address.wrapping_sub(heap.page_offset().0) / step;
+            let steps = ALIGNED_STEPS.min(PAGE_SIZE / step);
+            *weight.off.entry(number % steps).or_default() += 1;
+        }
         match heap.find_object(address) {
             Some(object) => {
                 let cache = heap.slabs[object.slab as usize].cache;
@@ -275,6 +303,8 @@ impl Scale<'_> {
                     u64::from(heap.is_live(object) && self.question.caches.contains(&cache));
                 if let Some((_, key)) = self.suspect_at(address) {
                     *weight.suspects.entry(key).or_default() += 1;
+                    let beside = step.is_some_and(|step| self.is_beside(address, step, key));
+                    *weight.beside.entry(key).or_default() += u64::from(beside);
                 }
             }
             None => {
@@ -287,6 +317,13 @@ impl Scale<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the number before or behind leads to the same place of a suspect.
+    fn is_beside(&self, address: u64, step: u64, place: (u16, u64)) -> bool {
+        let step = step.max(WORD);
+        let leads = |at| self.suspect_at(at).is_some_and(|(_, other)| other == place);
+        leads(address.wrapping_sub(step)) || leads(address.wrapping_add(step))
     }
 
     fn suspect(&self, encoding: Encoding, raw: &[u8]) -> Option<(Object, (u16, u64))> {
