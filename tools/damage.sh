@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Diagnoses images with damaged words in the kernel's structures: 150 of a clean dump and 150 of a leaking one (see
-# crates/memleak/examples/damage). The dumps come from guests of 512 MiB and are kept in target/damage.
+# Diagnoses images with damaged words in the kernel's structures: 150 of a clean dump and 150 of a leaking one, and each
+# once without every symbol that sysak knows by name (see crates/memleak/examples/damage). The dumps come from guests of 512 MiB and are kept in target/damage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,4 +24,6 @@ insert() {
 
 clean=$(image clean 6.1 "$(insert hash xarray rbtree percpu vmarray timer pagelist vmtable pcpuheld)")
 leaking=$(image leaking 6.12 "$(insert bulk own ring pages vmleak tree pcpuleak)")
-tools/with-libelf.sh cargo run --quiet --release -p sysak-memleak --example damage -- "$@" "$clean" "$leaking"
+tools/with-libelf.sh cargo build --quiet --release -p sysak-memleak --example damage
+target/release/examples/damage "$@" "$clean" "$leaking"
+target/release/examples/damage --unlisted "$clean" "$leaking"

@@ -81,7 +81,7 @@ pub fn vmcore(data: &[u8]) {
     } else if let Some(image) = Image::choose(places, &mut random, None) {
         words = image.words();
     }
-    let changes = Changes { words: &words, without: &without };
+    let changes = Changes { words: &words, without: &without, ..Changes::default() };
     let start = Instant::now();
     match random.below(4) {
         0 | 1 => judge(dump, changes, truth),

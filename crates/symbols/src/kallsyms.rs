@@ -123,6 +123,16 @@ impl Kallsyms {
         self.seal();
     }
 
+    /// Takes every symbol of a name out.
+    pub fn remove(&mut self, name: &str) {
+        let is_one = |entry: &Entry| entry.name != u32::MAX && self.name(entry) == name;
+        let found = self.entries.iter().map(is_one).collect::<Vec<_>>();
+        let mut is_found = found.iter();
+        self.entries.retain(|_| !is_found.next().is_some_and(|is_one| *is_one));
+        self.symbols -= found.iter().filter(|is_one| **is_one).count();
+        self.seal();
+    }
+
     /// The address of a symbol, the kernel's own before a module's.
     pub fn find(&self, name: &str) -> Option<Va> {
         let hash = le::hash(name.as_bytes());

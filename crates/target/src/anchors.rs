@@ -31,44 +31,84 @@ pub(crate) fn vmemmap(memory: &dyn Memory, info: &Vmcoreinfo) -> Option<Va> {
     (start.is_multiple_of(DIRECT_MAP_ALIGNMENT) && start < IMAGE_MAP).then_some(Va(start))
 }
 
-/// What to add to a per-CPU pointer, for each possible CPU; none where those of a dump are damaged.
+/// What to add to a per-CPU pointer, for each possible CPU; `cpus` is how many there are, where that is known. None where
+/// those of a dump are damaged: without one, what a CPU keeps of free objects would be missed.
 pub(crate) fn per_cpu_offsets(
     memory: &dyn Memory,
     symbols: &Kallsyms,
     cpus: Option<u64>,
 ) -> Vec<u64> {
-    let counted = || memory.read_u32(symbols.find("nr_cpu_ids")?).ok().map(u64::from);
     let Some(table) = symbols.find("__per_cpu_offset") else { return Vec::new() };
-    let cpus = cpus.or_else(counted).unwrap_or(1).min(MOST_CPUS);
-    let said: Vec<u64> =
-        (0..cpus).map_while(|cpu| memory.read_u64(table.at(cpu * 8)).ok()).collect();
-    if memory.is_live() { said } else { mended(memory, symbols, said).unwrap_or_default() }
+    let said = |cpu: u64| memory.read_u64(table.at(cpu * 8)).ok();
+    if let Some(cpus) = cpus {
+        return (0..cpus.min(MOST_CPUS)).map_while(said).collect();
+    }
+    let counted = symbols.find("nr_cpu_ids").and_then(|at| memory.read_u32(at).ok());
+    let cpus = counted.map_or(0, u64::from).min(MOST_CPUS);
+    let checks = OffsetChecks::find(memory, symbols);
+    // The number of CPUs can be damaged too.
+    let is_one_more = |cpu: u64| checks.is_possible(cpu) == Some(true);
+    let all = (0..MOST_CPUS).map_while(|cpu| {
+        let offset = said(cpu)?;
+        (cpu < cpus || is_one_more(cpu) && checks.agrees(offset) == Some(true)).then_some(offset)
+    });
+    checks.mended(all.collect()).unwrap_or_default()
 }
 
-/// The same, where each CPU's copy of `this_cpu_off` agrees; a damaged one follows from those of other CPUs, by the
-/// distances between units. `None` where a possible CPU has none that its copy agrees with: with a wrong one, what the
-/// CPU keeps of free objects would be missed.
-fn mended(memory: &dyn Memory, symbols: &Kallsyms, said: Vec<u64>) -> Option<Vec<u64>> {
-    let Some(own) = symbols.find("this_cpu_off") else { return Some(said) };
-    let agrees =
-        |offset: u64| memory.read_u64(Va(own.0.wrapping_add(offset))).is_ok_and(|it| it == offset);
-    let possible = symbols.find("__cpu_possible_mask");
-    let is_possible = |cpu: u64| {
-        let word = possible.and_then(|mask| memory.read_u64(mask.at(cpu / 64 * 8)).ok());
-        word.is_none_or(|word| word >> (cpu % 64) & 1 != 0)
-    };
-    let units = symbols.find("pcpu_unit_offsets").and_then(|at| memory.read_u64(at).ok());
-    let unit = |cpu: u64| memory.read_u64(Va(units?).at(cpu * 8)).ok();
-    let good = (0..).zip(&said).find(|(_, offset)| agrees(**offset));
-    let mend = |(cpu, offset): (u64, &u64)| {
-        if agrees(*offset) || !is_possible(cpu) {
-            return Some(*offset);
+/// What else in a dump tells of the offsets of the CPUs' copies.
+struct OffsetChecks<'a> {
+    memory: &'a dyn Memory,
+    /// `this_cpu_off`: each CPU's own copy of its offset.
+    own: Option<Va>,
+    possible: Option<Va>,
+    /// The distances between the CPUs' units.
+    units: Option<Va>,
+}
+
+impl OffsetChecks<'_> {
+    fn find<'a>(memory: &'a dyn Memory, symbols: &Kallsyms) -> OffsetChecks<'a> {
+        let units = symbols.find("pcpu_unit_offsets").and_then(|at| memory.read_u64(at).ok());
+        OffsetChecks {
+            memory,
+            own: symbols.find("this_cpu_off"),
+            possible: symbols.find("__cpu_possible_mask"),
+            units: units.map(Va),
         }
-        let (other, good) = good?;
-        let offset = good.wrapping_add(unit(cpu)?.wrapping_sub(unit(other)?));
-        agrees(offset).then_some(offset)
-    };
-    (0..).zip(&said).map(mend).collect()
+    }
+
+    /// Whether a CPU's own copy says the same.
+    fn agrees(&self, offset: u64) -> Option<bool> {
+        let copy = Va(self.own?.0.wrapping_add(offset));
+        Some(self.memory.read_u64(copy) == Ok(offset))
+    }
+
+    fn is_possible(&self, cpu: u64) -> Option<bool> {
+        let word = self.memory.read_u64(self.possible?.at(cpu / 64 * 8)).ok()?;
+        Some(word >> (cpu % 64) & 1 != 0)
+    }
+
+    fn unit(&self, cpu: u64) -> Option<u64> {
+        self.memory.read_u64(self.units?.at(cpu * 8)).ok()
+    }
+
+    /// The offsets where each CPU's own copy agrees; a damaged one follows from those of other CPUs. `None` where a
+    /// possible CPU has none that its copy agrees with.
+    fn mended(&self, said: Vec<u64>) -> Option<Vec<u64>> {
+        if self.own.is_none() {
+            return Some(said);
+        }
+        let agrees = |offset: u64| self.agrees(offset) == Some(true);
+        let good = (0..).zip(&said).find(|(_, offset)| agrees(**offset));
+        let mend = |(cpu, offset): (u64, &u64)| {
+            if agrees(*offset) || self.is_possible(cpu) == Some(false) {
+                return Some(*offset);
+            }
+            let (other, good) = good?;
+            let offset = good.wrapping_add(self.unit(cpu)?.wrapping_sub(self.unit(other)?));
+            agrees(offset).then_some(offset)
+        };
+        (0..).zip(&said).map(mend).collect()
+    }
 }
 
 /// The pages of the array of `struct page`, by the kernel's page tables; none where those
@@ -134,9 +174,10 @@ mod tests {
 
     /// The offsets of three CPUs, of which the last cannot be, once they were damaged so.
     fn offsets(damage: &[(u64, u64)]) -> Vec<u64> {
-        let [table, own, mask, units] = [0x1000, 0x30, 0x2000, 0x3000];
+        let [table, own, mask, units, many] = [0x1000, 0x30, 0x2000, 0x3000, 0x4000];
         let symbols = b"0000000000001000 D __per_cpu_offset\n0000000000000030 A this_cpu_off\n\
-            0000000000002000 D __cpu_possible_mask\n0000000000003000 D pcpu_unit_offsets\n";
+            0000000000002000 D __cpu_possible_mask\n0000000000003000 D pcpu_unit_offsets\n\
+            0000000000004000 D nr_cpu_ids\n";
         let mut words = Words(HashMap::from([
             (table, 0x10_0000),
             (table + 8, 0x20_0000),
@@ -144,12 +185,13 @@ mod tests {
             (0x10_0000 + own, 0x10_0000),
             (0x20_0000 + own, 0x20_0000),
             (mask, 0b011),
+            (many, 3),
             (units, units + 8),
             (units + 8, 0),
             (units + 16, 0x10_0000),
         ]));
         words.0.extend(damage.iter().copied());
-        per_cpu_offsets(&words, &Kallsyms::parse_proc(symbols).unwrap(), Some(3))
+        per_cpu_offsets(&words, &Kallsyms::parse_proc(symbols).unwrap(), None)
     }
 
     #[test]
@@ -160,6 +202,10 @@ mod tests {
         assert_eq!(offsets(&[(0x1008, 0)]), good);
         assert_eq!(offsets(&[(0x1000, 1), (0x1008, 2)]), []);
         assert_eq!(offsets(&[(0x1000, 1), (0x3010, 5)]), []);
+        // The number of CPUs is no truth either.
+        assert_eq!(offsets(&[(0x4000, 1)]), good[..2]);
+        assert_eq!(offsets(&[(0x4000, 0), (0x2000, 0b001)]), good[..1]);
+        assert_eq!(offsets(&[(0x4000, 0), (0x1000, 1)]), []);
         // Nobody knows what a CPU that cannot be has there.
         assert_eq!(offsets(&[(0x1010, 1)])[..2], good[..2]);
     }

@@ -1,9 +1,10 @@
 //! Diagnoses a crash dump many times over, with one to ten damaged words in the kernel's structures each time:
 //! `cargo run --release --example damage -- [--images N] [--seed N] [--image N] [--kind WORD]
-//! [--sysak FILE] VMCORE...`
+//! [--sysak FILE] [--unlisted] VMCORE...`
 //!
 //! Each dump is diagnosed as it is first; what it leaks then is the truth. The words of an image follow from the
 //! seed and the image's number alone. Dumps are never copied or changed: words are replaced in memory.
+//! With `--unlisted` instead: once for each symbol that sysak knows by name, without that symbol.
 //!
 //! Ends with status 1 where an image has a false leak, or misses a leak without being `undetermined`.
 
@@ -11,8 +12,10 @@ mod image;
 mod outcome;
 mod places;
 mod random;
+mod unlisted;
 
 use std::collections::BTreeMap;
+use std::panic::UnwindSafe;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +34,7 @@ struct Args {
     only_kind: Option<String>,
     /// A program to run over a copy, instead of what this one is built from.
     sysak: Option<PathBuf>,
+    unlisted: bool,
     dumps: Vec<PathBuf>,
 }
 
@@ -42,6 +46,7 @@ impl Args {
             only_image: None,
             only_kind: None,
             sysak: None,
+            unlisted: false,
             dumps: Vec::new(),
         };
         let mut words = std::env::args_os().skip(1);
@@ -54,6 +59,7 @@ impl Args {
                 Some("--images") => args.images = text()?.parse()?,
                 Some("--seed") => args.seed = text()?.parse()?,
                 Some("--image") => args.only_image = Some(text()?.parse()?),
+                Some("--unlisted") => args.unlisted = true,
                 Some("--kind") => args.only_kind = Some(text()?),
                 Some("--sysak") => args.sysak = Some(text()?.into()),
                 Some(option) if option.starts_with("--") => bail!("unknown option {option}"),
@@ -71,6 +77,15 @@ fn main() -> Result<()> {
         let subject = Subject::of(dump, args.sysak.as_deref())?;
         let truth = subject.diagnose(&[])?;
         println!("{}: {truth}", dump.display());
+        if args.unlisted {
+            for name in unlisted::known(dump)? {
+                let unlisted = Changes { unlisted: Some(&name), ..Changes::default() };
+                let (outcome, found) = judge(&truth, || diagnose(dump, unlisted));
+                println!("{name:28} {:12} {found}", outcome.name());
+                table.count("a symbol", outcome);
+            }
+            continue;
+        }
         let places = Places::of(dump)?;
         places.print();
         let images = match args.only_image {
@@ -128,18 +143,17 @@ struct Table {
 
 impl Table {
     fn run(&mut self, subject: &Subject<'_>, number: u64, image: &Image, truth: &Truth) {
-        let found = std::panic::catch_unwind(|| subject.diagnose(&image.words()));
-        let (outcome, found) = match found {
-            Ok(Ok(found)) => (Outcome::of(truth, &found), found.to_string()),
-            Ok(Err(refused)) => (Outcome::Undetermined, format!("refused: {refused:#}")),
-            Err(_) => (Outcome::FalseLeak, "a panic".to_owned()),
-        };
-        self.rows.entry(image.name().to_owned()).or_default()[outcome as usize] += 1;
-        self.bad += u64::from(outcome.is_bad());
+        let (outcome, found) = judge(truth, || subject.diagnose(&image.words()));
         println!("{number:4} {:12} {found}", outcome.name());
         if outcome.is_bad() {
             image.print();
         }
+        self.count(image.name(), outcome);
+    }
+
+    fn count(&mut self, row: &str, outcome: Outcome) {
+        self.rows.entry(row.to_owned()).or_default()[outcome as usize] += 1;
+        self.bad += u64::from(outcome.is_bad());
     }
 
     fn print(&self) {
@@ -155,6 +169,18 @@ impl Table {
             all.iter_mut().zip(row).for_each(|(all, one)| *all += one);
         }
         print_row("all", all);
+    }
+}
+
+/// How a diagnosis is right, and what it says.
+fn judge(
+    truth: &Truth,
+    diagnose: impl FnOnce() -> Result<Truth> + UnwindSafe,
+) -> (Outcome, String) {
+    match std::panic::catch_unwind(diagnose) {
+        Ok(Ok(found)) => (Outcome::of(truth, &found), found.to_string()),
+        Ok(Err(refused)) => (Outcome::Undetermined, format!("refused: {refused:#}")),
+        Err(_) => (Outcome::FalseLeak, "a panic".to_owned()),
     }
 }
 

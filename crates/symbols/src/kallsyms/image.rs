@@ -32,7 +32,21 @@ impl Tokens {
             bytes.truncate(last + 1);
             memory.read(table, &mut bytes)?;
         }
-        Ok(Tokens { bytes, starts })
+        let tokens = Tokens { bytes, starts };
+        if tokens.agree() { Ok(tokens) } else { Err(KallsymsError::Corrupt("the tokens")) }
+    }
+
+    /// Whether the tokens end where the next ones begin, and those of one character are at its code: the kernel's build
+    /// leaves each character that occurs in a name where it is, and puts longer tokens into the places of others.
+    fn agree(&self) -> bool {
+        let one = |(code, start): (u8, u16)| {
+            let token = self.token(code);
+            let next = usize::from(code) + 1;
+            let end = self.starts.get(next).map_or(usize::MAX, |next| usize::from(*next) - 1);
+            let ends = usize::from(start) + token.len() == end || next == TOKENS;
+            ends && (token.len() > 1 || !code.is_ascii_graphic() || token == [code])
+        };
+        (0..=u8::MAX).zip(self.starts.iter().copied()).all(one)
     }
 
     fn token(&self, code: u8) -> &[u8] {

@@ -264,6 +264,11 @@ fn forged_tables_are_refused() {
     assert_eq!(damage(places.num_syms, &[0; 4]), KallsymsError::Empty);
     assert!(matches!(damage(places.names, &[0]), KallsymsError::Corrupt(_)));
     assert!(matches!(damage(places.token_index.at(2), &[0, 0]), KallsymsError::Corrupt(_)));
+    // Another letter where "B" stands, another end of "A", and one that is lost.
+    let letter = |code: u64| places.token_table.at(2 * code + 3);
+    for (place, byte) in [(letter(66), b'c'), (letter(65).at(1), b'c'), (letter(66), 0)] {
+        assert_eq!(damage(place, &[byte]), KallsymsError::Corrupt("the tokens"));
+    }
     let base = places.relative_base.unwrap();
     assert!(matches!(damage(base, &[0; 8]), KallsymsError::Corrupt(_)));
     let far = damage(places.num_syms, &[0, 0, 1, 0]);

@@ -153,6 +153,8 @@ pub struct Changes<'a> {
     pub words: &'a [Replaced],
     /// Pages that the dump has not, as if a filter had left them out.
     pub without: &'a [Pfn],
+    /// A symbol that the kernel's table does not list.
+    pub unlisted: Option<&'a str>,
 }
 
 /// Whether a file begins like a dump.

@@ -35,7 +35,7 @@ pub fn open(
     let path = paths[0].as_path();
     let dump = physical::open(&paths, opening, changes)?;
     let missing = dump.lost_bytes;
-    let opened = read(dump, path, options);
+    let opened = read(dump, path, options, changes.unlisted);
     // What a dump lacks that was cut off is what was cut off.
     opened.map_err(|why| match missing {
         0 => why,
@@ -43,14 +43,20 @@ pub fn open(
     })
 }
 
-/// What the memory of a dump tells of its kernel.
-fn read(dump: Dump, path: &Path, options: &Options) -> Result<Target, OpenError> {
+/// What the memory of a dump tells of its kernel, whose table does not list one of its symbols.
+fn read(
+    dump: Dump,
+    path: &Path,
+    options: &Options,
+    unlisted: Option<&str>,
+) -> Result<Target, OpenError> {
     let found = find_kernel(&dump, path)?;
     let (info, top) = (found.info, found.top);
     let mut vmcore = Vmcore::new(dump.pages, found.space);
     let image_end = found.image_start.0.saturating_add(MOST_IMAGE_BYTES);
     let image = (found.image_start, Va(image_end.min(vmcore.image_end())));
-    let symbols = symbols(&vmcore, &info, image, path, options)?;
+    let mut symbols = symbols(&vmcore, &info, image, path, options)?;
+    unlisted.into_iter().for_each(|name| symbols.remove(name));
     let types = types(&vmcore, &symbols, &info, image, path, options)?;
     let word = |vmcore: &Vmcore, name| vmcore.read_u64(symbols.find(name)?).ok().map(Va);
     let page_offset = word(&vmcore, "page_offset_base").or_else(|| direct_map(&vmcore));
