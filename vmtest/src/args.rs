@@ -21,6 +21,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        classes    the same for lost pages, vmalloc areas and per-CPU memory
                        counted    lost references to objects that the kernel allocates for everybody
                        hidden     objects that only physical addresses, packed pointers and the like hold
+                       counters   counters of the kernel that are wrong
                        memgraph   whose the memory is, beside 400 MB of tmpfs
                        loads      user memory that is easily taken for a leak
                        holders    who holds kernel objects, in a dozen situations
@@ -56,11 +57,12 @@ and `load` makes memory that user space holds (see guest/load.c).
 const TRACED: [&str; 6] = ["rcu", "grow", "wrapper", "slow", "churn", "bond"];
 const GOING_ON: [&str; 5] = ["pages", "pages2", "vmleak", "pcpuleak", "two"];
 /// The parts that run when none is named, and those that do not.
-const DEFAULT: [&str; 9] = [
+const DEFAULT: [&str; 10] = [
     "static",
     "classes",
     "counted",
     "hidden",
+    "counters",
     "memgraph",
     "loads",
     "holders",

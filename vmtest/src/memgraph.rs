@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::meminfo;
+use crate::sysak::Counter;
 
 pub struct Graph(Value);
 
@@ -16,6 +17,10 @@ impl Graph {
 
     pub fn census(&self) -> &Value {
         &self.0["census"]
+    }
+
+    pub fn counters(&self) -> Vec<Counter> {
+        serde_json::from_value(self.0["counters"].clone()).unwrap_or_default()
     }
 
     /// The bytes of a leaf of the census, or of all below a node of it.

@@ -12,11 +12,21 @@ pub struct Report {
     pub summary: String,
     pub target: Target,
     pub census: Value,
+    pub counters: Vec<Counter>,
     pub findings: Vec<Finding>,
     pub coverage: Coverage,
     pub timings: Timings,
     /// Only with `--all-caches`.
     pub caches: Vec<Cache>,
+}
+
+/// A counter of the kernel that is wrong.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Counter {
+    pub name: String,
+    pub kernel_says_bytes: i64,
+    pub found_bytes: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,8 +12,9 @@ use sysak_base::numbers::word;
 use sysak_base::{Pfn, PfnRange, Va};
 use sysak_heap::PageSet;
 
+use crate::counters::Counters;
 use crate::list::walk_list;
-use crate::shape::{CounterShape, PageKind, ZoneShape, find_node_table, find_only_node};
+use crate::shape::{PageKind, ZoneShape, find_node_table, find_only_node};
 use crate::{Coverage, Kernel, Omitted, Reason};
 
 /// No per-CPU list is longer (`pcp->high` is a fraction of a zone).
@@ -34,11 +35,8 @@ pub struct FreePages {
     pub deferred: Vec<PfnRange>,
     /// The nodes' present pages, added up; `None` where the nodes were not found.
     pub present_pages: Option<u64>,
-    /// Unreclaimable slabs, by the counters of the nodes; large kmallocs are among them. `None` where
-    /// this kernel's types do not describe the counters.
-    pub unreclaimable_pages: Option<u64>,
-    /// Page tables of virtual machines and IOMMUs, by the counters of the nodes.
-    pub secondary_table_pages: Option<u64>,
+    /// What the nodes count.
+    pub counters: Counters,
 }
 
 impl FreePages {
@@ -54,15 +52,10 @@ impl FreePages {
             coverage.skip(Omitted::PerCpuFreePages, Reason::NoNodes);
             return free;
         }
-        if let Some(shape) = zone.counters {
-            free.unreclaimable_pages = count(kernel, &nodes, shape, shape.slab_unreclaimable);
-            let secondary = shape.secondary_tables;
-            free.secondary_table_pages =
-                secondary.and_then(|which| count(kernel, &nodes, shape, which));
+        for node in &nodes {
+            free.add_node(kernel, zone, *node, coverage);
         }
-        for node in nodes {
-            free.add_node(kernel, zone, node, coverage);
-        }
+        free.counters = Counters::read(kernel, nodes);
         free
     }
 
@@ -72,8 +65,7 @@ impl FreePages {
             per_cpu: PageSet::new(end),
             deferred: Vec::new(),
             present_pages: None,
-            unreclaimable_pages: None,
-            secondary_table_pages: None,
+            counters: Counters::default(),
         }
     }
 
@@ -257,22 +249,6 @@ fn list_head(kernel: &Kernel<'_>, shape: &ZoneShape, pfn: Pfn) -> Option<Va> {
         link = before;
     }
     None
-}
-
-/// One of the nodes' counters, with what the CPUs have not added yet.
-fn count(kernel: &Kernel<'_>, nodes: &[Va], shape: CounterShape, which: u64) -> Option<u64> {
-    let memory = kernel.memory;
-    let mut sum = 0i64;
-    for node in nodes {
-        let counter = node.at(shape.words + which * 8);
-        sum = sum.checked_add(memory.read_u64(counter).ok()? as i64)?;
-        for own in kernel.per_cpu(memory.read_u64(node.at(shape.per_cpu)).ok()?) {
-            let mut diff = [0];
-            memory.read(own.at(shape.diffs + which), &mut diff).ok()?;
-            sum = sum.checked_add(i64::from(diff[0] as i8))?;
-        }
-    }
-    u64::try_from(sum).ok()
 }
 
 /// The nodes (`struct pglist_data`), by their symbol, else through the list of a free block.

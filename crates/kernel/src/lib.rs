@@ -15,6 +15,7 @@
 //! [`shape`] spells the kernel's type and field names.
 
 mod aliases;
+mod counters;
 mod coverage;
 mod free;
 pub mod functions;
@@ -35,6 +36,7 @@ pub mod timers;
 pub mod user_memory;
 pub mod vmalloc;
 
+pub use counters::Counters;
 pub use coverage::{Book, Books, Coverage, Omission, Omitted, Reason};
 pub use free::FreePages;
 pub use kernel::{Kernel, KernelError};

@@ -13,7 +13,8 @@ mod user;
 use sysak_base::{Cancel, Memory, Pfn, PfnRange, Progress, Va};
 use sysak_heap::{Block, PageSet};
 
-use crate::{Book, Coverage, FreePages, Kernel, Omitted, Reason};
+use crate::shape::PageKind;
+use crate::{Book, Counters, Coverage, FreePages, Kernel, Omitted, Reason};
 
 use classifier::{Classifier, Window};
 
@@ -94,8 +95,22 @@ const LARGEST_BLOCK: u64 = 1 << 10;
 /// The `struct page`s at the start of a compound page that describe it: hugetlb uses most, the first
 /// five. The others keep old words from before the page became part of the compound page.
 const DESCRIBING_PAGES: u64 = 5;
+/// A kmalloc of more than two pages comes from no slab.
+const LEAST_LARGE_KMALLOC: u64 = 4;
 /// How many owners there are.
 const OWNERS: usize = Owner::Own as usize + 1;
+
+/// What is known of kmallocs too large for a slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargeKmallocs {
+    /// They have a page type (since v6.14), and are pages of [`Owner::LargeKmalloc`].
+    Typed,
+    /// They are among the compound pages of [`Owner::Kernel`].
+    Among {
+        /// How many pages these have.
+        compound_pages: u64,
+    },
+}
 
 /// Every page of RAM by its owner.
 pub struct Census {
@@ -128,11 +143,10 @@ pub struct Census {
     pub user: UserPages,
     /// Present pages, by the counters of the nodes; `None` where the nodes were not found.
     pub present_pages: Option<u64>,
-    /// Unreclaimable slabs and large kmallocs, by the counters of the nodes.
-    pub unreclaimable_pages: Option<u64>,
-    /// Page tables of virtual machines and IOMMUs, by the counters of the nodes. They are pages of
-    /// [`Owner::Kernel`].
-    pub secondary_table_pages: Option<u64>,
+    /// What the nodes count. Page tables of virtual machines and IOMMUs are pages of [`Owner::Kernel`].
+    pub counters: Counters,
+    /// Whether kmallocs too large for a slab can be told.
+    pub large_kmallocs: LargeKmallocs,
     /// Pages of a crash dump whose `struct page`s contradict each other.
     pub(crate) doubtful_pages: u64,
     /// Whether it was interrupted.
@@ -172,8 +186,8 @@ impl Census {
             dumped: None,
             user: UserPages::default(),
             present_pages: None,
-            unreclaimable_pages: None,
-            secondary_table_pages: None,
+            counters: Counters::default(),
+            large_kmallocs: LargeKmallocs::Among { compound_pages: 0 },
             doubtful_pages: 0,
             interrupted: false,
         }
@@ -286,6 +300,12 @@ impl Census {
         for page in start.0..start.0 + describing {
             self.in_use.insert(Pfn(page));
         }
+        if let LargeKmallocs::Among { compound_pages } = &mut self.large_kmallocs
+            && owner == Owner::Kernel
+            && pages >= LEAST_LARGE_KMALLOC
+        {
+            *compound_pages += pages;
+        }
         match owner {
             Owner::Slab => self.slabs.insert(start),
             Owner::LargeKmalloc => {
@@ -330,8 +350,11 @@ impl Census {
         let end = kernel.end_pfn().0;
         let census = Census {
             present_pages: free.present_pages,
-            unreclaimable_pages: free.unreclaimable_pages,
-            secondary_table_pages: free.secondary_table_pages,
+            counters: free.counters.clone(),
+            large_kmallocs: match kernel.shape.page.types.knows(PageKind::LargeKmalloc) {
+                true => LargeKmallocs::Typed,
+                false => LargeKmallocs::Among { compound_pages: 0 },
+            },
             dumped: Dumped::find(kernel),
             ..Census::none(end)
         };

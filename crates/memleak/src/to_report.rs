@@ -17,7 +17,7 @@ use sysak_kernel::functions::outside::Outside;
 use sysak_report as report;
 use sysak_report::Stage;
 use sysak_snapshot::to_report::{
-    books, cache_totals, census, dump_pages, rounded, seconds, skipped, strings, tool,
+    books, cache_totals, census, counters, dump_pages, rounded, seconds, skipped, strings, tool,
 };
 
 use crate::diagnose::Diagnosis;
@@ -52,6 +52,13 @@ pub fn report(
             Some(Stage::Census) => report::Census::default(),
             _ => {
                 census(&diagnosis.observed.snapshot.census, diagnosis.observed.snapshot.slab_pages)
+            }
+        },
+        counters: match diagnosis.interrupted() {
+            Some(_) => Vec::new(),
+            None => {
+                let snapshot = &diagnosis.observed.snapshot;
+                counters(&snapshot.census, snapshot.slab_pages, &snapshot.coverage.books)
             }
         },
         findings: diagnosis.cases.iter().map(|case| finding(kernel, diagnosis, case)).collect(),

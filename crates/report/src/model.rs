@@ -25,7 +25,9 @@ mod scalar;
 mod skipped;
 mod trace;
 
-pub use census::{Census, KernelMemory, PageAllocOwner, PageOwner, UserMemory};
+pub use census::{
+    Census, Counter, CounterName, KernelMemory, PageAllocOwner, PageOwner, UserMemory,
+};
 pub use counted::{Counted, CountedKind, ReferenceTaker};
 pub use crash_dump::{
     CrashDump, DumpCommand, DumpFile, DumpFormat, DumpPart, LogLine, PackedPages, Packing,
@@ -85,6 +87,9 @@ pub struct Report {
     pub scope: Option<Scope>,
     /// Whose the machine's RAM is.
     pub census: Census,
+    /// The kernel's counters that differ from the memory that was found.
+    #[serde(default)]
+    pub counters: Vec<Counter>,
     /// Worst first.
     pub findings: Vec<Finding>,
     /// How allocations were watched, where that was wanted.
@@ -117,6 +122,7 @@ impl Default for Report {
             method: Method::default(),
             scope: None,
             census: Census::default(),
+            counters: Vec::new(),
             findings: Vec::new(),
             trace: None,
             trend: None,

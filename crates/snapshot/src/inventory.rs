@@ -71,6 +71,7 @@ pub fn take_inventory(
     let start = Instant::now();
     let slabs = walk_slabs(kernel, &mut census, &mut coverage, stages, cancel)?;
     census.slabs = PageSet::new(0);
+    census.counters.read_again(kernel);
     times.walk = start.elapsed();
 
     let start = Instant::now();

@@ -1,15 +1,18 @@
 //! What a snapshot and an inventory show, in the report's terms: figures only.
 
+mod counters;
 mod skipped;
 
 use std::time::Duration;
 
 use sysak_base::{PAGE_SIZE, PageCounts, PageState};
 use sysak_heap::{Class, Heap, Tally};
-use sysak_kernel::page::{Census, Owner, Part};
+use sysak_kernel::page::{Census, LargeKmallocs, Owner, Part};
+use sysak_kernel::shape::Counter;
 use sysak_kernel::{Book, Books, Coverage};
 use sysak_report as report;
 
+pub use counters::counters;
 pub use skipped::skipped;
 
 use crate::SlabPages;
@@ -39,22 +42,24 @@ pub fn census(census: &Census, slab: SlabPages) -> report::Census {
     let found = |owner| bytes(owner).filter(|bytes| *bytes > 0);
     let taken = [Owner::Kernel, Owner::Untouchable, Owner::Own];
     let taken = taken.iter().map(|owner| census.pages(*owner)).sum::<u64>();
-    // A kmalloc too large for a slab has a page type since v6.14 only; before, the nodes'
-    // counter is all that tells how much there is of them.
-    let large = census.unreclaimable_pages.unwrap_or(0).saturating_sub(slab.unreclaimable);
-    let large =
-        large.clamp(census.pages(Owner::LargeKmalloc), taken + census.pages(Owner::LargeKmalloc));
-    let untyped = large - census.pages(Owner::LargeKmalloc);
+    let (large, untyped) = match census.large_kmallocs {
+        LargeKmallocs::Typed => (census.pages(Owner::LargeKmalloc), 0),
+        // The nodes' counter is all that tells how much there is of them.
+        LargeKmallocs::Among { compound_pages } => {
+            let (counted, _) = census.counters.pages(Counter::SlabUnreclaimable).unwrap_or((0, 0));
+            let large = counted.saturating_sub(slab.unreclaimable);
+            let large = large.min(compound_pages).min(taken);
+            (large, large)
+        }
+    };
+    let (secondary, _) = census.counters.pages(Counter::SecondaryPageTables).unwrap_or((0, 0));
     let pages = |part, owner| (owner, census.part(part));
     let owners = [
         pages(Part::Balloon, report::PageOwner::Balloon),
         pages(Part::Poisoned, report::PageOwner::Poisoned),
         pages(Part::Compressed, report::PageOwner::Compressed),
         pages(Part::PagePool, report::PageOwner::PagePool),
-        (
-            report::PageOwner::SecondaryPageTables,
-            census.secondary_table_pages.unwrap_or(0).min(census.pages(Owner::Kernel)),
-        ),
+        (report::PageOwner::SecondaryPageTables, secondary.min(census.pages(Owner::Kernel))),
         (report::PageOwner::Sysak, census.pages(Owner::Own)),
     ];
     let mut owners: Vec<_> = owners

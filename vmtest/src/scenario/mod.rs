@@ -8,6 +8,7 @@
 mod busy;
 mod classes;
 mod counted;
+mod counters;
 mod counts;
 mod dumps;
 mod going_on;
@@ -77,7 +78,7 @@ const fn crash_part(name: &'static str, way: crash::Way, is_variant: bool) -> Pa
 const ON_ALL: &str = "static";
 
 /// The longest first, so that none of them is waited for at the end.
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 17] = [
     part("static", |args| args.wants("static"), Threads::Two, by_looks),
     part("classes", |args| args.wants("classes"), Threads::Two, classes::run),
     part("trace", trace::wants_leaks, Threads::One, trace::leaks),
@@ -91,6 +92,7 @@ const PARTS: [Part; 16] = [
     part("hidden", |args| args.wants("hidden"), Threads::Two, hidden::run),
     part("innocent", |args| args.wants("rcu") || args.wants("grow"), Threads::One, trace::innocent),
     part("counted", |args| args.wants("counted"), Threads::Two, counted::run),
+    part("counters", |args| args.wants("counters"), Threads::Two, counters::run),
     part(
         "memgraph",
         |args| args.wants("memgraph") && !args.wants("static"),

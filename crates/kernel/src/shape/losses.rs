@@ -5,7 +5,7 @@
 //! **Invariant:** where what is missing leaves doubt whether memory of a class is in use, all of that
 //! class counts as in use.
 
-use super::Shape;
+use super::{Counter, CounterShape, Shape};
 use crate::{Coverage, Omitted, Reason};
 
 /// Orders of the buddy allocator where the zones do not tell: `MAX_PAGE_ORDER` is 10.
@@ -48,7 +48,10 @@ impl Shape {
         let has_timers = timer.is_some_and(|one| one.delayed.is_some() && one.precise.is_some());
         let cache = &self.cache;
         let has_details = cache.nodes.is_some() && cache.flags.is_some() && cache.kernfs.is_some();
-        let has_counters = self.zone.as_ref().is_none_or(|zone| zone.counters.is_some());
+        let counts_slabs =
+            |counters: &CounterShape| counters.items[Counter::SlabUnreclaimable as usize].is_some();
+        let has_counters =
+            self.zone.as_ref().is_none_or(|zone| zone.counters.as_ref().is_some_and(counts_slabs));
         [
             (self.tells_free_objects(), Omitted::SlabObjects),
             (self.tells_blocks(), Omitted::PageBlocks),

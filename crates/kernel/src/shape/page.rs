@@ -194,11 +194,11 @@ impl PageTypes {
         found.unwrap_or(PageKind::Other)
     }
 
-    /// Whether slab pages carry a type (else a flag).
-    fn knows_slab(&self) -> bool {
+    /// Whether pages of a kind carry a type.
+    pub fn knows(&self, wanted: PageKind) -> bool {
         match self {
-            PageTypes::TopByte(values) => values.iter().any(|(_, kind)| *kind == PageKind::Slab),
-            PageTypes::ClearedBits { bits, .. } => bits.iter().any(|(_, k)| *k == PageKind::Slab),
+            PageTypes::TopByte(values) => values.iter().any(|(_, kind)| *kind == wanted),
+            PageTypes::ClearedBits { bits, .. } => bits.iter().any(|(_, kind)| *kind == wanted),
         }
     }
 
@@ -352,7 +352,7 @@ impl PageFlags {
         Ok(PageFlags {
             head: need("PG_head")?,
             reserved: find("PG_reserved"),
-            slab: if types.knows_slab() { None } else { Some(need("PG_slab")?) },
+            slab: if types.knows(PageKind::Slab) { None } else { Some(need("PG_slab")?) },
             hwpoison: find("PG_hwpoison"),
             hugetlb: find("PG_hugetlb"),
         })

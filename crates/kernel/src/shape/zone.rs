@@ -50,6 +50,38 @@ pub struct ZoneShape {
     pub counters: Option<CounterShape>,
 }
 
+/// A counter that the nodes keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Slabs of caches that reclaim can shrink (`NR_SLAB_RECLAIMABLE_B`).
+    SlabReclaimable,
+    /// All other slabs, and kmallocs too large for a slab (`NR_SLAB_UNRECLAIMABLE_B`).
+    SlabUnreclaimable,
+    /// Page tables of processes (`NR_PAGETABLE`).
+    PageTables,
+    /// Page tables of virtual machines and IOMMUs, since v6.1 (`NR_SECONDARY_PAGETABLE`).
+    SecondaryPageTables,
+    /// Stacks of tasks (`NR_KERNEL_STACK_KB`).
+    KernelStacks,
+    /// tmpfs and shared memory (`NR_SHMEM`).
+    Shmem,
+}
+
+impl Counter {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Counter; COUNTERS] = [
+        Counter::SlabReclaimable,
+        Counter::SlabUnreclaimable,
+        Counter::PageTables,
+        Counter::SecondaryPageTables,
+        Counter::KernelStacks,
+        Counter::Shmem,
+    ];
+}
+
+/// How many counters there are.
+pub const COUNTERS: usize = 6;
+
 /// Where a node counts its pages by their use.
 #[derive(Clone, Copy, Debug)]
 pub struct CounterShape {
@@ -59,21 +91,29 @@ pub struct CounterShape {
     pub per_cpu: u64,
     /// `per_cpu_nodestat.vm_node_stat_diff`: what a CPU has not added yet, a signed byte each.
     pub diffs: u64,
-    /// Which one counts slabs that cannot be given back, and large kmallocs with them.
-    pub slab_unreclaimable: u64,
-    /// Which one counts page tables of virtual machines and IOMMUs, since v6.1.
-    pub secondary_tables: Option<u64>,
+    /// The number of each.
+    pub items: [Option<u64>; COUNTERS],
 }
 
 impl CounterShape {
     fn find(names: Names<'_>) -> Option<CounterShape> {
-        let which = |name| names.find_value(name).filter(|at| *at < 256);
+        let item = |name| names.find_value(name).filter(|at| *at < 256);
+        let shmem = item("NR_SHMEM");
+        // Before v5.11 a zone counts them, with another number. Of a node's items they follow NR_SHMEM.
+        let tables = item("NR_PAGETABLE").filter(|tables| shmem.is_some_and(|it| it < *tables));
+        let of = |counter| match counter {
+            Counter::SlabReclaimable => item("NR_SLAB_RECLAIMABLE_B"),
+            Counter::SlabUnreclaimable => item("NR_SLAB_UNRECLAIMABLE_B"),
+            Counter::PageTables => tables,
+            Counter::SecondaryPageTables => item("NR_SECONDARY_PAGETABLE"),
+            Counter::KernelStacks => item("NR_KERNEL_STACK_KB"),
+            Counter::Shmem => shmem,
+        };
         Some(CounterShape {
             words: names.find("pglist_data", "vm_stat")?,
             per_cpu: names.find("pglist_data", "per_cpu_nodestats")?,
             diffs: names.find("per_cpu_nodestat", "vm_node_stat_diff")?,
-            slab_unreclaimable: which("NR_SLAB_UNRECLAIMABLE_B")?,
-            secondary_tables: which("NR_SECONDARY_PAGETABLE"),
+            items: Counter::ALL.map(of),
         })
     }
 }

@@ -12,6 +12,14 @@ messages! {
         "提前终止（当时正在{stage}），以下是目前已知的情况。"
     }
     graph_unknown() { "Could not determine who uses the memory.", "无法统计内存的归属。" }
+    counter_too_high(name, says, found, gap) {
+        "The kernel's counter {name} in /proc/meminfo says {says}, but only {found} are in use: it is wrong by {gap}. A wrong counter takes no memory, and is no reason to reboot.",
+        "/proc/meminfo 中的内核计数器 {name} 显示 {says}，但实际只使用了 {found}：计数器多计了 {gap}。计数器不准并不占用内存，不必为此重启。"
+    }
+    counter_too_low(name, says, found, gap) {
+        "The kernel's counter {name} in /proc/meminfo says {says}, but {found} are in use: it is too low by {gap}. Tools that read it show less than there is.",
+        "/proc/meminfo 中的内核计数器 {name} 显示 {says}，但实际使用了 {found}：计数器少计了 {gap}。读取它的工具显示的数值偏小。"
+    }
     leaf_anon() { "private data (anonymous)", "私有数据（匿名页）" }
     leaf_shmem() { "shared memory and tmpfs", "共享内存和 tmpfs" }
     leaf_hugetlb() { "huge pages (hugetlb)", "大页（hugetlb）" }

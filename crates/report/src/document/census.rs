@@ -1,9 +1,9 @@
 //! Where the memory is: a few lines with bars, and the table of all caches.
 
-use super::{Cell, Document, Lean, Level, share};
+use super::{Cell, Document, Lead, Lean, Level, Paint, share};
 use crate::catalogue as say;
 use crate::figures::{bytes, count, percent};
-use crate::{CacheTotals, Census, Lang};
+use crate::{CacheTotals, Census, Counter, Lang};
 
 /// The owners of all RAM; nothing where the census did not end.
 pub(super) fn census(doc: &mut Document, census: &Census, lang: Lang) {
@@ -22,6 +22,17 @@ pub(super) fn census(doc: &mut Document, census: &Census, lang: Lang) {
     ];
     let rows = leaves.into_iter().filter_map(|(name, size)| leaf(name, 0, size, total));
     doc.bare_table(&LEAF, rows.collect());
+}
+
+/// Counters of the kernel that are wrong.
+pub(super) fn counters(doc: &mut Document, counters: &[Counter], lang: Lang) {
+    for Counter { name, kernel_says_bytes: says, found_bytes: found } in counters {
+        let figures = [*says, *found, says.abs_diff(*found)].map(bytes);
+        let [says_text, found_text, gap] = figures.each_ref().map(String::as_str);
+        let sentence = if says > found { say::counter_too_high } else { say::counter_too_low };
+        let text = sentence(lang, name.text(), says_text, found_text, gap);
+        doc.sentence(Paint::Doubt, Lead::Flush, text);
+    }
 }
 
 /// How the cells of [`leaf`] lean.

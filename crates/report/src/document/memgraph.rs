@@ -2,7 +2,7 @@
 //! in user space.
 
 use super::census::{LEAF, leaf as line};
-use super::{Cell, Document, Lead, Lean, Level, Paint, foot, holders};
+use super::{Cell, Document, Lead, Lean, Level, Paint, census, foot, holders};
 use crate::catalogue as say;
 use crate::figures::{bytes, count};
 use crate::model::function_name;
@@ -22,6 +22,7 @@ pub(crate) fn document(graph: &MemGraph, lang: Lang) -> Document {
     doc.gap();
     foot::machine(doc, &graph.target, lang);
     doc.sentence(Paint::Plain, Lead::Flush, foot::reader(&graph.target, lang));
+    census::counters(doc, &graph.counters, lang);
     tree(doc, &graph.census, lang);
     caches(doc, &graph.caches, lang);
     areas(doc, &graph.vmalloc_callers, lang);

@@ -53,6 +53,45 @@ pub enum PageOwner {
     Sysak,
 }
 
+/// One of the kernel's counters that differs from the memory that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counter {
+    /// Which one.
+    pub name: CounterName,
+    /// What it says.
+    pub kernel_says_bytes: u64,
+    /// What there is.
+    pub found_bytes: u64,
+}
+
+/// Counters, by their names in `/proc/meminfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CounterName {
+    /// Slabs that reclaim can shrink.
+    SReclaimable,
+    /// Slabs that stay, and kmallocs too large for a slab.
+    SUnreclaim,
+    /// Page tables of processes.
+    PageTables,
+    /// Stacks of tasks.
+    KernelStack,
+    /// tmpfs and shared memory.
+    Shmem,
+}
+
+impl CounterName {
+    /// The name in `/proc/meminfo`.
+    pub fn text(self) -> &'static str {
+        match self {
+            CounterName::SReclaimable => "SReclaimable",
+            CounterName::SUnreclaim => "SUnreclaim",
+            CounterName::PageTables => "PageTables",
+            CounterName::KernelStack => "KernelStack",
+            CounterName::Shmem => "Shmem",
+        }
+    }
+}
+
 /// Processes' memory and page cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserMemory {

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CacheTotals, Census, Coverage, Plain, SCHEMA_VERSION, Stage, Symbolic, Target, Timings, Tool,
-    UserHolders,
+    CacheTotals, Census, Counter, Coverage, Plain, SCHEMA_VERSION, Stage, Symbolic, Target,
+    Timings, Tool, UserHolders,
 };
 use crate::lang::Lang;
 
@@ -29,6 +29,9 @@ pub struct MemGraph {
     pub redacted: bool,
     /// Whose the machine's RAM is.
     pub census: Census,
+    /// The kernel's counters that differ from the memory that was found.
+    #[serde(default)]
+    pub counters: Vec<Counter>,
     /// The biggest slab caches, biggest first.
     pub caches: Vec<CacheTotals>,
     /// Who asked for most of the vmalloc areas, the most first.
@@ -55,6 +58,7 @@ impl Default for MemGraph {
             interrupted: None,
             redacted: false,
             census: Census::default(),
+            counters: Vec::new(),
             caches: Vec::new(),
             vmalloc_callers: Vec::new(),
             percpu_use: None,

@@ -5,17 +5,17 @@ use std::cell::RefCell;
 use sysak_base::Va;
 use sysak_report::{
     Address, AreaCaller, Book, CacheTotals, CachedFile, Census, CgroupMemory, Class, ContentSymbol,
-    Contents, CountKind, Counted, CountedKind, Coverage, CrashDump, DeletedFile, Dump, DumpCommand,
-    DumpFile, DumpPages, DyingCgroups, Elsewhere, Evidence, EvidenceKind, Explanation, Finding,
-    FindingVerdict, Function, FunctionSource, GivenAway, Group, Hex, HiddenReference, HiddenShape,
-    Holder, HolderKind, Hole, HoleOwner, HugePool, InspectedCache, Inspection, KernelMemory,
-    LockedMemory, LogLine, MemGraph, Method, ObjectState, ObjectType, Omitted, Outside,
-    PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse, Place, Plain, Process,
-    ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker, Refs, Refusal,
-    RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped, Spot, SpotKind,
-    Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool, Trace,
-    TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory, Verdict,
-    Word, WordKind,
+    Contents, CountKind, Counted, CountedKind, Counter, CounterName, Coverage, CrashDump,
+    DeletedFile, Dump, DumpCommand, DumpFile, DumpPages, DyingCgroups, Elsewhere, Evidence,
+    EvidenceKind, Explanation, Finding, FindingVerdict, Function, FunctionSource, GivenAway, Group,
+    Hex, HiddenReference, HiddenShape, Holder, HolderKind, Hole, HoleOwner, HugePool,
+    InspectedCache, Inspection, KernelMemory, LockedMemory, LogLine, MemGraph, Method, ObjectState,
+    ObjectType, Omitted, Outside, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse, Place,
+    Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker, Refs,
+    Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped, Spot,
+    SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool,
+    Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
+    Verdict, Word, WordKind,
 };
 
 /// Big enough to be told.
@@ -106,6 +106,11 @@ pub fn report(m: &Marks) -> Report {
             }],
         }),
         census: census(),
+        counters: vec![Counter {
+            name: CounterName::SUnreclaim,
+            kernel_says_bytes: 9,
+            found_bytes: 1,
+        }],
         findings: vec![
             finding(m, Class::Slab, FindingVerdict::Leak),
             finding(m, Class::Slab, FindingVerdict::Held),
@@ -153,6 +158,11 @@ pub fn graph(m: &Marks) -> MemGraph {
         interrupted: Some(Stage::Walk),
         redacted: false,
         census: census(),
+        counters: vec![Counter {
+            name: CounterName::SUnreclaim,
+            kernel_says_bytes: 9,
+            found_bytes: 1,
+        }],
         caches: vec![totals(m)],
         vmalloc_callers: vec![AreaCaller {
             function: m.kept("caller"),

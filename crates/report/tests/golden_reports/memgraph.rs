@@ -1,10 +1,10 @@
 //! Handmade memory graphs; every figure and name is invented.
 
 use sysak_report::{
-    AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Coverage, DeletedFile, DyingCgroups,
-    HugePool, LockedMemory, MemGraph, Omitted, PageAllocOwner, PageOwner, PercpuUse, Place,
-    ProcessHolders, ProcessMemory, Reader, Reason, SharedKind, SharedMemory, Skipped, Stage,
-    Target, TargetKind, Timings, TmpfsMount, UnreadData, UserHolders,
+    AreaCaller, CacheTotals, CachedFile, Census, CgroupMemory, Counter, CounterName, Coverage,
+    DeletedFile, DyingCgroups, HugePool, LockedMemory, MemGraph, Omitted, PageAllocOwner,
+    PageOwner, PercpuUse, Place, ProcessHolders, ProcessMemory, Reader, Reason, SharedKind,
+    SharedMemory, Skipped, Stage, Target, TargetKind, Timings, TmpfsMount, UnreadData, UserHolders,
 };
 
 use super::{MIB, census, filtered, frame};
@@ -16,6 +16,7 @@ pub fn graph() -> MemGraph {
         tool: frame.tool,
         target: frame.target,
         census: all_leaves(),
+        counters: counters(),
         caches: caches(),
         vmalloc_callers: vec![
             AreaCaller {
@@ -52,6 +53,18 @@ pub fn graph() -> MemGraph {
         },
         ..MemGraph::default()
     }
+}
+
+/// One counter that is too high, and one that is too low.
+pub fn counters() -> Vec<Counter> {
+    vec![
+        Counter {
+            name: CounterName::SUnreclaim,
+            kernel_says_bytes: 1020 * MIB,
+            found_bytes: 220 * MIB,
+        },
+        Counter { name: CounterName::Shmem, kernel_says_bytes: 12 * MIB, found_bytes: 70 * MIB },
+    ]
 }
 
 /// A dump, of whose leaves some are not told apart.

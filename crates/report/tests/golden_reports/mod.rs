@@ -173,6 +173,7 @@ pub fn no_leak() -> Report {
     sparse.unreachable_objects = Some(7);
     let mut report = frame();
     report.verdict = Verdict::NoLeak;
+    report.counters = memgraph::counters();
     report.findings = vec![dentry, sparse, held("task_struct", false, 170, 180, 9_000)];
     report.findings[2].reclaimable = None;
     report.findings.push(user_memory());

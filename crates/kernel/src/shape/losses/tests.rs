@@ -178,11 +178,15 @@ const NEEDED: [&str; 15] = [
 /// Some kernels lack these: without them a kernel looks like one of those. Pages of a type that is not
 /// known stay the kernel's and are roots; without `random`, slabs do not add up, which the walk notes. What only
 /// confirms a cache (`inuse`, `oo`, `reciprocal_size`, `refcount`) confirms one less.
-const UNNOTED: [&str; 31] = [
+const UNNOTED: [&str; 35] = [
     ".hugetlb_usage",
     ".pinned_vm",
     ".pp_magic",
+    "enum.NR_KERNEL_STACK_KB",
+    "enum.NR_PAGETABLE",
     "enum.NR_SECONDARY_PAGETABLE",
+    "enum.NR_SHMEM",
+    "enum.NR_SLAB_RECLAIMABLE_B",
     "enum.PGTY_guard",
     "enum.PGTY_hugetlb",
     "enum.PGTY_large_kmalloc",
