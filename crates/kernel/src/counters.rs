@@ -6,7 +6,7 @@
 use sysak_base::Va;
 
 use crate::Kernel;
-use crate::shape::{COUNTERS, Counter, CounterShape};
+use crate::shape::{COUNTERS, Counter, CounterShape, find_counter};
 
 /// Units of a page, where a counter counts KiB.
 const KIB_OF_A_PAGE: u64 = 4;
@@ -41,10 +41,22 @@ impl Counters {
 
 fn read(kernel: &Kernel<'_>, nodes: &[Va]) -> [Option<u64>; COUNTERS] {
     let shape = kernel.shape.zone.as_ref().and_then(|zone| zone.counters.as_ref());
-    Counter::ALL.map(|counter| {
+    let of_nodes = |counter| {
         let shape = shape.filter(|_| !nodes.is_empty())?;
-        let sum = sum(kernel, nodes, shape, shape.items[counter as usize]?)?;
-        Some(if counter == Counter::KernelStacks { sum / KIB_OF_A_PAGE } else { sum })
+        sum(kernel, nodes, shape, shape.items[counter as usize]?)
+    };
+    let of_all = |counter| {
+        let (at, is_word) = find_counter(kernel.symbols, counter)?;
+        let memory = kernel.memory;
+        if is_word { memory.read_u64(at).ok() } else { memory.read_u32(at).ok().map(u64::from) }
+    };
+    Counter::ALL.map(|counter| {
+        let says = of_nodes(counter).or_else(|| of_all(counter))?;
+        match counter {
+            Counter::KernelStacks => Some(says / KIB_OF_A_PAGE),
+            Counter::PerCpu => says.checked_mul(kernel.cpus()),
+            _ => Some(says),
+        }
     })
 }
 

@@ -62,7 +62,9 @@ pub use task::{TASK_CACHE, TaskShape, find_cached_stacks};
 pub use timer::{DelayedShape, PreciseShape, TimerShape, WHEELS, find_delayed, find_wheels};
 pub use user_memory::UserMemoryShape;
 pub use vmalloc::{ALLOC, AREA_CACHE, Asker, IOREMAP, NO_GUARD, VmallocShape, VmapNode};
-pub use zone::{COUNTERS, Counter, CounterShape, ZoneShape, find_node_table, find_only_node};
+pub use zone::{
+    COUNTERS, Counter, CounterShape, ZoneShape, find_counter, find_node_table, find_only_node,
+};
 
 use sysak_symbols::TypeInfo;
 

@@ -50,7 +50,7 @@ pub struct ZoneShape {
     pub counters: Option<CounterShape>,
 }
 
-/// A counter that the nodes keep.
+/// A counter of the kernel's memory; most are kept by the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
     /// Slabs of caches that reclaim can shrink (`NR_SLAB_RECLAIMABLE_B`).
@@ -65,6 +65,10 @@ pub enum Counter {
     KernelStacks,
     /// tmpfs and shared memory (`NR_SHMEM`).
     Shmem,
+    /// Pages of vmalloc areas, stacks among them (`NR_VMALLOC`; before v6.19 `nr_vmalloc_pages`).
+    Vmalloc,
+    /// Per-CPU memory (`pcpu_nr_populated` for each CPU).
+    PerCpu,
 }
 
 impl Counter {
@@ -76,11 +80,13 @@ impl Counter {
         Counter::SecondaryPageTables,
         Counter::KernelStacks,
         Counter::Shmem,
+        Counter::Vmalloc,
+        Counter::PerCpu,
     ];
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 6;
+pub const COUNTERS: usize = 8;
 
 /// Where a node counts its pages by their use.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +114,8 @@ impl CounterShape {
             Counter::SecondaryPageTables => item("NR_SECONDARY_PAGETABLE"),
             Counter::KernelStacks => item("NR_KERNEL_STACK_KB"),
             Counter::Shmem => shmem,
+            Counter::Vmalloc => item("NR_VMALLOC"),
+            Counter::PerCpu => None,
         };
         Some(CounterShape {
             words: names.find("pglist_data", "vm_stat")?,
@@ -162,6 +170,15 @@ impl ZoneShape {
             waiting: names.find("zone", "trylock_free_pages"),
             counters: CounterShape::find(names),
         })
+    }
+}
+
+/// A counter that no node keeps, and whether it is a word (else half of one).
+pub fn find_counter(symbols: &Kallsyms, counter: Counter) -> Option<(Va, bool)> {
+    match counter {
+        Counter::Vmalloc => Some((symbols.find("nr_vmalloc_pages")?, true)),
+        Counter::PerCpu => Some((symbols.find("pcpu_nr_populated")?, false)),
+        _ => None,
     }
 }
 

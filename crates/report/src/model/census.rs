@@ -77,6 +77,10 @@ pub enum CounterName {
     KernelStack,
     /// tmpfs and shared memory.
     Shmem,
+    /// Pages of vmalloc areas, stacks among them.
+    VmallocUsed,
+    /// Per-CPU memory.
+    Percpu,
 }
 
 impl CounterName {
@@ -88,6 +92,8 @@ impl CounterName {
             CounterName::PageTables => "PageTables",
             CounterName::KernelStack => "KernelStack",
             CounterName::Shmem => "Shmem",
+            CounterName::VmallocUsed => "VmallocUsed",
+            CounterName::Percpu => "Percpu",
         }
     }
 }

@@ -4,9 +4,9 @@
 //! it.
 
 use sysak_base::PAGE_SIZE;
-use sysak_kernel::Books;
 use sysak_kernel::page::{Census, LargeKmallocs, Owner};
 use sysak_kernel::shape::Counter;
+use sysak_kernel::{Book, Books};
 use sysak_report as report;
 use sysak_report::CounterName;
 
@@ -19,14 +19,12 @@ const TOLERANCE_PERCENT: u64 = 5;
 
 /// Counters that say another number of pages than there are.
 pub fn counters(census: &Census, slab: SlabPages, books: &Books) -> Vec<report::Counter> {
-    // Slabs that were not walked may be of either kind.
-    let slabs_are_known = books.slab.unjudged_pages == 0 && !books.slab.is_missing;
+    // What was not found may be of any kind.
+    let is_whole = |book: &Book| book.unjudged_pages == 0 && !book.is_missing;
     let differs = |counter| {
-        let says = census.counters.pages(counter)?;
+        let says = census.counters.pages(counter).filter(|_| is_whole(book(counter, books)))?;
         let (name, is) = expected(counter, census, slab)?;
-        let is_slab = matches!(name, CounterName::SReclaimable | CounterName::SUnreclaim);
-        let differs = differing(says, is).filter(|_| slabs_are_known || !is_slab);
-        let (says, is) = differs?;
+        let (says, is) = differing(says, is)?;
         Some(report::Counter {
             name,
             kernel_says_bytes: says * PAGE_SIZE,
@@ -34,6 +32,16 @@ pub fn counters(census: &Census, slab: SlabPages, books: &Books) -> Vec<report::
         })
     };
     Counter::ALL.into_iter().filter_map(differs).collect()
+}
+
+/// Where what a counter counts is found.
+fn book(counter: Counter, books: &Books) -> &Book {
+    match counter {
+        Counter::SlabReclaimable | Counter::SlabUnreclaimable => &books.slab,
+        Counter::KernelStacks | Counter::Vmalloc => &books.vmalloc,
+        Counter::PerCpu => &books.percpu,
+        Counter::PageTables | Counter::SecondaryPageTables | Counter::Shmem => &books.page,
+    }
 }
 
 /// The ends of two ranges of pages that face each other, where they are further apart than is tolerated.
@@ -80,6 +88,15 @@ fn expected(
         Counter::Shmem => {
             let shmem = census.pages(Owner::Shmem);
             (CounterName::Shmem, (shmem, shmem))
+        }
+        Counter::Vmalloc => {
+            let areas = census.pages(Owner::Vmalloc) + census.pages(Owner::Stack);
+            // Our own BPF maps are areas, and pages.
+            (CounterName::VmallocUsed, (areas, areas + census.pages(Owner::Own)))
+        }
+        Counter::PerCpu => {
+            let units = census.pages(Owner::PerCpu);
+            (CounterName::Percpu, (units, units))
         }
         Counter::SecondaryPageTables => return None,
     })
