@@ -191,7 +191,6 @@ struct Scale<'a> {
 }
 
 /// What the slots of a place lead to.
-#[derive(Default)]
 struct Weight {
     slots: u64,
     hits: u64,
@@ -201,17 +200,28 @@ struct Weight {
     /// How many of these the number before or behind would lead to as well.
     beside: HashMap<(u16, u64), u64>,
     /// How many slots are off the alignment by how many steps.
-    off: HashMap<u64, u64>,
+    off: [u64; ALIGNED_STEPS as usize],
 }
 
 impl Weight {
+    fn new() -> Weight {
+        Weight {
+            slots: 0,
+            hits: 0,
+            by_chance: [0; MOVED_PAGES.len()],
+            suspects: HashMap::new(),
+            beside: HashMap::new(),
+            off: [0; ALIGNED_STEPS as usize],
+        }
+    }
+
     fn by_chance(&self) -> u64 {
         self.by_chance.into_iter().max().unwrap_or(0)
     }
 
     /// How many slots would lead to such a place if they were just numbers of about this size.
     fn by_numbers(&self, place: (u16, u64)) -> u64 {
-        let aligned = self.off.values().copied().max().unwrap_or(0);
+        let aligned = self.off.into_iter().max().unwrap_or(0);
         match aligned * 100 >= self.slots * COMMON_PERCENT as u64 {
             true => 0,
             false => self.beside.get(&place).copied().unwrap_or(0),
@@ -225,7 +235,7 @@ impl Scale<'_> {
         if self.is_hopeless(encoding, slots) {
             return None;
         }
-        let mut weight = Weight::default();
+        let mut weight = Weight::new();
         self.each_slot(encoding, slots.with_beside(), |scale, raw| {
             scale.add(&mut weight, encoding, raw)
         });
@@ -269,7 +279,7 @@ impl Scale<'_> {
         let Slots::Field { cache, offset, common, .. } = slots else { return false };
         let slabs = self.question.heap.slabs.iter().filter(|slab| slab.cache == cache).count();
         TRIED_SLABS.into_iter().take_while(|tried| slabs >= 2 * tried).any(|tried| {
-            let mut weight = Weight::default();
+            let mut weight = Weight::new();
             self.each_field(cache, offset, common, slabs / tried, |scale, raw| {
                 scale.add(&mut weight, encoding, raw);
             });
@@ -294,7 +304,7 @@ impl Scale<'_> {
         if let Some(step) = step {
             let number = address.wrapping_sub(heap.page_offset().0) / step;
             let steps = ALIGNED_STEPS.min(PAGE_SIZE / step);
-            *weight.off.entry(number % steps).or_default() += 1;
+            weight.off[(number % steps) as usize] += 1;
         }
         match heap.find_object(address) {
             Some(object) => {
