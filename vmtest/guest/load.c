@@ -139,6 +139,20 @@ static unsigned long locked(char **words)
 	return bytes;
 }
 
+/* words: how many MiB, and how many of these to pin: references to all of it are lost by the module sysaktest_pin */
+static unsigned long lost(char **words)
+{
+	unsigned long bytes = number(words[0]) * MIB, pinned = number(words[1]) * MIB;
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd = open("/proc/sysaktest_pin", O_WRONLY);
+
+	need(at != MAP_FAILED && madvise(at, bytes, MADV_NOHUGEPAGE) == 0, "mmap");
+	memset(at, 0x70, bytes);
+	need(fd >= 0 && dprintf(fd, "%lx %lu %lu", (unsigned long)at, bytes / 4096, pinned / 4096) > 0, "pin");
+	close(fd);
+	return bytes;
+}
+
 /* words: how many pages of 2 MiB; they must be in the pool */
 static unsigned long huge(char **words)
 {
@@ -253,7 +267,7 @@ static unsigned long groups(char **words)
 static const struct holding memory_loads[] = {
 	{ "pipes", 1, pipes },	   { "sockets", 1, sockets }, { "locked", 1, locked },
 	{ "huge", 1, huge },	   { "deleted", 2, deleted }, { "opened", 2, opened },
-	{ "watches", 2, watches }, { NULL, 0, NULL },
+	{ "watches", 2, watches }, { "lost", 2, lost },	      { NULL, 0, NULL },
 };
 
 static const struct holding *find(const struct holding *in, const char *name, int words)

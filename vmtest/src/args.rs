@@ -22,6 +22,7 @@ usage: vmtest [--kernel NAME]... --sysak FILE [options]     run the tests
                        counted    lost references to objects that the kernel allocates for everybody
                        hidden     objects that only physical addresses, packed pointers and the like hold
                        counters   counters of the kernel that are wrong
+                       ownerless  pages of a process that has ended, to which references were lost
                        memgraph   whose the memory is, beside 400 MB of tmpfs
                        loads      user memory that is easily taken for a leak
                        holders    who holds kernel objects, in a dozen situations
@@ -57,12 +58,13 @@ and `load` makes memory that user space holds (see guest/load.c).
 const TRACED: [&str; 6] = ["rcu", "grow", "wrapper", "slow", "churn", "bond"];
 const GOING_ON: [&str; 5] = ["pages", "pages2", "vmleak", "pcpuleak", "two"];
 /// The parts that run when none is named, and those that do not.
-const DEFAULT: [&str; 10] = [
+const DEFAULT: [&str; 11] = [
     "static",
     "classes",
     "counted",
     "hidden",
     "counters",
+    "ownerless",
     "memgraph",
     "loads",
     "holders",

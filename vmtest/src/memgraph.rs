@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::meminfo;
-use crate::sysak::Counter;
+use crate::sysak::{Counter, Ownerless};
 
 pub struct Graph(Value);
 
@@ -21,6 +21,10 @@ impl Graph {
 
     pub fn counters(&self) -> Vec<Counter> {
         serde_json::from_value(self.0["counters"].clone()).unwrap_or_default()
+    }
+
+    pub fn ownerless(&self) -> Option<Ownerless> {
+        serde_json::from_value(self.0["ownerless"].clone()).ok()
     }
 
     /// The bytes of a leaf of the census, or of all below a node of it.

@@ -13,11 +13,20 @@ pub struct Report {
     pub target: Target,
     pub census: Value,
     pub counters: Vec<Counter>,
+    pub ownerless: Option<Ownerless>,
     pub findings: Vec<Finding>,
     pub coverage: Coverage,
     pub timings: Timings,
     /// Only with `--all-caches`.
     pub caches: Vec<Cache>,
+}
+
+/// Anonymous memory that no process has.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Ownerless {
+    pub bytes: i64,
+    pub pinned_bytes: i64,
 }
 
 /// A counter of the kernel that is wrong.

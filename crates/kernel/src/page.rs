@@ -100,6 +100,16 @@ const LEAST_LARGE_KMALLOC: u64 = 4;
 /// How many owners there are.
 const OWNERS: usize = Owner::Own as usize + 1;
 
+/// Anonymous memory that no process has mapped, and that does not wait in the swap cache. Some of it is on its way: a
+/// few pages for each CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unmapped {
+    /// How much.
+    pub pages: u64,
+    /// Of these, pages that are pinned for a device or the like.
+    pub pinned_pages: u64,
+}
+
 /// What is known of kmallocs too large for a slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LargeKmallocs {
@@ -141,6 +151,8 @@ pub struct Census {
     pub dumped: Option<Dumped>,
     /// User memory by file and by memory cgroup.
     pub user: UserPages,
+    /// Anonymous memory that no process has.
+    pub unmapped: Unmapped,
     /// Present pages, by the counters of the nodes; `None` where the nodes were not found.
     pub present_pages: Option<u64>,
     /// What the nodes count. Page tables of virtual machines and IOMMUs are pages of [`Owner::Kernel`].
@@ -185,6 +197,7 @@ impl Census {
             sized: Vec::new(),
             dumped: None,
             user: UserPages::default(),
+            unmapped: Unmapped::default(),
             present_pages: None,
             counters: Counters::default(),
             large_kmallocs: LargeKmallocs::Among { compound_pages: 0 },

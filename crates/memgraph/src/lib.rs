@@ -15,7 +15,7 @@ use sysak_kernel::vmalloc::AreaKind;
 use sysak_report as report;
 use sysak_report::Stage;
 use sysak_snapshot::to_report::{
-    cache_totals, census, counters, dump_pages, rounded, seconds, skipped, tool,
+    cache_totals, census, counters, dump_pages, ownerless, rounded, seconds, skipped, tool,
 };
 use sysak_snapshot::{Inventory, Times};
 
@@ -53,6 +53,10 @@ pub fn graph(
         counters: match seen.interrupted {
             Some(_) => Vec::new(),
             None => counters(&seen.census, seen.slab_pages(), &seen.coverage.books),
+        },
+        ownerless: match seen.interrupted {
+            Some(_) => None,
+            None => ownerless(&seen.census, kernel.cpus()),
         },
         caches: biggest,
         vmalloc_callers: callers(kernel, seen, CALLERS.max(caches / 2)),

@@ -17,7 +17,8 @@ use sysak_kernel::functions::outside::Outside;
 use sysak_report as report;
 use sysak_report::Stage;
 use sysak_snapshot::to_report::{
-    books, cache_totals, census, counters, dump_pages, rounded, seconds, skipped, strings, tool,
+    books, cache_totals, census, counters, dump_pages, ownerless, rounded, seconds, skipped,
+    strings, tool,
 };
 
 use crate::diagnose::Diagnosis;
@@ -60,6 +61,10 @@ pub fn report(
                 let snapshot = &diagnosis.observed.snapshot;
                 counters(&snapshot.census, snapshot.slab_pages, &snapshot.coverage.books)
             }
+        },
+        ownerless: match diagnosis.interrupted() {
+            Some(_) => None,
+            None => ownerless(&diagnosis.observed.snapshot.census, kernel.cpus()),
         },
         findings: diagnosis.cases.iter().map(|case| finding(kernel, diagnosis, case)).collect(),
         trace: watched::trace(diagnosis),

@@ -26,7 +26,7 @@ mod skipped;
 mod trace;
 
 pub use census::{
-    Census, Counter, CounterName, KernelMemory, PageAllocOwner, PageOwner, UserMemory,
+    Census, Counter, CounterName, KernelMemory, Ownerless, PageAllocOwner, PageOwner, UserMemory,
 };
 pub use counted::{Counted, CountedKind, ReferenceTaker};
 pub use crash_dump::{
@@ -90,6 +90,9 @@ pub struct Report {
     /// The kernel's counters that differ from the memory that was found.
     #[serde(default)]
     pub counters: Vec<Counter>,
+    /// Anonymous memory that no process has; `None` where it is little, or cannot be told.
+    #[serde(default)]
+    pub ownerless: Option<Ownerless>,
     /// Worst first.
     pub findings: Vec<Finding>,
     /// How allocations were watched, where that was wanted.
@@ -123,6 +126,7 @@ impl Default for Report {
             scope: None,
             census: Census::default(),
             counters: Vec::new(),
+            ownerless: None,
             findings: Vec::new(),
             trace: None,
             trend: None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sysak_base::{PAGE_SIZE, PageCounts, PageState};
 use sysak_heap::{Class, Heap, Tally};
-use sysak_kernel::page::{Census, LargeKmallocs, Owner, Part};
+use sysak_kernel::page::{Census, LargeKmallocs, Owner, Part, Unmapped};
 use sysak_kernel::shape::Counter;
 use sysak_kernel::{Book, Books, Coverage};
 use sysak_report as report;
@@ -16,6 +16,11 @@ pub use counters::counters;
 pub use skipped::skipped;
 
 use crate::SlabPages;
+
+/// 16 MiB: less is no question.
+const LEAST_OWNERLESS_PAGES: u64 = 1 << 12;
+/// A CPU keeps up to 31 pages on each of its lists of pages that are put on an LRU list, or freed.
+const PAGES_ON_THEIR_WAY: u64 = 1 << 8;
 
 /// This program.
 pub fn tool() -> report::Tool {
@@ -93,6 +98,16 @@ pub fn census(census: &Census, slab: SlabPages) -> report::Census {
         },
         page_alloc_owners: owners,
     }
+}
+
+/// Anonymous memory that no process has, where it is more than what is on its way; `cpus` keep some of that each.
+pub fn ownerless(census: &Census, cpus: u64) -> Option<report::Ownerless> {
+    let Unmapped { pages, pinned_pages } = census.unmapped;
+    let is_much = pages > LEAST_OWNERLESS_PAGES.max(cpus * PAGES_ON_THEIR_WAY);
+    is_much.then(|| report::Ownerless {
+        bytes: pages * PAGE_SIZE,
+        pinned_bytes: pinned_pages * PAGE_SIZE,
+    })
 }
 
 /// What a crash dump has of RAM; `None` for a running machine.

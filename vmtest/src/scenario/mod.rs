@@ -19,6 +19,7 @@ mod holders;
 mod kdump;
 mod live;
 mod loads;
+mod ownerless;
 mod proof;
 mod trace;
 mod vmcore;
@@ -78,7 +79,7 @@ const fn crash_part(name: &'static str, way: crash::Way, is_variant: bool) -> Pa
 const ON_ALL: &str = "static";
 
 /// The longest first, so that none of them is waited for at the end.
-const PARTS: [Part; 17] = [
+const PARTS: [Part; 18] = [
     part("static", |args| args.wants("static"), Threads::Two, by_looks),
     part("classes", |args| args.wants("classes"), Threads::Two, classes::run),
     part("trace", trace::wants_leaks, Threads::One, trace::leaks),
@@ -92,6 +93,7 @@ const PARTS: [Part; 17] = [
     part("hidden", |args| args.wants("hidden"), Threads::Two, hidden::run),
     part("innocent", |args| args.wants("rcu") || args.wants("grow"), Threads::One, trace::innocent),
     part("counted", |args| args.wants("counted"), Threads::Two, counted::run),
+    part("ownerless", |args| args.wants("ownerless"), Threads::Two, ownerless::run),
     part("counters", |args| args.wants("counters"), Threads::Two, counters::run),
     part(
         "memgraph",

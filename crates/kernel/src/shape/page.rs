@@ -76,6 +76,17 @@ pub struct UserPageShape {
     pub lru: u32,
     /// The bit of `PG_swapbacked`.
     pub swapbacked: u32,
+    /// What tells whether a process has it mapped; `None` where flags of the swap cache are not known.
+    pub mapped: Option<MappedShape>,
+}
+
+/// What tells whether a page is mapped, or held for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedShape {
+    /// The bit of `PG_swapcache`.
+    pub swapcache: u32,
+    /// Of a compound page `_large_mapcount` (v6.9) and `_pincount` (v6.1), counted from the head's `struct page`.
+    pub large: Option<[u64; 2]>,
 }
 
 impl UserPageShape {
@@ -84,7 +95,17 @@ impl UserPageShape {
             mapping: names.find("page", "mapping")?,
             lru: find_bit(names, "PG_lru")?,
             swapbacked: find_bit(names, "PG_swapbacked")?,
+            mapped: MappedShape::find(names),
         })
+    }
+}
+
+impl MappedShape {
+    fn find(names: Names<'_>) -> Option<MappedShape> {
+        let folio = |path| names.find("folio", path);
+        let large = folio("_large_mapcount").zip(folio("_pincount"));
+        let large = large.map(|(mapped, pinned)| [mapped, pinned]);
+        Some(MappedShape { swapcache: find_bit(names, "PG_swapcache")?, large })
     }
 }
 

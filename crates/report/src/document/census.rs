@@ -3,7 +3,7 @@
 use super::{Cell, Document, Lead, Lean, Level, Paint, share};
 use crate::catalogue as say;
 use crate::figures::{bytes, count, percent};
-use crate::{CacheTotals, Census, Counter, Lang};
+use crate::{CacheTotals, Census, Counter, Lang, Ownerless};
 
 /// The owners of all RAM; nothing where the census did not end.
 pub(super) fn census(doc: &mut Document, census: &Census, lang: Lang) {
@@ -33,6 +33,16 @@ pub(super) fn counters(doc: &mut Document, counters: &[Counter], lang: Lang) {
         let text = sentence(lang, name.text(), says_text, found_text, gap);
         doc.sentence(Paint::Doubt, Lead::Flush, text);
     }
+}
+
+/// Memory of programs that no process has.
+pub(super) fn ownerless(doc: &mut Document, ownerless: Option<Ownerless>, lang: Lang) {
+    let Some(Ownerless { bytes: all, pinned_bytes }) = ownerless else { return };
+    let text = match pinned_bytes {
+        0 => say::ownerless(lang, &bytes(all)),
+        pinned => say::ownerless_pinned(lang, &bytes(all), &bytes(pinned)),
+    };
+    doc.sentence(Paint::Doubt, Lead::Flush, text);
 }
 
 /// How the cells of [`leaf`] lean.

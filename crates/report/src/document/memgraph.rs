@@ -23,6 +23,7 @@ pub(crate) fn document(graph: &MemGraph, lang: Lang) -> Document {
     foot::machine(doc, &graph.target, lang);
     doc.sentence(Paint::Plain, Lead::Flush, foot::reader(&graph.target, lang));
     census::counters(doc, &graph.counters, lang);
+    census::ownerless(doc, graph.ownerless, lang);
     tree(doc, &graph.census, lang);
     caches(doc, &graph.caches, lang);
     areas(doc, &graph.vmalloc_callers, lang);

@@ -24,6 +24,7 @@ pub(crate) fn document(report: &Report, lang: Lang, detail: Detail) -> Document 
     foot::looks(doc, report, lang);
     watch::trend(doc, report, lang);
     census::counters(doc, &report.counters, lang);
+    census::ownerless(doc, report.ownerless, lang);
     findings(doc, report, lang, detail);
     census::census(doc, &report.census, lang);
     if !report.caches.is_empty() {

@@ -98,6 +98,15 @@ impl CounterName {
     }
 }
 
+/// Anonymous memory that no process has mapped, and that does not wait in the swap cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ownerless {
+    /// How much.
+    pub bytes: u64,
+    /// Of this, memory that is pinned for a device, io_uring or the like.
+    pub pinned_bytes: u64,
+}
+
 /// Processes' memory and page cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserMemory {

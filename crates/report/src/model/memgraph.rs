@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CacheTotals, Census, Counter, Coverage, Plain, SCHEMA_VERSION, Stage, Symbolic, Target,
-    Timings, Tool, UserHolders,
+    CacheTotals, Census, Counter, Coverage, Ownerless, Plain, SCHEMA_VERSION, Stage, Symbolic,
+    Target, Timings, Tool, UserHolders,
 };
 use crate::lang::Lang;
 
@@ -32,6 +32,9 @@ pub struct MemGraph {
     /// The kernel's counters that differ from the memory that was found.
     #[serde(default)]
     pub counters: Vec<Counter>,
+    /// Anonymous memory that no process has; `None` where it is little, or cannot be told.
+    #[serde(default)]
+    pub ownerless: Option<Ownerless>,
     /// The biggest slab caches, biggest first.
     pub caches: Vec<CacheTotals>,
     /// Who asked for most of the vmalloc areas, the most first.
@@ -59,6 +62,7 @@ impl Default for MemGraph {
             redacted: false,
             census: Census::default(),
             counters: Vec::new(),
+            ownerless: None,
             caches: Vec::new(),
             vmalloc_callers: Vec::new(),
             percpu_use: None,

@@ -10,12 +10,12 @@ use sysak_report::{
     EvidenceKind, Explanation, Finding, FindingVerdict, Function, FunctionSource, GivenAway, Group,
     Hex, HiddenReference, HiddenShape, Holder, HolderKind, Hole, HoleOwner, HugePool,
     InspectedCache, Inspection, KernelMemory, LockedMemory, LogLine, MemGraph, Method, ObjectState,
-    ObjectType, Omitted, Outside, PageAllocOwner, PageNumber, PageOwner, PageUse, PercpuUse, Place,
-    Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace, ReferenceTaker, Refs,
-    Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind, SharedMemory, Skipped, Spot,
-    SpotKind, Stack, Stage, Step, Subject, Symbolic, Target, TargetKind, Timings, TmpfsMount, Tool,
-    Trace, TraceEnd, Trend, TypeReason, TypeReasonKind, UnreadData, UserHolders, UserMemory,
-    Verdict, Word, WordKind,
+    ObjectType, Omitted, Outside, Ownerless, PageAllocOwner, PageNumber, PageOwner, PageUse,
+    PercpuUse, Place, Plain, Process, ProcessHolders, ProcessMemory, Reader, Reason, RefPlace,
+    ReferenceTaker, Refs, Refusal, RefusalKind, Report, SCHEMA_VERSION, Scope, SharedKind,
+    SharedMemory, Skipped, Spot, SpotKind, Stack, Stage, Step, Subject, Symbolic, Target,
+    TargetKind, Timings, TmpfsMount, Tool, Trace, TraceEnd, Trend, TypeReason, TypeReasonKind,
+    UnreadData, UserHolders, UserMemory, Verdict, Word, WordKind,
 };
 
 /// Big enough to be told.
@@ -111,6 +111,7 @@ pub fn report(m: &Marks) -> Report {
             kernel_says_bytes: 9,
             found_bytes: 1,
         }],
+        ownerless: Some(Ownerless { bytes: 9, pinned_bytes: 1 }),
         findings: vec![
             finding(m, Class::Slab, FindingVerdict::Leak),
             finding(m, Class::Slab, FindingVerdict::Held),
@@ -163,6 +164,7 @@ pub fn graph(m: &Marks) -> MemGraph {
             kernel_says_bytes: 9,
             found_bytes: 1,
         }],
+        ownerless: Some(Ownerless { bytes: 9, pinned_bytes: 1 }),
         caches: vec![totals(m)],
         vmalloc_callers: vec![AreaCaller {
             function: m.kept("caller"),

@@ -3,8 +3,8 @@
 use sysak_base::Va;
 use sysak_report::{
     CacheTotals, Census, Class, ContentSymbol, Coverage, Elsewhere, Finding, FindingVerdict, Group,
-    Holder, HolderKind, KernelMemory, Method, Omitted, Place, Reader, Reason, Report, Scope,
-    Skipped, Stage, Target, TargetKind, Timings, Tool, Trace, TraceEnd, UserMemory, Verdict,
+    Holder, HolderKind, KernelMemory, Method, Omitted, Ownerless, Place, Reader, Reason, Report,
+    Scope, Skipped, Stage, Target, TargetKind, Timings, Tool, Trace, TraceEnd, UserMemory, Verdict,
 };
 
 mod classes;
@@ -174,6 +174,7 @@ pub fn no_leak() -> Report {
     let mut report = frame();
     report.verdict = Verdict::NoLeak;
     report.counters = memgraph::counters();
+    report.ownerless = Some(Ownerless { bytes: 70 * MIB, pinned_bytes: 0 });
     report.findings = vec![dentry, sparse, held("task_struct", false, 170, 180, 9_000)];
     report.findings[2].reclaimable = None;
     report.findings.push(user_memory());

@@ -178,7 +178,9 @@ const NEEDED: [&str; 15] = [
 /// Some kernels lack these: without them a kernel looks like one of those. Pages of a type that is not
 /// known stay the kernel's and are roots; without `random`, slabs do not add up, which the walk notes. What only
 /// confirms a cache (`inuse`, `oo`, `reciprocal_size`, `refcount`) confirms one less.
-const UNNOTED: [&str; 35] = [
+const UNNOTED: [&str; 39] = [
+    "._large_mapcount",
+    "._pincount",
     ".hugetlb_usage",
     ".pinned_vm",
     ".pp_magic",
@@ -187,6 +189,7 @@ const UNNOTED: [&str; 35] = [
     "enum.NR_SECONDARY_PAGETABLE",
     "enum.NR_SHMEM",
     "enum.NR_SLAB_RECLAIMABLE_B",
+    "enum.NR_VMALLOC",
     "enum.PGTY_guard",
     "enum.PGTY_hugetlb",
     "enum.PGTY_large_kmalloc",
@@ -195,6 +198,7 @@ const UNNOTED: [&str; 35] = [
     "enum.PGTY_unaccepted",
     "enum.PGTY_zsmalloc",
     "enum.PG_hwpoison",
+    "enum.PG_swapcache",
     "kmem_cache.inuse",
     "kmem_cache.oo",
     "kmem_cache.random",
