@@ -8,6 +8,7 @@
 mod classifier;
 mod dumped;
 mod single;
+mod unmapped;
 mod user;
 
 use sysak_base::{Cancel, Memory, Pfn, PfnRange, Progress, Va};
@@ -20,6 +21,7 @@ use classifier::{Classifier, Window};
 
 pub use dumped::{Dumped, PageState};
 pub use single::owner_of;
+pub use unmapped::Unmapped;
 pub use user::{Charged, FilePages, UserPages};
 
 /// The owner of a page.
@@ -99,16 +101,6 @@ const DESCRIBING_PAGES: u64 = 5;
 const LEAST_LARGE_KMALLOC: u64 = 4;
 /// How many owners there are.
 const OWNERS: usize = Owner::Own as usize + 1;
-
-/// Anonymous memory that no process has mapped, and that does not wait in the swap cache. Some of it is on its way: a
-/// few pages for each CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unmapped {
-    /// How much.
-    pub pages: u64,
-    /// Of these, pages that are pinned for a device or the like.
-    pub pinned_pages: u64,
-}
 
 /// What is known of kmallocs too large for a slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,6 +72,7 @@ pub fn take_inventory(
     let slabs = walk_slabs(kernel, &mut census, &mut coverage, stages, cancel)?;
     census.slabs = PageSet::new(0);
     census.counters.read_again(kernel);
+    census.unmapped.look_again(kernel);
     times.walk = start.elapsed();
 
     let start = Instant::now();

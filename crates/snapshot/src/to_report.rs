@@ -102,7 +102,7 @@ pub fn census(census: &Census, slab: SlabPages) -> report::Census {
 
 /// Anonymous memory that no process has, where it is more than what is on its way; `cpus` keep some of that each.
 pub fn ownerless(census: &Census, cpus: u64) -> Option<report::Ownerless> {
-    let Unmapped { pages, pinned_pages } = census.unmapped;
+    let Unmapped { pages, pinned_pages, .. } = census.unmapped;
     let is_much = pages > LEAST_OWNERLESS_PAGES.max(cpus * PAGES_ON_THEIR_WAY);
     is_much.then(|| report::Ownerless {
         bytes: pages * PAGE_SIZE,

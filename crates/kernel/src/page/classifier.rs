@@ -151,35 +151,12 @@ impl<'a, 'k> Classifier<'a, 'k> {
                 let mapping = shape.user.map_or(0, |user| word(head, user.mapping));
                 self.census.user.add(owner, mapping, charged, pages);
                 if owner == Owner::Anon {
-                    self.add_unmapped(head, pages);
+                    self.census.unmapped.add(shape, pfn, head, pages);
                 }
             }
             pfn = Pfn(pfn.0 + pages);
         }
         pfn
-    }
-
-    /// Notes anonymous memory that no process has mapped, and that does not wait in the swap cache.
-    fn add_unmapped(&mut self, head: &[u8], pages: u64) {
-        const NEVER_MAPPED: u32 = u32::MAX;
-        /// `GUP_PIN_COUNTING_BIAS`: what a pin adds to the reference count of a single page.
-        const PIN: u32 = 1 << 10;
-        let shape = &self.kernel.shape.page;
-        let Some(mapped) = shape.user.and_then(|user| user.mapped) else { return };
-        let (count, pins) = match mapped.large.filter(|_| pages > 1) {
-            Some([count, pins]) if head.len() as u64 >= pins.max(count) + 4 => {
-                (half(head, count), half(head, pins))
-            }
-            None if pages == 1 => (half(head, shape.page_type), half(head, shape.refcount) / PIN),
-            // A compound page of an older kernel counts as mapped.
-            _ => return,
-        };
-        if count != NEVER_MAPPED || word(head, shape.flags) >> mapped.swapcache & 1 != 0 {
-            return;
-        }
-        let unmapped = &mut self.census.unmapped;
-        unmapped.pages += pages;
-        unmapped.pinned_pages += if pins > 0 { pages } else { 0 };
     }
 
     /// How many of a block's pages look like its pages. What a block's first `struct page` says of its length, those
