@@ -21,12 +21,12 @@ messages! {
         "/proc/meminfo 中的内核计数器 {name} 显示 {says}，但实际使用了 {found}：计数器少计了 {gap}。读取它的工具显示的数值偏小。"
     }
     ownerless(memory) {
-        "{memory} of programs' memory (anonymous pages) belongs to no process any more: none has it mapped, and it does not wait to be swapped out. Something in the kernel still holds a reference to it: a driver, an io_uring ring, or a reference that was lost.",
-        "有 {memory} 程序内存（匿名页）已不属于任何进程：没有进程映射它，也不在交换缓存中。内核中仍有人持有其引用：驱动、io_uring，或已丢失的引用。"
+        "{memory} of programs' memory (anonymous pages) belongs to no process any more: none has it mapped, and it does not wait to be swapped out. Something in the kernel still refers to it: a driver, a pipe, an io_uring ring, or a reference that was lost.",
+        "有 {memory} 程序内存（匿名页）已不属于任何进程：没有进程映射它，也不在交换缓存中。内核中仍有对它的引用：来自驱动、管道、io_uring，或是一个已丢失的引用。"
     }
     ownerless_pinned(memory, pinned) {
-        "{memory} of programs' memory (anonymous pages) belongs to no process any more: none has it mapped, and it does not wait to be swapped out. {pinned} of it is pinned, as for a device or io_uring: a driver or a ring still holds it, or its reference was lost.",
-        "有 {memory} 程序内存（匿名页）已不属于任何进程：没有进程映射它，也不在交换缓存中。其中 {pinned} 被固定（pin），如供设备或 io_uring 使用：仍被驱动或 io_uring 持有，或其引用已丢失。"
+        "{memory} of programs' memory (anonymous pages) belongs to no process any more: none has it mapped, and it does not wait to be swapped out. {pinned} of it is pinned, as for a device: a driver or an io_uring ring still holds it, or a reference was lost.",
+        "有 {memory} 程序内存（匿名页）已不属于任何进程：没有进程映射它，也不在交换缓存中。其中 {pinned} 被固定（pin），如供设备使用：仍被驱动或 io_uring 持有，或引用已丢失。"
     }
     leaf_anon() { "private data (anonymous)", "私有数据（匿名页）" }
     leaf_shmem() { "shared memory and tmpfs", "共享内存和 tmpfs" }
