@@ -42,6 +42,8 @@ pub fn graph(
     biggest.retain(|cache| cache.bytes > 0);
     biggest.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     biggest.truncate(caches);
+    // Of half a look, or of memory that was copied while it changed, sums say nothing.
+    let is_one_moment = seen.interrupted.is_none() && !target.torn;
     report::MemGraph {
         tool: tool(),
         target,
@@ -50,14 +52,12 @@ pub fn graph(
             Some(Stage::Census) => report::Census::default(),
             _ => census(&seen.census, seen.slab_pages()),
         },
-        counters: match seen.interrupted {
-            Some(_) => Vec::new(),
-            None => counters(&seen.census, seen.slab_pages(), &seen.coverage.books),
+        counters: if is_one_moment {
+            counters(&seen.census, seen.slab_pages(), &seen.coverage.books)
+        } else {
+            Vec::new()
         },
-        ownerless: match seen.interrupted {
-            Some(_) => None,
-            None => ownerless(&seen.census, kernel.cpus()),
-        },
+        ownerless: ownerless(&seen.census, kernel.cpus()).filter(|_| is_one_moment),
         caches: biggest,
         vmalloc_callers: callers(kernel, seen, CALLERS.max(caches / 2)),
         percpu_use: percpu_use(kernel, &seen.percpu.uses),

@@ -37,6 +37,9 @@ pub fn report(
     plan: &Plan,
     total: Duration,
 ) -> report::Report {
+    let snapshot = &diagnosis.observed.snapshot;
+    // Of half a look, or of memory that was copied while it changed, sums say nothing.
+    let is_one_moment = diagnosis.interrupted().is_none() && !target.torn;
     report::Report {
         tool: tool(),
         target,
@@ -55,17 +58,12 @@ pub fn report(
                 census(&diagnosis.observed.snapshot.census, diagnosis.observed.snapshot.slab_pages)
             }
         },
-        counters: match diagnosis.interrupted() {
-            Some(_) => Vec::new(),
-            None => {
-                let snapshot = &diagnosis.observed.snapshot;
-                counters(&snapshot.census, snapshot.slab_pages, &snapshot.coverage.books)
-            }
+        counters: if is_one_moment {
+            counters(&snapshot.census, snapshot.slab_pages, &snapshot.coverage.books)
+        } else {
+            Vec::new()
         },
-        ownerless: match diagnosis.interrupted() {
-            Some(_) => None,
-            None => ownerless(&diagnosis.observed.snapshot.census, kernel.cpus()),
-        },
+        ownerless: ownerless(&snapshot.census, kernel.cpus()).filter(|_| is_one_moment),
         findings: diagnosis.cases.iter().map(|case| finding(kernel, diagnosis, case)).collect(),
         trace: watched::trace(diagnosis),
         trend: watched::trend(diagnosis),
