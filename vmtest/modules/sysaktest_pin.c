@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * Takes references to pages of the process that writes "ADDRESS PAGES PINNED" to /proc/sysaktest_pin, and loses them: to
- * the first PINNED by pinning them, to the others by getting them.
+ * Takes references to pages of the process that writes "ADDRESS PAGES PINNED" to /proc/sysaktest_pin, and loses
+ * them: the first PINNED pages are pinned, the others are got.
  */
 #include <linux/mm.h>
 #include <linux/module.h>

@@ -3,8 +3,8 @@
 //! The work is cut into parts. Whichever thread is free takes the next one, and the results are taken in the order of
 //! the parts, by the thread that asked. So what comes of it does not depend on how many threads there are.
 //!
-//! The threads live as long as the program. On a running kernel the stack of a thread that has ended is nobody's for a
-//! while, and would be searched for references: it holds the addresses that the thread has read.
+//! The threads are kept until the program ends. When a thread exits, its kernel stack belongs to no task for a while.
+//! On a live machine it would be searched for references, although it holds only addresses that we have read.
 //!
 //! **Invariant:** the number of results that are kept until their turn comes is bounded, so they take little memory
 //! however much is read.

@@ -102,7 +102,7 @@ const LEAST_LARGE_KMALLOC: u64 = 4;
 /// How many owners there are.
 const OWNERS: usize = Owner::Own as usize + 1;
 
-/// What is known of kmallocs too large for a slab.
+/// How kmallocs that are too large for a slab are identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LargeKmallocs {
     /// They have a page type (since v6.14), and are pages of [`Owner::LargeKmalloc`].
@@ -149,7 +149,7 @@ pub struct Census {
     pub present_pages: Option<u64>,
     /// What the nodes count. Page tables of virtual machines and IOMMUs are pages of [`Owner::Kernel`].
     pub counters: Counters,
-    /// Whether kmallocs too large for a slab can be told.
+    /// How large kmallocs are identified.
     pub large_kmallocs: LargeKmallocs,
     /// Pages of a crash dump whose `struct page`s contradict each other.
     pub(crate) doubtful_pages: u64,

@@ -42,7 +42,7 @@ pub fn graph(
     biggest.retain(|cache| cache.bytes > 0);
     biggest.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
     biggest.truncate(caches);
-    // Of half a look, or of memory that was copied while it changed, sums say nothing.
+    // Sums over half a look, or over memory that was copied while it changed, mean nothing.
     let is_one_moment = seen.interrupted.is_none() && !target.torn;
     report::MemGraph {
         tool: tool(),

@@ -38,7 +38,7 @@ pub fn report(
     total: Duration,
 ) -> report::Report {
     let snapshot = &diagnosis.observed.snapshot;
-    // Of half a look, or of memory that was copied while it changed, sums say nothing.
+    // Sums over half a look, or over memory that was copied while it changed, mean nothing.
     let is_one_moment = diagnosis.interrupted().is_none() && !target.torn;
     report::Report {
         tool: tool(),
@@ -54,9 +54,7 @@ pub fn report(
         scope: scope(diagnosis),
         census: match diagnosis.observed.interrupted {
             Some(Stage::Census) => report::Census::default(),
-            _ => {
-                census(&diagnosis.observed.snapshot.census, diagnosis.observed.snapshot.slab_pages)
-            }
+            _ => census(&snapshot.census, snapshot.slab_pages),
         },
         counters: if is_one_moment {
             counters(&snapshot.census, snapshot.slab_pages, &snapshot.coverage.books)

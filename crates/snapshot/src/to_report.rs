@@ -19,8 +19,8 @@ use crate::SlabPages;
 
 /// 16 MiB: less is no question.
 const LEAST_OWNERLESS_PAGES: u64 = 1 << 12;
-/// A CPU keeps up to 31 pages on each of its lists of pages that are put on an LRU list, or freed.
-const PAGES_ON_THEIR_WAY: u64 = 1 << 8;
+/// Pages in transit for each CPU: its batches of pages to be put on LRU lists or freed have up to 31 pages each.
+const PAGES_IN_TRANSIT: u64 = 1 << 8;
 
 /// This program.
 pub fn tool() -> report::Tool {
@@ -100,10 +100,10 @@ pub fn census(census: &Census, slab: SlabPages) -> report::Census {
     }
 }
 
-/// Anonymous memory that no process has, where it is more than what is on its way; `cpus` keep some of that each.
+/// Anonymous memory that no process has mapped, if there is more than pages in transit explain.
 pub fn ownerless(census: &Census, cpus: u64) -> Option<report::Ownerless> {
     let Unmapped { pages, pinned_pages, .. } = census.unmapped;
-    let is_much = pages > LEAST_OWNERLESS_PAGES.max(cpus * PAGES_ON_THEIR_WAY);
+    let is_much = pages > LEAST_OWNERLESS_PAGES.max(cpus * PAGES_IN_TRANSIT);
     is_much.then(|| report::Ownerless {
         bytes: pages * PAGE_SIZE,
         pinned_bytes: pinned_pages * PAGE_SIZE,

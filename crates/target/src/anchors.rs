@@ -31,8 +31,8 @@ pub(crate) fn vmemmap(memory: &dyn Memory, info: &Vmcoreinfo) -> Option<Va> {
     (start.is_multiple_of(DIRECT_MAP_ALIGNMENT) && start < IMAGE_MAP).then_some(Va(start))
 }
 
-/// What to add to a per-CPU pointer, for each possible CPU; `cpus` is how many there are, where that is known. None where
-/// those of a dump are damaged: without one, what a CPU keeps of free objects would be missed.
+/// The per-CPU offset of each possible CPU. `cpus` is the number of CPUs, if it is known. Empty if the offsets in a dump
+/// are damaged: with one missing, the free objects that this CPU keeps would count as allocated.
 pub(crate) fn per_cpu_offsets(
     memory: &dyn Memory,
     symbols: &Kallsyms,
@@ -46,11 +46,12 @@ pub(crate) fn per_cpu_offsets(
     let counted = symbols.find("nr_cpu_ids").and_then(|at| memory.read_u32(at).ok());
     let cpus = counted.map_or(0, u64::from).min(MOST_CPUS);
     let checks = OffsetChecks::find(memory, symbols);
-    // The number of CPUs can be damaged too.
-    let is_one_more = |cpu: u64| checks.is_possible(cpu) == Some(true);
+    // `nr_cpu_ids` can be damaged too.
+    let is_uncounted =
+        |cpu: u64, offset: u64| checks.is_possible(cpu) == Some(true) && checks.agrees(offset);
     let all = (0..MOST_CPUS).map_while(|cpu| {
         let offset = said(cpu)?;
-        (cpu < cpus || is_one_more(cpu) && checks.agrees(offset) == Some(true)).then_some(offset)
+        (cpu < cpus || is_uncounted(cpu, offset)).then_some(offset)
     });
     checks.mended(all.collect()).unwrap_or_default()
 }
@@ -77,9 +78,9 @@ impl OffsetChecks<'_> {
     }
 
     /// Whether a CPU's own copy says the same.
-    fn agrees(&self, offset: u64) -> Option<bool> {
-        let copy = Va(self.own?.0.wrapping_add(offset));
-        Some(self.memory.read_u64(copy) == Ok(offset))
+    fn agrees(&self, offset: u64) -> bool {
+        let copy = |own: Va| Va(own.0.wrapping_add(offset));
+        self.own.is_some_and(|own| self.memory.read_u64(copy(own)) == Ok(offset))
     }
 
     fn is_possible(&self, cpu: u64) -> Option<bool> {
@@ -97,15 +98,14 @@ impl OffsetChecks<'_> {
         if self.own.is_none() {
             return Some(said);
         }
-        let agrees = |offset: u64| self.agrees(offset) == Some(true);
-        let good = (0..).zip(&said).find(|(_, offset)| agrees(**offset));
+        let good = (0..).zip(&said).find(|(_, offset)| self.agrees(**offset));
         let mend = |(cpu, offset): (u64, &u64)| {
-            if agrees(*offset) || self.is_possible(cpu) == Some(false) {
+            if self.agrees(*offset) || self.is_possible(cpu) == Some(false) {
                 return Some(*offset);
             }
             let (other, good) = good?;
             let offset = good.wrapping_add(self.unit(cpu)?.wrapping_sub(self.unit(other)?));
-            agrees(offset).then_some(offset)
+            self.agrees(offset).then_some(offset)
         };
         (0..).zip(&said).map(mend).collect()
     }

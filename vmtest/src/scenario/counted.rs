@@ -31,11 +31,9 @@ pub fn run(stage: &mut Stage) -> Result<()> {
             expect_counted(stage, &scenario, &report, loser, truth);
         }
     }
-    let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
-    let name = format!("{}-counted", stage.kernel.name);
-    let dump = stage.guest.capture(&folder, &name, &truths)?;
-    let (all, lost) = (folder.join("counted-objects.txt"), folder.join("counted-lost.txt"));
-    let Some((code, report)) = vmcore::diagnose(stage, &dump, &all, &lost)? else { return Ok(()) };
+    let Some((code, report)) = vmcore::capture_and_diagnose(stage, "counted", &truths)? else {
+        return Ok(());
+    };
     for (loser, truth) in LOSERS.iter().zip(&truths) {
         let scenario = format!("counted vmcore: {}", loser.module);
         stage.expect_leak(&scenario, code, &report, truth);

@@ -1,11 +1,8 @@
 //! Counters of the kernel that say what is not there: no leak, and said so.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
-use super::{Stage, vmcore};
-use crate::memgraph::Graph;
+use super::{Stage, graph, vmcore};
 use crate::sysak::{Counter, Report};
 
 /// What the module adds to the counters.
@@ -25,12 +22,8 @@ pub fn run(stage: &mut Stage) -> Result<()> {
         let what = "bytes of slabs that came with it";
         stage.check("counters: wrong", what, &expected, &moved.to_string(), ok);
     }
-    graph(stage)?;
-    let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
-    let name = format!("{}-counters", stage.kernel.name);
-    let dump = stage.guest.capture(&folder, &name, &[])?;
-    let lists = ["counters-objects.txt", "counters-lost.txt"].map(|name| folder.join(name));
-    if let Some((code, report)) = vmcore::diagnose(stage, &dump, &lists[0], &lists[1])? {
+    as_graph(stage)?;
+    if let Some((code, report)) = vmcore::capture_and_diagnose(stage, "counters", &[])? {
         stage.expect_no_leak("counters: vmcore", code, &report);
         expect(stage, "counters: vmcore", &report.counters, &ADDED);
     }
@@ -62,17 +55,9 @@ fn expect(stage: &mut Stage, scenario: &str, got: &[Counter], wrong: &[(&str, i6
 }
 
 /// `memgraph` says the same, and in words.
-fn graph(stage: &mut Stage) -> Result<()> {
+fn as_graph(stage: &mut Stage) -> Result<()> {
     let scenario = "counters: memgraph";
-    let patience = Duration::from_secs(stage.args.timeout_s);
-    let output = stage.guest.run("sysak memgraph --format json", patience)?;
-    let counters = Graph::parse(&output.stdout).map(|graph| graph.counters()).unwrap_or_default();
+    let counters = graph::unchecked(stage)?.map(|graph| graph.counters()).unwrap_or_default();
     expect(stage, scenario, &counters, &ADDED);
-    for (lang, words) in [("en", "it is wrong by 200"), ("zh", "计数器多计了 200")] {
-        let output = stage.guest.run(&format!("sysak memgraph --lang {lang}"), patience)?;
-        let text = output.text().split_whitespace().collect::<Vec<_>>().join(" ");
-        let ok = text.contains(words);
-        stage.check(scenario, &format!("the text in {lang}"), words, "see the report", ok);
-    }
-    Ok(())
+    graph::expect_words(stage, scenario, [("en", "it is wrong by 200"), ("zh", "计数器多计了 200")])
 }

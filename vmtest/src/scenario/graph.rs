@@ -181,6 +181,29 @@ fn graph(stage: &mut Stage, scenario: &str) -> Result<Option<Graph>> {
     Ok(None)
 }
 
+/// The graph as JSON, whose census nobody checks.
+pub(super) fn unchecked(stage: &mut Stage) -> Result<Option<Graph>> {
+    let patience = Duration::from_secs(stage.args.timeout_s);
+    let output = stage.guest.run("sysak memgraph --format json", patience)?;
+    Ok(Graph::parse(&output.stdout).ok())
+}
+
+/// The graph for people has these words, in each of some languages.
+pub(super) fn expect_words(
+    stage: &mut Stage,
+    scenario: &str,
+    words: [(&str, &str); 2],
+) -> Result<()> {
+    let patience = Duration::from_secs(stage.args.timeout_s);
+    for (lang, words) in words {
+        let output = stage.guest.run(&format!("sysak memgraph --lang {lang}"), patience)?;
+        let text = output.text().split_whitespace().collect::<Vec<_>>().join(" ");
+        let ok = text.contains(words);
+        stage.check(scenario, &format!("the text in {lang}"), words, "see the report", ok);
+    }
+    Ok(())
+}
+
 /// The graph for people, in both languages.
 fn tell(stage: &mut Stage, scenario: &str) -> Result<()> {
     for lang in ["en", "zh"] {

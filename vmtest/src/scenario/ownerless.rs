@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Stage, vmcore};
-use crate::memgraph::Graph;
+use super::{Stage, graph, vmcore};
 use crate::sysak::Ownerless;
 
 const LOST_MIB: i64 = 64;
@@ -24,12 +23,8 @@ pub fn run(stage: &mut Stage) -> Result<()> {
     look(stage, "ownerless: alive", None)?;
     stage.guest.text("kill $(pidof load-lost); sleep 2")?;
     look(stage, "ownerless: ended", Some(LOST_MIB))?;
-    graph(stage)?;
-    let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
-    let name = format!("{}-ownerless", stage.kernel.name);
-    let dump = stage.guest.capture(&folder, &name, &[])?;
-    let lists = ["ownerless-objects.txt", "ownerless-lost.txt"].map(|name| folder.join(name));
-    if let Some((code, report)) = vmcore::diagnose(stage, &dump, &lists[0], &lists[1])? {
+    as_graph(stage)?;
+    if let Some((code, report)) = vmcore::capture_and_diagnose(stage, "ownerless", &[])? {
         stage.expect_no_leak("ownerless: vmcore", code, &report);
         expect(stage, "ownerless: vmcore", report.ownerless, Some(LOST_MIB));
     }
@@ -57,18 +52,10 @@ fn expect(stage: &mut Stage, scenario: &str, got: Option<Ownerless>, mib: Option
 }
 
 /// `memgraph` says the same, and in words.
-fn graph(stage: &mut Stage) -> Result<()> {
+fn as_graph(stage: &mut Stage) -> Result<()> {
     let scenario = "ownerless: memgraph";
-    let patience = Duration::from_secs(stage.args.timeout_s);
-    let output = stage.guest.run("sysak memgraph --format json", patience)?;
-    let got = Graph::parse(&output.stdout).ok().and_then(|graph| graph.ownerless());
+    let got = graph::unchecked(stage)?.and_then(|graph| graph.ownerless());
     expect(stage, scenario, got, Some(LOST_MIB));
-    for (lang, words) in [("en", "belongs to no process any more"), ("zh", "已不属于任何进程")]
-    {
-        let output = stage.guest.run(&format!("sysak memgraph --lang {lang}"), patience)?;
-        let text = output.text().split_whitespace().collect::<Vec<_>>().join(" ");
-        let ok = text.contains(words);
-        stage.check(scenario, &format!("the text in {lang}"), words, "see the report", ok);
-    }
-    Ok(())
+    let words = [("en", "belongs to no process any more"), ("zh", "已不属于任何进程")];
+    graph::expect_words(stage, scenario, words)
 }

@@ -118,6 +118,19 @@ pub(super) fn report_file(all: &Path) -> PathBuf {
     all.with_extension("json")
 }
 
+/// Captures the guest in a file of its own name, and runs `sysak` over it.
+pub(super) fn capture_and_diagnose(
+    stage: &mut Stage,
+    what: &str,
+    truths: &[Truth],
+) -> Result<Option<(i32, Report)>> {
+    let folder = stage.args.keep.clone().unwrap_or_else(|| stage.guest.folder.0.clone());
+    let name = format!("{}-{what}", stage.kernel.name);
+    let dump = stage.guest.capture(&folder, &name, truths)?;
+    let [all, lost] = ["objects", "lost"].map(|list| folder.join(format!("{what}-{list}.txt")));
+    diagnose(stage, &dump, &all, &lost)
+}
+
 /// Runs `sysak` on the host, with an end.
 pub(super) fn diagnose(
     stage: &mut Stage,

@@ -120,7 +120,8 @@ impl Encoding {
         }
     }
 
-    /// Bytes between the addresses that a number and the next one mean; `None` where the words are no mere numbers.
+    /// By how many bytes the address changes when the value changes by one; `None` for values that ordinary numbers do
+    /// not look like.
     pub(super) fn step(self) -> Option<u64> {
         match self {
             Encoding::Physical | Encoding::Halves => Some(1),

@@ -3,9 +3,10 @@
 //! Hits that lie close together are a table with slots at equal distances; hits in small slab objects are a field
 //! of their cache. All slots of it are read, those that lead nowhere too.
 //!
-//! Numbers that ascend, such as the entries of an index, lead to most objects of a stretch of memory: where nearly all
-//! of it was lost, each number leads to a suspect, and so does each number between. The addresses of objects are not
-//! like that: the next number leads to another place in the object, or nearly all of them are aligned alike.
+//! A table of ascending numbers, such as an index or a table of offsets, matches nearly every object in a range of
+//! addresses. If most of that range was lost, nearly every number matches a suspect, and so would the numbers between.
+//! Real references differ: the next higher value points to another offset in the object, or nearly all values have the
+//! same alignment.
 
 use std::collections::{HashMap, HashSet};
 
@@ -41,10 +42,10 @@ const TRIED_SLABS: [usize; 3] = [1 << 10, 1 << 13, 1 << 16];
 /// A sample is conclusive if it has at least this many slots, or at least this many random matches.
 const TELLING_SLOTS: u64 = 1 << 12;
 const TELLING_CHANCE: u64 = 16;
-/// Addresses of buffers are aligned to so many of the steps that they are written in, but for a common distance, or
-/// to a page. Distances from slot to target are not: slots are less far apart.
+/// Addresses of buffers are congruent modulo this many units of their encoding, or modulo a page. Offsets relative to
+/// the slot are not, because slots are closer together.
 const ALIGNED_STEPS: u64 = 64;
-/// Fields of words are read a word apart.
+/// Offsets in an object are compared in words.
 const WORD: u64 = 8;
 /// Objects that are asked what they have in common, and of a hundred so many must have it.
 const ASKED: usize = 64;
@@ -197,9 +198,9 @@ struct Weight {
     by_chance: [u64; MOVED_PAGES.len()],
     /// Suspects, by cache and by where in them the slots lead to.
     suspects: HashMap<(u16, u64), u64>,
-    /// How many of these the number before or behind would lead to as well.
+    /// How many of these also match with the next lower or next higher value.
     beside: HashMap<(u16, u64), u64>,
-    /// How many slots are off the alignment by how many steps.
+    /// How many slots have each remainder modulo [`ALIGNED_STEPS`].
     off: [u64; ALIGNED_STEPS as usize],
 }
 
@@ -219,7 +220,7 @@ impl Weight {
         self.by_chance.into_iter().max().unwrap_or(0)
     }
 
-    /// How many slots would lead to such a place if they were just numbers of about this size.
+    /// How many slots would match this offset even if they were arbitrary numbers of the same magnitude.
     fn by_numbers(&self, place: (u16, u64)) -> u64 {
         let aligned = self.off.into_iter().max().unwrap_or(0);
         match aligned * 100 >= self.slots * COMMON_PERCENT as u64 {
@@ -329,7 +330,7 @@ impl Scale<'_> {
         }
     }
 
-    /// Whether the number before or behind leads to the same place of a suspect.
+    /// Whether the next lower or next higher value points to the same offset of a suspect.
     fn is_beside(&self, address: u64, step: u64, place: (u16, u64)) -> bool {
         let step = step.max(WORD);
         let leads = |at| self.suspect_at(at).is_some_and(|(_, other)| other == place);

@@ -12,7 +12,7 @@ use sysak_base::{Memory, Pfn, Va};
 use crate::Kernel;
 use crate::shape::PageShape;
 
-/// `_mapcount` of what is not mapped.
+/// `_mapcount` of an unmapped page.
 const NEVER_MAPPED: u32 = u32::MAX;
 /// `GUP_PIN_COUNTING_BIAS`: what a pin adds to the reference count of a single page.
 const PIN: u32 = 1 << 10;
@@ -86,8 +86,8 @@ fn read(memory: &dyn Memory, at: Va, shape: &PageShape, pages: u64) -> Option<Ve
     memory.read(at, &mut head).ok().map(|()| head)
 }
 
-/// Whether a block of anonymous memory that nobody has mapped is pinned; `None` where somebody has, or where that
-/// cannot be told: compound pages of kernels before v6.9.
+/// Whether an unmapped block of anonymous memory is pinned; `None` if it is mapped, or if that is unknown, as for
+/// compound pages before v6.9.
 fn is_unmapped(shape: &PageShape, head: &[u8], pages: u64) -> Option<bool> {
     let mapped = shape.user?.mapped?;
     let (count, pins) = match mapped.large.filter(|_| pages > 1) {

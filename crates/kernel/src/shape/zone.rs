@@ -65,7 +65,7 @@ pub enum Counter {
     KernelStacks,
     /// tmpfs and shared memory (`NR_SHMEM`).
     Shmem,
-    /// Pages of vmalloc areas, stacks among them (`NR_VMALLOC`; before v6.19 `nr_vmalloc_pages`).
+    /// Pages of vmalloc areas, stacks among them (`NR_VMALLOC` in v7.2; `nr_vmalloc_pages` in v6.18 and before).
     Vmalloc,
     /// Per-CPU memory (`pcpu_nr_populated` for each CPU).
     PerCpu,
@@ -97,7 +97,7 @@ pub struct CounterShape {
     pub per_cpu: u64,
     /// `per_cpu_nodestat.vm_node_stat_diff`: what a CPU has not added yet, a signed byte each.
     pub diffs: u64,
-    /// The number of each.
+    /// The index of each in these arrays.
     pub items: [Option<u64>; COUNTERS],
 }
 
@@ -105,7 +105,7 @@ impl CounterShape {
     fn find(names: Names<'_>) -> Option<CounterShape> {
         let item = |name| names.find_value(name).filter(|at| *at < 256);
         let shmem = item("NR_SHMEM");
-        // Before v5.11 a zone counts them, with another number. Of a node's items they follow NR_SHMEM.
+        // Before v5.11 NR_PAGETABLE is an item of zones. Where it is an item of nodes, it comes after NR_SHMEM.
         let tables = item("NR_PAGETABLE").filter(|tables| shmem.is_some_and(|it| it < *tables));
         let of = |counter| match counter {
             Counter::SlabReclaimable => item("NR_SLAB_RECLAIMABLE_B"),
@@ -173,7 +173,7 @@ impl ZoneShape {
     }
 }
 
-/// A counter that no node keeps, and whether it is a word (else half of one).
+/// The address of a global counter, and whether it has 64 bits (else 32).
 pub fn find_counter(symbols: &Kallsyms, counter: Counter) -> Option<(Va, bool)> {
     match counter {
         Counter::Vmalloc => Some((symbols.find("nr_vmalloc_pages")?, true)),

@@ -172,7 +172,7 @@ impl Table {
     }
 }
 
-/// How a diagnosis is right, and what it says.
+/// Runs a diagnosis and compares it with the truth; also gives its text.
 fn judge(
     truth: &Truth,
     diagnose: impl FnOnce() -> Result<Truth> + UnwindSafe,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use sysak_target::Changes;
 
-/// Symbols of a dump's kernel whose names stand between quotes in our sources: so this list needs no upkeep.
+/// All string literals in our sources that name a symbol of the dump's kernel. New look-ups are included automatically.
 pub fn known(dump: &Path) -> Result<BTreeSet<String>> {
     let target = sysak_target::open_changed(dump, Changes::default())?;
     let mut names = BTreeSet::new();
